@@ -1,0 +1,69 @@
+"""bayescascade: Bayesian tuning of language-model cascades, with honest uncertainty.
+
+The public names are listed in ``__all__`` and load on first use, so that importing the package is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "read_log": "data",
+    "validate_log": "data",
+    "simulate": "simulation",
+    "load_example": "simulation",
+    "build_model": "model",
+    "fit": "inference",
+    "save_fit": "storage",
+    "load_fit": "storage",
+    "evaluate": "cascade",
+    "score": "cascade",
+    "tune": "tuning",
+    "frontier": "frontiers",
+    "ThresholdSolution": "solution",
+    "Policy": "policy",
+    "check": "checks",
+    "report": "reporting",
+    "plot_frontier": "plots",
+    "plot_reliability": "plots",
+    "CascadeError": "errors",
+    "CascadeWarning": "errors",
+}
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from bayescascade.cascade import evaluate as evaluate
+    from bayescascade.cascade import score as score
+    from bayescascade.checks import check as check
+    from bayescascade.data import read_log as read_log
+    from bayescascade.data import validate_log as validate_log
+    from bayescascade.errors import CascadeError as CascadeError
+    from bayescascade.errors import CascadeWarning as CascadeWarning
+    from bayescascade.frontiers import frontier as frontier
+    from bayescascade.inference import fit as fit
+    from bayescascade.model import build_model as build_model
+    from bayescascade.plots import plot_frontier as plot_frontier
+    from bayescascade.plots import plot_reliability as plot_reliability
+    from bayescascade.policy import Policy as Policy
+    from bayescascade.reporting import report as report
+    from bayescascade.simulation import load_example as load_example
+    from bayescascade.simulation import simulate as simulate
+    from bayescascade.solution import ThresholdSolution as ThresholdSolution
+    from bayescascade.storage import load_fit as load_fit
+    from bayescascade.storage import save_fit as save_fit
+    from bayescascade.tuning import tune as tune
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bayescascade' has no attribute {name!r}")
+    value = getattr(import_module(f"bayescascade.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
