@@ -1,0 +1,208 @@
+"""Posterior draws as plain arrays: what the cascade and the tuner see in place of a PyMC model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.calibration import Scaling, logit_correct
+from bayescascade.copulas import Family, get_family
+from bayescascade.errors import CascadeError
+from bayescascade.margins import Margin
+from bayescascade.signals import to_confidence, to_signal
+from bayescascade.storage import check_fit, restore
+
+# Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
+_NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
+_WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of everything that decides error and cost. Chains are laid end to end along ``draw``.
+
+    Attributes
+    ----------
+    stages : list of str
+    kind : str
+    family : Family
+    margins, scalings : list, one for each stage
+    mass : ndarray (draw, stage, segment)
+    tau : ndarray (draw, link)
+    intercept, slope, cost : ndarray (draw, stage)
+    offset : ndarray (draw, stage, end)
+    chains : ndarray (chain,)
+        Labels of the chains, to fold the draws back.
+    """
+
+    stages: list[str]
+    kind: str
+    family: Family
+    margins: list[Margin]
+    scalings: list[Scaling]
+    mass: np.ndarray
+    tau: np.ndarray
+    intercept: np.ndarray
+    slope: np.ndarray
+    offset: np.ndarray
+    cost: np.ndarray
+    chains: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Number of draws."""
+        return len(self.tau)
+
+    @property
+    def n_segments(self) -> int:
+        """Segments of the stage that has most."""
+        return self.mass.shape[2]
+
+    def take(self, index: np.ndarray | slice) -> Draws:
+        """Keep some draws only."""
+        names = ("mass", "tau", "intercept", "slope", "offset", "cost")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    def thin(self, n: int) -> Draws:
+        """At most ``n`` draws, evenly spaced."""
+        return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+
+    def edges(self) -> np.ndarray:
+        """F at the segments' ends (draw, stage, segment + 1)."""
+        total = np.cumsum(self.mass, axis=2)
+        return np.concatenate([np.zeros_like(total[..., :1]), np.minimum(total / total[..., -1:], 1.0)], axis=2)
+
+    def p_correct(self, stage: int, signal: np.ndarray) -> np.ndarray:
+        """P(correct | signal) at one stage for signals of any shape (draw, ...)."""
+        signal = np.asarray(signal, dtype=float)
+        shape = (-1, *(1,) * signal.ndim)
+        scaling = self.scalings[stage]
+        ends = scaling.at_ends(signal)
+        offset: np.ndarray | float = 0.0
+        if ends.any():
+            offset = np.tensordot(self.offset[:, stage], ends, axes=(-1, -1))
+        intercept, slope = self.intercept[:, stage].reshape(shape), self.slope[:, stage].reshape(shape)
+        logit = logit_correct(intercept, slope, offset, scaling.standardise(signal))
+        return 1.0 / (1.0 + np.exp(-logit))
+
+    def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Mean of P(correct) over intervals, or at atoms where ``low == high`` (draw, ...)."""
+        low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        nodes = low[..., None] + (high - low)[..., None] * _NODES
+        return self.p_correct(stage, nodes) @ _WEIGHTS
+
+    def segment_correct(self) -> np.ndarray:
+        """Mean of P(correct) in every segment (draw, stage, segment); 0 in padding."""
+        out = np.zeros_like(self.mass)
+        for j, margin in enumerate(self.margins):
+            out[:, j, : len(margin.low)] = self.mean_correct(j, margin.low, margin.high)
+        return out
+
+
+def get_draws(fit: xr.DataTree) -> Draws:
+    """Read a fit's draws into arrays."""
+    check_fit(fit)
+    posterior = fit["posterior"].to_dataset()
+    margins, scalings = restore(fit["constant_data"].to_dataset())
+
+    def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
+        array = values.transpose("chain", "draw", *dims).values
+        return array.reshape(-1, *array.shape[2:])
+
+    return Draws(
+        stages=[str(s) for s in posterior["stage"].values],
+        kind=str(fit.attrs["confidence_kind"]),
+        family=get_family(str(fit.attrs["copula"])),
+        margins=margins,
+        scalings=scalings,
+        mass=flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment"),
+        tau=flat(posterior["tau"], "link"),
+        intercept=flat(posterior["intercept"], "stage"),
+        slope=flat(posterior["slope"], "stage"),
+        offset=flat(posterior["atom_offset"], "stage", "end"),
+        cost=flat(posterior["cost"], "stage"),
+        chains=posterior["chain"].values,
+    )
+
+
+def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
+    """Turn raw thresholds (..., stage) into positions on the segment axis (..., stage).
+
+    Position 2.5 of a stage means: segments 0 and 1 defer, and so does the lower half of segment 2. An atom is
+    accepted by a threshold at or below its value.
+    """
+    thresholds = np.asarray(thresholds, dtype=float)
+    out = np.empty_like(thresholds)
+    for j, margin in enumerate(draws.margins):
+        raw = thresholds[..., j]
+        t = to_signal(raw, draws.kind)
+        # confidences beyond the float32 range share a signal with the end of the scale; one that is not the
+        # end itself must not accept it
+        lowest = to_signal(np.array([-np.inf]), draws.kind)[0] if draws.kind in ("logprob", "p_true") else -np.inf
+        t = np.where((t == lowest) & (raw > -np.inf), np.nextafter(t, np.inf), t)
+        segment = np.searchsorted(margin.high, t, side="left")
+        inside = np.minimum(segment, len(margin.low) - 1)
+        width = np.where(margin.is_atom, 1.0, margin.high - margin.low)[inside]
+        fraction = np.where(margin.is_atom[inside], 0.0, np.clip((t - margin.low[inside]) / width, 0.0, 1.0))
+        position = np.where(segment < len(margin.low), segment + fraction, float(len(margin.low)))
+        out[..., j] = np.where(raw == -np.inf, 0.0, np.where(raw == np.inf, float(len(margin.low)), position))
+    return out
+
+
+def to_thresholds(positions: np.ndarray, draws: Draws) -> np.ndarray:
+    """Undo `to_positions`; 0 gives -inf (accept all) and the end of the axis gives +inf (accept none).
+
+    A position inside an atom is moved to its lower end, so the atom is accepted.
+    """
+    positions = np.asarray(positions, dtype=float)
+    out = np.empty_like(positions)
+    for j, margin in enumerate(draws.margins):
+        n = len(margin.low)
+        segment = np.clip(np.floor(positions[..., j] + 1e-9).astype(int), 0, n - 1)
+        fraction = np.clip(positions[..., j] - segment, 0.0, 1.0)
+        t = margin.low[segment] + fraction * (margin.high - margin.low)[segment]
+        # where an interval starts at an atom's value, a threshold of that value would accept the atom
+        before = np.maximum(segment - 1, 0)
+        at_atom = (segment > 0) & margin.is_atom[before] & (t <= margin.high[before])
+        t = np.where(at_atom, np.nextafter(margin.high[before], np.inf), t)
+        raw = to_confidence(t, draws.kind)
+        raw = np.where(margin.is_atom[segment], _atom_raw(margin, segment, draws.kind), raw)
+        out[..., j] = np.where(
+            positions[..., j] <= 0.0, -np.inf, np.where(positions[..., j] >= n - 1e-9, np.inf, raw)
+        )
+    return out
+
+
+def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
+    """Raw threshold that accepts an atom: halfway to the value below, where nothing was seen, to be safe from
+    rounding."""
+    below = np.where(segment > 0, margin.high[np.maximum(segment - 1, 0)], margin.low[segment])
+    return to_confidence(0.5 * (below + margin.low[segment]), kind)
+
+
+def check_thresholds(thresholds: Any, stages: list[str]) -> np.ndarray:
+    """Return thresholds as an array (point, stage), or raise `CascadeError`."""
+    array = thresholds.values if isinstance(thresholds, xr.DataArray) else np.asarray(thresholds, dtype=float)
+    if isinstance(thresholds, xr.DataArray) and "stage" in thresholds.dims:
+        array = thresholds.transpose(..., "stage").values
+        if "stage" in thresholds.coords:
+            names = [str(s) for s in thresholds["stage"].values]
+            if names != list(stages):
+                raise CascadeError(f"the thresholds are for stages {names}, but this cascade has {list(stages)}.")
+    array = np.asarray(array, dtype=float)
+    if array.ndim not in (1, 2) or array.shape[-1] != len(stages):
+        raise CascadeError(
+            f"thresholds have shape {array.shape}; give one for each of the {len(stages)} stages {list(stages)}, "
+            "as (stage,) or (point, stage), the last one -inf."
+        )
+    if np.isnan(array).any():
+        raise CascadeError("thresholds contain NaN; use -inf to accept everything and +inf to accept nothing.")
+    if not np.all(array[..., -1] == -np.inf):
+        raise CascadeError(
+            f"the last stage's threshold is {array[..., -1].ravel()[0]}, but the last stage answers whatever "
+            "reaches it: give -inf."
+        )
+    return np.atleast_2d(array)

@@ -1,0 +1,233 @@
+"""Margins: the distribution of one stage's signal, as a finite Polya tree over ordered segments.
+
+The line is cut into *segments*: an atom (one value) or an interval between two quantiles of the observed
+signal. A balanced binary tree divides the segments into ``2**DEPTH`` leaves; each split of the tree is a free
+probability with a Beta(1, 1) prior, and within a leaf the mass is spread as observed. The splits are the only
+parameters, F is linear in the leaf weights, and under the tree's own likelihood the splits are independent,
+which is what makes the sampler quick (Lavine 1992, doi:10.1214/aos/1176348767).
+
+This module is plain NumPy and knows nothing of PyMC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DEPTH = 3
+N_LEAVES = 2**DEPTH
+N_SPLITS = N_LEAVES - 1
+_MAX_SEGMENTS = 32
+_MAX_ATOMS = 24
+# Outermost halves of the tree get a third of their parent's mass, so that tails are resolved more finely.
+_TAIL_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Segments of one stage's signal, in increasing order, and their place in the tree.
+
+    Attributes
+    ----------
+    low, high : ndarray (segment,)
+        Ends on the signal scale; equal for an atom.
+    leaf : ndarray of int (segment,)
+    count : ndarray (segment,)
+        Observed values that a segment holds; intervals are counted by rank, so not in whole numbers.
+    split_used : ndarray of bool (split,)
+        False where a split has nothing to divide.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    leaf: np.ndarray
+    count: np.ndarray
+    split_used: np.ndarray
+
+    @property
+    def is_atom(self) -> np.ndarray:
+        """True for each segment that is a single value (segment,)."""
+        return self.low == self.high
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of its leaf's weight that a segment holds; sums to 1 within a leaf (segment,)."""
+        return self.count / np.bincount(self.leaf, weights=self.count, minlength=N_LEAVES)[self.leaf]
+
+    @property
+    def before(self) -> np.ndarray:
+        """Share of the leaf that lies below each segment (segment,)."""
+        total = np.cumsum(self.share) - self.share
+        first = np.searchsorted(self.leaf, self.leaf, side="left")
+        return total - total[first]
+
+    def locate(self, signal: np.ndarray) -> dict[str, np.ndarray]:
+        """Place signals in the tree.
+
+        Returns arrays over the signals: ``leaf``; ``low`` and ``high``, the share of the leaf below the value,
+        without and with the value itself (equal for a continuous value); ``atom``; and ``log_shape``, the log
+        density (or mass) of the value within its leaf.
+        """
+        signal = np.asarray(signal, dtype=float)
+        segment = np.clip(np.searchsorted(self.low, signal, side="right") - 1, 0, len(self.low) - 1)
+        # an atom and the interval that starts at it share their lower end: the atom comes first
+        tie = (segment > 0) & (self.low[np.maximum(segment - 1, 0)] == signal) & ~self.is_atom[segment]
+        segment = np.where(tie & self.is_atom[np.maximum(segment - 1, 0)], segment - 1, segment)
+        atom = self.is_atom[segment]
+        width = np.where(atom, 1.0, self.high[segment] - self.low[segment])
+        inside = np.clip((signal - self.low[segment]) / width, 0.0, 1.0)
+        before, share = self.before[segment], self.share[segment]
+        low = before + np.where(atom, 0.0, share * inside)
+        high = before + np.where(atom, share, share * inside)
+        log_shape = np.log(share) - np.where(atom, 0.0, np.log(width))
+        return {"leaf": self.leaf[segment], "low": low, "high": high, "atom": atom, "log_shape": log_shape}
+
+
+def tree_paths() -> tuple[np.ndarray, np.ndarray]:
+    """Return which splits each leaf descends to the left of, and to the right of, as 0/1 (leaf, split)."""
+    left, right = np.zeros((2, N_LEAVES, N_SPLITS))
+    for depth in range(DEPTH):
+        width = N_LEAVES >> depth
+        for position in range(2**depth):
+            split, start = 2**depth - 1 + position, position * width
+            left[start : start + width // 2, split] = 1
+            right[start + width // 2 : start + width, split] = 1
+    return left, right
+
+
+def log_leaf_weights(split: np.ndarray, margins: list[Margin]) -> np.ndarray:
+    """Turn splits (..., stage, split) into log leaf weights (..., stage, leaf); 0 for empty leaves."""
+    left, right = masked_paths(margins)
+    log_weight = np.einsum("...js,jls->...jl", np.log(split), left)
+    log_weight += np.einsum("...js,jls->...jl", np.log1p(-split), right)
+    return log_weight * leaf_used(margins)
+
+
+def draw_segment_masses(split: np.ndarray, margins: list[Margin], rng: np.random.Generator) -> np.ndarray:
+    """Draw the mass of every segment (draw, stage, segment) given the splits (draw, stage, split).
+
+    Within a leaf the shares follow a Dirichlet with the leaf's own counts: the Bayesian bootstrap (Rubin 1981,
+    doi:10.1214/aos/1176345338) of what the tree is too coarse to see. The copula is not consulted at that
+    scale. Stages with fewer segments are padded with zeros.
+    """
+    weight = np.exp(log_leaf_weights(split, margins)) * leaf_used(margins)
+    mass = np.zeros((*weight.shape[:2], max(len(m.low) for m in margins)))
+    for j, margin in enumerate(margins):
+        gamma = rng.standard_gamma(margin.count, size=(len(weight), len(margin.count)))
+        total = np.stack([gamma[:, margin.leaf == leaf].sum(axis=1) for leaf in range(N_LEAVES)], axis=1)
+        mass[:, j, : len(margin.low)] = gamma / total[:, margin.leaf] * weight[:, j, margin.leaf]
+    return mass
+
+
+def masked_paths(margins: list[Margin]) -> tuple[np.ndarray, np.ndarray]:
+    """`tree_paths` for each stage with the unused splits taken out (stage, leaf, split)."""
+    left, right = tree_paths()
+    used = np.stack([m.split_used for m in margins])[:, None, :]
+    return left * used, right * used
+
+
+def leaf_used(margins: list[Margin]) -> np.ndarray:
+    """1.0 for each leaf that holds a segment (stage, leaf)."""
+    return np.stack([np.isin(np.arange(N_LEAVES), m.leaf).astype(float) for m in margins])
+
+
+def find_atoms(signal: np.ndarray, *, discrete: bool = False) -> np.ndarray:
+    """Return the values that are atoms, sorted: those that repeat far more than rounding explains.
+
+    A value is an atom when at least 2% of the queries, and at least four, share it. Signals with few distinct
+    values (votes, verbalised confidences) are atoms throughout.
+    """
+    values, counts = np.unique(signal, return_counts=True)
+    if discrete or (len(values) <= 20 and len(signal) >= 3 * len(values)) or len(values) == 1:
+        return values
+    heavy = counts >= max(4.0, 0.02 * len(signal))
+    if heavy.sum() > _MAX_ATOMS:
+        heavy &= counts >= np.sort(counts)[-_MAX_ATOMS]
+    return values[heavy]
+
+
+def build_margin(signal: np.ndarray, *, discrete: bool = False, bounds: tuple[float, float]) -> Margin:
+    """Cut one stage's observed signals into segments and lay the tree over them.
+
+    Parameters
+    ----------
+    signal : ndarray (query,)
+        Finite signals of the queries for which the stage was run; at least one.
+    discrete : bool
+        Every observed value is an atom (votes).
+    bounds : tuple of float
+        Range of the signal scale; no segment reaches beyond it.
+    """
+    signal = np.sort(np.asarray(signal, dtype=float))
+    # the end of the scale is an event of its own (a probability of exactly 1), however rare
+    ends = signal[np.isin(signal, bounds)]
+    atoms = np.union1d(find_atoms(signal, discrete=discrete), ends)
+    free = signal[~np.isin(signal, atoms)]
+    n_segments = int(np.clip(len(free) // 2, 2, _MAX_SEGMENTS))
+    low, high, count = [], [], []
+    for i, block in enumerate(np.split(free, np.searchsorted(free, atoms))):
+        if len(block):
+            floor = atoms[i - 1] if i > 0 else bounds[0]
+            ceiling = atoms[i] if i < len(atoms) else bounds[1]
+            edges = _edges(block, floor, ceiling, max(1, round(n_segments * len(block) / len(free))))
+            low += list(edges[:-1])
+            high += list(edges[1:])
+            count += list(_counts(block, edges))
+        if i < len(atoms):
+            low.append(atoms[i])
+            high.append(atoms[i])
+            count.append(np.sum(signal == atoms[i]))
+    mass = np.asarray(count, dtype=float)
+    leaf, used = _lay_tree(mass)
+    return Margin(np.asarray(low), np.asarray(high), leaf, mass, used)
+
+
+def _edges(block: np.ndarray, floor: float, ceiling: float, n: int) -> np.ndarray:
+    """Quantile edges of a run of continuous values, finer in the tails, a little wider than the run."""
+    i = np.arange(n + 1) / n
+    level = 0.5 * i + 0.25 * (1.0 - np.cos(np.pi * i))
+    edges = np.quantile(block, level, method="hazen")
+    span = edges[-1] - edges[0]
+    gap = span / len(block) if span > 0 else max(1e-6, 1e-3 * abs(block[0]))
+    edges[0] = max(edges[0] - gap, floor)
+    edges[-1] = min(edges[-1] + gap, ceiling)
+    return np.unique(edges)
+
+
+def _counts(block: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many values each interval holds, spread by rank so that no interval is empty."""
+    rank = np.interp(edges, *_ecdf(block))
+    rank[0], rank[-1] = 0.0, 1.0
+    return len(block) * np.maximum(np.diff(rank), 1e-3 / len(edges))
+
+
+def _ecdf(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, counts = np.unique(block, return_counts=True)
+    return values, (np.cumsum(counts) - 0.5 * counts) / len(block)
+
+
+def _lay_tree(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide consecutive segments among the leaves so that each split is near its target mass."""
+    leaf, used = np.zeros(len(mass), dtype=np.int64), np.zeros(N_SPLITS, dtype=bool)
+
+    def descend(first: int, last: int, depth: int, position: int) -> None:
+        if depth == DEPTH:
+            leaf[first:last] = position
+            return
+        if last - first <= 1:
+            descend(first, last, depth + 1, 2 * position)
+            return
+        target = 0.5
+        if depth > 0 and position == 0:
+            target = _TAIL_SHARE
+        elif depth > 0 and position == 2**depth - 1:
+            target = 1.0 - _TAIL_SHARE
+        reached = np.cumsum(mass[first:last])
+        cut = first + 1 + int(np.argmin(np.abs(reached[:-1] / reached[-1] - target)))
+        used[2**depth - 1 + position] = True
+        descend(first, cut, depth + 1, 2 * position)
+        descend(cut, last, depth + 1, 2 * position + 1)
+
+    descend(0, len(mass), 0, 0)
+    return leaf, used

@@ -1,0 +1,127 @@
+"""Draws made by hand: margins and scalings of simulated signals, parameters from wide ranges, no sampler."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import wrightomega
+
+from bayescascade.calibration import build_scaling
+from bayescascade.copulas import get_family
+from bayescascade.design import signal_bounds
+from bayescascade.draws import Draws
+from bayescascade.margins import Margin, build_margin
+from bayescascade.signals import to_confidence
+
+PATTERNS = ("no atoms", "top atom", "both atoms", "discrete")
+TOP, BOTTOM = 9.0, -7.0
+
+
+def gumbel_conditional(p, u, tau):
+    """Solve P(V <= v | U = u) = p for v in closed form, as the package's own root finder does not.
+
+    With x = -log u and a = (x^theta + y^theta)^(1/theta) the equation is
+    a + (theta - 1) log a = x + (theta - 1) log x - log p: Wright's omega function.
+    """
+    theta = 1.0 / (1.0 - tau)
+    x = -np.log(u)
+    level = (x + (theta - 1.0) * np.log(x) - np.log(p)) / (theta - 1.0)
+    a = (theta - 1.0) * wrightomega(level - np.log(theta - 1.0))
+    y = a * np.maximum(-np.expm1(theta * np.log(x / a)), 0.0) ** (1.0 / theta)
+    return np.exp(-y)
+
+
+def redraw_atoms(draws, stage, u, rng):
+    """Draw u anew within each atom: the signals are a Markov chain, so the next stage sees the value alone."""
+    edge, u = draws.edges()[0, stage], u.copy()
+    for segment in np.flatnonzero(draws.margins[stage].is_atom):
+        inside = (u > edge[segment]) & (u <= edge[segment + 1])
+        u[inside] = rng.uniform(edge[segment], edge[segment + 1], inside.sum())
+    return u
+
+
+def gumbel_chain(tau, n, rng):
+    """Uniforms (query, stage) of a Markov chain with Gumbel links (link,), without atoms."""
+    u = [rng.uniform(size=n)]
+    for t in tau:
+        u.append(gumbel_conditional(rng.uniform(size=n), u[-1], t))
+    return np.stack(u, axis=1)
+
+
+def make_signals(n_stages, pattern, n, rng):
+    """Signals (query, stage) and the confidence kind they are of."""
+    u = gumbel_chain(np.full(n_stages - 1, 0.4), n, rng)
+    if pattern == "discrete":
+        return np.ceil(6 * u) / 6, "votes"
+    signal = np.log(u) - np.log1p(-u)
+    if pattern in ("top atom", "both atoms"):
+        signal[u > 0.65] = TOP
+    if pattern == "both atoms":
+        signal[u < 0.2] = BOTTOM
+    return signal, "score"
+
+
+def make_draws(n_stages=3, pattern="no atoms", *, n_draws=1, n_queries=285, seed=1, copula="gumbel"):
+    """Draws around one simulated log; masses are a Bayesian bootstrap of the segments' counts."""
+    rng = np.random.default_rng(seed)
+    signal, kind = make_signals(n_stages, pattern, n_queries, rng)
+    return draws_around(signal, kind, rng, n_draws=n_draws, copula=copula)
+
+
+def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True):
+    """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed."""
+    n_stages, step = signal.shape[1], np.arange(signal.shape[1])
+    bounds = signal_bounds(kind)
+    margins = [build_margin(x, discrete=kind == "votes", bounds=bounds) for x in signal.T]
+    mass = np.zeros((n_draws, n_stages, max(len(m.low) for m in margins)))
+    for j, margin in enumerate(margins):
+        observed = margin.count / margin.count.sum()
+        mass[:, j, : len(margin.low)] = rng.dirichlet(margin.count, size=n_draws) if bootstrap else observed
+    return Draws(
+        stages=[f"s{j}" for j in step],
+        kind=kind,
+        family=get_family(copula),
+        margins=margins,
+        scalings=[build_scaling(x, m) for x, m in zip(signal.T, margins, strict=True)],
+        mass=mass,
+        tau=np.clip(rng.normal(0.45, 0.06, (n_draws, n_stages - 1)), 0.05, 0.9),
+        intercept=0.2 + 0.7 * step + rng.normal(0.0, 0.15, (n_draws, n_stages)),
+        slope=np.exp(rng.normal(0.3, 0.15, (n_draws, n_stages))),
+        offset=rng.normal(0.0, 0.3, (n_draws, n_stages, 2)),
+        cost=3.0**step * np.exp(rng.normal(0.0, 0.05, (n_draws, n_stages))),
+        chains=np.arange(1),
+    )
+
+
+def refine(draws, parts):
+    """Cut each continuous segment into ``parts`` of equal mass: the same distribution on a finer grid."""
+    margins, cuts = [], []
+    for margin in draws.margins:
+        n = np.where(margin.is_atom, 1, parts)
+        index, at = np.repeat(np.arange(len(n)), n), np.concatenate([np.arange(m) / m for m in n])
+        width = (margin.high - margin.low)[index]
+        low = margin.low[index] + at * width
+        high = np.where(margin.is_atom[index], low, low + width / n[index])
+        margins.append(Margin(low, high, margin.leaf[index], margin.count[index] / n[index], margin.split_used))
+        cuts.append((index, n[index]))
+    mass = np.zeros((draws.n, len(margins), max(len(m.low) for m in margins)))
+    for j, (index, n) in enumerate(cuts):
+        mass[:, j, : len(index)] = draws.mass[:, j, index] / n
+    return replace(draws, margins=margins, mass=mass)
+
+
+def signals_at(draws, stage, u):
+    """Quantile function of the first draw's margin at one stage."""
+    margin = draws.margins[stage]
+    edge = draws.edges()[0, stage, : len(margin.low) + 1]
+    segment = np.clip(np.searchsorted(edge, u, side="right") - 1, 0, len(margin.low) - 1)
+    inside = np.clip((u - edge[segment]) / np.maximum(np.diff(edge), 1e-300)[segment], 0.0, 1.0)
+    return margin.low[segment] + inside * (margin.high - margin.low)[segment]
+
+
+def random_thresholds(draws, n_points, rng):
+    """Thresholds (point, stage) at random quantiles of the first draw's margins, the last -inf."""
+    levels = rng.uniform(0.1, 0.9, (n_points, len(draws.stages)))
+    signal = np.stack([signals_at(draws, j, levels[:, j]) for j in range(len(draws.stages))], axis=1)
+    out = to_confidence(signal, draws.kind)
+    out[:, -1] = -np.inf
+    return out
