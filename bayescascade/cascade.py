@@ -1,0 +1,262 @@
+"""Error, cost and reach of threshold vectors: exactly under each posterior draw, and on a log.
+
+For one draw the signals are a Markov chain, and so are the segments they fall in. With D_j the share of each
+segment that stage j defers and M_j the probability of each pair of segments (differences of the copula's C),
+the mass that runs stage j + 1 is ``(a_j D_j / p_j) M_j``. That is the exact expectation, up to the position
+within a segment; no search, no density, linear in the number of stages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.copulas import NUMPY
+from bayescascade.data import validate_log
+from bayescascade.draws import Draws, check_thresholds, get_draws, to_positions
+from bayescascade.errors import CascadeError
+
+_BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Segment masses, pair masses and P(correct) of some draws, ready for forward and backward passes.
+
+    ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment).
+    """
+
+    draws: Draws
+    mass: np.ndarray
+    pair: list[np.ndarray]
+    correct: np.ndarray
+
+    def inverse_mass(self, stage: int) -> np.ndarray:
+        """1 / mass, and 0 where there is none (draw, segment)."""
+        mass = self.mass[:, stage]
+        return np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 1e-300)
+
+
+def build_kernel(draws: Draws) -> Kernel:
+    """Compute every pair mass of the given draws."""
+    edges = draws.edges()
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        pair = [
+            _pair_masses(draws, edges[:, j], edges[:, j + 1], draws.tau[:, j])
+            for j in range(len(draws.stages) - 1)
+        ]
+    return Kernel(draws, np.diff(edges, axis=2), pair, draws.segment_correct())
+
+
+def _pair_masses(draws: Draws, left: np.ndarray, right: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    c = draws.family.cdf(left[:, :, None], right[:, None, :], tau[:, None, None], NUMPY)
+    # exact at the ends, where the formula would lose the last digits
+    c[:, 0, :], c[:, :, 0] = 0.0, 0.0
+    c[:, -1, :], c[:, :, -1] = right, left
+    return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
+
+
+def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:
+    """Share of each segment that is deferred (point, stage, segment)."""
+    return np.clip(positions[..., None] - np.arange(n_segments), 0.0, 1.0)
+
+
+def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
+    """P(correct) of what each segment accepts (draw, point, stage, segment).
+
+    Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
+    """
+    draws, (n_points, n_stages) = kernel.draws, positions.shape
+    out = np.broadcast_to(kernel.correct[:, None], (draws.n, n_points, *kernel.correct.shape[1:])).copy()
+    for j in range(n_stages - 1):
+        margin = draws.margins[j]
+        segment = np.minimum(np.floor(positions[:, j]).astype(int), len(margin.low) - 1)
+        fraction = np.clip(positions[:, j] - segment, 0.0, 1.0)
+        cut = np.flatnonzero((fraction > 0) & (fraction < 1) & ~margin.is_atom[segment])
+        if len(cut):
+            low, high = margin.low[segment[cut]], margin.high[segment[cut]]
+            out[:, cut, j, segment[cut]] = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
+    return out
+
+
+def forward(
+    kernel: Kernel, positions: np.ndarray, *, lean: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Error (draw, point), cost (draw, point) and reach (draw, point, stage) of positions (point, stage).
+
+    With ``lean``, the deferred part of a segment that a threshold cuts goes on as its lower part would, not as
+    the segment as a whole does (see `_lean`). The search does without, for the sake of a simple gradient.
+    """
+    draws = kernel.draws
+    n_stages = len(draws.stages)
+    deferred = deferred_share(positions, draws.n_segments)
+    deferred[:, -1] = 0.0
+    correct = accepted_correct(kernel, positions)
+    arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
+    right = np.zeros((draws.n, len(positions)))
+    reach = np.empty((draws.n, len(positions), n_stages))
+    for j in range(n_stages):
+        reach[..., j] = arriving.sum(axis=2)
+        right += np.einsum("dps,dps->dp", arriving * (1.0 - deferred[None, :, j]), correct[:, :, j])
+        if j < n_stages - 1:
+            ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
+            if lean:
+                _lean(ratio, kernel, j, positions[:, j])
+            arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
+    return 1.0 - right, np.einsum("dpj,dj->dp", reach, draws.cost), reach
+
+
+def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, position: np.ndarray) -> None:
+    """Shift deferred mass of a cut segment from the segment above it to the one below, in place.
+
+    What follows a signal is taken as linear in u across neighbouring segments. The mean u of the deferred
+    fraction f of a segment of mass p lies (1 - f) p / 2 below the segment's own. ``ratio`` is
+    (draw, point, segment), per unit of segment mass; the deferred mass itself stays the same.
+    """
+    mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)
+    middle = np.cumsum(mass, axis=1) - 0.5 * mass
+    last = len(kernel.draws.margins[stage].low) - 1
+    segment = np.minimum(np.floor(position).astype(int), last)
+    fraction = position - segment
+    point = np.flatnonzero((fraction > 0) & (fraction < 1) & (last > 0))
+    s, f = segment[point], fraction[point]
+    above, below = np.minimum(s + 1, last), np.maximum(s - 1, 0)
+    moved = ratio[:, point, s] * mass[:, s]
+    step = moved * 0.5 * (1.0 - f) * mass[:, s] / np.maximum(middle[:, above] - middle[:, below], 1e-300)
+    ratio[:, point, above] -= step * inverse[:, above]
+    ratio[:, point, below] += step * inverse[:, below]
+
+
+def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
+    """Slices that cover ``range(n)``."""
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))
+
+
+def forward_all(draws: Draws, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws."""
+
+    def run(block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return forward(build_kernel(draws.take(block)), positions)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        parts = list(pool.map(run, blocks(draws.n)))
+    error, cost, reach = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return error, cost, reach
+
+
+def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
+    """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> out = bc.evaluate(fit, [0.9, 0.9, float("-inf")])
+    >>> dict(out["reach"].sizes)
+    {'chain': 4, 'draw': 1000, 'stage': 3}
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    thresholds : array-like or DataArray
+        (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
+        The last stage's is -inf.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``error`` (share of queries answered wrongly), ``cost`` (per query, in the log's currency) and ``reach``
+        (share that runs each stage), over (chain, draw[, point][, stage]).
+
+    Raises
+    ------
+    CascadeError
+        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+    """
+    draws = get_draws(fit)
+    array = check_thresholds(thresholds, draws.stages)
+    error, cost, reach = forward_all(draws, to_positions(array, draws))
+    return _fold(draws, np.ndim(thresholds) == 1, error=error, cost=cost, reach=reach)
+
+
+def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
+    shape = (len(draws.chains), draws.n // len(draws.chains))
+    dims = ("chain", "draw", "point", "stage")
+    out = xr.Dataset(
+        {
+            name: (dims[: value.ndim + 1], value.reshape(*shape, *value.shape[1:]))
+            for name, value in values.items()
+        },
+        coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])},
+    )
+    return out.isel(point=0) if single else out
+
+
+def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
+    """Run thresholds on a log: the empirical counterpart of `evaluate`.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")])
+    >>> float(out["reach"][0])
+    1.0
+
+    Parameters
+    ----------
+    log : xarray.Dataset
+        As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
+    thresholds : array-like or DataArray
+        As for `evaluate`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``error``, ``cost`` over ([point]); ``reach`` and ``answered`` (share answered by each stage) over
+        ([point,] stage); ``n_queries``. Cost is the sum of reach times the stage's mean cost in the log.
+
+    Raises
+    ------
+    CascadeError
+        For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
+    """
+    log = validate_log(log)
+    stages = [str(s) for s in log["stage"].values]
+    array = check_thresholds(thresholds, stages)
+    confidence = log["confidence"].transpose("query", "stage").values
+    correct = log["correct"].transpose("query", "stage").values
+    mean_cost = np.nanmean(log["cost"].transpose("query", "stage").values, axis=0)
+    n = len(confidence)
+    error, reach, answered = (np.zeros((len(array), *shape)) for shape in ((), (len(stages),), (len(stages),)))
+    for point, threshold in enumerate(array):
+        going = np.ones(n, dtype=bool)
+        for j, name in enumerate(stages):
+            missing = going & ~np.isfinite(correct[:, j]) & ~(confidence[:, j] < threshold[j])
+            missing |= going & np.isnan(confidence[:, j])
+            if missing.any():
+                query = log["query"].values[np.flatnonzero(missing)[0]]
+                raise CascadeError(
+                    f"{missing.sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
+                    "has not run or not labelled for them; score needs a log in which it is run and labelled."
+                )
+            accept = going & (confidence[:, j] >= threshold[j])
+            reach[point, j], answered[point, j] = going.mean(), accept.mean()
+            error[point] += np.sum(accept & (correct[:, j] < 0.5)) / n
+            going &= ~accept
+    out = xr.Dataset(
+        {
+            "error": ("point", error),
+            "cost": ("point", reach @ mean_cost),
+            "reach": (("point", "stage"), reach),
+            "answered": (("point", "stage"), answered),
+        },
+        coords={"stage": stages},
+        attrs={"n_queries": n},
+    )
+    return out.isel(point=0) if np.ndim(thresholds) == 1 else out

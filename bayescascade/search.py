@@ -1,0 +1,341 @@
+"""The search for thresholds over some posterior draws: where `tune` gets its finalists.
+
+Positions are those of `draws.to_positions`. They move freely within intervals; at an atom only its two ends can be
+realised by a threshold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+
+from bayescascade.cascade import Kernel, deferred_share, forward, forward_all
+from bayescascade.draws import Draws
+from bayescascade.frontiers import induce, mean_kernel, sweep
+
+_N_SWEEP = 40
+# Starts of the local search: neighbours on the frontier. More found nothing better on the logs tried.
+_N_STARTS = 2
+_MAX_CLIMB = 30
+# Answers that go on to the draws not searched, and the shares of the bound to stay clear of it by.
+_N_KEPT = 2
+_SLACKS = (0.01, 0.0, -0.01)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Error and cost of one position vector, and their gradients (draw,) and (draw, stage - 1)."""
+
+    error: np.ndarray
+    cost: np.ndarray
+    error_grad: np.ndarray
+    cost_grad: np.ndarray
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked for: a price of errors, or a bound on error or cost with a probability."""
+
+    error_price: float | None = None
+    max_error: float | None = None
+    max_cost: float | None = None
+    prob: float = 0.9
+
+    @property
+    def bounds_error(self) -> bool:
+        """Whether the error is what is bounded."""
+        return self.max_error is not None
+
+    @property
+    def bound(self) -> float:
+        """The bound on error or cost; infinite where a price is given."""
+        given = self.max_error if self.bounds_error else self.max_cost
+        return np.inf if given is None else given
+
+    def with_bound(self, bound: float) -> Goal:
+        """The same goal with another bound."""
+        return replace(self, **{"max_error" if self.bounds_error else "max_cost": bound})
+
+    def wanted(self, error: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """What is minimised on average over the draws (first axis)."""
+        if self.error_price is not None:
+            return error * self.error_price + cost
+        return cost if self.bounds_error else error
+
+    def bounded(self, error: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """What has to stay below `bound`."""
+        if self.error_price is not None:
+            return np.zeros_like(error)
+        return error if self.bounds_error else cost
+
+    def rank(self, error: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Order of the points (draw, point), best first; which keep the promise; and how surely each does.
+
+        Points that keep it go by what is minimised, the others by how nearly they keep it.
+        """
+        bounded = self.bounded(error, cost)
+        kept = np.mean(bounded <= self.bound, axis=0)
+        keeps = kept >= self.prob
+        level = np.quantile(bounded, self.prob, axis=0)
+        by = np.where(keeps, self.wanted(error, cost).mean(axis=0), level)
+        return np.lexsort((by, np.where(keeps, 0.0, -kept), ~keeps)), keeps, kept
+
+
+def losses(kernel: Kernel, position: np.ndarray) -> Losses:
+    """Error and cost of positions (stage - 1,) with gradients, by one forward and one backward pass."""
+    draws = kernel.draws
+    n = len(draws.stages)
+    deferred = deferred_share(np.append(position, 0.0), draws.n_segments)
+    at, accepted, at_threshold = _cuts(kernel, position)
+    arriving, flow = kernel.mass[:, 0], []
+    for j in range(n - 1):
+        flow.append(arriving)
+        ratio = arriving * deferred[j] * kernel.inverse_mass(j)
+        arriving = np.matmul(ratio[:, None], kernel.pair[j])[:, 0]
+    # expected error and cost still to come, from each segment of a stage at which a query has just arrived
+    error_to_go, cost_to_go = 1.0 - kernel.correct[:, -1], np.zeros_like(kernel.mass[:, -1])
+    error_grad, cost_grad = np.zeros((draws.n, n - 1)), np.zeros((draws.n, n - 1))
+    for j in range(n - 2, -1, -1):
+        both = np.stack([error_to_go, cost_to_go + draws.cost[:, j + 1, None]], axis=2)
+        wait = np.matmul(kernel.pair[j], both) * kernel.inverse_mass(j)[..., None]
+        density = flow[j][:, at[j]]
+        error_grad[:, j] = density * (wait[:, at[j], 0] - (1.0 - at_threshold[:, j]))
+        cost_grad[:, j] = density * wait[:, at[j], 1]
+        right = kernel.correct[:, j].copy()
+        right[:, at[j]] = accepted[:, j]
+        error_to_go = deferred[j] * wait[..., 0] + (1.0 - deferred[j]) * (1.0 - right)
+        cost_to_go = deferred[j] * wait[..., 1]
+    first = kernel.mass[:, 0]
+    error = np.einsum("ds,ds->d", first, error_to_go)
+    cost = np.einsum("ds,ds->d", first, cost_to_go) + draws.cost[:, 0]
+    return Losses(error, cost, error_grad, cost_grad)
+
+
+def _cuts(kernel: Kernel, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Segment that each threshold cuts, P(correct) of its accepted part, and P(correct) at the threshold."""
+    draws = kernel.draws
+    at = np.minimum(np.floor(position).astype(int), sizes(draws) - 1)
+    accepted, at_threshold = np.empty((2, draws.n, len(position)))
+    for j, (segment, x) in enumerate(zip(at, position, strict=True)):
+        low, high = draws.margins[j].low[segment], draws.margins[j].high[segment]
+        t = low + min(x - segment, 1.0) * (high - low)
+        accepted[:, j] = draws.mean_correct(j, np.array(t), np.array(high))
+        at_threshold[:, j] = draws.p_correct(j, np.array(t))
+    return at, accepted, at_threshold
+
+
+def sizes(draws: Draws) -> np.ndarray:
+    """Number of segments of each stage that has a threshold (stage - 1,)."""
+    return np.array([len(m.low) for m in draws.margins[:-1]])
+
+
+@lru_cache(maxsize=64)
+def _harrell_davis(n: int, prob: float) -> np.ndarray:
+    """Weights of the order statistics of ``n`` values in the smooth ``prob``-quantile."""
+    from scipy.stats import beta
+
+    edges = beta.cdf(np.arange(n + 1) / n, prob * (n + 1), (1 - prob) * (n + 1))
+    return np.diff(edges)
+
+
+def smooth_quantile(values: np.ndarray, grad: np.ndarray, prob: float) -> tuple[float, np.ndarray]:
+    """Harrell-Davis quantile of (draw,) values, and its gradient from theirs (draw, x)."""
+    order = np.argsort(values, kind="stable")
+    weight = _harrell_davis(len(values), prob)
+    return float(weight @ values[order]), weight @ grad[order]
+
+
+def candidates(draws: Draws, kernel: Kernel, goal: Goal) -> np.ndarray:
+    """Finalists (point, stage), each of which a threshold vector can realise, for all draws to choose from."""
+    curve, _ = sweep(draws, _N_SWEEP)
+    if goal.error_price is not None:
+        curve = np.concatenate([induce(mean_kernel(kernel.draws), np.array([goal.error_price])), curve])
+    curve = np.unique(realisable(draws, curve), axis=0)
+    error, cost, _ = forward(kernel, curve)
+    order, keeps, _ = goal.rank(error, cost)
+    reach_only = not keeps.any()
+    found = [x for start in curve[order[:_N_STARTS], :-1] for x in solve(kernel, start, goal, reach_only)]
+    found = _best_first(kernel, found, goal)[:_N_KEPT]
+    if goal.error_price is not None or reach_only:
+        return np.unique(np.concatenate([curve, realisable(draws, _with_last(found))]), axis=0)
+    safe = curve[order[:_N_STARTS]]
+    found += _aimed_at_all_draws(draws, kernel, found, goal)
+    return np.unique(np.concatenate([safe, realisable(draws, _with_last(found))]), axis=0)
+
+
+def between(
+    draws: Draws, points: np.ndarray, order: np.ndarray, keeps: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Points on the way from the best that keeps the promise to nearby better ones that do not."""
+    best = points[order[0]]
+    better = np.flatnonzero(~keeps & (wanted < wanted[order[0]]))
+    if not keeps.any() or not len(better):
+        return best[None]
+    near = better[np.argsort(np.abs(points[better] - best).sum(axis=1), kind="stable")[:3]]
+    steps = np.arange(1, 16)[:, None] / 16
+    return realisable(draws, np.concatenate([best + steps * (points[i] - best) for i in near]))
+
+
+def _aimed_at_all_draws(draws: Draws, kernel: Kernel, found: list[np.ndarray], goal: Goal) -> list[np.ndarray]:
+    """Solve again with the bound moved by as much as the search draws misjudge the quantile of all draws."""
+    error, cost, _ = forward_all(draws, _with_last(found))
+    all_draws = np.quantile(goal.bounded(error, cost), goal.prob, axis=0)
+    error, cost, _ = forward(kernel, _with_last(found))
+    some_draws = np.quantile(goal.bounded(error, cost), goal.prob, axis=0)
+    out = []
+    for x, shift in zip(found, all_draws - some_draws, strict=True):
+        path = []
+        for slack in _SLACKS:
+            moved = goal.with_bound(goal.bound * (1.0 - slack) - shift)
+            path.append(_best_first(kernel, solve(kernel, x, moved), moved)[0])
+        for left, right in pairwise(path):
+            out += [left + share * (right - left) for share in np.arange(8) / 8]
+        out.append(path[-1])
+    return out
+
+
+def solve(kernel: Kernel, start: np.ndarray, goal: Goal, reach_only: bool = False) -> list[np.ndarray]:
+    """Local answers on the search draws: SLSQP, then steps across atoms, then SLSQP with the atoms held."""
+    out = []
+    for x in polish(kernel, start, goal, reach_only=reach_only):
+        climbed = climb(kernel, x, goal)
+        if np.any(climbed != x):
+            climbed = polish(kernel, climbed, goal, reach_only=reach_only)[0]
+        out.append(climbed)
+    return out
+
+
+def _best_first(kernel: Kernel, found: list[np.ndarray], goal: Goal) -> list[np.ndarray]:
+    points = realisable(kernel.draws, _with_last(found))
+    error, cost, _ = forward(kernel, points)
+    return list(points[goal.rank(error, cost)[0], :-1])
+
+
+def _with_last(found: list[np.ndarray] | np.ndarray) -> np.ndarray:
+    array = np.atleast_2d(np.asarray(found))
+    return np.column_stack([array, np.zeros(len(array))])
+
+
+def realisable(draws: Draws, positions: np.ndarray) -> np.ndarray:
+    """Replace positions (point, stage) inside an atom, which no threshold can realise, by both of its ends."""
+    positions = positions.copy()
+    for j in range(positions.shape[1] - 1):
+        inside = _inside_atom(draws, j, positions[:, j])
+        upper = positions[inside].copy()
+        upper[:, j] = np.ceil(upper[:, j])
+        positions[inside, j] = np.floor(positions[inside, j])
+        positions = np.concatenate([positions, upper])
+    positions[:, -1] = 0.0
+    return positions
+
+
+def _inside_atom(draws: Draws, stage: int, position: np.ndarray) -> np.ndarray:
+    is_atom = draws.margins[stage].is_atom
+    segment = np.minimum(np.floor(position).astype(int), len(is_atom) - 1)
+    return is_atom[segment] & (position > segment) & (position < segment + 1)
+
+
+def polish(kernel: Kernel, start: np.ndarray, goal: Goal, *, reach_only: bool = False) -> list[np.ndarray]:
+    """Improve positions (stage - 1,) with SLSQP; several answers where atoms have to be rounded."""
+    x = _minimise(kernel, start, goal, np.zeros(len(start), dtype=bool), reach_only)
+    inside = np.array([bool(_inside_atom(kernel.draws, j, x[j])) for j in range(len(x))])
+    if not inside.any():
+        return [x]
+    answers = []
+    for rounded in (np.floor(x), np.ceil(x), np.round(x)):
+        fixed = np.where(inside, rounded, x)
+        answers.append(_minimise(kernel, fixed, goal, inside, reach_only))
+    return [start, *answers]
+
+
+def _minimise(kernel: Kernel, start: np.ndarray, goal: Goal, fixed: np.ndarray, reach_only: bool) -> np.ndarray:
+    from scipy.optimize import minimize
+
+    top = sizes(kernel.draws).astype(float)
+    scale = float(kernel.draws.cost.mean(axis=0).sum()) or 1.0
+    memo: dict[bytes, Losses] = {}
+
+    def at(x: np.ndarray) -> Losses:
+        key = x.tobytes()
+        if key not in memo:
+            memo.clear()
+            memo[key] = losses(kernel, np.clip(x, 0.0, top))
+        return memo[key]
+
+    def unit(x: np.ndarray, which: Callable[[Any, Any], Any]) -> tuple[np.ndarray, np.ndarray]:
+        # costs are measured in units of the whole cascade's, so that SLSQP sees numbers near one
+        out = at(x)
+        return which(out.error, out.cost / scale), which(out.error_grad, out.cost_grad / scale)
+
+    unitless = Goal(
+        None if goal.error_price is None else goal.error_price / scale,
+        goal.max_error,
+        None if goal.max_cost is None else goal.max_cost / scale,
+        goal.prob,
+    )
+
+    def mean(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, grad = unit(x, unitless.wanted)
+        size = 1.0 + (unitless.error_price or 0.0)
+        return float(value.mean()) / size, grad.mean(axis=0) / size
+
+    def quantile(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return smooth_quantile(*unit(x, unitless.bounded), goal.prob)
+
+    constraints = []
+    if goal.error_price is None and not reach_only:
+        constraints = [
+            {"type": "ineq", "fun": lambda x: unitless.bound - quantile(x)[0], "jac": lambda x: -quantile(x)[1]}
+        ]
+    inner = np.clip(start, 1e-6, top - 1e-6)
+    result = minimize(
+        quantile if reach_only else mean,
+        np.where(fixed, start, inner),
+        jac=True,
+        method="SLSQP",
+        bounds=[(s, s) if f else (0.0, t) for s, f, t in zip(start, fixed, top, strict=True)],
+        constraints=constraints,
+        options={"maxiter": 30, "ftol": 1e-7},
+    )
+    x = result.x if np.all(np.isfinite(result.x)) else start
+    return np.clip(np.where(fixed, start, x), 0.0, top)
+
+
+def climb(kernel: Kernel, x: np.ndarray, goal: Goal) -> np.ndarray:
+    """Move one threshold, or two at once, across an atom while that helps on the search draws."""
+    draws = kernel.draws
+    x = realisable(draws, np.append(x, 0.0)[None])[0, :-1]
+    for _ in range(_MAX_CLIMB):
+        single = [(j, to) for j in range(len(x)) for to in _across_atoms(draws, j, x[j])]
+        if not single:
+            break
+        moves: list[tuple[tuple[int, float], ...]] = [(), *((m,) for m in single)]
+        moves += [(a, b) for a, b in combinations(single, 2) if a[0] != b[0]]
+        points = np.tile(np.append(x, 0.0), (len(moves), 1))
+        for i, move in enumerate(moves):
+            for j, to in move:
+                points[i, j] = to
+        error, cost, _ = forward(kernel, points)
+        best = int(goal.rank(error, cost)[0][0])
+        if best == 0:
+            break
+        x = points[best, :-1]
+    return x
+
+
+def _across_atoms(draws: Draws, stage: int, x: float) -> list[float]:
+    """Where a position beside an atom can go by crossing it."""
+    is_atom = draws.margins[stage].is_atom
+    out = []
+    if x == round(x):
+        here = int(x)
+        if here > 0 and is_atom[here - 1]:
+            out.append(here - 1.0)
+        if here < len(is_atom) and is_atom[here]:
+            out.append(here + 1.0)
+    return out
