@@ -1,0 +1,100 @@
+"""What a check hands back: data to read, never a print."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import pandas as pd
+
+WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check of a fit.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool or None
+        None when the check could not be computed or does not apply; ``text`` says why.
+    table : pandas.DataFrame
+        The numbers behind the verdict; empty when there is none.
+    text : str
+        What was found, what it means, and what to do when it fails.
+    """
+
+    name: str
+    passed: bool | None
+    table: pd.DataFrame
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {WORDS[self.passed]}. {self.text}"
+
+    def _repr_html_(self) -> str:
+        heading = f"<b>{html.escape(self.name)}: {WORDS[self.passed]}.</b> {html.escape(self.text)}"
+        return f"<p>{heading}</p>" + ("" if self.table.empty else self.table.to_html(float_format="%.3g"))
+
+
+class CheckResults(Sequence[CheckResult]):
+    """Results of several checks, by name or by position.
+
+    Attributes
+    ----------
+    passed : bool or None
+        False when any check failed, None when none gave a verdict, else True.
+    table : pandas.DataFrame
+        One row for each check.
+    """
+
+    def __init__(self, results: Iterable[CheckResult]) -> None:
+        self._results = tuple(results)
+
+    @property
+    def passed(self) -> bool | None:
+        """True when every check that gave a verdict passed."""
+        verdicts = [result.passed for result in self._results if result.passed is not None]
+        return all(verdicts) if verdicts else None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each check: name, passed, text."""
+        rows = [(result.name, result.passed, result.text) for result in self._results]
+        return pd.DataFrame(rows, columns=["check", "passed", "text"]).astype({"passed": object})
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[CheckResult]:
+        return iter(self._results)
+
+    @overload
+    def __getitem__(self, key: int | str) -> CheckResult: ...
+    @overload
+    def __getitem__(self, key: slice) -> CheckResults: ...
+    def __getitem__(self, key: int | str | slice) -> CheckResult | CheckResults:
+        if isinstance(key, slice):
+            return CheckResults(self._results[key])
+        if isinstance(key, str):
+            for result in self._results:
+                if result.name == key:
+                    return result
+            names = ", ".join(repr(result.name) for result in self._results)
+            raise KeyError(f"there is no check {key!r}; these ran: {names}")
+        return self._results[key]
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._results))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(r.name)}</td><td>{WORDS[r.passed]}</td>"
+            f'<td style="text-align:left">{html.escape(r.text)}</td></tr>'
+            for r in self._results
+        )
+        head = "<thead><tr><th>check</th><th>result</th><th>what was found</th></tr></thead>"
+        return f"<table>{head}<tbody>{rows}</tbody></table>"

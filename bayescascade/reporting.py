@@ -1,0 +1,98 @@
+"""The report: one page that says what to set, what it brings, and whether to believe it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from bayescascade._story import tell
+from bayescascade.errors import CascadeError
+from bayescascade.frontiers import check_prob
+
+if TYPE_CHECKING:
+    from bayescascade.solution import ThresholdSolution
+
+
+def report(
+    fit: xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    solution: ThresholdSolution | None = None,
+    log: xr.Dataset | None = None,
+    test: xr.Dataset | None = None,
+    thresholds: object = None,
+    ci_prob: float = 0.9,
+) -> Path:
+    """Write a report of a fit: one HTML file that needs no network.
+
+    Examples
+    --------
+    >>> import bayescascade as bc, pathlib, tempfile
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
+    >>> bc.report(fit, path, solution=bc.tune(fit, max_error=0.3)).name
+    'report.html'
+
+    Parameters
+    ----------
+    fit : DataTree
+    path : path
+        Where the page goes; it replaces what was there as a whole.
+    solution : ThresholdSolution, optional
+        What `tune` returned. Without it, and without ``thresholds``, the page shows what can be had.
+    log : Dataset, optional
+        Score the frontier's thresholds on this log, and show the points beside the band.
+    test : Dataset, optional
+        A log that the fit has not seen: score the chosen thresholds on it, beside the model's interval.
+    thresholds : array-like or DataArray (stage,), optional
+        Thresholds of your own, on the raw confidence scale, in place of a solution.
+    ci_prob : float
+        Probability of all intervals and bands, in (0, 1).
+
+    Returns
+    -------
+    pathlib.Path
+        Of the page.
+
+    Raises
+    ------
+    CascadeError
+        When both a solution and thresholds are given, ``test`` comes without either or is of another cascade,
+        or the page cannot be written.
+    """
+    check_prob("ci_prob", ci_prob)
+    if solution is not None and thresholds is not None:
+        raise CascadeError("give a solution or thresholds, not both: a report has one answer.")
+    if test is not None and solution is None and thresholds is None:
+        raise CascadeError("a test log needs thresholds to be scored: give a solution or thresholds, too.")
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
+    story = tell(fit, solution=solution, log=log, test=test, thresholds=thresholds, ci_prob=ci_prob)
+    _write(target, _render(story))
+    return target
+
+
+def _render(story: dict[str, object]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("bayescascade", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("report.html.j2").render(story)
+
+
+def _write(path: Path, page: str) -> None:
+    target = Path(os.path.realpath(path))  # replacing a link would leave its target stale
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            beside.write_text(page, encoding="utf-8")
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise CascadeError(f"the report cannot be written to {path}: {error.strerror or error}.") from None

@@ -1,0 +1,168 @@
+"""Figures draw on what they are given and show what they say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import bayescascade as bc
+from bayescascade._axes import confidence_axis, rounded
+from bayescascade._singles import beats_mixtures, beats_singles, single_stages
+from bayescascade.draws import get_draws
+from bayescascade.margins import build_margin
+from bayescascade.plots import plot_links, plot_margins
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def curve(example_fit):
+    return bc.frontier(example_fit, n_points=12)
+
+
+def labels(ax):
+    return ax.get_legend_handles_labels()[1]
+
+
+def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log):
+    solution = bc.tune(example_fit, max_cost=0.002)
+    ax = bc.plot_frontier(example_fit, solution=solution, log=example_log)
+    assert labels(ax) == [
+        "90% credible band",
+        "cascade, posterior mean",
+        "cascade, scored on the log",
+        "one stage alone",
+        "chosen thresholds",
+    ]
+    assert [text.get_text() for text in ax.texts] == ["small", "medium", "large"]
+    assert ax.get_xscale() == "log"
+    assert "cost" in ax.get_xlabel()
+    ax.figure.canvas.draw()
+
+
+def test_a_frontier_can_be_drawn_without_its_fit(curve):
+    ax = bc.plot_frontier(curve)
+    assert "one stage alone" not in labels(ax)
+    line = ax.lines[0]
+    np.testing.assert_allclose(line.get_ydata(), curve["error"])
+
+
+def test_an_infeasible_solution_is_not_called_chosen(example_fit):
+    solution = bc.tune(example_fit, max_error=0.01)
+    assert "nearest thresholds (goal not met)" in labels(bc.plot_frontier(example_fit, solution=solution))
+
+
+def test_frontier_draws_on_the_axes_it_is_given_and_makes_no_other(curve):
+    ax = Figure().subplots()
+    assert bc.plot_frontier(curve, ax=ax) is ax
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "fit.nc"])
+def test_frontier_of_something_else_is_refused(wrong):
+    with pytest.raises(bc.CascadeError, match="wants a fit or what frontier"):
+        bc.plot_frontier(wrong)
+
+
+def test_reliability_has_a_panel_for_each_stage(example_fit):
+    axes = bc.plot_reliability(example_fit)
+    assert [ax.get_title() for ax in axes] == [f"{name} (300 labels)" for name in ("small", "medium", "large")]
+    assert "P(correct) at an atom" not in labels(axes[0])
+    assert "P(correct) at an atom" in labels(axes[2])
+    axes[0].figure.canvas.draw()
+
+
+def test_reliability_of_one_stage_by_name_or_position(example_fit):
+    ax = Figure().subplots()
+    for stage in ("medium", 1, np.int64(1)):
+        (got,) = bc.plot_reliability(example_fit, stage, axes=ax)
+        assert got is ax
+    assert ax.get_title().startswith("medium")
+
+
+@pytest.mark.parametrize("stage", ["huge", 3, -1])
+def test_reliability_of_an_unknown_stage_is_refused(example_fit, stage):
+    with pytest.raises(bc.CascadeError, match="there is no stage"):
+        bc.plot_reliability(example_fit, stage)
+
+
+def test_too_few_axes_are_refused(example_fit):
+    with pytest.raises(bc.CascadeError, match="holds 1 Axes, but 3 panels"):
+        plot_margins(example_fit, axes=Figure().subplots())
+
+
+def test_margins_and_links_have_a_panel_each(example_fit):
+    assert [ax.get_title() for ax in plot_margins(example_fit)] == ["small", "medium", "large"]
+    axes = plot_links(example_fit)
+    assert len(axes) == 2
+    assert axes[0].get_xlabel() == "F of small"
+    assert axes[0].get_title().startswith("τ = 0.")
+
+
+def test_plots_leave_the_settings_alone(example_fit, curve):
+    before = dict(plt.rcParams)
+    bc.plot_frontier(curve)
+    bc.plot_reliability(example_fit, 0)
+    assert dict(plt.rcParams) == before
+
+
+def test_a_dollar_in_a_name_starts_no_formula(example_fit):
+    renamed = example_fit.copy(deep=True)
+    names = ["$x_1$", "^medium{", "large$"]
+    for group in ("posterior", "margins", "observed_data", "constant_data"):
+        renamed[group] = renamed[group].to_dataset().assign_coords(stage=names)
+    ax = bc.plot_frontier(renamed)
+    ax.figure.canvas.draw()
+    bc.plot_reliability(renamed)[0].figure.canvas.draw()
+
+
+def test_atoms_far_away_are_drawn_near():
+    rng = np.random.default_rng(0)
+    margin = build_margin(np.r_[rng.normal(size=200), np.full(80, 16.6)], bounds=(-17.0, 17.0))
+    axis = confidence_axis(margin, "probability")
+    span = axis.high - axis.low
+    assert axis.place(np.array([16.6]))[0] == pytest.approx(axis.high + 0.15 * span)
+    assert axis.place(np.array([0.1]))[0] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("confidence", "kind", "text"),
+    [
+        (0.99968, "probability", "0.9997"),
+        (0.21, "probability", "0.21"),
+        (1.0, "probability", "1"),
+        (1.0 - 2.0**-24, "probability", "1"),
+        (-(2.0**-24), "logprob", "0"),
+        (-0.0213, "logprob", "-0.021"),
+        (-5e-7, "logprob", "-5e-07"),
+        (12.0, "score", "12"),
+    ],
+)
+def test_confidences_have_the_digits_they_need(confidence, kind, text):
+    assert rounded(confidence, kind) == text
+
+
+# ---- single stages
+
+
+def test_a_single_stage_errs_as_the_policy_that_defers_everything_to_it(example_fit):
+    inf = np.inf
+    found = bc.evaluate(example_fit, [[-inf, -inf, -inf], [inf, -inf, -inf], [inf, inf, -inf]])
+    error, cost = single_stages(get_draws(example_fit))
+    expected = found["error"].transpose("chain", "draw", "point").values.reshape(error.shape)
+    np.testing.assert_allclose(error, expected, atol=1e-6)
+    np.testing.assert_allclose(np.cumsum(cost, axis=1)[:, 2], found["cost"].values[..., 2].ravel(), rtol=1e-6)
+
+
+def test_what_beats_single_stages_and_mixtures():
+    singles = (np.array([[0.4, 0.1]] * 4), np.array([[1.0, 10.0]] * 4))
+    error, cost = np.array([0.2, 0.3, 0.05, 0.4]), np.array([5.0, 6.0, 11.0, 1.0])
+    assert beats_singles(error, cost, singles).tolist() == [True, True, True, False]
+    # half way in cost a random mix errs at 0.4 - 0.3 * 4/9 = 0.267; beyond the dearest stage, at 0.1
+    assert beats_mixtures(error, cost, singles).tolist() == [True, False, True, False]
+    assert beats_singles(error, cost, singles, price=20.0).tolist() == [False, False, False, False]
+    assert beats_singles(error, cost, singles, price=30.0)[0]

@@ -1,0 +1,128 @@
+"""What users import: the names, the parameters they were promised, and that importing stays light."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import bayescascade as bc
+
+NAMES = [
+    "CascadeError",
+    "CascadeWarning",
+    "Policy",
+    "ThresholdSolution",
+    "build_model",
+    "check",
+    "evaluate",
+    "fit",
+    "frontier",
+    "load_example",
+    "load_fit",
+    "plot_frontier",
+    "plot_reliability",
+    "read_log",
+    "report",
+    "save_fit",
+    "score",
+    "simulate",
+    "tune",
+    "validate_log",
+]
+
+# Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
+REQUIRED = inspect.Parameter.empty
+SIGNATURES = {
+    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None}),
+    "validate_log": (["log"], {}),
+    "load_example": ([], {}),
+    "build_model": (["log"], {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"}),
+    "fit": (
+        ["log"],
+        {
+            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+            **{"draws": 1000, "tune": 300, "chains": 4, "random_seed": None, "progressbar": True},
+        },
+    ),
+    "save_fit": (["fit", "path"], {}),
+    "load_fit": (["path"], {}),
+    "evaluate": (["fit", "thresholds"], {}),
+    "score": (["log", "thresholds"], {}),
+    "tune": (["fit"], {"error_price": None, "max_error": None, "max_cost": None, "prob": 0.9}),
+    "frontier": (["fit"], {"n_points": 50, "ci_prob": 0.9}),
+    "check": (["fit"], {}),
+    "report": (["fit", "path"], {}),
+    "plot_frontier": (["fit_or_frontier"], {}),
+    "plot_reliability": (["fit"], {}),
+    "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
+}
+HEAVY = ["pymc", "pytensor", "arviz", "nutpie", "numba", "matplotlib", "jinja2", "typer", "rich"]
+
+
+def test_names():
+    assert sorted(bc.__all__) == NAMES
+    assert set(NAMES) <= set(dir(bc))
+    for name in NAMES:
+        assert getattr(bc, name).__name__ == name
+        assert inspect.getdoc(getattr(bc, name))
+
+
+def test_every_public_function_is_pinned():
+    functions = {name for name in NAMES if inspect.isfunction(getattr(bc, name))}
+    assert functions == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_signature(name):
+    required, keywords = SIGNATURES[name]
+    parameters = inspect.signature(getattr(bc, name)).parameters
+    positional = [
+        p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is REQUIRED
+    ]
+    assert positional == required
+    for keyword, default in keywords.items():
+        assert parameters[keyword].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[keyword].default == default, keyword
+    # whatever else there is can be left out
+    extra = [p for p in parameters.values() if p.name not in (*required, *keywords)]
+    assert all(p.default is not REQUIRED for p in extra)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_docstring_opens_with_an_example(name):
+    doc = inspect.getdoc(getattr(bc, name))
+    first, _, rest = doc.partition("\n\n")
+    assert first.rstrip().endswith(".")
+    assert rest.startswith("Examples\n--------\n>>> ")
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'bayescascade' has no attribute 'fitt'"):
+        bc.fitt  # noqa: B018
+
+
+def loaded_by(code):
+    """Modules in memory after some code has run in a fresh interpreter."""
+    code += "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import bayescascade",
+        "import bayescascade as bc; bc.score(bc.load_example(), [0.8, 0.8, float('-inf')])",
+        "from bayescascade import read_log, simulate, load_fit, evaluate, tune, frontier, fit, build_model",
+    ],
+    ids=["import", "score", "names"],
+)
+def test_importing_is_light(code):
+    assert loaded_by(code).isdisjoint(HEAVY)
+
+
+def test_policy_needs_neither_xarray_nor_scipy():
+    loaded = loaded_by("from bayescascade import Policy; Policy(['a', 'b'], [0.5, float('-inf')], 'probability')")
+    assert loaded.isdisjoint([*HEAVY, "xarray", "pandas", "scipy"])

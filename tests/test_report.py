@@ -1,0 +1,253 @@
+"""The report is one whole page, says what was found, and lets nothing of the log run."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayescascade as bc
+from bayescascade._svg import inline_svg
+
+EVIL = '<script>alert("1")</script>'
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects ids, tags and text, and checks that elements are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.tags, self.words, self.open, self.attributes = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def solution(example_fit):
+    return bc.tune(example_fit, max_cost=0.002)
+
+
+@pytest.fixture(scope="module")
+def full(example_fit, example_log, solution, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    returned = bc.report(example_fit, path, solution=solution, log=example_log, test=example_log)
+    assert returned == path
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(full):
+    return Page(full.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_whole_and_small(full, page):
+    text = full.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert len(text) < 5_000_000
+    assert list(full.parent.iterdir()) == [full]
+    assert page.tags.count("h1") == 1
+
+
+def test_ids_are_unique_and_references_meet_them(full, page):
+    assert len(page.ids) == len(set(page.ids))
+    text = full.read_text(encoding="utf-8")
+    references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    assert references <= set(page.ids)
+
+
+def test_the_page_needs_no_network(full):
+    text = full.read_text(encoding="utf-8")
+    assert not re.search(r'(?:src|href)="(?!#)', text)
+    assert "@import" not in text
+    assert "url(http" not in text
+    # names of namespaces are no addresses to fetch
+    assert set(re.findall(r'https?://[^"\s<]+', text)) <= {"http://www.w3.org/1999/xlink"}
+
+
+def test_every_figure_is_named_for_those_who_do_not_see_it(full):
+    heads = re.findall(r"<svg[^>]*>", full.read_text(encoding="utf-8"))
+    assert len(heads) == 1 + 3 + 3 + 2
+    assert all('role="img"' in head and re.search(r'aria-label="[^"]{10,}"', head) for head in heads)
+
+
+def test_sections_stand_in_the_order_in_which_they_are_read(page):
+    wanted = ["answer", "thresholds", "frontier", "checks", "reliability", "margins", "links", "provenance"]
+    assert [name for name in page.ids if name in wanted] == wanted
+
+
+def test_the_answer_says_what_to_set_what_it_brings_and_what_it_beats(page, solution, example_log):
+    assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in page.text
+    assert f"{float(solution.error.mean()):.1%} (" in page.text
+    assert f"{float(solution.cost.mean()):.3g} (" in page.text
+    found = bc.score(example_log, solution.thresholds)
+    assert f"on the test log of 300 queries it is {float(found['error']):.1%}" in page.text
+    assert "beats the best single stage with probability" in page.text
+
+
+def test_thresholds_and_checks_are_in_tables(page, solution, example_fit):
+    assert f"{float(solution.thresholds[0]):.6g}" in page.text
+    for result in bc.check(example_fit, thresholds=solution.thresholds):
+        assert result.name in page.text
+        assert result.text in page.text
+
+
+def test_provenance_names_log_seed_and_versions(page, example_fit):
+    attrs = example_fit.attrs
+    for part in (attrs["data_hash"], "random seed 1,", "copula gumbel", "pymc 6", "300 queries, 900 labels"):
+        assert part in page.text
+
+
+def test_without_a_solution_it_offers_the_frontier(example_fit, tmp_path):
+    page = Page(bc.report(example_fit, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "No thresholds were chosen" in page.text
+    assert "bc.tune(fit, max_error=0.2, prob=0.9)" in page.text
+    assert "thresholds" not in page.ids
+    assert page.text.count("accept all") >= 1
+
+
+def test_thresholds_of_ones_own_are_reported(example_fit, tmp_path):
+    path = bc.report(example_fit, tmp_path / "r.html", thresholds=[0.9, np.inf, -np.inf])
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert (
+        "Set: small answers from confidence 0.9 up; medium defers everything; large answers what is left." in text
+    )
+
+
+def test_stages_after_one_that_accepts_all_are_never_called(example_fit, tmp_path):
+    path = bc.report(example_fit, tmp_path / "r.html", thresholds=[-np.inf] * 3)
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "Set: small answers everything; medium, large are never called." in text
+
+
+def test_a_cascade_that_a_single_stage_beats_is_told_so(example_fit, tmp_path):
+    # every query pays for all stages and is answered by the last one
+    path = bc.report(example_fit, tmp_path / "r.html", thresholds=[np.inf, np.inf, -np.inf])
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "with probability below 0.1%" in text
+    assert "consider large alone" in text
+    assert "-0.0%" not in text
+
+
+def test_a_goal_out_of_reach_is_called_so(example_fit, tmp_path):
+    path = bc.report(example_fit, tmp_path / "r.html", solution=bc.tune(example_fit, max_error=0.01))
+    assert "No thresholds give error at most 1% with probability 0.9" in Page(path.read_text("utf-8")).text
+
+
+def test_a_price_of_an_error_names_the_stage_to_beat(example_fit, tmp_path):
+    path = bc.report(example_fit, tmp_path / "r.html", solution=bc.tune(example_fit, error_price=0.01))
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert re.search(r"beats the best single stage \(\w+\) with probability .* counting 0.01 for each error", text)
+
+
+def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, example_log, tmp_path):
+    part = example_log.copy(deep=True)
+    part["confidence"][:, 2] = np.where(np.arange(300) < 20, part["confidence"][:, 2], np.nan)
+    part["correct"], part["cost"] = (part[v].where(part["confidence"].notnull()) for v in ("correct", "cost"))
+    path = bc.report(example_fit, tmp_path / "r.html", log=part)
+    assert "The log was not scored along the frontier" in Page(path.read_text(encoding="utf-8")).text
+
+
+def renamed(tree, names):
+    out = tree.copy(deep=True)
+    for group in ("posterior", "margins", "observed_data", "constant_data"):
+        out[group] = out[group].to_dataset().assign_coords(stage=names)
+    return out
+
+
+def test_names_from_the_log_are_escaped(example_fit, tmp_path):
+    fit = renamed(example_fit, [EVIL, 'a"b&c', "$large$"])
+    fit["posterior"] = fit["posterior"].to_dataset().assign_coords(link=[f"{EVIL} > a", "a > $large$"])
+    solution = bc.tune(fit, max_cost=0.002)
+    text = bc.report(fit, tmp_path / "r.html", solution=solution).read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "<script" not in text
+    assert EVIL in page.text
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def test_contradictions_are_refused(example_fit, example_log, solution, tmp_path):
+    with pytest.raises(bc.CascadeError, match="not both"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, thresholds=solution.thresholds)
+    with pytest.raises(bc.CascadeError, match="needs thresholds"):
+        bc.report(example_fit, tmp_path / "r.html", test=example_log)
+    with pytest.raises(bc.CascadeError, match="ci_prob"):
+        bc.report(example_fit, tmp_path / "r.html", ci_prob=90)
+    with pytest.raises(bc.CascadeError, match="one threshold vector, but 2 came"):
+        bc.report(example_fit, tmp_path / "r.html", thresholds=np.full((2, 3), -np.inf))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_test_log_of_another_cascade_is_refused(example_fit, example_log, solution, tmp_path):
+    other = example_log.assign_attrs(confidence_kind="logprob")
+    with pytest.raises(bc.CascadeError, match="are 'logprob', but the fit's are 'probability'"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, test=other)
+    other = example_log.assign_coords(stage=["a", "b", "c"])
+    with pytest.raises(bc.CascadeError, match="test log has stages"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, test=other)
+    with pytest.raises(bc.CascadeError, match="test log"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, test=xr.Dataset())
+
+
+def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
+    path = tmp_path / "r.html"
+    path.write_text("yesterday's page")
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bayescascade.reporting.os.replace", fail)
+    with pytest.raises(bc.CascadeError, match="No space left on device"):
+        bc.report(example_fit, path)
+    assert path.read_text() == "yesterday's page"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_named(example_fit, tmp_path):
+    with pytest.raises(bc.CascadeError, match="does not exist"):
+        bc.report(example_fit, tmp_path / "nowhere" / "r.html")
+
+
+def test_an_inline_figure_follows_the_page():
+    svg = inline_svg(lambda ax: ax.plot([0, 1]), name="one", label='a "line"', size=(3.0, 2.0))
+    assert svg.startswith('<svg role="img" aria-label="a &quot;line&quot;"')
+    assert svg.endswith("</svg>")
+    assert "currentColor" in svg
+    assert "<style" not in svg
+    assert "#010203" not in svg
+    ids = re.findall(r'\bid="([^"]+)"', svg)
+    assert all(name.startswith("one-") for name in ids)
+
+
+def test_importing_the_report_is_light():
+    heavy = ("pymc", "arviz", "matplotlib", "jinja2")
+    code = f"import sys, bayescascade.reporting; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
