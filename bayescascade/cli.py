@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +26,7 @@ from bayescascade._terminal import (
     working,
 )
 from bayescascade.errors import CascadeError
+from bayescascade.files import whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -263,7 +261,7 @@ def report(
         if test is not None:
             kind = chosen.confidence_kind
             options["test"] = bc.read_log(test, confidence_kind=kind, cost=cost, stages=chosen.stages)
-    with working("Writing the report"), _whole_file(output) as part:
+    with working("Writing the report"), whole_file(output, "the report") as part:
         bc.report(posterior, part, **options)
     typer.echo(f"Wrote {output}.")
 
@@ -315,7 +313,7 @@ def demo(
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
     policy = solution.to_policy(out / "policy.json")
     scored = bc.score(test, policy.thresholds)
-    with working("Writing the report"), _whole_file(out / "report.html") as part:
+    with working("Writing the report"), whole_file(out / "report.html", "the report") as part:
         bc.report(posterior, part, solution=solution, log=train, test=test)
 
     show(
@@ -357,18 +355,6 @@ def _keep_input(source: Path, output: Path) -> None:
         raise CascadeError(f"the output {output} is the input itself; give it another name.")
 
 
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and rename it at the end: the whole file or none."""
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
-    try:
-        yield part
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _write_log(log: xr.Dataset, path: Path) -> None:
     """One row for each query and stage that was run, as `read_log` takes it."""
     fields = [name for name in ("confidence", "correct", "cost", "latency") if name in log]
@@ -376,7 +362,7 @@ def _write_log(log: xr.Dataset, path: Path) -> None:
     position = {name: number for number, name in enumerate(log["stage"].values)}
     table = table.rename(columns={"stage": "model"}).assign(stage=lambda t: t["model"].map(position))
     table = table[["query", "stage", "model", *fields]].astype({"correct": "Int8"})
-    with _whole_file(path) as part:
+    with whole_file(path, "the log") as part:
         if path.suffix == ".csv":
             table.to_csv(part, index=False)
         else:

@@ -8,14 +8,13 @@ import json
 import math
 import operator
 import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
 from bayescascade.errors import CascadeError
+from bayescascade.files import whole_file
 from bayescascade.signals import check_kind, clip_rounding, off_scale
 
 FORMAT = "bayescascade-policy"
@@ -158,7 +157,9 @@ class Policy:
             "thresholds": [_encode(threshold) for threshold in self.thresholds],
             "metadata": _encode(self.metadata),
         }
-        _write_atomically(Path(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        with whole_file(path, "the policy") as part:
+            part.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Policy":
@@ -305,23 +306,3 @@ def _read_json(path: Path) -> Any:
         # A file cut short fails at its end; a foreign one (YAML, a log) fails at its start.
         cause = "foreign to bayescascade" if text.lstrip()[0] != "{" else "truncated or damaged"
         raise CascadeError(f"{path} is {cause}: not readable as JSON ({error}); write it again") from None
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    target = Path(os.path.realpath(path))  # replacing a link would leave its target stale
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            # "x" and the umask, where tempfile would leave a file only its owner can read.
-            with open(beside, "x", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            if target.exists():
-                shutil.copymode(target, beside)
-            os.replace(beside, target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise CascadeError(f"the policy cannot be written to {path}: {error.strerror or error}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import xarray as xr
 
 from bayescascade._story import tell
 from bayescascade.errors import CascadeError
+from bayescascade.files import whole_file
 from bayescascade.frontiers import check_prob
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def report(
     if not target.parent.is_dir():
         raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
     story = tell(fit, solution=solution, log=log, test=test, thresholds=thresholds, ci_prob=ci_prob)
-    _write(target, _render(story))
+    with whole_file(target, "the report") as part:
+        part.write_text(_render(story), encoding="utf-8")
     return target
 
 
@@ -83,16 +84,3 @@ def _render(story: dict[str, object]) -> str:
     loader = PackageLoader("bayescascade", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("report.html.j2").render(story)
-
-
-def _write(path: Path, page: str) -> None:
-    target = Path(os.path.realpath(path))  # replacing a link would leave its target stale
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            beside.write_text(page, encoding="utf-8")
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise CascadeError(f"the report cannot be written to {path}: {error.strerror or error}.") from None

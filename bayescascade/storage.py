@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import xarray as xr
 from bayescascade.calibration import ENDS, Scaling
 from bayescascade.design import Design
 from bayescascade.errors import CascadeError
+from bayescascade.files import whole_file
 from bayescascade.margins import N_SPLITS, Margin
 
 _SEGMENT = ("low", "high", "leaf", "count")
@@ -93,14 +93,8 @@ def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise CascadeError(f"cannot write {path}: the folder {path.parent} does not exist; create it first.")
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        fit.to_netcdf(beside, engine="h5netcdf")
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with whole_file(path, "the fit") as part:
+        fit.to_netcdf(part, engine="h5netcdf")
 
 
 def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:

@@ -223,7 +223,7 @@ def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bayescascade.reporting.os.replace", fail)
+    monkeypatch.setattr("bayescascade.files.os.replace", fail)
     with pytest.raises(bc.CascadeError, match="No space left on device"):
         bc.report(example_fit, path)
     assert path.read_text() == "yesterday's page"
