@@ -115,7 +115,7 @@ constraints: $(VENV)/.stamp-python
 	@echo "Wrote constraints.txt; read the change before committing it"
 
 clean:
-	rm -rf build dist bayescascade-demo .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf build dist bayescascade-demo docs/notebooks .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find bayescascade tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

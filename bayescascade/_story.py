@@ -117,7 +117,7 @@ def _choice(
         return Choice(values, error, cost, reach, goal, feasible, kept)
     if thresholds is None:
         return None
-    array = check_thresholds(thresholds, draws.stages)
+    array = check_thresholds(thresholds, draws.stages, draws.kind)
     if len(array) != 1:
         raise CascadeError(f"a report is about one threshold vector, but {len(array)} came; give (stage,).")
     found = evaluate(fit, array[0]).transpose("chain", "draw", ...)

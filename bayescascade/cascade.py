@@ -19,7 +19,7 @@ import xarray as xr
 
 from bayescascade.copulas import NUMPY
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, get_draws, to_positions
+from bayescascade.draws import Draws, check_thresholds, get_draws, is_one_point, to_positions
 from bayescascade.errors import CascadeError
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
@@ -164,7 +164,7 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     Parameters
     ----------
     fit : xarray.DataTree
-    thresholds : array-like or DataArray
+    thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf.
 
@@ -180,9 +180,9 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
     draws = get_draws(fit)
-    array = check_thresholds(thresholds, draws.stages)
+    array = check_thresholds(thresholds, draws.stages, draws.kind)
     error, cost, reach = forward_all(draws, to_positions(array, draws))
-    return _fold(draws, np.ndim(thresholds) == 1, error=error, cost=cost, reach=reach)
+    return _fold(draws, is_one_point(thresholds), error=error, cost=cost, reach=reach)
 
 
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
@@ -212,7 +212,7 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
     ----------
     log : xarray.Dataset
         As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
-    thresholds : array-like or DataArray
+    thresholds : array-like, DataArray, ThresholdSolution or Policy
         As for `evaluate`.
 
     Returns
@@ -228,7 +228,7 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
     """
     log = validate_log(log)
     stages = [str(s) for s in log["stage"].values]
-    array = check_thresholds(thresholds, stages)
+    array = check_thresholds(thresholds, stages, str(log.attrs["confidence_kind"]))
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
     mean_cost = np.nanmean(log["cost"].transpose("query", "stage").values, axis=0)
@@ -259,4 +259,4 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
         coords={"stage": stages},
         attrs={"n_queries": n},
     )
-    return out.isel(point=0) if np.ndim(thresholds) == 1 else out
+    return out.isel(point=0) if is_one_point(thresholds) else out

@@ -13,12 +13,13 @@ import xarray as xr
 
 from bayescascade.calibration import Scaling, build_scaling
 from bayescascade.data import validate_log
-from bayescascade.margins import N_LEAVES, Margin, build_margin, leaf_used, masked_paths
+from bayescascade.margins import N_LEAVES, Margin, build_margin, leaf_used, masked_paths, split_prior
 from bayescascade.signals import KINDS, to_signal
 
 _DIMS: dict[str, tuple[str, ...] | str] = {
     "tree": ("branch", "stage", "leaf", "split"),
     "leaf_used": ("stage", "leaf"),
+    "split_prior": ("branch", "stage", "split"),
     "row_leaf": "row",
     "row_place": ("place", "row"),
     "row_signal": "row",
@@ -79,7 +80,11 @@ def build_design(log: xr.Dataset) -> Design:
 
     rows, row_query, row_stage = _rows(signal, margins)
     labels, label_query = _labels(signal, correct, scalings)
-    arrays = {"tree": np.stack(masked_paths(margins)), "leaf_used": leaf_used(margins)}
+    arrays = {
+        "tree": np.stack(masked_paths(margins)),
+        "leaf_used": leaf_used(margins),
+        "split_prior": split_prior(margins),
+    }
     arrays |= rows | labels | {"cost_known": cost_statistics(log["cost"].transpose("query", "stage").values)}
     stages = [str(s) for s in log["stage"].values]
     return Design(stages, kind, margins, scalings, arrays, row_query, row_stage, label_query)

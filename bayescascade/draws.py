@@ -12,7 +12,7 @@ from bayescascade.calibration import Scaling, logit_correct
 from bayescascade.copulas import Family, get_family
 from bayescascade.errors import CascadeError
 from bayescascade.margins import Margin
-from bayescascade.signals import to_confidence, to_signal
+from bayescascade.signals import KINDS, to_confidence, to_signal
 from bayescascade.storage import check_fit, restore
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
@@ -183,16 +183,30 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
     return to_confidence(0.5 * (below + margin.low[segment]), kind)
 
 
-def check_thresholds(thresholds: Any, stages: list[str]) -> np.ndarray:
-    """Return thresholds as an array (point, stage), or raise `CascadeError`."""
-    array = thresholds.values if isinstance(thresholds, xr.DataArray) else np.asarray(thresholds, dtype=float)
-    if isinstance(thresholds, xr.DataArray) and "stage" in thresholds.dims:
-        array = thresholds.transpose(..., "stage").values
+def is_one_point(thresholds: Any) -> bool:
+    """Whether thresholds, in any form that `check_thresholds` takes, are of a single point (stage,)."""
+    return np.ndim(getattr(thresholds, "thresholds", thresholds)) == 1
+
+
+def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarray:
+    """Return thresholds as an array (point, stage), or raise `CascadeError`.
+
+    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these.
+    """
+    thresholds = getattr(thresholds, "thresholds", thresholds)
+    if isinstance(thresholds, xr.DataArray):
         if "stage" in thresholds.coords:
             names = [str(s) for s in thresholds["stage"].values]
             if names != list(stages):
                 raise CascadeError(f"the thresholds are for stages {names}, but this cascade has {list(stages)}.")
-    array = np.asarray(array, dtype=float)
+        thresholds = thresholds.transpose(..., "stage").values if "stage" in thresholds.dims else thresholds.values
+    try:
+        array = np.asarray(thresholds, dtype=float)
+    except (TypeError, ValueError):
+        raise CascadeError(
+            f"thresholds came as {type(thresholds).__name__}; give numbers over (stage,) or (point, stage), "
+            "a solution of tune, or a policy."
+        ) from None
     if array.ndim not in (1, 2) or array.shape[-1] != len(stages):
         raise CascadeError(
             f"thresholds have shape {array.shape}; give one for each of the {len(stages)} stages {list(stages)}, "
@@ -204,5 +218,13 @@ def check_thresholds(thresholds: Any, stages: list[str]) -> np.ndarray:
         raise CascadeError(
             f"the last stage's threshold is {array[..., -1].ravel()[0]}, but the last stage answers whatever "
             "reaches it: give -inf."
+        )
+    low, high = KINDS[kind].lower, KINDS[kind].upper
+    # as much over the end as read_log forgives a confidence
+    off = np.isfinite(array) & ((array < low - 1e-6) | (array > high + 1e-6))
+    if off.any():
+        raise CascadeError(
+            f"a threshold is {array[off][0]:g}, but a confidence of kind {kind!r} lies between {low:g} and "
+            f"{high:g}; give thresholds on that scale, or -inf to accept everything and inf to accept nothing."
         )
     return np.atleast_2d(array)

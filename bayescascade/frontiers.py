@@ -37,7 +37,8 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     -------
     xarray.Dataset
         Over ``point``, by rising cost: ``error``, ``error_low``, ``error_high``, ``cost``, ``cost_low``,
-        ``cost_high`` (mean and band over draws), ``price`` (cost at which one error less is worth it);
+        ``cost_high`` (mean and band over draws), ``price`` (cost at which one error less is worth it),
+        ``efficient`` (False where a cheaper point errs as little or less);
         ``threshold`` and ``reach`` over (point, stage).
 
     Raises
@@ -58,7 +59,8 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     positions = _whole_atoms(draws, positions)
     error, cost, reach = forward_all(draws, positions)
     order = np.argsort(cost.mean(axis=0), kind="stable")
-    positions, error, cost, reach = positions[order], error[:, order], cost[:, order], reach[:, order]
+    positions, prices = positions[order], prices[order]
+    error, cost, reach = error[:, order], cost[:, order], reach[:, order]
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
     error_band, cost_band = np.quantile(error, tails, axis=0), np.quantile(cost, tails, axis=0)
     return xr.Dataset(
@@ -72,10 +74,17 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
             "cost_low": ("point", cost_band[0]),
             "cost_high": ("point", cost_band[1]),
             "price": ("point", prices),
+            # by rising cost, a point is efficient when none before it errs as little
+            "efficient": ("point", _falls(error.mean(axis=0))),
         },
         coords={"stage": draws.stages},
         attrs={"ci_prob": ci_prob},
     )
+
+
+def _falls(error: np.ndarray) -> np.ndarray:
+    before = np.minimum.accumulate(error)
+    return np.append(True, error[1:] < before[:-1])
 
 
 def check_prob(name: str, value: float) -> None:

@@ -2,9 +2,9 @@
 
 The line is cut into *segments*: an atom (one value) or an interval between two quantiles of the observed
 signal. A balanced binary tree divides the segments into ``2**DEPTH`` leaves; each split of the tree is a free
-probability with a Beta(1, 1) prior, and within a leaf the mass is spread as observed. The splits are the only
-parameters, F is linear in the leaf weights, and under the tree's own likelihood the splits are independent,
-which is what makes the sampler quick (Lavine 1992, doi:10.1214/aos/1176348767).
+probability with a beta prior worth two queries, and within a leaf the mass is spread as observed. The splits are
+the only parameters, F is linear in the leaf weights, and under the tree's own likelihood the splits are
+independent, which is what makes the sampler quick (Lavine 1992, doi:10.1214/aos/1176348767).
 
 This module is plain NumPy and knows nothing of PyMC.
 """
@@ -125,6 +125,18 @@ def masked_paths(margins: list[Margin]) -> tuple[np.ndarray, np.ndarray]:
     left, right = tree_paths()
     used = np.stack([m.split_used for m in margins])[:, None, :]
     return left * used, right * used
+
+
+def split_prior(margins: list[Margin]) -> np.ndarray:
+    """Shapes of each split's beta prior (2, stage, split): worth two queries, centred on the observed shares."""
+    left, right = tree_paths()
+    out = np.ones((2, len(margins), N_SPLITS))
+    for j, margin in enumerate(margins):
+        mass = np.bincount(margin.leaf, weights=margin.count, minlength=N_LEAVES)
+        share = np.divide(mass @ left, mass @ (left + right), out=np.full(N_SPLITS, 0.5), where=margin.split_used)
+        # shapes below one half pile up at the ends, where the sampler is slow and nothing is known
+        out[:, j] = np.maximum(2.0 * np.stack([share, 1.0 - share]), 0.5)
+    return out
 
 
 def leaf_used(margins: list[Margin]) -> np.ndarray:

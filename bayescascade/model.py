@@ -98,7 +98,7 @@ def model_of_design(design: Design, family: Family) -> pm.Model:
     with pm.Model(coords=coords) as model:
         data = {name: pm.Data(name, value, dims=design.dims.get(name)) for name, value in design.arrays.items()}
 
-        split = pm.Beta("margin_split", 1.0, 1.0, dims=("stage", "split"))
+        split = pm.Beta("margin_split", *_two(data["split_prior"]), dims=("stage", "split"))
         tau = pm.Beta("tau", 1.0, 1.0, dims="link")
         tree = data["tree"]
         log_weight = (pt.log(split)[:, None, :] * tree[0] + pt.log1p(-split)[:, None, :] * tree[1]).sum(-1)
@@ -155,6 +155,10 @@ def signal_logp(log_weight: Any, tau: Any, data: dict[str, Any], family: Family,
     rectangle = family.log_rectangle(low[left], high[left], low[right], high[right], tau[link], xp)
     rectangle = rectangle - log_mass[left] - log_mass[right]
     return log_weight[leaf] + log_shape + xp.concatenate([data["row_unlinked"], density, strip, rectangle])
+
+
+def _two(packed: Any) -> tuple[Any, Any]:
+    return packed[0], packed[1]
 
 
 def _three(packed: Any) -> tuple[Any, Any, Any]:

@@ -187,7 +187,7 @@ def load_example() -> xr.Dataset:
     --------
     >>> import bayescascade as bc
     >>> log = bc.load_example()
-    >>> list(log["stage"].values)
+    >>> log["stage"].values.tolist()
     ['small', 'medium', 'large']
 
     Returns

@@ -117,6 +117,16 @@ def show_threshold(threshold: float) -> str:
     return f"{threshold:.6g}"
 
 
+def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
+    """Say which stages are run and paid for but answer next to nothing, given mean reach (stage,)."""
+    answered = reach - np.append(reach[1:], 0.0)
+    idle = [name for name, r, a in zip(stages, reach, answered, strict=True) if r > 0.01 and a < 0.001]
+    if not idle:
+        return ""
+    names = ", ".join(map(repr, idle))
+    return f" {names} would be paid for and answer next to nothing: leave it out with stages=[...] and fit again."
+
+
 def describe(
     goal: dict[str, float], feasible: bool, kept: float, error: np.ndarray, cost: np.ndarray, best: str
 ) -> str:

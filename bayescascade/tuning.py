@@ -17,7 +17,7 @@ from bayescascade.draws import get_draws, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import check_prob, with_last
 from bayescascade.search import Goal, between, candidates
-from bayescascade.solution import ThresholdSolution, describe
+from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 
 _SEARCH_DRAWS = 300
 
@@ -76,6 +76,7 @@ def tune(
     feasible = goal.error_price is not None or bool(keeps[best])
     kept = float("nan") if goal.error_price is not None else float(sure[best])
     text = describe(stated, feasible, kept, error[:, best], cost[:, best], reachable)
+    text += remark_on_idle(draws.stages, reach[:, best].mean(axis=0))
     shape = (len(draws.chains), -1)
 
     def folded(values: np.ndarray, *dims: str) -> xr.DataArray:

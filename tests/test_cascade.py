@@ -16,6 +16,7 @@ from hand_made import (
     signals_at,
 )
 
+import bayescascade
 from bayescascade import cascade, simulate
 from bayescascade.cascade import build_kernel, evaluate, forward, forward_all, score
 from bayescascade.draws import check_thresholds, to_positions, to_thresholds
@@ -325,4 +326,24 @@ def test_thresholds_that_cannot_be_are_refused(thresholds, message):
     with pytest.raises(CascadeError, match=message):
         score(log, thresholds)
     with pytest.raises(CascadeError, match=message):
-        check_thresholds(thresholds, list(log["stage"].values))
+        check_thresholds(thresholds, list(log["stage"].values), "probability")
+
+
+def test_thresholds_come_as_a_solution_or_a_policy_too(example_fit, example_log):
+    solution = bayescascade.tune(example_fit, error_price=0.01)
+    plain = bayescascade.score(example_log, solution.thresholds)
+    for given in (solution, solution.to_policy()):
+        assert bayescascade.score(example_log, given).identical(plain)
+        assert bayescascade.evaluate(example_fit, given)["error"].dims == ("chain", "draw")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ({"small": 0.9}, "thresholds came as dict"),
+        ([80.0, 0.9, -INF], "a threshold is 80, but a confidence of kind 'probability' lies between 0 and 1"),
+    ],
+)
+def test_thresholds_that_cannot_be_meant(example_fit, thresholds, message):
+    with pytest.raises(bayescascade.CascadeError, match=message):
+        bayescascade.evaluate(example_fit, thresholds)

@@ -95,6 +95,7 @@ def test_other_groups_and_attributes(example_fit, example_log):
     assert all(isinstance(value, str | int | float) for value in attrs.values())
 
 
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # 400 draws ask for a k-hat below 0.62
 def test_arviz_takes_a_fit(example_fit):
     for name in ("signal", "correct"):
         loo = az.loo(example_fit, var_name=name)
@@ -291,3 +292,14 @@ def test_known_parameters_are_found():
         draws = posterior[name]
         off = (draws.mean(("chain", "draw")) - values) / draws.std(("chain", "draw"))
         assert bool((np.abs(off) < 4).all()), f"{name}: {off.values.round(1)} posterior sd away"
+
+
+def test_a_few_confidences_at_the_end_of_the_scale_sample_well():
+    # four of 300 are exactly 1, below what makes an atom elsewhere: as continuous values they sat at u = 1,
+    # where the density degenerates, and the step size fell to 1e-12
+    log = bc.simulate(300, n_stages=3, top_atom=[0, 0.01, 0], random_seed=2)
+    assert 1 <= int((log["confidence"] == 1.0).sum()) < 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CascadeWarning)  # so few draws do not satisfy R-hat
+        fit = bc.fit(log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False)
+    assert float(fit["sample_stats"]["n_steps"].mean()) < 30

@@ -142,7 +142,7 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     if thresholds is None:
         text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
         return CheckResult("cascade", None, pd.DataFrame(), text)
-    array = check_thresholds(thresholds, evidence.stages)
+    array = check_thresholds(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
     try:
         found = score(evidence.log, array)
     except CascadeError as error:
