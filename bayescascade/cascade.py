@@ -138,16 +138,32 @@ def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
-def forward_all(draws: Draws, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws."""
+def forward_all(
+    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
+
+    ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
+    """
 
     def run(block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return forward(build_kernel(draws.take(block)), positions)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        parts = list(pool.map(run, blocks(draws.n)))
+        if kernels is None:
+            parts = list(pool.map(run, blocks(draws.n)))
+        else:
+            parts = list(pool.map(lambda kernel: forward(kernel, positions), kernels))
     error, cost, reach = (np.concatenate(part) for part in zip(*parts, strict=True))
     return error, cost, reach
+
+
+def build_kernels(draws: Draws) -> list[Kernel] | None:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
+    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+        return None
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
 def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:

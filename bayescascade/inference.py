@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
@@ -285,7 +286,8 @@ def pointwise(posterior: xr.Dataset, design: Design, log: xr.Dataset, copula: st
     tau = flat["tau"].values
     signal = np.zeros((n_draws, n_queries))
     step = max(1, 200_000 // max(1, len(design.row_query)))
-    for block in (slice(i, i + step) for i in range(0, n_draws, step)):
+
+    def run(block: slice) -> None:
         tail = {  # the draws are a trailing axis
             "row_place": data["row_place"][..., None],
             "leaf_used": data["leaf_used"][..., None],
@@ -293,6 +295,9 @@ def pointwise(posterior: xr.Dataset, design: Design, log: xr.Dataset, copula: st
         }
         rows = signal_logp(np.moveaxis(log_weight[block], 0, -1), tau[block].T, data | tail, family, NUMPY)
         signal[block] = (_summing(design.row_query, n_queries) @ rows).T
+
+    with ThreadPoolExecutor(_n_cores()) as pool:
+        list(pool.map(run, (slice(i, i + step) for i in range(0, n_draws, step))))
     stage = data["label_stage"]
     z, *ends = data["label_x"]
     offset = np.einsum("nre,er->nr", flat["atom_offset"].values[:, stage], np.stack(ends))

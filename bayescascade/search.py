@@ -150,7 +150,7 @@ def smooth_quantile(values: np.ndarray, grad: np.ndarray, prob: float) -> tuple[
     return float(weight @ values[order]), weight @ grad[order]
 
 
-def candidates(draws: Draws, kernel: Kernel, goal: Goal) -> np.ndarray:
+def candidates(draws: Draws, kernel: Kernel, goal: Goal, kernels: list[Kernel] | None = None) -> np.ndarray:
     """Finalists (point, stage), each of which a threshold vector can realise, for all draws to choose from."""
     curve, _ = sweep(draws, _N_SWEEP)
     if goal.error_price is not None:
@@ -164,7 +164,7 @@ def candidates(draws: Draws, kernel: Kernel, goal: Goal) -> np.ndarray:
     if goal.error_price is not None or reach_only:
         return np.unique(np.concatenate([curve, realisable(draws, _with_last(found))]), axis=0)
     safe = curve[order[:_N_STARTS]]
-    found += _aimed_at_all_draws(draws, kernel, found, goal)
+    found += _aimed_at_all_draws(draws, kernel, found, goal, kernels)
     return np.unique(np.concatenate([safe, realisable(draws, _with_last(found))]), axis=0)
 
 
@@ -181,9 +181,11 @@ def between(
     return realisable(draws, np.concatenate([best + steps * (points[i] - best) for i in near]))
 
 
-def _aimed_at_all_draws(draws: Draws, kernel: Kernel, found: list[np.ndarray], goal: Goal) -> list[np.ndarray]:
+def _aimed_at_all_draws(
+    draws: Draws, kernel: Kernel, found: list[np.ndarray], goal: Goal, kernels: list[Kernel] | None
+) -> list[np.ndarray]:
     """Solve again with the bound moved by as much as the search draws misjudge the quantile of all draws."""
-    error, cost, _ = forward_all(draws, _with_last(found))
+    error, cost, _ = forward_all(draws, _with_last(found), kernels)
     all_draws = np.quantile(goal.bounded(error, cost), goal.prob, axis=0)
     error, cost, _ = forward(kernel, _with_last(found))
     some_draws = np.quantile(goal.bounded(error, cost), goal.prob, axis=0)

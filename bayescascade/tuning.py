@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade import build_kernel, forward_all
+from bayescascade.cascade import build_kernel, build_kernels, forward_all
 from bayescascade.draws import get_draws, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import check_prob, with_last
@@ -64,13 +64,14 @@ def tune(
     """
     stated, goal = _check_goal(error_price, max_error, max_cost, prob)
     draws = get_draws(fit)
-    points = candidates(draws, build_kernel(draws.thin(_SEARCH_DRAWS)), goal)
-    error, cost, _ = forward_all(draws, points)
+    kernels = build_kernels(draws)
+    points = candidates(draws, build_kernel(draws.thin(_SEARCH_DRAWS)), goal, kernels)
+    error, cost, _ = forward_all(draws, points, kernels)
     order, keeps, _ = goal.rank(error, cost)
     reachable = _reachable(goal, error, cost)
     closer = between(draws, points, order, keeps, goal.wanted(error, cost).mean(axis=0))
     points = np.concatenate([points[order[:1]], closer])
-    error, cost, reach = forward_all(draws, points)
+    error, cost, reach = forward_all(draws, points, kernels)
     order, keeps, sure = goal.rank(error, cost)
     best = int(order[0])
     feasible = goal.error_price is not None or bool(keeps[best])
