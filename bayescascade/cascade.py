@@ -19,7 +19,7 @@ import xarray as xr
 
 from bayescascade.copulas import NUMPY
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, get_draws, is_one_point, to_positions
+from bayescascade.draws import Draws, check_thresholds, cut_of, get_draws, is_one_point, to_positions
 from bayescascade.errors import CascadeError
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
@@ -76,8 +76,7 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
     out = np.broadcast_to(kernel.correct[:, None], (draws.n, n_points, *kernel.correct.shape[1:])).copy()
     for j in range(n_stages - 1):
         margin = draws.margins[j]
-        segment = np.minimum(np.floor(positions[:, j]).astype(int), len(margin.low) - 1)
-        fraction = np.clip(positions[:, j] - segment, 0.0, 1.0)
+        segment, fraction = cut_of(margin, positions[:, j])
         cut = np.flatnonzero((fraction > 0) & (fraction < 1) & ~margin.is_atom[segment])
         if len(cut):
             low, high = margin.low[segment[cut]], margin.high[segment[cut]]
@@ -122,8 +121,7 @@ def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, position: np.ndarray) -
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)
     middle = np.cumsum(mass, axis=1) - 0.5 * mass
     last = len(kernel.draws.margins[stage].low) - 1
-    segment = np.minimum(np.floor(position).astype(int), last)
-    fraction = position - segment
+    segment, fraction = cut_of(kernel.draws.margins[stage], position)
     point = np.flatnonzero((fraction > 0) & (fraction < 1) & (last > 0))
     s, f = segment[point], fraction[point]
     above, below = np.minimum(s + 1, last), np.maximum(s - 1, 0)

@@ -152,6 +152,12 @@ def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
     return out
 
 
+def cut_of(margin: Margin, position: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Segment that each position of a stage falls in, and the fraction of it that is deferred."""
+    segment = np.minimum(np.floor(position).astype(int), len(margin.low) - 1)
+    return segment, np.clip(position - segment, 0.0, 1.0)
+
+
 def to_thresholds(positions: np.ndarray, draws: Draws) -> np.ndarray:
     """Undo `to_positions`; 0 gives -inf (accept all) and the end of the axis gives +inf (accept none).
 

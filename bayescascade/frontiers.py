@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
 from bayescascade.cascade import Kernel, build_kernel, forward, forward_all
-from bayescascade.draws import Draws, get_draws, to_thresholds
+from bayescascade.draws import Draws, cut_of, get_draws, to_thresholds
 from bayescascade.errors import CascadeError
 
 _N_PRICES = 400
@@ -130,7 +132,7 @@ def _whole_atoms(draws: Draws, positions: np.ndarray) -> np.ndarray:
     """Move positions inside an atom, which no threshold can realise, to its nearer end (point, stage)."""
     positions = positions.copy()
     for j, margin in enumerate(draws.margins):
-        segment = np.minimum(np.floor(positions[:, j]).astype(int), len(margin.low) - 1)
+        segment, _ = cut_of(margin, positions[:, j])
         positions[:, j] = np.where(margin.is_atom[segment], np.round(positions[:, j]), positions[:, j])
     return positions
 
@@ -145,8 +147,6 @@ def mean_kernel(draws: Draws) -> Kernel:
     means = {
         name: getattr(draws, name).mean(axis=0, keepdims=True) for name in ("intercept", "slope", "offset", "cost")
     }
-    from dataclasses import replace
-
     return Kernel(
         replace(one, mass=mass, **means), mass, [p.mean(axis=0, keepdims=True) for p in kernel.pair], correct
     )

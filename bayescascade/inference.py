@@ -286,6 +286,7 @@ def pointwise(posterior: xr.Dataset, design: Design, log: xr.Dataset, copula: st
     tau = flat["tau"].values
     signal = np.zeros((n_draws, n_queries))
     step = max(1, 200_000 // max(1, len(design.row_query)))
+    by_query = _summing(design.row_query, n_queries)
 
     def run(block: slice) -> None:
         tail = {  # the draws are a trailing axis
@@ -294,7 +295,7 @@ def pointwise(posterior: xr.Dataset, design: Design, log: xr.Dataset, copula: st
             "row_unlinked": np.zeros((len(data["row_unlinked"]), len(tau[block]))),
         }
         rows = signal_logp(np.moveaxis(log_weight[block], 0, -1), tau[block].T, data | tail, family, NUMPY)
-        signal[block] = (_summing(design.row_query, n_queries) @ rows).T
+        signal[block] = (by_query @ rows).T
 
     with ThreadPoolExecutor(_n_cores()) as pool:
         list(pool.map(run, (slice(i, i + step) for i in range(0, n_draws, step))))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bayescascade.cascade import Kernel, deferred_share, forward, forward_all
-from bayescascade.draws import Draws
+from bayescascade.draws import Draws, cut_of
 from bayescascade.frontiers import induce, mean_kernel, sweep
 
 _N_SWEEP = 40
@@ -237,9 +237,9 @@ def realisable(draws: Draws, positions: np.ndarray) -> np.ndarray:
 
 
 def _inside_atom(draws: Draws, stage: int, position: np.ndarray) -> np.ndarray:
-    is_atom = draws.margins[stage].is_atom
-    segment = np.minimum(np.floor(position).astype(int), len(is_atom) - 1)
-    return is_atom[segment] & (position > segment) & (position < segment + 1)
+    margin = draws.margins[stage]
+    segment, fraction = cut_of(margin, position)
+    return margin.is_atom[segment] & (fraction > 0) & (fraction < 1)
 
 
 def polish(kernel: Kernel, start: np.ndarray, goal: Goal, *, reach_only: bool = False) -> list[np.ndarray]:

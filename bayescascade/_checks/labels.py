@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._checks.evidence import Evidence, centre_range, pit, two_sided
-from bayescascade._checks.results import CheckResult
+from bayescascade._checks.results import LEVEL, CheckResult, rejected
 from bayescascade.cascade import evaluate, score
 from bayescascade.draws import check_thresholds
 from bayescascade.errors import CascadeError
 
-LEVEL = 0.01
 _LEAST = 10
 _PER_BIN = 25
 _MAX_BINS = 10
@@ -54,11 +53,10 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         rows.append((name, len(queries), member.shape[1], inside, gap, p_value))
     columns = ["stage", "labels", "bins", "share_inside", "largest_gap", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index("stage")
-    tested = table["p"].notna()
-    if not tested.any():
+    if table["p"].isna().all():
         text = f"No stage has {_LEAST} labelled answers, too few to judge calibration. Label more queries."
         return CheckResult("calibration", None, table, text)
-    failed = table.index[tested & (table["p"] < LEVEL / tested.sum())]
+    failed = rejected(table)
     if len(failed):
         text = (
             f"Observed accuracy of {', '.join(failed)} departs from the calibration curve by up to "
@@ -66,7 +64,8 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             "at plot_reliability, and score the thresholds on a test log."
         )
     else:
-        share = np.average(table.loc[tested, "share_inside"], weights=table.loc[tested, "bins"])
+        tested = table.dropna(subset="p")
+        share = np.average(tested["share_inside"], weights=tested["bins"])
         text = (
             f"{share:.0%} of the bins of confidence show an accuracy inside the {1 - LEVEL:.0%} predictive "
             "band, and no stage departs from its calibration curve. P(correct) can be believed."
@@ -101,11 +100,10 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         )
     columns = ["stage", "labels", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index("stage")
-    tested = table["p"].notna()
-    if not tested.any():
+    if table["p"].isna().all():
         text = f"No stage has {_LEAST} labels, right and wrong, beside a previous signal that varies."
         return CheckResult("own signal", None, table, text)
-    failed = table.index[tested & (table["p"] < LEVEL / tested.sum())]
+    failed = rejected(table)
     if len(failed):
         text = (
             f"Correctness at {', '.join(failed)} depends on the previous stage's confidence beyond its own "

@@ -10,6 +10,12 @@ from typing import overload
 import pandas as pd
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
+LEVEL = 0.01  # at which a check rejects, over all its rows together
+
+
+def rejected(table: pd.DataFrame) -> pd.Index:
+    """Rows whose ``p`` is below `LEVEL` shared out over the rows that have one (Bonferroni)."""
+    return table.index[table["p"] < LEVEL / max(1, table["p"].notna().sum())]
 
 
 @dataclass(frozen=True)

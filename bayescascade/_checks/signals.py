@@ -17,10 +17,9 @@ from bayescascade._checks.evidence import (
     tail_area,
     two_sided,
 )
-from bayescascade._checks.results import CheckResult
+from bayescascade._checks.results import LEVEL, CheckResult, rejected
 from bayescascade.draws import Draws
 
-LEVEL = 0.01
 _TAIL = 0.1
 _LEAST = 10  # pairs below which a rank correlation says nothing
 _BAND_SIMULATIONS = 1000
@@ -115,11 +114,10 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             )
     columns = ["link", "statistic", "queries", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["link", "statistic"])
-    tested = table["p"].notna()
-    if not tested.any():
+    if table["p"].isna().all():
         text = f"No link has {_LEAST} queries that ran both stages and signals that vary."
         return CheckResult("links", None, table, text)
-    failed = table.index[tested & (table["p"] < LEVEL / tested.sum())]
+    failed = rejected(table)
     if len(failed):
         text = (
             f"The fit does not replicate the {_listed([f'{what} of {link}' for link, what in failed])}. Reach "
@@ -154,11 +152,10 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         rows.append((names, len(queries), observed, *centre_range(null), two_sided(observed, null)))
     columns = ["stages", "queries", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index("stages")
-    tested = table["p"].notna()
-    if not tested.any():
+    if table["p"].isna().all():
         text = f"No three consecutive stages ran together for {_LEAST} queries, so nothing could be compared."
         return CheckResult("markov", None, table, text)
-    failed = table.index[tested & (table["p"] < LEVEL / tested.sum())]
+    failed = rejected(table)
     if len(failed):
         worst = table["observed"].abs().idxmax()
         text = (
