@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _HOME = {
     "read_log": "data",
     "validate_log": "data",
+    "combine_tasks": "tasks",
+    "select_task": "tasks",
     "simulate": "simulation",
     "load_example": "simulation",
     "build_model": "model",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from bayescascade.solution import ThresholdSolution as ThresholdSolution
     from bayescascade.storage import load_fit as load_fit
     from bayescascade.storage import save_fit as save_fit
+    from bayescascade.tasks import combine_tasks as combine_tasks
+    from bayescascade.tasks import select_task as select_task
     from bayescascade.tuning import tune as tune
 
 

@@ -72,6 +72,11 @@ def shortened(text: str, length: int = 28) -> str:
     return plain(text if len(text) <= length else text[: length - 1] + "…")
 
 
+def bare(name: str, length: int = 28) -> str:
+    """A stage's name where space is short: without the provider before a slash."""
+    return shortened(name.rstrip("/").rsplit("/", 1)[-1], length)
+
+
 @dataclass(frozen=True)
 class ConfidenceAxis:
     """Where signals stand on an axis: as they are, with far-away atoms at the ends drawn near.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayescascade._tables import column, listed, numeric_columns, to_labels
+from bayescascade._tables import column, listed, numeric_columns, task_ids, to_labels
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Records:
     """
 
     queries: NDArray[Any]
+    tasks: NDArray[np.str_] | None  # (query,) where the log names them
     names: list[str]
     numbers: list[int] | None
     sorted: bool
@@ -58,6 +59,7 @@ class Records:
         kept = place[self.stage] >= 0
         return Records(
             queries=self.queries,
+            tasks=self.tasks,
             names=[self.names[position] for position in positions],
             numbers=None if self.numbers is None else [self.numbers[position] for position in positions],
             sorted=self.sorted,
@@ -69,14 +71,15 @@ class Records:
         )
 
 
-def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any]) -> Records:
+def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any], task: str | None) -> Records:
     """Recognise the layout and flatten it.
 
-    `cost` names the cost column and is None where prices are given by stage; `priced` are those stages.
+    `cost` names the cost column and is None where prices are given by stage; `priced` are those stages. `task`
+    names the column of tasks.
     """
     columns = set(table.columns)
     if "confidence" in columns or columns & {"stage", "model"}:
-        return _long(table, cost)
+        return _long(table, cost, task)
     style, names = _wide_style(list(table.columns))
     if style is None:
         raise CascadeError(
@@ -84,10 +87,10 @@ def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any]) -> Recor
             "stage (or model), confidence; a wide one has query and, for each stage, a column such as "
             "small.confidence"
         )
-    return _wide(table, style, names, cost, priced)
+    return _wide(table, style, names, cost, priced, task)
 
 
-def _long(table: pd.DataFrame, cost: str | None) -> Records:
+def _long(table: pd.DataFrame, cost: str | None, task: str | None) -> Records:
     columns = set(table.columns)
     for name in ("query", "confidence"):
         if name not in columns:
@@ -107,10 +110,11 @@ def _long(table: pd.DataFrame, cost: str | None) -> Records:
     latency = next((name for name in LATENCY if name in columns), None)
     if latency is not None:
         cells["latency"] = column(table, latency)
-    queries, query = to_labels(column(table, "query"), _missing("query"))
+    queries, query, tasks = _queries(table, task)
     names, numbers, ordered, stage = _stages(table)
     return Records(
         queries=queries,
+        tasks=tasks,
         names=names,
         numbers=numbers,
         sorted=ordered,
@@ -120,6 +124,30 @@ def _long(table: pd.DataFrame, cost: str | None) -> Records:
         cells={name: series.reset_index(drop=True) for name, series in cells.items()},
         latency_unit=_unit(latency),
     )
+
+
+def _queries(
+    table: pd.DataFrame, task: str | None
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.str_] | None]:
+    """Labels of the queries, each row's place among them, and the task of each query where there are tasks."""
+    import pandas as pd
+
+    if "query" in table.columns:
+        queries, query = to_labels(column(table, "query"), _missing("query"))
+    else:
+        queries, query = np.arange(len(table)), np.arange(len(table))
+    if task is None and "task" not in table.columns:
+        return queries, query, None
+    name = "task" if task is None else task
+    if name not in table.columns:
+        raise CascadeError(
+            f"missing task column {name!r}; the columns are {listed(table.columns)}. Name the column with "
+            "task=..., or leave it out if the log is of one task"
+        )
+    tasks, number = to_labels(column(table, name), _missing(name))
+    place, pairs = pd.factorize(number * len(queries) + query)  # in order of appearance, as queries are
+    of_query = tasks[pairs // len(queries)].astype(str)
+    return task_ids(of_query, queries[pairs % len(queries)]), place.astype(np.int64), of_query
 
 
 def _missing(name: str) -> Any:
@@ -196,7 +224,9 @@ def _wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
     return None, []
 
 
-def _wide(table: pd.DataFrame, style: str, names: list[str], cost: str | None, priced: set[Any]) -> Records:
+def _wide(
+    table: pd.DataFrame, style: str, names: list[str], cost: str | None, priced: set[Any], task: str | None
+) -> Records:
     import pandas as pd
 
     columns = list(table.columns)
@@ -229,12 +259,10 @@ def _wide(table: pd.DataFrame, style: str, names: list[str], cost: str | None, p
             parts = [column(table, name).astype(object) if name in columns else blank for name in wanted]
             cells[field] = pd.concat(parts, ignore_index=True)
     n = len(table)
-    if "query" in columns:
-        queries, query = to_labels(column(table, "query"), _missing("query"))
-    else:
-        queries, query = np.arange(n), np.arange(n)
+    queries, query, tasks = _queries(table, task)
     return Records(
         queries=queries,
+        tasks=tasks,
         names=names,
         numbers=None,
         sorted=False,
@@ -251,7 +279,7 @@ def _unit(latency: str | None) -> str | None:
 
 
 def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
-    taken = {"query", "stage", "confidence", "correct"}
+    taken = {"query", "task", "stage", "confidence", "correct"}
     taken |= {
         name for name in table.columns for s in STYLES for f in ("confidence", "correct") if _match(name, s, f)
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayescascade.cascade import blocks, build_kernel
 from bayescascade.draws import Draws
 
 # Thresholds that come down to one stage must not beat it by rounding in the forward recursion.
@@ -12,8 +13,12 @@ _ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    mass = np.diff(draws.edges(), axis=2)
-    return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
+    if draws.previous is None and draws.cost_slope is None:
+        mass = np.diff(draws.edges(), axis=2)
+        return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
+    kernels = [build_kernel(draws.take(block)) for block in blocks(draws.n)]
+    error = np.concatenate([1.0 - np.sum(k.mass * k.correct, axis=2) for k in kernels])
+    return error, np.concatenate([k.cost for k in kernels])
 
 
 def beats_singles(

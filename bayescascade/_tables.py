@@ -245,6 +245,20 @@ def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tupl
     return (labels if labels.dtype == np.int64 else labels.astype(str)), codes.astype(np.int64)
 
 
+def task_ids(tasks: NDArray[np.str_], queries: NDArray[Any]) -> NDArray[Any]:
+    """The queries' own labels where each stands once, else "<task>/<query>"; both arrays are (query,)."""
+    if len(set(queries.tolist())) == len(queries):
+        return queries
+    joined = np.array([f"{task}/{query}" for task, query in zip(tasks, queries, strict=True)])
+    labels, count = np.unique(joined, return_counts=True)
+    if (count > 1).any():
+        again = labels[count.argmax()].item()
+        raise CascadeError(
+            f"query {again!r} occurs {count.max()} times; every query of a task needs its own label"
+        )
+    return joined
+
+
 def _whole_numbers(cells: pd.Series, objects: NDArray[Any]) -> NDArray[np.int64] | None:
     import pandas as pd
 

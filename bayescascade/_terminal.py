@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +18,53 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CI_PROB = 0.9
+
+
+# What Python's words are on the command line. An argument's own name becomes an option, see `as_typed`.
+_PHRASES = (
+    (
+        re.compile(r"select_task\(fit, ('[^']*'|\"[^\"]*\")\)"),
+        lambda found: f"--task {shlex.quote(_bare(found[1]))}",
+    ),
+    (re.compile(r"read_log\(\.\.\., task=\.\.\.\)"), lambda found: "--task-column COLUMN"),
+    (re.compile(r"call check\(fit\)"), lambda found: "run `bayescascade report`"),
+    (re.compile(r"\bfit\(log\)"), lambda found: "`bayescascade fit`"),
+)
+_OPTIONS = (
+    *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
+    *("target_accept", "random_seed", "max_error", "max_cost", "error_price", "prob"),
+)
+_RENAMED = {"task": "task-column", "random_seed": "seed"}
+_PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}
+_ASSIGNED = re.compile(
+    rf"(?<![^\s(])({'|'.join(_OPTIONS)})="
+    r"(\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"|\.\.\.|[^\s,;()]*[^\s,;().])"
+)
+
+
+def as_typed(text: str) -> str:
+    """A sentence about the package's Python arguments in terms of the command line's options."""
+    for phrase, replace in _PHRASES:
+        text = phrase.sub(replace, text)
+    return _ASSIGNED.sub(lambda found: _option(found[1], found[2]), text)
+
+
+def _option(name: str, value: str) -> str:
+    if name == "cost" and value[0] in "'\"":  # a column or prices are never written so
+        return f"--cost-model {_bare(value)}"
+    option = f"--{_RENAMED.get(name, name).replace('_', '-')}"
+    if value.strip("[]") == "...":
+        return f"{option} {_PLACES.get(name, '...')}"
+    if value[0] in "[{":
+        parts = [part.strip() for part in value[1:-1].split(",")]
+        pairs = [[_bare(end) for end in part.split(":")] for part in parts]
+        return f"{option} {shlex.quote(','.join('='.join(pair) for pair in pairs))}"
+    return f"{option} {shlex.quote(_bare(value))}"
+
+
+def _bare(value: str) -> str:
+    value = value.strip()
+    return "PRICE" if value == "..." else value.strip("'\"")
 
 
 def say(text: str) -> None:
@@ -33,7 +83,7 @@ def remarks() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        say(f"Note: {message}")
+        say(f"Note: {as_typed(str(message))}")
 
     with warnings.catch_warnings():
         if not sys.warnoptions:
@@ -78,7 +128,14 @@ def _table(title: str, *columns: str, rows: Iterable[tuple[str, ...]]) -> Table:
 
 def describe(log: xr.Dataset) -> str:
     stages, order = ", ".join(map(str, log["stage"].values)), log.attrs.get("stage_order", "as given")
-    return f"{log.sizes['query']} queries; stages {order}: {stages}"
+    tasks = tasks_of(log)
+    told = f"; tasks: {', '.join(f'{name} ({count})' for name, count in tasks.items())}" if len(tasks) > 1 else ""
+    return f"{log.sizes['query']} queries; stages {order}: {stages}{told}"
+
+
+def tasks_of(log: xr.Dataset) -> dict[str, int]:
+    """The tasks of a log in order of appearance, and how many queries each has."""
+    return dict(Counter(log["task"].values.tolist())) if "task" in log.coords else {}
 
 
 def _number(value: Any) -> str:
@@ -122,9 +179,36 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     return table, f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
 
 
+def comparison_table(comparison: xr.Dataset) -> Table:
+    """Families of each link, the best first."""
+    weight = comparison["weight"]
+    rows = []
+    for link in comparison["link"].values:
+        at = comparison.sel(link=link)
+        for i in at["elpd"].values.argsort()[::-1]:
+            found = at.isel(family=int(i))
+            numbers = (f"{float(found[name]):.1f}" for name in ("elpd", "elpd_diff", "dse"))
+            rows.append((str(link), str(found["family"].item()), *numbers, f"{float(weight[int(i)]):.2f}"))
+    title = "Families, by expected log predictive density (weights: all links together)"
+    table = _table(title, "Link", "Family", "elpd", "elpd_diff", "dse", "weight", rows=rows)
+    table.columns[1].justify = "left"
+    return table
+
+
+def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
+    """What an update did."""
+    k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"
+    if attrs["update"] == "reweighted":
+        share = float(attrs["update_share"])
+        did = f"the earlier draws were reweighted ({k}; {share:.0%} of them count)"
+    else:
+        did = f"all queries were sampled anew ({k})"
+    return f"Updated with {n_new} new queries: {did}."
+
+
 def checks_table(checks: Iterable[Any]) -> Table:
     words = {True: "passed", False: "FAILED", None: "no verdict"}
-    rows = ((check.name, words[check.passed], check.text) for check in checks)
+    rows = ((check.name, words[check.passed], as_typed(check.text)) for check in checks)
     table = _table("Is the fit to be believed?", "Check", "Result", "What was found", rows=rows)
     table.columns[-1].justify = "left"
     return table

@@ -11,51 +11,87 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.copulas import NUMPY
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws, check_thresholds, cut_of, get_draws, is_one_point, to_positions
 from bayescascade.errors import CascadeError
+from bayescascade.links import Link
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Segment masses, pair masses and P(correct) of some draws, ready for forward and backward passes.
+    """Segment masses, pair masses, P(correct) and costs of some draws, ready for forward and backward passes.
 
-    ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment).
+    ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
+    ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
+    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; where cost depends on the signals,
+    ``next_cost[j]`` is the cost of stage j + 1, summed over the pairs of each segment of j. Else they are None.
     """
 
     draws: Draws
     mass: np.ndarray
     pair: list[np.ndarray]
     correct: np.ndarray
+    cost: np.ndarray
+    pair_right: list[np.ndarray] | None = None
+    next_cost: list[np.ndarray] | None = None
 
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
-        mass = self.mass[:, stage]
-        return np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 1e-300)
+        return _inverse(self.mass[:, stage])
+
+    def mean(self) -> Kernel:
+        """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""
+
+        def mean(x: np.ndarray) -> np.ndarray:
+            return x.mean(axis=0, keepdims=True)
+
+        mass = mean(self.mass)
+        return Kernel(
+            replace(self.draws.mean(), mass=mass),
+            mass,
+            [mean(p) for p in self.pair],
+            mean(self.mass * self.correct) * _inverse(mass),
+            mean(self.cost),
+            self.pair_right and [mean(p) for p in self.pair_right],
+            self.next_cost and [mean(c) for c in self.next_cost],
+        )
+
+
+def _inverse(mass: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 1e-300)
 
 
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws."""
     edges = draws.edges()
+    mass, correct, cost = np.diff(edges, axis=2), draws.segment_correct(), draws.cost
+    links = range(len(draws.stages) - 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        pair = [
-            _pair_masses(draws, edges[:, j], edges[:, j + 1], draws.tau[:, j])
-            for j in range(len(draws.stages) - 1)
+        pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
+    right = next_cost = None
+    if draws.previous is not None:
+        right = [pair[j] * draws.pair_correct(j) for j in links]
+        for j in links:
+            correct[:, j + 1] = right[j].sum(axis=1) * _inverse(mass[:, j + 1])
+    if draws.cost_slope is not None:
+        first = cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
+        next_cost = [
+            cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
         ]
-    return Kernel(draws, np.diff(edges, axis=2), pair, draws.segment_correct())
+        cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
+    return Kernel(draws, mass, pair, correct, cost, right, next_cost)
 
 
-def _pair_masses(draws: Draws, left: np.ndarray, right: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    c = draws.family.cdf(left[:, :, None], right[:, None, :], tau[:, None, None], NUMPY)
+def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    c = link.cdf(left[:, :, None], right[:, None, :])
     # exact at the ends, where the formula would lose the last digits
     c[:, 0, :], c[:, :, 0] = 0.0, 0.0
     c[:, -1, :], c[:, :, -1] = right, left
@@ -68,12 +104,13 @@ def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:
 
 
 def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
-    """P(correct) of what each segment accepts (draw, point, stage, segment).
+    """P(correct) of what each segment accepts (draw, point, stage, segment), the previous signal at its mean.
 
     Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
     """
     draws, (n_points, n_stages) = kernel.draws, positions.shape
-    out = np.broadcast_to(kernel.correct[:, None], (draws.n, n_points, *kernel.correct.shape[1:])).copy()
+    whole = kernel.correct if kernel.pair_right is None else draws.segment_correct()
+    out = np.broadcast_to(whole[:, None], (draws.n, n_points, *whole.shape[1:])).copy()
     for j in range(n_stages - 1):
         margin = draws.margins[j]
         segment, fraction = cut_of(margin, positions[:, j])
@@ -97,18 +134,37 @@ def forward(
     deferred = deferred_share(positions, draws.n_segments)
     deferred[:, -1] = 0.0
     correct = accepted_correct(kernel, positions)
+    part = None if kernel.pair_right is None else _part_of_segment(kernel, correct)
+    arriving_right = None
+    cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
         reach[..., j] = arriving.sum(axis=2)
-        right += np.einsum("dps,dps->dp", arriving * (1.0 - deferred[None, :, j]), correct[:, :, j])
+        if arriving_right is None or part is None:
+            answered_right = arriving * correct[:, :, j]
+        else:
+            answered_right = arriving_right * part[:, :, j]
+        right += np.einsum("dps,ps->dp", answered_right, 1.0 - deferred[:, j])
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
             if lean:
                 _lean(ratio, kernel, j, positions[:, j])
             arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
-    return 1.0 - right, np.einsum("dpj,dj->dp", reach, draws.cost), reach
+            if kernel.pair_right is not None:
+                arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
+            if kernel.next_cost is not None:
+                cost += np.einsum("dps,ds->dp", ratio, kernel.next_cost[j])
+    if kernel.next_cost is None:
+        cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
+    return 1.0 - right, cost, reach
+
+
+def _part_of_segment(kernel: Kernel, accepted: np.ndarray) -> np.ndarray:
+    """How much more often the accepted part of a segment is right than the whole (draw, point, stage, segment)."""
+    whole = kernel.draws.segment_correct()
+    return accepted * _inverse(whole)[:, None]
 
 
 def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, position: np.ndarray) -> None:
@@ -212,7 +268,7 @@ def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
     return out.isel(point=0) if single else out
 
 
-def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
+def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset:
     """Run thresholds on a log: the empirical counterpart of `evaluate`.
 
     Examples
@@ -228,12 +284,15 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
         As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         As for `evaluate`.
+    cost : str
+        ``"mean"``: the sum of reach times the stage's mean cost in the log. ``"queries"``: what the queries that
+        reached each stage did cost there, where known, which matters when hard queries cost more.
 
     Returns
     -------
     xarray.Dataset
         ``error``, ``cost`` over ([point]); ``reach`` and ``answered`` (share answered by each stage) over
-        ([point,] stage); ``n_queries``. Cost is the sum of reach times the stage's mean cost in the log.
+        ([point,] stage); ``n_queries``.
 
     Raises
     ------
@@ -245,8 +304,8 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
     array = check_thresholds(thresholds, stages, str(log.attrs["confidence_kind"]))
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
-    mean_cost = np.nanmean(log["cost"].transpose("query", "stage").values, axis=0)
     n = len(confidence)
+    costs = np.array([cost_of_queries(log, threshold, cost).mean() for threshold in array])
     error, reach, answered = (np.zeros((len(array), *shape)) for shape in ((), (len(stages),), (len(stages),)))
     for point, threshold in enumerate(array):
         going = np.ones(n, dtype=bool)
@@ -266,7 +325,7 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
     out = xr.Dataset(
         {
             "error": ("point", error),
-            "cost": ("point", reach @ mean_cost),
+            "cost": ("point", costs),
             "reach": (("point", "stage"), reach),
             "answered": (("point", "stage"), answered),
         },
@@ -274,3 +333,20 @@ def score(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
         attrs={"n_queries": n},
     )
     return out.isel(point=0) if is_one_point(thresholds) else out
+
+
+def cost_of_queries(log: xr.Dataset, threshold: np.ndarray, cost: str = "mean") -> np.ndarray:
+    """What each query costs under thresholds (stage,), by stages' mean costs or by its own if known (query,)."""
+    if cost not in ("mean", "queries"):
+        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
+    own = log["cost"].transpose("query", "stage").values
+    confidence = log["confidence"].transpose("query", "stage").values
+    going, total = np.ones(len(confidence), dtype=bool), np.zeros(len(confidence))
+    for j in range(len(threshold)):
+        known = np.isfinite(own[:, j])
+        price = np.full(len(own), own[known, j].mean())
+        if cost == "queries":
+            price = np.where(known, own[:, j], own[known & going, j].mean() if (known & going).any() else price)
+        total += going * price
+        going &= confidence[:, j] < threshold[j]
+    return total

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayescascade._checks.decisions import check_cascade
 from bayescascade._checks.evidence import gather
-from bayescascade._checks.labels import check_calibration, check_cascade, check_own_signal
+from bayescascade._checks.labels import check_calibration, check_own_signal
+from bayescascade._checks.links import check_links
 from bayescascade._checks.results import CheckResult, CheckResults
 from bayescascade._checks.sampling import check_convergence, check_loo
-from bayescascade._checks.signals import check_links, check_margins, check_markov
+from bayescascade._checks.sensitivity import check_sensitivity
+from bayescascade._checks.signals import check_margins, check_markov
 
 __all__ = ["CheckResult", "CheckResults", "check"]
 
@@ -20,6 +23,7 @@ _CHECKS = (
     check_links,
     check_markov,
     check_own_signal,
+    check_sensitivity,
     check_loo,
 )
 
@@ -48,14 +52,30 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     Returns
     -------
     CheckResults
-        In this order: convergence, margins, calibration, links, markov, own signal, loo, cascade. ``passed``
-        of each is True, False, or None where it could not be computed; limits are at the 1% level, shared
-        among the stages or links of a check.
+        In this order: convergence, margins, calibration, links, markov, own signal, sensitivity, loo, cascade.
+        ``passed`` of each is True, False, or None where it could not be computed; limits are at the 1% level,
+        shared among the stages or links of a check. Each draws what it looked at with ``plot()``.
 
     Raises
     ------
     CascadeError
         For what is not a fit, or thresholds of the wrong length.
+
+    Notes
+    -----
+    What each check looks at, and the sources:
+
+    * convergence: R-hat, bulk and tail effective sample sizes (Vehtari et al. 2021, doi:10.1214/20-BA1221),
+      divergences, E-BFMI, tree depth.
+    * margins: PIT-ECDF with a simultaneous band (Säilynoja et al. 2022, doi:10.1007/s11222-022-10090-6).
+    * calibration: score tests of accuracy in bins and near the top, beside what the curve can follow; each atom.
+    * links: tau, joint tails, and likelihood against the other families (Cox 1962, tests of separate families).
+    * markov: partial Kendall's tau of stages j and j - 2 given j - 1.
+    * own signal: score test of earlier signals beside what the calibration knows.
+    * sensitivity: power scaling (Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5).
+    * loo: Pareto k of PSIS-LOO (Vehtari et al. 2024, arXiv:1507.02646).
+
+    ``docs/evidence/check_power.md`` shows how often each fails on logs that break one assumption.
     """
     evidence = gather(fit)
     results = [run(evidence, np.random.default_rng([random_seed, i])) for i, run in enumerate(_CHECKS)]

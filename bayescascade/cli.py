@@ -6,7 +6,6 @@ Only Typer is imported at the top, so that ``--help`` does not wait for PyMC.
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,15 +13,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bayescascade._arguments import (
+    Cost,
+    FitFile,
+    LogFile,
+    Seed,
+    Stages,
+    Task,
+    TaskColumn,
+    WithChoices,
+    copula_of,
+    cost_of,
+    keep_input,
+    log_for,
+    names_of,
+    of_fit,
+    page,
+    refuse_with_previous,
+    writable,
+)
 from bayescascade._terminal import (
+    as_typed,
     checks_table,
+    comparison_table,
     describe,
     expected_table,
     remarks,
     say,
     score_lines,
     show,
+    tasks_of,
     thresholds_table,
+    update_text,
     working,
 )
 from bayescascade.errors import CascadeError
@@ -48,7 +70,7 @@ class _Commands(TyperGroup):
             where = getattr(getattr(error, "ctx", None), "command_path", "bayescascade")
             message = f"{error.format_message().rstrip('. ')}. See `{where} --help`."
         except CascadeError as error:
-            message = str(error)
+            message = as_typed(str(error))
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head` is no mistake; Typer knows what to do
                 raise
@@ -70,36 +92,6 @@ app = typer.Typer(
 )
 
 
-def _writable(path: Path | None) -> Path | None:
-    """Refuse an output that cannot be written before the work, not after it."""
-    if path is not None:
-        folder = path.parent
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder; name a file in it.")
-        if not folder.is_dir():
-            raise typer.BadParameter(f"the folder {folder} does not exist; create it first.")
-        if not os.access(folder, os.W_OK):
-            raise typer.BadParameter(f"the folder {folder} cannot be written to; choose another.")
-    return path
-
-
-def _at_least_two(stages: str | None) -> str | None:
-    if stages is not None and len(_names(stages) or []) < 2:
-        raise typer.BadParameter(f"a cascade has at least two stages, separated by commas, but got {stages!r}.")
-    return stages
-
-
-LogFile = Annotated[
-    Path,
-    typer.Argument(metavar="LOG", exists=True, dir_okay=False, help="CSV, Parquet or JSON lines, long or wide."),
-]
-FitFile = Annotated[
-    Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
-]
-CostColumn = Annotated[str, typer.Option("--cost", metavar="COLUMN", help="Column that holds the cost.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the same seed, the same result.")]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -117,45 +109,75 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(cls=WithChoices)
 def fit(
+    ctx: typer.Context,
     log: LogFile,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", callback=_writable, help="Where the fit goes (netCDF), e.g. fit.nc."),
+        typer.Option("--output", "-o", callback=writable, help="Where the fit goes (netCDF), e.g. fit.nc."),
     ],
-    kind: Annotated[
+    kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
+    cost: Cost = "cost",
+    stages: Stages = None,
+    task_column: TaskColumn = None,
+    copula: Annotated[
         str,
-        typer.Option("--kind", help="What a confidence is: logprob, p_true, probability, margin, votes or score."),
-    ],
-    cost: CostColumn = "cost",
-    stages: Annotated[
-        str | None,
         typer.Option(
-            callback=_at_least_two,
-            metavar="A,B,...",
-            help="Stages to keep, cheapest first.",
-            show_default="all",
+            metavar="FAMILY[,...]",
+            help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
+            "link, stack mixes draws of several.",
+        ),
+    ] = "gumbel",
+    margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",
+    calibration: Annotated[
+        str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
+    ] = "logistic",
+    cost_model: Annotated[
+        str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
+    ] = "mean",
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FIT", exists=True, dir_okay=False, help="Update this fit; LOG then holds new queries only."
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=4, help="Draws kept from each chain.")] = 1000,
     tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 300,
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
+    target_accept: Annotated[
+        float, typer.Option(help="Acceptance rate the sampler aims at; nearer to 1 against divergences.")
+    ] = 0.8,
     seed: Seed = None,
-    copula: Annotated[str, typer.Option(help="Family of the links between stages.")] = "gumbel",
 ) -> None:
     """Fit the model to a log of queries and save the posterior."""
-    _keep_input(log, output)
+    keep_input(log, output)
+    options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
+    wanted = names_of(stages)
+    if previous is not None:
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "draws", "chains")
     import bayescascade as bc
 
-    data = bc.read_log(log, confidence_kind=kind, cost=cost, stages=_names(stages))
+    if previous is None:
+        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
+        options |= {"draws": draws, "chains": chains}
+        work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
+    else:
+        options["previous"] = bc.load_fit(previous)
+        wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
+        work = f"Updating {previous}"
+    data = bc.read_log(log, confidence_kind=kind, cost=cost_of(cost), stages=wanted, task=task_column)
     say(describe(data))
-    with working(f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"):
-        posterior = bc.fit(
-            data, copula=copula, draws=draws, tune=tune, chains=chains, random_seed=seed, progressbar=False
-        )
+    with working(work):
+        posterior = bc.fit(data, progressbar=False, **options)
     bc.save_fit(posterior, output)
-    typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)} --max-error 0.2 -o policy.json")
+    if "comparison" in posterior.children:
+        show(comparison_table(posterior["comparison"].to_dataset()))
+    if previous is not None:
+        typer.echo(update_text(posterior.attrs, data.sizes["query"]))
+    tasks = tasks_of(data)
+    choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
+    typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
 @app.command()
@@ -163,7 +185,7 @@ def tune(
     fit_file: FitFile,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", callback=_writable, help="Where the policy goes (JSON), e.g. policy.json."),
+        typer.Option("--output", "-o", callback=writable, help="Where the policy goes (JSON), e.g. policy.json."),
     ] = None,
     max_error: Annotated[
         float | None, typer.Option(help="Cheapest thresholds whose error is at most this, with --prob.")
@@ -178,6 +200,7 @@ def tune(
         float | None,
         typer.Option(help="Posterior probability with which the limit holds.", show_default="0.9"),
     ] = None,
+    task: Task = None,
 ) -> None:
     """Choose thresholds for one goal: --max-error, --max-cost or --error-price."""
     goals = {"max_error": max_error, "max_cost": max_cost, "error_price": error_price}
@@ -188,19 +211,19 @@ def tune(
     if prob is not None and error_price is not None:
         raise CascadeError("--prob goes with --max-error or --max-cost; --error-price weighs all draws alike.")
     if output is not None:
-        _keep_input(fit_file, output)
+        keep_input(fit_file, output)
     import bayescascade as bc
 
-    posterior = bc.load_fit(fit_file)
+    posterior = of_fit(bc.load_fit(fit_file), task)
     with working("Tuning"):
         solution = bc.tune(posterior, **goal, **({} if prob is None else {"prob": prob}))
     if not solution.feasible:
-        say(solution.text)
+        say(as_typed(solution.text))
         if output is not None:
             say(f"{output} was not written.")
         raise typer.Exit(INFEASIBLE)
     show(thresholds_table(solution, str(posterior.attrs["confidence_kind"])), expected_table(solution))
-    typer.echo(solution.text)
+    typer.echo(as_typed(solution.text))
     if output is None:
         typer.echo("No policy was written; name one with -o policy.json.")
     else:
@@ -208,14 +231,16 @@ def tune(
         typer.echo(f"Wrote {output}.")
 
 
-@app.command()
+@app.command(cls=WithChoices)
 def score(
     log: LogFile,
     policy: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Written by `bayescascade tune`.")],
     kind: Annotated[
-        str | None, typer.Option("--kind", help="What a confidence is.", show_default="the policy's")
+        str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
     ] = None,
-    cost: CostColumn = "cost",
+    cost: Cost = "cost",
+    task: Task = None,
+    task_column: TaskColumn = None,
 ) -> None:
     """Run a policy on the queries of a log and print its error and cost."""
     import bayescascade as bc
@@ -226,7 +251,7 @@ def score(
             f"{policy} decides on confidences of kind {chosen.confidence_kind!r}, so its thresholds mean "
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
-    data = bc.read_log(log, confidence_kind=chosen.confidence_kind, cost=cost, stages=chosen.stages)
+    data = log_for(log, chosen, cost, task, task_column)
     show(*score_lines(bc.score(data, chosen.thresholds), f"{policy.name} on {log.name}"))
 
 
@@ -235,7 +260,7 @@ def report(
     fit_file: FitFile,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", callback=_writable, help="Where the page goes (HTML), e.g. report.html."),
+        typer.Option("--output", "-o", callback=page, help="Where the page goes (HTML), e.g. report.html."),
     ],
     policy: Annotated[
         Path | None,
@@ -245,22 +270,23 @@ def report(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A log the fit has not seen: score the policy on it."),
     ] = None,
-    cost: CostColumn = "cost",
+    cost: Cost = "cost",
+    task: Task = None,
+    task_column: TaskColumn = None,
 ) -> None:
     """Write a page with the answer, the checks, the frontier and the calibration of a fit."""
     if test is not None and policy is None:
         raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
-    _keep_input(fit_file, output)
+    keep_input(fit_file, output)
     import bayescascade as bc
 
-    posterior = bc.load_fit(fit_file)
+    posterior = of_fit(bc.load_fit(fit_file), task)
     options: dict[str, Any] = {}
     if policy is not None:
         chosen = bc.Policy.load(policy)
         options["thresholds"] = chosen.thresholds
         if test is not None:
-            kind = chosen.confidence_kind
-            options["test"] = bc.read_log(test, confidence_kind=kind, cost=cost, stages=chosen.stages)
+            options["test"] = log_for(test, chosen, cost, task, task_column)
     with working("Writing the report"), whole_file(output, "the report") as part:
         bc.report(posterior, part, **options)
     typer.echo(f"Wrote {output}.")
@@ -269,7 +295,7 @@ def report(
 @app.command()
 def simulate(
     output: Annotated[
-        Path, typer.Option("--output", "-o", callback=_writable, help="Where the log goes: .parquet or .csv.")
+        Path, typer.Option("--output", "-o", callback=writable, help="Where the log goes: .parquet or .csv.")
     ],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
     stages: Annotated[int, typer.Option(min=2, help="Stages.")] = 3,
@@ -322,7 +348,7 @@ def demo(
         expected_table(solution),
         *score_lines(scored, f"The same policy on the {n_test} queries kept back"),
     )
-    typer.echo(solution.text)
+    typer.echo(as_typed(solution.text))
     kind = policy.confidence_kind
     typer.echo(
         f"\nIn {out}:\n"
@@ -342,17 +368,8 @@ def main() -> None:
 # ---- reading and writing
 
 
-def _names(stages: str | None) -> list[str] | None:
-    return None if stages is None else [name.strip() for name in stages.split(",") if name.strip()]
-
-
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _keep_input(source: Path, output: Path) -> None:
-    if output.exists() and output.samefile(source):
-        raise CascadeError(f"the output {output} is the input itself; give it another name.")
 
 
 def _write_log(log: xr.Dataset, path: Path) -> None:
@@ -361,7 +378,8 @@ def _write_log(log: xr.Dataset, path: Path) -> None:
     table = log[fields].to_dataframe().reset_index().dropna(subset="confidence")
     position = {name: number for number, name in enumerate(log["stage"].values)}
     table = table.rename(columns={"stage": "model"}).assign(stage=lambda t: t["model"].map(position))
-    table = table[["query", "stage", "model", *fields]].astype({"correct": "Int8"})
+    known = ["query", *(["task"] if "task" in log.coords else []), "stage", "model", *fields]
+    table = table[known].astype({"correct": "Int8"})
     with whole_file(path, "the log") as part:
         if path.suffix == ".csv":
             table.to_csv(part, index=False)

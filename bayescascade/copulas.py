@@ -1,8 +1,8 @@
 """Pair copulas of a link, each formula written once for NumPy and for PyTensor.
 
-A family is a declarative entry in `FAMILIES`. Its functions take an array namespace ``xp`` as their
-last argument: `NUMPY` evaluates posterior draws, `pytensor_namespace` builds the model's graph, so that
-the sampler and the tuner can never disagree about a formula.
+A family is a declarative entry in `FAMILIES`; its formulas are a module of `bayescascade._families`. They take an
+array namespace ``xp`` as their last argument: `NUMPY` evaluates posterior draws, `pytensor_namespace` builds the
+model's graph, so that the sampler and the tuner can never disagree about a formula.
 
 Every family is parameterised by Kendall's tau. All families here are exchangeable, C(u, v) = C(v, u).
 """
@@ -10,54 +10,24 @@ Every family is parameterised by Kendall's tau. All families here are exchangeab
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from bayescascade._families import clayton, frank, gaussian, gumbel, independence, joe
+from bayescascade._families.arrays import MASS_MIN, NUMPY, U_MIN, pytensor_namespace
 from bayescascade.errors import CascadeError
 
-# -log(u) is kept above one rounding step of u at 1, so C(1, v) is still v to machine precision, and u above a
-# value that no log can reach. No smaller floor: PyTensor compiles with fast-math, which may reorder products, and
-# the reciprocal of 1e-300 times a large number is infinite before it meets the zero that would have cancelled it.
-_X_MIN, _U_MIN = 1e-16, 1e-20
-# Differences of two numbers near 1 carry rounding noise of this size; a smaller mass is noise.
-MASS_MIN = 1e-16
-
-
-def _namespace(module: Any, flatten: Callable[[Any], Any]) -> SimpleNamespace:
-    def logaddexp(a: Any, b: Any) -> Any:
-        # NumPy's own logaddexp is not vectorised by SIMD and costs five times as much. log1p is not needed:
-        # the result is used on an absolute scale, and the sum is at least one.
-        return module.maximum(a, b) + module.log(1.0 + module.exp(-abs(a - b)))
-
-    return SimpleNamespace(
-        log=module.log,
-        exp=module.exp,
-        maximum=module.maximum,
-        minimum=module.minimum,
-        cumsum=module.cumsum,
-        concatenate=module.concatenate,
-        logaddexp=logaddexp,
-        flatten=flatten,
-    )
-
-
-# `flatten` joins the first two axes, (stage, leaf); in NumPy a further axis over draws may follow.
-NUMPY = _namespace(np, lambda x: x.reshape((-1, *x.shape[2:])))
-
-
-def pytensor_namespace() -> SimpleNamespace:
-    """Return the PyTensor twin of `NUMPY` (imports PyTensor)."""
-    import pytensor.tensor as pt
-
-    return _namespace(pt, lambda x: x.flatten())
+__all__ = ["FAMILIES", "MASS_MIN", "NUMPY", "Family", "get_family", "pytensor_namespace", "rotate_180"]
 
 
 @dataclass(frozen=True)
 class Family:
     """One pair-copula family, in terms of Kendall's tau.
+
+    Arguments broadcast against each other, and a result has the broadcast shape of all of them.
 
     Attributes
     ----------
@@ -66,112 +36,137 @@ class Family:
         Open interval of Kendall's tau that the family can express.
     tau_to_parameter : callable
         ``(tau, xp) -> parameter`` of the textbook form.
-    logpdf, cdf, loghfunc2 : callable
-        ``(u, v, tau, xp)``: log density, distribution function, and log of dC/dv, which is
-        P(U <= u | V = v).
+    parameter_to_tau : callable
+        Its inverse, for NumPy.
+    rotated : bool
+        Whether this is the survival copula, C(u, v) turned by 180 degrees, of the family `base`, whose formulas
+        it holds.
+
+    Notes
+    -----
+    The underscored callables are the formulas of `base`: ``_logpdf``, ``_cdf`` and ``_loghfunc2`` (the log of
+    dC/dv) take ``(u, v, tau, xp)``, ``_hinv2`` takes ``(p, v, tau)`` and ``_tail_dependence`` takes ``(tau)``.
     """
 
     name: str
     tau_range: tuple[float, float]
     tau_to_parameter: Callable[[Any, Any], Any]
+    parameter_to_tau: Callable[[Any], Any]
     _logpdf: Callable[[Any, Any, Any, Any], Any]
     _cdf: Callable[[Any, Any, Any, Any], Any]
     _loghfunc2: Callable[[Any, Any, Any, Any], Any]
+    _hinv2: Callable[[Any, Any, Any], np.ndarray]
+    _tail_dependence: Callable[[Any], tuple[Any, Any]]
+    rotated: bool = False
+
+    @property
+    def base(self) -> str:
+        """Name of the family without rotation."""
+        return self.name.removesuffix("_180")
 
     def logpdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of the copula density c(u, v)."""
+        if self.rotated:
+            u, v = 1.0 - u, 1.0 - v
         return self._logpdf(u, v, tau, xp)
 
     def pdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Copula density c(u, v)."""
-        return xp.exp(self._logpdf(u, v, tau, xp))
+        return xp.exp(self.logpdf(u, v, tau, xp))
 
     def cdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Distribution function C(u, v)."""
+        if self.rotated:
+            return u + v - 1.0 + self._cdf(1.0 - u, 1.0 - v, tau, xp)
         return self._cdf(u, v, tau, xp)
+
+    def loghfunc2(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
+        """Log of P(U <= u | V = v)."""
+        if self.rotated:
+            return xp.log(xp.maximum(self.hfunc2(u, v, tau, xp), U_MIN))
+        return self._loghfunc2(u, v, tau, xp)
 
     def hfunc2(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """P(U <= u | V = v) = dC/dv."""
+        if self.rotated:
+            return -xp.expm1(self._loghfunc2(1.0 - u, 1.0 - v, tau, xp))
         return xp.exp(self._loghfunc2(u, v, tau, xp))
 
     def hfunc1(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """P(V <= v | U = u) = dC/du, by exchangeability."""
-        return xp.exp(self._loghfunc2(v, u, tau, xp))
+        return self.hfunc2(v, u, tau, xp)
+
+    def hinv2(self, p: Any, v: Any, tau: Any) -> np.ndarray:
+        """Solve hfunc2(u, v) = p for u (NumPy only)."""
+        p, v, tau = (np.asarray(x, dtype=float) for x in (p, v, tau))
+        if self.rotated:
+            return 1.0 - self._hinv2(1.0 - p, 1.0 - v, tau)
+        return self._hinv2(p, v, tau)
 
     def hinv1(self, p: Any, u: Any, tau: Any) -> np.ndarray:
-        """Solve hfunc1(u, v) = p for v (NumPy only; Chandrupatla's method, SciPy's elementwise root finder)."""
-        from scipy.optimize import elementwise
+        """Solve hfunc1(u, v) = p for v (NumPy only)."""
+        return self.hinv2(p, u, tau)
 
-        p, u, tau = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (p, u, tau)))
-        # SciPy takes square roots of values that it then discards
-        with np.errstate(invalid="ignore"):
-            root = elementwise.find_root(
-                lambda v, p, u, tau: self.hfunc1(u, v, tau) - p,
-                (np.full(p.shape, 0.0), np.full(p.shape, 1.0)),
-                args=(p, u, tau),
-            )
-        return np.clip(root.x, 0.0, 1.0)
+    def tail_dependence(self, tau: Any) -> tuple[Any, Any]:
+        """Limits of P(U <= q | V <= q) as q -> 0 and of P(U > q | V > q) as q -> 1 (NumPy only)."""
+        lower, upper = self._tail_dependence(np.asarray(tau, dtype=float))
+        return (upper, lower) if self.rotated else (lower, upper)
 
     def log_strip(self, u_low: Any, u_high: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of P(u_low < U <= u_high | V = v): one side an atom, the other continuous."""
-        mass = self.hfunc2(u_high, v, tau, xp) - self.hfunc2(u_low, v, tau, xp)
+        if self.rotated:
+            # the mass that the base has in the turned strip: no difference of complements of small numbers
+            u_low, u_high, v = 1.0 - u_high, 1.0 - u_low, 1.0 - v
+        mass = xp.exp(self._loghfunc2(u_high, v, tau, xp)) - xp.exp(self._loghfunc2(u_low, v, tau, xp))
         return xp.log(xp.maximum(mass, MASS_MIN))
 
     def log_rectangle(self, u_low: Any, u_high: Any, v_low: Any, v_high: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of P(u_low < U <= u_high, v_low < V <= v_high): both sides atoms."""
+        if self.rotated:
+            u_low, u_high, v_low, v_high = 1.0 - u_high, 1.0 - u_low, 1.0 - v_high, 1.0 - v_low
         mass = (
-            self.cdf(u_high, v_high, tau, xp)
-            - self.cdf(u_low, v_high, tau, xp)
-            - self.cdf(u_high, v_low, tau, xp)
-            + self.cdf(u_low, v_low, tau, xp)
+            self._cdf(u_high, v_high, tau, xp)
+            - self._cdf(u_low, v_high, tau, xp)
+            - self._cdf(u_high, v_low, tau, xp)
+            + self._cdf(u_low, v_low, tau, xp)
         )
         return xp.log(xp.maximum(mass, MASS_MIN))
 
 
-def _minus_log(u: Any, xp: Any) -> Any:
-    return xp.maximum(-xp.log(xp.maximum(u, _U_MIN)), _X_MIN)
+def rotate_180(family: Family) -> Family:
+    """Survival copula of a family, with c(1 - u, 1 - v) for its density; twice gives the family back."""
+    name = family.base if family.rotated else f"{family.name}_180"
+    return replace(family, name=name, rotated=not family.rotated)
 
 
-def _gumbel_theta(tau: Any, xp: Any) -> Any:
-    return 1.0 / (1.0 - tau)
+def _family(name: str, tau_range: tuple[float, float], formulas: ModuleType) -> Family:
+    return Family(
+        name,
+        tau_range,
+        formulas.tau_to_parameter,
+        formulas.parameter_to_tau,
+        formulas.logpdf,
+        formulas.cdf,
+        formulas.loghfunc2,
+        formulas.hinv2,
+        formulas.tail_dependence,
+    )
 
 
-def _gumbel_terms(u: Any, v: Any, tau: Any, xp: Any) -> tuple[Any, ...]:
-    # x = -log u, y = -log v, a = log of (x^theta + y^theta)^(1/theta): powers are never formed
-    theta = _gumbel_theta(tau, xp)
-    x, y = _minus_log(u, xp), _minus_log(v, xp)
-    log_x, log_y = xp.log(x), xp.log(y)
-    a = xp.logaddexp(theta * log_x, theta * log_y) / theta
-    return theta, x, y, log_x, log_y, a
+_BASE = (
+    _family("gumbel", (0.0, 1.0), gumbel),
+    _family("clayton", (0.0, 1.0), clayton),
+    _family("joe", (0.0, 1.0), joe),
+    _family("frank", (-1.0, 1.0), frank),
+    _family("gaussian", (-1.0, 1.0), gaussian),
+    _family("independence", (0.0, 1.0), independence),
+)
+# the others are their own survival copulas
+_ASYMMETRIC = ("gumbel", "clayton", "joe")
 
-
-def _gumbel_cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    *_, a = _gumbel_terms(u, v, tau, xp)
-    return xp.exp(-xp.exp(a))
-
-
-def _gumbel_logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, x, y, log_x, log_y, a = _gumbel_terms(u, v, tau, xp)
-    t = xp.exp(a)
-    return x + y - t + (theta - 1.0) * (log_x + log_y) + (1.0 - 2.0 * theta) * a + xp.log(t + theta - 1.0)
-
-
-def _gumbel_loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, _, y, _, log_y, a = _gumbel_terms(u, v, tau, xp)
-    return y - xp.exp(a) + (theta - 1.0) * (log_y - a)
-
-
-# Zero times tau keeps the result's shape that of all three arguments, as in every other family.
 FAMILIES: dict[str, Family] = {
-    "gumbel": Family("gumbel", (0.0, 1.0), _gumbel_theta, _gumbel_logpdf, _gumbel_cdf, _gumbel_loghfunc2),
-    "independence": Family(
-        "independence",
-        (0.0, 1.0),
-        lambda tau, xp: tau,
-        lambda u, v, tau, xp: 0.0 * (u + v + tau),
-        lambda u, v, tau, xp: u * v + 0.0 * tau,
-        lambda u, v, tau, xp: xp.log(xp.maximum(u, _U_MIN)) + 0.0 * (v + tau),
-    ),
+    family.name: family
+    for family in (*_BASE, *(rotate_180(family) for family in _BASE if family.name in _ASYMMETRIC))
 }
 
 

@@ -34,6 +34,7 @@ def read_log(
     confidence_kind: str,
     cost: str | Mapping[Any, float] = "cost",
     stages: Iterable[str | int] | None = None,
+    task: str | None = None,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -69,6 +70,8 @@ def read_log(
           ``<stage>.confidence``, ``<stage>.correct``, ``<stage>.<cost>``, ``<stage>.latency``. Also accepted,
           one style per table: ``<stage>:confidence``, ``confidence:<stage>``, ``confidence.<stage>``,
           ``confidence_<stage>``, ``<stage>_confidence``, and the two-level columns of a pivoted DataFrame.
+
+        Either layout may have a column of tasks, see ``task``.
     confidence_kind : str
         What the confidences are: ``logprob``, ``p_true``, ``probability``, ``margin``, ``votes`` or
         ``score``. See `bayescascade.signals.KINDS`.
@@ -80,14 +83,19 @@ def read_log(
         of a whole-number ``stage`` column, else the position in the order below. Queries that ran none of
         these stages are left out. By default all stages, ordered by ``stage`` where it is a whole number or
         an ordered categorical, else by mean cost (ties by first appearance).
+    task : str, optional
+        Name of the column that says which task (or tenant) a query belongs to; by default ``task``, if there is
+        one. Where query ids repeat between tasks, every id becomes ``"<task>/<query>"``. To leave tasks out of
+        the model, drop the coord: ``log.drop_vars("task")``.
 
     Returns
     -------
     xarray.Dataset
         Dims ``(query, stage)``: ``confidence`` (NaN: the stage was not run), ``correct`` (0 or 1, NaN: not
         labelled), ``cost`` (in the log's currency, NaN: unknown) and, if logged, ``latency``. Queries stand
-        in order of appearance. Attributes: ``confidence_kind`` and ``stage_order`` ("as given" or "by mean
-        cost", also logged at level INFO by the logger "bayescascade").
+        in order of appearance; where the log has tasks, a coord ``task`` over query names them. Attributes:
+        ``confidence_kind`` and ``stage_order`` ("as given" or "by mean cost", also logged at level INFO by the
+        logger "bayescascade").
 
     Raises
     ------
@@ -102,8 +110,10 @@ def read_log(
     check_kind(confidence_kind)
     prices = _check_cost(cost)
     wanted = _check_stages(stages)
+    if task is not None and not isinstance(task, str):
+        raise CascadeError(f"task should name a column but is {task!r}")
     table = load_table(source)
-    records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()))
+    records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     if prices is not None:
         prices = _by_name(records, prices)
     positions, stage_order = _arrange(records, prices, wanted)
@@ -124,6 +134,8 @@ def read_log(
         coords={"query": records.queries, "stage": np.array(records.names)},
         attrs={"confidence_kind": confidence_kind, "stage_order": stage_order},
     )
+    if records.tasks is not None:
+        log = log.assign_coords(task=("query", records.tasks))
     if wanted is not None:  # queries that never came as far as these stages
         log = log.isel(query=log["confidence"].notnull().any("stage").values)
     if records.latency_unit is not None:
@@ -155,8 +167,8 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     ----------
     log : xarray.Dataset
         Dims ``query`` and ``stage``, in any order; variables ``confidence``, ``correct``, ``cost`` over
-        both; a coord ``stage`` of names, cheapest first; the attribute ``confidence_kind``. Other variables,
-        coords and attributes are kept.
+        both; a coord ``stage`` of names, cheapest first; the attribute ``confidence_kind``. A coord ``task`` over
+        query, if there is one, names the task of every query. Other variables, coords and attributes are kept.
 
     Returns
     -------
@@ -170,7 +182,7 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     CascadeError
         If a part is missing or of the wrong shape; if there is one stage only, or a query or a stage occurs
         twice; if a confidence is off its scale, a label other than 0 or 1, or a cost negative or infinite;
-        if a stage has no confidence, no known cost or no labelled row.
+        if a stage has no confidence, no known cost or no labelled row; if a query's task is missing.
 
     Warns
     -----
@@ -202,6 +214,8 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     matrices = {name: _floats(log[name]) for name in named}
     cleaned = clean_matrices(matrices, names, kind, where)
     checked = log.assign_coords(query=queries, stage=np.array(names))
+    if "task" in log.variables:
+        checked = checked.assign_coords(task=("query", _check_tasks(log)))
     for name, matrix in cleaned.items():
         checked[name] = (("query", "stage"), matrix, log[name].attrs)
     return checked.assign_attrs(confidence_kind=kind, stage_order=stage_order)
@@ -224,6 +238,22 @@ def _check_labels(dim: str, labels: list[Any]) -> None:
     for label, count in Counter(labels).items():
         if count > 1:
             raise CascadeError(f"{dim} {label!r} occurs {count} times; every {dim} needs its own label")
+
+
+def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
+    """The task of each query, as text."""
+    if "task" not in log.coords:
+        raise CascadeError("'task' is a variable of the log; make it a coord with log.set_coords('task')")
+    if log["task"].dims != ("query",):
+        raise CascadeError(f"the coord 'task' should have the dim query but has {listed(log['task'].dims)}")
+    tasks = log["task"].values.tolist()
+    for query, name in zip(log["query"].values.tolist(), tasks, strict=True):
+        if name is None or name != name or not str(name).strip():
+            raise CascadeError(
+                f"query {query!r} has no task (its task is {name!r}); name the task of every query, or drop the "
+                "coord with log.drop_vars('task')"
+            )
+    return np.array([str(name) for name in tasks])
 
 
 def _floats(variable: xr.DataArray) -> Matrix:

@@ -1,32 +1,32 @@
-"""From a log to the arrays that the model reads: signals placed in the tree, rows ordered by case, labels, costs.
+"""From a log to the arrays that the model reads: signals placed in cells, rows ordered by case, labels, costs.
 
 `Design` is what is known before any parameter: it is kept in the fit's ``constant_data``, so that posterior
-draws can be turned into margins and calibrations without the log.
+draws can be turned into margins and calibrations without the log. Arrays run over *columns*: the stages, or, where
+a log has several tasks, the stages of each task in turn. Links likewise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.calibration import Scaling, build_scaling
+from bayescascade.calibration import N_PIECES, Scaling, build_scaling, ramps
 from bayescascade.data import validate_log
-from bayescascade.margins import N_LEAVES, Margin, build_margin, leaf_used, masked_paths, split_prior
+from bayescascade.errors import CascadeError
+from bayescascade.margin_models import get_margin_model
+from bayescascade.margins import Margin, build_margin
 from bayescascade.signals import KINDS, to_signal
+from bayescascade.structure import Options, Structure, structure_of
 
 _DIMS: dict[str, tuple[str, ...] | str] = {
-    "tree": ("branch", "stage", "leaf", "split"),
-    "leaf_used": ("stage", "leaf"),
-    "split_prior": ("branch", "stage", "split"),
-    "row_leaf": "row",
+    "row_cell": "row",
     "row_place": ("place", "row"),
     "row_signal": "row",
-    "label_stage": "label",
-    "label_x": ("regressor", "label"),
+    "label_column": "label",
+    "label_atom": "label",
     "label_correct": "label",
-    "cost_known": ("known", "stage"),
 }
 
 
@@ -37,24 +37,37 @@ class Design:
     Attributes
     ----------
     stages, links : list of str
+    tasks : list of str
+        Empty where the log has no coordinate ``task``.
     kind : str
         The log's ``confidence_kind``.
+    options : Options
     margins, scalings : list
-        One `Margin` and one `Scaling` for each stage.
+        One `Margin` and one `Scaling` for each column.
     arrays : dict of str to ndarray
         What `pm.Data` holds, by name.
-    row_query, row_stage, label_query : ndarray of int
-        Where each row and label stands in the log.
+    row_query, row_column, label_query, cost_query : ndarray of int
+        Where each row, label and modelled cost stands in the log.
+    row_segment : ndarray of int
+        The segment of its margin that each row lies in.
+    row_follows : ndarray of bool
+        Whether the stage before was run for the row's query, too.
     """
 
     stages: list[str]
+    tasks: list[str]
     kind: str
+    options: Options
     margins: list[Margin]
     scalings: list[Scaling]
     arrays: dict[str, np.ndarray]
     row_query: np.ndarray
-    row_stage: np.ndarray
+    row_column: np.ndarray
+    row_segment: np.ndarray
+    row_follows: np.ndarray
     label_query: np.ndarray
+    cost_query: np.ndarray
+    dims: dict[str, tuple[str, ...] | str] = field(default_factory=lambda: _DIMS)
 
     @property
     def links(self) -> list[str]:
@@ -62,32 +75,106 @@ class Design:
         return [f"{a} > {b}" for a, b in zip(self.stages[:-1], self.stages[1:], strict=True)]
 
     @property
-    def dims(self) -> dict[str, tuple[str, ...] | str]:
-        """Dims of the arrays that have named ones."""
-        return _DIMS
+    def columns(self) -> list[str]:
+        """Names of the columns: the stages, or task and stage."""
+        return [f"{t}, {s}" for t in self.tasks for s in self.stages] or self.stages
+
+    @property
+    def structure(self) -> Structure:
+        """What decides the model's graph."""
+        return structure_of(self.options, len(self.stages), max(1, len(self.tasks)))
 
 
-def build_design(log: xr.Dataset) -> Design:
-    """Place every observed signal and label of a validated log."""
+def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Names of a log's tasks, and the number of each query's; no names where there are not two of them."""
+    if "task" not in log.coords or log["task"].dims != ("query",):
+        return [], np.zeros(log.sizes["query"], dtype=np.int64)
+    names, number = np.unique(log["task"].values.astype(str), return_inverse=True)
+    # in order of first appearance
+    first = np.array([np.argmax(number == i) for i in range(len(names))])
+    order = np.argsort(first)
+    rank = np.argsort(order)
+    return ([str(n) for n in names[order]] if len(names) > 1 else []), rank[number]
+
+
+def build_design(
+    log: xr.Dataset, options: Options, given: Design | None = None, weight: np.ndarray | None = None
+) -> Design:
+    """Place every observed signal and label of a validated log.
+
+    With ``given``, its segments and scalings are used in place of those that the log suggests. ``weight``
+    (query, stage) says how many queries an observed signal stands for, see `bayescascade.thinning`.
+    """
     log = validate_log(log)
     kind = str(log.attrs["confidence_kind"])
     signal = to_signal(log["confidence"].transpose("query", "stage").values, kind)
     correct = log["correct"].transpose("query", "stage").values
-    bounds = signal_bounds(kind)
-    observed = [signal[np.isfinite(signal[:, j]), j] for j in range(signal.shape[1])]
-    margins = [build_margin(x, discrete=kind == "votes", bounds=bounds) for x in observed]
-    scalings = [build_scaling(x, m) for x, m in zip(observed, margins, strict=True)]
-
-    rows, row_query, row_stage = _rows(signal, margins)
-    labels, label_query = _labels(signal, correct, scalings)
-    arrays = {
-        "tree": np.stack(masked_paths(margins)),
-        "leaf_used": leaf_used(margins),
-        "split_prior": split_prior(margins),
-    }
-    arrays |= rows | labels | {"cost_known": cost_statistics(log["cost"].transpose("query", "stage").values)}
+    cost = log["cost"].transpose("query", "stage").values
     stages = [str(s) for s in log["stage"].values]
-    return Design(stages, kind, margins, scalings, arrays, row_query, row_stage, label_query)
+    tasks, task = tasks_of(log)
+    n_tasks = max(1, len(tasks))
+    if given is None:
+        margins, scalings = _margins(signal, weight, task, kind, stages, tasks)
+    else:
+        margins, scalings = given.margins, given.scalings
+    model = get_margin_model(options.margin)
+    structure = structure_of(options, len(stages), n_tasks)
+    rows = _Rows(signal, task, margins, options, structure.families)
+    z = _standardised(signal, task, scalings)
+    labels, label_query = _labels(signal, z, task, correct, scalings, options)
+    n_links = len(stages) - 1
+    turned = np.array([float(family.rotated) for family in options.families])
+    arrays = model.arrays(margins) | {"cell_used": model.cell_used(margins)}
+    arrays |= rows.placed(model.by) | rows.arrays | labels
+    arrays |= {
+        "link_turned": np.tile(turned, n_tasks),
+        "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
+        "cost_known": np.concatenate([cost_statistics(cost[task == t]) for t in range(n_tasks)], axis=1),
+    }
+    cost_query = np.zeros(0, dtype=np.int64)
+    if options.cost == "signal":
+        costs, cost_query = _costs(z, task, cost, arrays["cost_known"][0], stages)
+        arrays |= costs
+    return Design(
+        stages,
+        tasks,
+        kind,
+        options,
+        margins,
+        scalings,
+        arrays,
+        rows.query,
+        rows.column,
+        rows.segment,
+        rows.follows,
+        label_query,
+        cost_query,
+    )
+
+
+def _margins(
+    signal: np.ndarray,
+    weight: np.ndarray | None,
+    task: np.ndarray,
+    kind: str,
+    stages: list[str],
+    tasks: list[str],
+) -> tuple[list[Margin], list[Scaling]]:
+    bounds = signal_bounds(kind)
+    margins, scalings = [], []
+    for t in range(max(1, len(tasks))):
+        for j, name in enumerate(stages):
+            here = (task == t) & np.isfinite(signal[:, j])
+            x = signal[here, j]
+            if not len(x):
+                raise CascadeError(
+                    f"task {tasks[t]!r} never ran stage {name!r}; log its confidence for some of the task's "
+                    "queries, or leave the stage or the task out."
+                )
+            heavy = None if weight is None else weight[here, j] / weight[here, j].mean()
+            margins.append(build_margin(x, discrete=kind == "votes", bounds=bounds, weight=heavy))
+            scalings.append(build_scaling(x, margins[-1]))
+    return margins, scalings
 
 
 def signal_bounds(kind: str) -> tuple[float, float]:
@@ -97,62 +184,152 @@ def signal_bounds(kind: str) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _rows(signal: np.ndarray, margins: list[Margin]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """One row for each observed (query, stage), ordered by how it links to the stage before."""
-    query, stage = np.nonzero(np.isfinite(signal))
-    place = {
-        name: np.full(signal.shape, fill, dtype=dtype)
-        for name, fill, dtype in (
-            ("leaf", 0, np.int64),
-            ("low", 0.0, float),
-            ("high", 0.0, float),
-            ("atom", False, bool),
-            ("log_shape", 0.0, float),
-        )
-    }
-    for j, margin in enumerate(margins):
-        seen = np.isfinite(signal[:, j])
-        for name, value in margin.locate(signal[seen, j]).items():
-            place[name][seen, j] = value
-    place["leaf"] += N_LEAVES * np.arange(signal.shape[1])
+class _Rows:
+    """One row for each observed (query, stage), ordered by family and by how it links to the stage before."""
 
-    linked = (stage > 0) & np.isfinite(signal[query, stage - 1])
-    atom_here, atom_before = place["atom"][query, stage], place["atom"][query, stage - 1]
-    case = np.where(linked, 1 + atom_here.astype(int) + atom_before.astype(int), 0)
-    order = np.argsort(case, kind="stable")
-    query, stage, case = query[order], stage[order], case[order]
+    def __init__(
+        self,
+        signal: np.ndarray,
+        task: np.ndarray,
+        margins: list[Margin],
+        options: Options,
+        bases: tuple[str, ...],
+    ) -> None:
+        n_stages = signal.shape[1]
+        self._signal, self._task, self._margins = signal, task, margins
+        query, stage = np.nonzero(np.isfinite(signal))
+        by_segment = self._places("segment")
+        is_atom = by_segment["atom"]
+        names = [family.base for family in options.families]
+        number = np.array([bases.index(name) if name in bases else -1 for name in names], dtype=int)
+        family = number[np.maximum(stage - 1, 0)]
+        follows = (stage > 0) & np.isfinite(signal[query, stage - 1])
+        linked = follows & (family >= 0)
+        before = (query, np.maximum(stage - 1, 0))
+        kind = is_atom[query, stage].astype(int) + is_atom[before]
+        case = np.where(linked, 1 + 3 * family + kind, 0)
+        order = np.argsort(case, kind="stable")
+        query, stage, case = query[order], stage[order], case[order]
+        self.query, self.stage, self.follows = query, stage, follows[order]
+        self.column = task[query] * n_stages + stage
+        self.segment = by_segment["cell"][query, stage]
 
-    # where each (query, stage) stands among the rows, so that a link can point at the row before it
-    position = np.zeros(signal.shape, dtype=np.int64)
-    position[query, stage] = np.arange(len(query))
-    before = position[query, np.maximum(stage - 1, 0)]
-    here, link = np.arange(len(query)), stage - 1
-    atom_first = place["atom"][query, np.maximum(stage - 1, 0)]
-    first, second = np.where(atom_first, before, here), np.where(atom_first, here, before)
-    arrays = {
-        "row_signal": signal[query, stage],
-        "row_leaf": place["leaf"][query, stage],
-        "row_place": np.stack([place[name][query, stage] for name in ("low", "high", "log_shape")]),
-        "row_unlinked": np.zeros(int(np.sum(case == 0))),
-    }
-    for name, number in (("both_free", 1), ("one_atom", 2), ("both_atoms", 3)):
-        arrays[name] = np.stack([first, second, link])[:, case == number]
-    return arrays, query, stage
+        # where each (query, stage) stands among the rows, so that a link can point at the row before it
+        position = np.zeros(signal.shape, dtype=np.int64)
+        position[query, stage] = np.arange(len(query))
+        before_row = position[query, np.maximum(stage - 1, 0)]
+        here, link = np.arange(len(query)), task[query] * (n_stages - 1) + stage - 1
+        atom_first = is_atom[query, np.maximum(stage - 1, 0)]
+        ends = np.stack([np.where(atom_first, before_row, here), np.where(atom_first, here, before_row), link])
+        self.arrays = {
+            "row_signal": signal[query, stage],
+            "row_unlinked": np.zeros(int(np.sum(case == 0))),
+        }
+        for i, name in enumerate(bases):
+            self.arrays[f"free_{name}"] = ends[:, case == 1 + 3 * i]
+            self.arrays[f"strip_{name}"] = ends[:, case == 2 + 3 * i]
+            corner = ends[:, case == 3 + 3 * i]
+            value = np.stack([signal[query, stage][corner[0]], signal[query, stage][corner[1]], corner[2]])
+            _, first, of = np.unique(value, axis=1, return_index=True, return_inverse=True)
+            self.arrays[f"corner_{name}"] = corner[:, first]
+            self.arrays[f"corner_of_{name}"] = of.reshape(-1)
+
+    def placed(self, by: str) -> dict[str, np.ndarray]:
+        """Cell of each row, and where in it the row lies."""
+        place = self._places(by)
+        n_cells = _n_cells(self._margins, by)
+        at = self.query, self.stage
+        return {
+            "row_cell": place["cell"][at] + n_cells * self.column,
+            "row_place": np.stack([place[name][at] for name in ("low", "high", "log_shape")]),
+        }
+
+    def _places(self, by: str) -> dict[str, np.ndarray]:
+        signal = self._signal
+        place = {
+            name: np.full(signal.shape, fill, dtype=dtype)
+            for name, fill, dtype in (
+                ("cell", 0, np.int64),
+                ("low", 0.0, float),
+                ("high", 0.0, float),
+                ("atom", False, bool),
+                ("log_shape", 0.0, float),
+            )
+        }
+        n_stages = signal.shape[1]
+        for column, margin in enumerate(self._margins):
+            task, j = divmod(column, n_stages)
+            seen = np.isfinite(signal[:, j]) & (self._task == task)
+            for name, value in margin.locate(signal[seen, j], by).items():
+                place[name][seen, j] = value
+        return place
+
+
+def _n_cells(margins: list[Margin], by: str) -> int:
+    from bayescascade.margins import N_LEAVES
+
+    return N_LEAVES if by == "leaf" else max(len(m.low) for m in margins)
+
+
+def _standardised(signal: np.ndarray, task: np.ndarray, scalings: list[Scaling]) -> np.ndarray:
+    """Standardised signals (query, stage); NaN where a stage was not run."""
+    z = np.full(signal.shape, np.nan)
+    for column, scaling in enumerate(scalings):
+        t, j = divmod(column, signal.shape[1])
+        z[task == t, j] = scaling.standardise(signal[task == t, j])
+    return z
+
+
+def _previous(z: np.ndarray, query: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """Standardised signal of the stage before; 0, its mean, where there is none."""
+    before = z[query, np.maximum(stage - 1, 0)]
+    return np.where((stage > 0) & np.isfinite(before), before, 0.0)
 
 
 def _labels(
-    signal: np.ndarray, correct: np.ndarray, scalings: list[Scaling]
+    signal: np.ndarray,
+    z: np.ndarray,
+    task: np.ndarray,
+    correct: np.ndarray,
+    scalings: list[Scaling],
+    options: Options,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     query, stage = np.nonzero(np.isfinite(correct) & np.isfinite(signal))
-    z, ends = np.zeros(len(query)), np.zeros((len(query), 2))
-    for j, scaling in enumerate(scalings):
-        here = stage == j
-        z[here] = scaling.standardise(signal[query[here], j])
-        ends[here] = scaling.at_ends(signal[query[here], j])
+    column = task[query] * signal.shape[1] + stage
+    atom, ramp = np.zeros(len(query), dtype=np.int64), []
+    own = z[query, stage]
+    for c, scaling in enumerate(scalings):
+        here = column == c
+        atom[here] = scaling.which_atom(signal[query[here], stage[here]])
     arrays = {
-        "label_stage": stage,
-        "label_x": np.column_stack([z, ends]).T.copy(),
+        "label_column": column,
+        "label_atom": atom,
         "label_correct": correct[query, stage].astype(np.int64),
+        "label_z": own,
+    }
+    if options.calibration == "sequential":
+        arrays["label_previous"] = _previous(z, query, stage)
+    if options.calibration == "monotone":
+        ramp = [ramps(x, scalings[c].knots) for x, c in zip(own, column, strict=True)]
+        arrays["label_ramp"] = np.array(ramp).reshape(-1, N_PIECES)  # also where there are no labels
+    return arrays, query
+
+
+def _costs(
+    z: np.ndarray, task: np.ndarray, cost: np.ndarray, mean: np.ndarray, stages: list[str]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    query, stage = np.nonzero(np.isfinite(cost) & np.isfinite(z))
+    value = cost[query, stage]
+    if np.any(value <= 0):
+        name = stages[int(stage[np.argmax(value <= 0)])]
+        raise CascadeError(
+            f"cost='signal' needs positive costs, but stage {name!r} has one of {value.min():g}; use cost='mean'."
+        )
+    column = task[query] * z.shape[1] + stage
+    arrays = {
+        "cost_column": column,
+        "cost_x": np.stack([z[query, stage], _previous(z, query, stage)]),
+        "cost_value": value / mean[column],
     }
     return arrays, query
 
@@ -163,7 +340,11 @@ def cost_statistics(cost: np.ndarray) -> np.ndarray:
     A stage with a single known cost borrows the spread of the others, with three degrees of freedom.
     """
     n = np.sum(np.isfinite(cost), axis=0)
-    mean = np.nanmean(cost, axis=0)
+    mean = np.array([np.mean(c[np.isfinite(c)]) if m else np.nan for c, m in zip(cost.T, n, strict=True)])
+    if np.isnan(mean).any():
+        raise CascadeError(
+            "a stage has no known cost for one of the tasks; log it, or give the price of a call to each stage."
+        )
     spread = np.array([np.nanstd(c, ddof=1) if m > 1 else np.nan for c, m in zip(cost.T, n, strict=True)])
     relative = np.divide(spread, mean, out=np.zeros_like(mean), where=mean > 0)
     lone = n < 2

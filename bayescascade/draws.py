@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.calibration import Scaling, logit_correct
-from bayescascade.copulas import Family, get_family
+from bayescascade.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
+from bayescascade.copulas import NUMPY, Family
 from bayescascade.errors import CascadeError
+from bayescascade.links import Link, read_families
 from bayescascade.margins import Margin
 from bayescascade.signals import KINDS, to_confidence, to_signal
 from bayescascade.storage import check_fit, restore
@@ -18,6 +19,10 @@ from bayescascade.storage import check_fit, restore
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+_BY_DRAW = (
+    *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
+    *("bend", "previous", "cost_slope", "cost_previous"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,28 @@ class Draws:
     ----------
     stages : list of str
     kind : str
-    family : Family
+    families : tuple of Family
+    which : ndarray of int (draw, link)
+        Which of the families a link has.
     margins, scalings : list, one for each stage
     mass : ndarray (draw, stage, segment)
     tau : ndarray (draw, link)
     intercept, slope, cost : ndarray (draw, stage)
-    offset : ndarray (draw, stage, end)
+    offset : ndarray (draw, stage, atom)
     chains : ndarray (chain,)
         Labels of the chains, to fold the draws back.
+    bend : ndarray (draw, stage, piece), optional
+        Log of how much steeper a monotone curve is in each interval.
+    previous : ndarray (draw, stage), optional
+        Slope of the previous stage's signal; 0 at the first stage.
+    cost_slope, cost_previous : ndarray (draw, stage), optional
+        Slopes of log cost on the stage's signal and on the previous one.
     """
 
     stages: list[str]
     kind: str
-    family: Family
+    families: tuple[Family, ...]
+    which: np.ndarray
     margins: list[Margin]
     scalings: list[Scaling]
     mass: np.ndarray
@@ -50,6 +64,10 @@ class Draws:
     offset: np.ndarray
     cost: np.ndarray
     chains: np.ndarray
+    bend: np.ndarray | None = None
+    previous: np.ndarray | None = None
+    cost_slope: np.ndarray | None = None
+    cost_previous: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -61,10 +79,24 @@ class Draws:
         """Segments of the stage that has most."""
         return self.mass.shape[2]
 
+    def link(self, j: int) -> Link:
+        """The copula between stage ``j`` and the next."""
+        return Link(self.families, self.which[:, j], self.tau[:, j])
+
+    def _held(self) -> list[str]:
+        return [name for name in _BY_DRAW if getattr(self, name) is not None]
+
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        names = ("mass", "tau", "intercept", "slope", "offset", "cost")
-        return replace(self, **{name: getattr(self, name)[index] for name in names})
+        return replace(self, **{name: getattr(self, name)[index] for name in self._held()})
+
+    def mean(self) -> Draws:
+        """One draw with the means of the parameters; the first draw's families."""
+        means = {
+            name: getattr(self, name)[:1] if name == "which" else getattr(self, name).mean(axis=0, keepdims=True)
+            for name in self._held()
+        }
+        return replace(self, **means)
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
@@ -75,18 +107,29 @@ class Draws:
         total = np.cumsum(self.mass, axis=2)
         return np.concatenate([np.zeros_like(total[..., :1]), np.minimum(total / total[..., -1:], 1.0)], axis=2)
 
-    def p_correct(self, stage: int, signal: np.ndarray) -> np.ndarray:
-        """P(correct | signal) at one stage for signals of any shape (draw, ...)."""
+    def p_correct(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
+        """P(correct | signal) at one stage for signals of any shape (draw, ...).
+
+        ``previous`` holds the previous stage's signals, NaN where that was not run; by default they are at their
+        mean. Only a sequential calibration looks at them.
+        """
         signal = np.asarray(signal, dtype=float)
         shape = (-1, *(1,) * signal.ndim)
         scaling = self.scalings[stage]
-        ends = scaling.at_ends(signal)
+        atom = scaling.which_atom(signal)
         offset: np.ndarray | float = 0.0
-        if ends.any():
-            offset = np.tensordot(self.offset[:, stage], ends, axes=(-1, -1))
+        if (atom < N_ATOMS).any():
+            offset = np.pad(self.offset[:, stage], ((0, 0), (0, 1)))[:, atom]
         intercept, slope = self.intercept[:, stage].reshape(shape), self.slope[:, stage].reshape(shape)
-        logit = logit_correct(intercept, slope, offset, scaling.standardise(signal))
-        return 1.0 / (1.0 + np.exp(-logit))
+        curve = scaling.standardise(signal)
+        if self.bend is not None:
+            bend = self.bend[:, stage].reshape((-1, *(1,) * signal.ndim, self.bend.shape[2]))
+            curve = bent(ramps(curve, scaling.knots), bend, NUMPY)
+        effect: np.ndarray | float = 0.0
+        if self.previous is not None and stage > 0 and previous is not None:
+            z = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
+            effect = self.previous[:, stage].reshape(shape) * z
+        return 1.0 / (1.0 + np.exp(-logit_correct(intercept, slope, offset, curve, effect)))
 
     def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Mean of P(correct) over intervals, or at atoms where ``low == high`` (draw, ...)."""
@@ -101,30 +144,77 @@ class Draws:
             out[:, j, : len(margin.low)] = self.mean_correct(j, margin.low, margin.high)
         return out
 
+    def pair_correct(self, link: int) -> np.ndarray:
+        """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
+        before, here = self.margins[link], self.margins[link + 1]
+        nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
+        previous = np.broadcast_to(
+            (0.5 * (before.low + before.high))[:, None, None], (len(before.low), *nodes.shape)
+        )
+        p = self.p_correct(link + 1, np.broadcast_to(nodes, previous.shape), previous) @ _WEIGHTS
+        return self._padded(p)
+
+    def relative_cost(self, stage: int) -> np.ndarray:
+        """Factor on the stage's cost by the segments of the stage before and its own (draw, before, segment).
+
+        The first stage has no stage before, so that axis has length one.
+        """
+        assert self.cost_slope is not None
+        assert self.cost_previous is not None
+        own = np.exp(self.cost_slope[:, stage, None] * self._middle_z(stage))
+        if stage == 0:
+            return self._padded(own[:, None], 1)
+        before = np.exp(self.cost_previous[:, stage, None] * self._middle_z(stage - 1))
+        return self._padded(before[:, :, None] * own[:, None])
+
+    def _middle_z(self, stage: int) -> np.ndarray:
+        margin = self.margins[stage]
+        return self.scalings[stage].standardise(0.5 * (margin.low + margin.high))
+
+    def _padded(self, values: np.ndarray, first: int | None = None) -> np.ndarray:
+        before = (first or self.n_segments) - values.shape[1]
+        return np.pad(values, ((0, 0), (0, before), (0, self.n_segments - values.shape[2])))
+
 
 def get_draws(fit: xr.DataTree) -> Draws:
     """Read a fit's draws into arrays."""
     check_fit(fit)
     posterior = fit["posterior"].to_dataset()
+    if "task" in posterior.dims:
+        names = [str(name) for name in posterior["task"].values]
+        raise CascadeError(
+            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+        )
     margins, scalings = restore(fit["constant_data"].to_dataset())
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values
         return array.reshape(-1, *array.shape[2:])
 
+    def optional(name: str, *dims: str) -> np.ndarray | None:
+        return flat(posterior[name], *dims) if name in posterior else None
+
+    previous = optional("previous_slope", "link")
+    families, which = read_families(fit)
+    tau = flat(posterior["tau"], "link")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
         kind=str(fit.attrs["confidence_kind"]),
-        family=get_family(str(fit.attrs["copula"])),
+        families=families,
+        which=np.broadcast_to(which, tau.shape),
         margins=margins,
         scalings=scalings,
         mass=flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment"),
-        tau=flat(posterior["tau"], "link"),
+        tau=tau,
         intercept=flat(posterior["intercept"], "stage"),
         slope=flat(posterior["slope"], "stage"),
-        offset=flat(posterior["atom_offset"], "stage", "end"),
+        offset=flat(posterior["atom_offset"], "stage", "atom"),
         cost=flat(posterior["cost"], "stage"),
         chains=posterior["chain"].values,
+        bend=optional("bend", "stage", "piece"),
+        previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
+        cost_slope=optional("cost_slope", "stage"),
+        cost_previous=optional("cost_previous", "stage"),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import xarray as xr
 
@@ -105,7 +103,7 @@ def with_last(thresholds: np.ndarray) -> np.ndarray:
 def sweep(draws: Draws, n_points: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (point, stage) along the frontier, evenly spaced in expected cost, and their prices (point,)."""
     kernel = mean_kernel(draws.thin(_SEARCH_DRAWS))
-    cost = kernel.draws.cost[0]
+    cost = kernel.cost[0]
     # from a price at which no error is worth the second stage to one at which every error is
     prices = np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
     positions = induce(kernel, prices)
@@ -138,39 +136,33 @@ def _whole_atoms(draws: Draws, positions: np.ndarray) -> np.ndarray:
 
 
 def mean_kernel(draws: Draws) -> Kernel:
-    """One-draw kernel with the posterior means of the masses; P(correct) is weighted by mass."""
-    kernel = build_kernel(draws)
-    mass = kernel.mass.mean(axis=0, keepdims=True)
-    right = (kernel.mass * kernel.correct).mean(axis=0, keepdims=True)
-    correct = np.divide(right, mass, out=np.zeros_like(mass), where=mass > 1e-300)
-    one = draws.take(slice(0, 1))
-    means = {
-        name: getattr(draws, name).mean(axis=0, keepdims=True) for name in ("intercept", "slope", "offset", "cost")
-    }
-    return Kernel(
-        replace(one, mass=mass, **means), mass, [p.mean(axis=0, keepdims=True) for p in kernel.pair], correct
-    )
+    """One-draw kernel with the posterior means of the masses."""
+    return build_kernel(draws).mean()
 
 
 def induce(kernel: Kernel, prices: np.ndarray) -> np.ndarray:
     """Best positions (price, stage) for each price of an error, by backward induction on a one-draw kernel.
 
     Where the set of segments that should accept is not a half-line, the threshold is the best half-line under
-    the stage's own margin.
+    the stage's own margin. Where correctness depends on the previous signal too, accepting is judged by its
+    average.
     """
     n_stages = len(kernel.draws.stages)
-    cost = kernel.draws.cost[0]
     positions = np.zeros((len(prices), n_stages))
-    value = np.broadcast_to(kernel.correct[0, -1], (len(prices), kernel.correct.shape[2]))
+    shape = (len(prices), kernel.correct.shape[2])
+    accepts, later = np.ones(shape, dtype=bool), np.zeros(shape)
     for j in range(n_stages - 2, -1, -1):
-        transition = kernel.pair[j][0] * kernel.inverse_mass(j)[0][:, None]
-        wait = value @ transition.T - (cost[j + 1] / prices)[:, None]
+        pair, inverse = kernel.pair[j][0], kernel.inverse_mass(j)[0]
+        right = pair * kernel.correct[0, j + 1] if kernel.pair_right is None else kernel.pair_right[j][0]
+        cost = kernel.cost[0, j + 1] if kernel.next_cost is None else kernel.next_cost[j][0] * inverse
+        wait = (accepts @ right.T + later @ pair.T) * inverse - cost / prices[:, None]
         accept = np.broadcast_to(kernel.correct[0, j], wait.shape)
         n = len(kernel.draws.margins[j].low)
         positions[:, j] = _half_line(
             accept[:, :n] - wait[:, :n], kernel.mass[0, j, :n], kernel.draws.margins[j].is_atom
         )
-        value = np.maximum(accept, wait)
+        accepts = accept >= wait
+        later = np.where(accepts, 0.0, wait)
     return positions
 
 

@@ -62,26 +62,33 @@ class Margin:
         first = np.searchsorted(self.leaf, self.leaf, side="left")
         return total - total[first]
 
-    def locate(self, signal: np.ndarray) -> dict[str, np.ndarray]:
-        """Place signals in the tree.
-
-        Returns arrays over the signals: ``leaf``; ``low`` and ``high``, the share of the leaf below the value,
-        without and with the value itself (equal for a continuous value); ``atom``; and ``log_shape``, the log
-        density (or mass) of the value within its leaf.
-        """
-        signal = np.asarray(signal, dtype=float)
+    def segment_of(self, signal: np.ndarray) -> np.ndarray:
+        """The segment of each signal, the outermost one for signals beyond the ends."""
         segment = np.clip(np.searchsorted(self.low, signal, side="right") - 1, 0, len(self.low) - 1)
         # an atom and the interval that starts at it share their lower end: the atom comes first
-        tie = (segment > 0) & (self.low[np.maximum(segment - 1, 0)] == signal) & ~self.is_atom[segment]
-        segment = np.where(tie & self.is_atom[np.maximum(segment - 1, 0)], segment - 1, segment)
+        before = np.maximum(segment - 1, 0)
+        tie = (segment > 0) & (self.low[before] == signal) & ~self.is_atom[segment] & self.is_atom[before]
+        return np.where(tie, segment - 1, segment)
+
+    def locate(self, signal: np.ndarray, by: str = "leaf") -> dict[str, np.ndarray]:
+        """Place signals in cells, the tree's leaves or the segments (``by="segment"``).
+
+        Returns arrays over the signals: ``cell``; ``low`` and ``high``, the share of the cell below the value,
+        without and with the value itself (equal for a continuous value); ``atom``; and ``log_shape``, the log
+        density (or mass) of the value within its cell.
+        """
+        signal = np.asarray(signal, dtype=float)
+        segment = self.segment_of(signal)
         atom = self.is_atom[segment]
         width = np.where(atom, 1.0, self.high[segment] - self.low[segment])
         inside = np.clip((signal - self.low[segment]) / width, 0.0, 1.0)
-        before, share = self.before[segment], self.share[segment]
+        one, none = np.ones(len(segment)), np.zeros(len(segment))
+        before, share = (none, one) if by == "segment" else (self.before[segment], self.share[segment])
+        cell = segment if by == "segment" else self.leaf[segment]
         low = before + np.where(atom, 0.0, share * inside)
         high = before + np.where(atom, share, share * inside)
         log_shape = np.log(share) - np.where(atom, 0.0, np.log(width))
-        return {"leaf": self.leaf[segment], "low": low, "high": high, "atom": atom, "log_shape": log_shape}
+        return {"cell": cell, "low": low, "high": high, "atom": atom, "log_shape": log_shape}
 
 
 def tree_paths() -> tuple[np.ndarray, np.ndarray]:
@@ -94,30 +101,6 @@ def tree_paths() -> tuple[np.ndarray, np.ndarray]:
             left[start : start + width // 2, split] = 1
             right[start + width // 2 : start + width, split] = 1
     return left, right
-
-
-def log_leaf_weights(split: np.ndarray, margins: list[Margin]) -> np.ndarray:
-    """Turn splits (..., stage, split) into log leaf weights (..., stage, leaf); 0 for empty leaves."""
-    left, right = masked_paths(margins)
-    log_weight = np.einsum("...js,jls->...jl", np.log(split), left)
-    log_weight += np.einsum("...js,jls->...jl", np.log1p(-split), right)
-    return log_weight * leaf_used(margins)
-
-
-def draw_segment_masses(split: np.ndarray, margins: list[Margin], rng: np.random.Generator) -> np.ndarray:
-    """Draw the mass of every segment (draw, stage, segment) given the splits (draw, stage, split).
-
-    Within a leaf the shares follow a Dirichlet with the leaf's own counts: the Bayesian bootstrap (Rubin 1981,
-    doi:10.1214/aos/1176345338) of what the tree is too coarse to see. The copula is not consulted at that
-    scale. Stages with fewer segments are padded with zeros.
-    """
-    weight = np.exp(log_leaf_weights(split, margins)) * leaf_used(margins)
-    mass = np.zeros((*weight.shape[:2], max(len(m.low) for m in margins)))
-    for j, margin in enumerate(margins):
-        gamma = rng.standard_gamma(margin.count, size=(len(weight), len(margin.count)))
-        total = np.stack([gamma[:, margin.leaf == leaf].sum(axis=1) for leaf in range(N_LEAVES)], axis=1)
-        mass[:, j, : len(margin.low)] = gamma / total[:, margin.leaf] * weight[:, j, margin.leaf]
-    return mass
 
 
 def masked_paths(margins: list[Margin]) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +142,13 @@ def find_atoms(signal: np.ndarray, *, discrete: bool = False) -> np.ndarray:
     return values[heavy]
 
 
-def build_margin(signal: np.ndarray, *, discrete: bool = False, bounds: tuple[float, float]) -> Margin:
+def build_margin(
+    signal: np.ndarray,
+    *,
+    discrete: bool = False,
+    bounds: tuple[float, float],
+    weight: np.ndarray | None = None,
+) -> Margin:
     """Cut one stage's observed signals into segments and lay the tree over them.
 
     Parameters
@@ -170,36 +159,43 @@ def build_margin(signal: np.ndarray, *, discrete: bool = False, bounds: tuple[fl
         Every observed value is an atom (votes).
     bounds : tuple of float
         Range of the signal scale; no segment reaches beyond it.
+    weight : ndarray (query,), optional
+        How many queries each one stands for, where some kinds of queries were seen less often than they occur;
+        one on average.
     """
-    signal = np.sort(np.asarray(signal, dtype=float))
+    order = np.argsort(np.asarray(signal, dtype=float), kind="stable")
+    signal = np.asarray(signal, dtype=float)[order]
+    weight = np.ones(len(signal)) if weight is None else np.asarray(weight, dtype=float)[order]
     # the end of the scale is an event of its own (a probability of exactly 1), however rare
     ends = signal[np.isin(signal, bounds)]
     atoms = np.union1d(find_atoms(signal, discrete=discrete), ends)
-    free = signal[~np.isin(signal, atoms)]
+    is_free = ~np.isin(signal, atoms)
+    free, free_weight = signal[is_free], weight[is_free]
     n_segments = int(np.clip(len(free) // 2, 2, _MAX_SEGMENTS))
     low, high, count = [], [], []
-    for i, block in enumerate(np.split(free, np.searchsorted(free, atoms))):
+    cuts = np.searchsorted(free, atoms)
+    for i, (block, heavy) in enumerate(zip(np.split(free, cuts), np.split(free_weight, cuts), strict=True)):
         if len(block):
             floor = atoms[i - 1] if i > 0 else bounds[0]
             ceiling = atoms[i] if i < len(atoms) else bounds[1]
-            edges = _edges(block, floor, ceiling, max(1, round(n_segments * len(block) / len(free))))
+            edges = _edges(block, heavy, floor, ceiling, max(1, round(n_segments * len(block) / len(free))))
             low += list(edges[:-1])
             high += list(edges[1:])
-            count += list(_counts(block, edges))
+            count += list(_counts(block, heavy, edges))
         if i < len(atoms):
             low.append(atoms[i])
             high.append(atoms[i])
-            count.append(np.sum(signal == atoms[i]))
+            count.append(np.sum(weight[signal == atoms[i]]))
     mass = np.asarray(count, dtype=float)
     leaf, used = _lay_tree(mass)
     return Margin(np.asarray(low), np.asarray(high), leaf, mass, used)
 
 
-def _edges(block: np.ndarray, floor: float, ceiling: float, n: int) -> np.ndarray:
+def _edges(block: np.ndarray, weight: np.ndarray, floor: float, ceiling: float, n: int) -> np.ndarray:
     """Quantile edges of a run of continuous values, finer in the tails, a little wider than the run."""
     i = np.arange(n + 1) / n
     level = 0.5 * i + 0.25 * (1.0 - np.cos(np.pi * i))
-    edges = np.quantile(block, level, method="hazen")
+    edges = np.interp(level, (np.cumsum(weight) - 0.5 * weight) / weight.sum(), block)
     span = edges[-1] - edges[0]
     gap = span / len(block) if span > 0 else max(1e-6, 1e-3 * abs(block[0]))
     edges[0] = max(edges[0] - gap, floor)
@@ -207,16 +203,17 @@ def _edges(block: np.ndarray, floor: float, ceiling: float, n: int) -> np.ndarra
     return np.unique(edges)
 
 
-def _counts(block: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _counts(block: np.ndarray, weight: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """How many values each interval holds, spread by rank so that no interval is empty."""
-    rank = np.interp(edges, *_ecdf(block))
+    rank = np.interp(edges, *_ecdf(block, weight))
     rank[0], rank[-1] = 0.0, 1.0
-    return len(block) * np.maximum(np.diff(rank), 1e-3 / len(edges))
+    return weight.sum() * np.maximum(np.diff(rank), 1e-3 / len(edges))
 
 
-def _ecdf(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, counts = np.unique(block, return_counts=True)
-    return values, (np.cumsum(counts) - 0.5 * counts) / len(block)
+def _ecdf(block: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, at = np.unique(block, return_inverse=True)
+    counts = np.bincount(at, weights=weight)
+    return values, (np.cumsum(counts) - 0.5 * counts) / weight.sum()
 
 
 def _lay_tree(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from bayescascade._axes import (
     GREY,
     ORANGE,
     VERMILION,
+    bare,
     confidence_axis,
     new_axes,
     panels,
@@ -321,10 +322,10 @@ def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob:
     ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.7, mew=0)
     ends = np.quantile(tau, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
     # the tau of independence is a free parameter that the data do not touch
-    known = evidence.few.family.name != "independence"
+    known = evidence.few.link(link).names != ["independence"]
     text = f"τ = {tau.mean():.2f} ({ends[0]:.2f} to {ends[1]:.2f})" if known else "independent"
     ax.set_title(text, fontsize="medium")
-    ax.set_xlabel(f"F of {shortened(evidence.stages[link], 22)}")
-    ax.set_ylabel(f"F of {shortened(evidence.stages[link + 1], 22)}")
+    ax.set_xlabel(f"F of {bare(evidence.stages[link], 22)}")
+    ax.set_ylabel(f"F of {bare(evidence.stages[link + 1], 22)}")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     tidy(ax)

@@ -8,9 +8,9 @@ from importlib.resources import files
 import numpy as np
 import xarray as xr
 
-from bayescascade.copulas import Family, get_family
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
+from bayescascade.links import Link, families_of
 from bayescascade.signals import check_kind, to_confidence
 
 _NAMES = ("small", "medium", "large", "huge")
@@ -20,7 +20,7 @@ def simulate(
     n_queries: int = 300,
     *,
     n_stages: int = 3,
-    copula: str = "gumbel",
+    copula: str | Sequence[str] = "gumbel",
     tau: float | Sequence[float] = 0.4,
     intercept: Sequence[float] | None = None,
     slope: float | Sequence[float] = 1.2,
@@ -44,7 +44,7 @@ def simulate(
     Parameters
     ----------
     n_queries, n_stages : int
-    copula : str
+    copula : str or sequence (link,)
     tau : float or sequence (link,)
         Kendall's tau of each link.
     intercept : sequence (stage,), optional
@@ -87,7 +87,7 @@ def simulate(
         raise CascadeError(f"n_queries={n_queries}, n_stages={n_stages}: give at least 1 query and 2 stages.")
     rng = np.random.default_rng(random_seed)
     step = np.arange(n_stages)
-    taus = _spread("tau", tau, n_stages - 1, 0.0, 1.0)
+    taus = _spread("tau", tau, n_stages - 1, -1.0, 1.0)
     slopes = _spread("slope", slope, n_stages, 0.0, np.inf)
     atoms = _spread("top_atom", top_atom, n_stages, 0.0, 1.0)
     intercepts = _spread("intercept", 0.2 + 0.9 * step if intercept is None else intercept, n_stages)
@@ -95,7 +95,12 @@ def simulate(
     costs = _spread("cost", 1e-4 * 5.0**step if cost is None else cost, n_stages, 0.0, np.inf)
 
     top = [[(1.0 - atom, 1.0)] if atom > 0.0 else [] for atom in atoms]
-    u = draw_uniforms(get_family(copula), taus, n_queries, rng, top)
+    names = [copula] * (n_stages - 1) if isinstance(copula, str) else list(copula)
+    if len(names) != n_stages - 1:
+        raise CascadeError(f"copula has {len(names)} families for {n_stages - 1} links.")
+    families, which = families_of(names)
+    links = [Link(families, which[:, j], taus[j : j + 1]) for j in range(n_stages - 1)]
+    u = draw_uniforms(links, n_queries, rng, top)
     signal = means + np.log(u) - np.log1p(-u)
     logit = intercepts + slopes * (signal - means)
     correct = (rng.uniform(size=signal.shape) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
@@ -137,25 +142,24 @@ def _spread(
 
 
 def draw_uniforms(
-    family: Family,
-    tau: np.ndarray,
+    links: Sequence[Link],
     n: int,
     rng: np.random.Generator,
     atoms: Sequence[Sequence[tuple[float, float]]] | None = None,
 ) -> np.ndarray:
-    """Draw F(signal) along a Markov chain of signals (query, stage), by family and tau (link,).
+    """Draw F(signal) along a Markov chain of signals (query, stage); each link has one draw.
 
     ``atoms`` gives, for each stage, the ends of its atoms on the scale of u. It is the signals that are a Markov
     chain: the next stage knows an atom's value, not where within the atom u happened to fall, so u is drawn
     anew within the atom before it is handed on.
     """
     u = [rng.uniform(size=n)]
-    for j, t in enumerate(tau):
+    for j, link in enumerate(links):
         known = u[-1].copy()
         for low, high in atoms[j] if atoms is not None else ():
             inside = (known > low) & (known <= high)
             known[inside] = rng.uniform(low, high, size=int(inside.sum()))
-        u.append(family.hinv1(rng.uniform(size=n), known, t))
+        u.append(link.hinv1(rng.uniform(size=(1, n)), known[None])[0])
     return np.clip(np.stack(u, axis=1), 1e-15, 1.0 - 1e-15)
 
 
@@ -167,15 +171,16 @@ def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -
         [(edge[s], edge[s + 1]) for s in np.flatnonzero(m.is_atom)]
         for edge, m in zip(edges, one.margins, strict=True)
     ]
-    u = draw_uniforms(one.family, one.tau[0], n, rng, atoms)
-    confidence, correct = np.empty_like(u), np.empty_like(u)
+    u = draw_uniforms([one.link(j) for j in range(len(one.stages) - 1)], n, rng, atoms)
+    confidence, correct, before = np.empty_like(u), np.empty_like(u), None
     for j, margin in enumerate(one.margins):
         edge = edges[j, : len(margin.low) + 1]
         segment = np.clip(np.searchsorted(edge, u[:, j], side="right") - 1, 0, len(margin.low) - 1)
         width = np.maximum(np.diff(edge), 1e-300)[segment]
         inside = np.clip((u[:, j] - edge[segment]) / width, 0.0, 1.0)
         signal = margin.low[segment] + inside * (margin.high - margin.low)[segment]
-        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal)[0]
+        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before)[0]
+        before = signal
         confidence[:, j] = to_confidence(signal, one.kind)
     return confidence, correct
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.calibration import ENDS, Scaling
+from bayescascade.calibration import ATOMS, Scaling
 from bayescascade.design import Design
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
-from bayescascade.margins import N_SPLITS, Margin
+from bayescascade.margins import Margin
 
 _SEGMENT = ("low", "high", "leaf", "count")
 _SCALING = ("centre", "scale", "floor", "ceiling")
@@ -23,45 +22,59 @@ _SCALING = ("centre", "scale", "floor", "ceiling")
 def constant_data(design: Design) -> xr.Dataset:
     """Margins and scalings as labelled arrays; stages with fewer segments are padded with NaN."""
     n = max(len(m.low) for m in design.margins)
-    table: dict[str, tuple[Any, np.ndarray]] = {
+    lead = (*(("task",) if design.tasks else ()), "stage")
+    shape = (*((len(design.tasks),) if design.tasks else ()), len(design.stages))
+    margins, scalings = design.margins, design.scalings
+    pad = [(0, n - len(m.low)) for m in margins]
+    columns: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         f"segment_{name}": (
-            ("stage", "segment"),
+            ("segment",),
             np.stack(
                 [
-                    np.pad(getattr(m, name).astype(float), (0, n - len(m.low)), constant_values=np.nan)
-                    for m in design.margins
+                    np.pad(getattr(m, name).astype(float), width, constant_values=np.nan)
+                    for m, width in zip(margins, pad, strict=True)
                 ]
             ),
         )
         for name in _SEGMENT
     }
-    table |= {
-        f"signal_{name}": ("stage", np.array([getattr(s, name) for s in design.scalings])) for name in _SCALING
+    columns |= {f"signal_{name}": ((), np.array([getattr(s, name) for s in scalings])) for name in _SCALING}
+    columns |= {
+        "atom_signal": (("atom",), np.stack([s.atoms for s in scalings])),
+        "knot": (("between",), np.stack([s.knots for s in scalings])),
+        "split_used": (("split",), np.stack([m.split_used for m in margins]).astype(np.int8)),
     }
+    coords: dict[str, object] = {"stage": design.stages, "atom": list(ATOMS)}
+    if design.tasks:
+        coords["task"] = design.tasks
     return xr.Dataset(
         {
-            **table,
-            "end_signal": (("stage", "end"), np.array([[s.bottom, s.top] for s in design.scalings])),
-            "split_used": (
-                ("stage", "split"),
-                np.stack([m.split_used for m in design.margins]).astype(np.int8),
-            ),
+            name: ((*lead, *dims), values.reshape((*shape, *values.shape[1:])))
+            for name, (dims, values) in columns.items()
         },
-        coords={"stage": design.stages, "end": list(ENDS), "split": np.arange(N_SPLITS)},
+        coords=coords,
     )
 
 
 def restore(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:
-    """Undo `constant_data`."""
+    """Undo `constant_data`; where there are tasks, column by column."""
+    lead = [dim for dim in ("task", "stage") if dim in constant.dims]
+    stacked = constant.stack(column=lead) if len(lead) > 1 else constant.rename(stage="column")
     margins, scalings = [], []
-    for j in range(constant.sizes["stage"]):
-        at = constant.isel(stage=j)
+    for j in range(stacked.sizes["column"]):
+        at = stacked.isel(column=j)
         keep = np.isfinite(at["segment_low"].values)
         low, high, leaf, count = (at[f"segment_{name}"].values[keep] for name in _SEGMENT)
         margins.append(Margin(low, high, leaf.astype(np.int64), count, at["split_used"].values.astype(bool)))
-        numbers = [float(at[f"signal_{name}"]) for name in _SCALING]
-        scalings.append(Scaling(*numbers, *(float(x) for x in at["end_signal"].values)))
+        numbers = {name: float(at[f"signal_{name}"]) for name in _SCALING}
+        scalings.append(Scaling(**numbers, atoms=at["atom_signal"].values, knots=at["knot"].values))
     return margins, scalings
+
+
+def own_log(fit: xr.DataTree) -> xr.Dataset:
+    """The log that a fit keeps of itself."""
+    log = fit["observed_data"].to_dataset().transpose("query", "stage")
+    return log.assign_attrs(confidence_kind=str(fit.attrs["confidence_kind"]))
 
 
 def data_hash(log: xr.Dataset) -> str:
@@ -129,7 +142,7 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
 
 def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
     """Return ``fit`` if it has what this package needs of one, else raise `CascadeError`."""
-    needed = ("posterior", "sample_stats", "observed_data", "constant_data")
+    needed = ("posterior", "sample_stats", "observed_data", "constant_data", "margins", "copula")
     if not isinstance(fit, xr.DataTree):
         raise CascadeError(f"a fit is an xarray.DataTree as returned by fit(); {type(fit).__name__} came.")
     missing = [group for group in needed if group not in fit.children]

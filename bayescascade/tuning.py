@@ -16,7 +16,7 @@ from bayescascade.cascade import build_kernel, build_kernels, forward_all
 from bayescascade.draws import get_draws, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import check_prob, with_last
-from bayescascade.search import Goal, between, candidates
+from bayescascade.search import Goal, between, candidates, settle
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 
 _SEARCH_DRAWS = 300
@@ -71,6 +71,9 @@ def tune(
     reachable = _reachable(goal, error, cost)
     closer = between(draws, points, order, keeps, goal.wanted(error, cost).mean(axis=0))
     points = np.concatenate([points[order[:1]], closer])
+    if goal.error_price is None:
+        error, cost, _ = forward_all(draws, points, kernels)
+        points = settle(draws, points[goal.rank(error, cost)[0][0]], goal, kernels)[None]
     error, cost, reach = forward_all(draws, points, kernels)
     order, keeps, sure = goal.rank(error, cost)
     best = int(order[0])
@@ -102,6 +105,7 @@ def tune(
             "data_hash": str(fit.attrs.get("data_hash", "")),
             "copula": str(fit.attrs["copula"]),
             "n_queries": int(fit.attrs.get("n_queries", 0)),
+            **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
         },
     )
 

@@ -76,9 +76,11 @@ def calls(monkeypatch):
 
         monkeypatch.setitem(vars(bc), name, function)
 
-    posterior = xr.DataTree(xr.Dataset(attrs={"confidence_kind": "probability"}))
+    attrs = {"confidence_kind": "probability"}
+    posterior = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), "observed_data": make_log()})
     stand_in("fit", posterior)
     stand_in("load_fit", posterior)
+    stand_in("select_task", xr.DataTree(xr.Dataset(attrs={**attrs, "task": "law"})))
     stand_in("tune", make_solution())
     stand_in("check", [SimpleNamespace(name="R-hat", passed=True, text="at most 1.004")])
     stand_in("simulate", make_log(20))
@@ -97,7 +99,12 @@ def calls(monkeypatch):
     monkeypatch.setitem(vars(bc), "read_log", data.read_log)
     monkeypatch.setitem(vars(bc), "Policy", policy.Policy)
     monkeypatch.setitem(vars(bc), "save_fit", lambda fit, path, **options: Path(path).write_text("a fit"))
-    monkeypatch.setitem(vars(bc), "report", lambda fit, path, **options: Path(path).write_text("a page"))
+
+    def report(*args, **kwargs):
+        calls["report"] = (args, kwargs)
+        Path(args[1]).write_text("a page")
+
+    monkeypatch.setitem(vars(bc), "report", report)
     return calls
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import wrightomega
 
-from bayescascade.calibration import build_scaling
-from bayescascade.copulas import get_family
+from bayescascade.calibration import N_ATOMS, N_PIECES, build_scaling
 from bayescascade.design import signal_bounds
 from bayescascade.draws import Draws
+from bayescascade.links import families_of
 from bayescascade.margins import Margin, build_margin
 from bayescascade.signals import to_confidence
 
@@ -17,7 +17,7 @@ TOP, BOTTOM = 9.0, -7.0
 
 
 def gumbel_conditional(p, u, tau):
-    """Solve P(V <= v | U = u) = p for v in closed form, as the package's own root finder does not.
+    """Solve P(V <= v | U = u) = p for v in closed form, written again for the tests.
 
     With x = -log u and a = (x^theta + y^theta)^(1/theta) the equation is
     a + (theta - 1) log a = x + (theta - 1) log x - log p: Wright's omega function.
@@ -60,15 +60,20 @@ def make_signals(n_stages, pattern, n, rng):
     return signal, "score"
 
 
-def make_draws(n_stages=3, pattern="no atoms", *, n_draws=1, n_queries=285, seed=1, copula="gumbel"):
+def make_draws(n_stages=3, pattern="no atoms", *, n_draws=1, n_queries=285, seed=1, **options):
     """Draws around one simulated log; masses are a Bayesian bootstrap of the segments' counts."""
     rng = np.random.default_rng(seed)
     signal, kind = make_signals(n_stages, pattern, n_queries, rng)
-    return draws_around(signal, kind, rng, n_draws=n_draws, copula=copula)
+    return draws_around(signal, kind, rng, n_draws=n_draws, **options)
 
 
-def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True):
-    """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed."""
+def draws_around(
+    signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True, calibration="logistic", cost="mean"
+):
+    """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed.
+
+    ``copula`` is one name, a name for each link, or a list of such names for each draw.
+    """
     n_stages, step = signal.shape[1], np.arange(signal.shape[1])
     bounds = signal_bounds(kind)
     margins = [build_margin(x, discrete=kind == "votes", bounds=bounds) for x in signal.T]
@@ -76,20 +81,44 @@ def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=Tru
     for j, margin in enumerate(margins):
         observed = margin.count / margin.count.sum()
         mass[:, j, : len(margin.low)] = rng.dirichlet(margin.count, size=n_draws) if bootstrap else observed
-    return Draws(
+    names = np.broadcast_to(copula, (n_draws, n_stages - 1))
+    families, which = families_of(list(names.ravel()))
+    draws = Draws(
         stages=[f"s{j}" for j in step],
         kind=kind,
-        family=get_family(copula),
+        families=families,
+        which=which.reshape(names.shape),
         margins=margins,
         scalings=[build_scaling(x, m) for x, m in zip(signal.T, margins, strict=True)],
         mass=mass,
         tau=np.clip(rng.normal(0.45, 0.06, (n_draws, n_stages - 1)), 0.05, 0.9),
         intercept=0.2 + 0.7 * step + rng.normal(0.0, 0.15, (n_draws, n_stages)),
         slope=np.exp(rng.normal(0.3, 0.15, (n_draws, n_stages))),
-        offset=rng.normal(0.0, 0.3, (n_draws, n_stages, 2)),
+        offset=rng.normal(0.0, 0.3, (n_draws, n_stages, N_ATOMS)),
         cost=3.0**step * np.exp(rng.normal(0.0, 0.05, (n_draws, n_stages))),
         chains=np.arange(1),
     )
+    return replace(
+        draws, **calibration_of(calibration, n_draws, n_stages, rng), **cost_of(cost, mass.shape[:2], rng)
+    )
+
+
+def calibration_of(calibration, n_draws, n_stages, rng):
+    """What a calibration adds to draws."""
+    if calibration == "monotone":
+        return {"bend": rng.normal(0.0, 0.5, (n_draws, n_stages, N_PIECES))}
+    if calibration == "sequential":
+        previous = rng.normal(0.7, 0.2, (n_draws, n_stages))
+        previous[:, 0] = 0.0
+        return {"previous": previous}
+    return {}
+
+
+def cost_of(cost, shape, rng):
+    """What costs that depend on signals add to draws: unsure answers are longer."""
+    if cost == "signal":
+        return {"cost_slope": rng.normal(-0.3, 0.05, shape), "cost_previous": rng.normal(-0.2, 0.05, shape)}
+    return {}
 
 
 def refine(draws, parts):

@@ -14,8 +14,10 @@ from bayescascade._checks.results import CheckResult, CheckResults
 from bayescascade.draws import get_draws
 from bayescascade.simulation import draw_uniforms
 
-NAMES = ["convergence", "margins", "calibration", "links", "markov", "own signal", "loo", "cascade"]
-OF_THE_MODEL = NAMES[1:6]
+NAMES = [
+    *("convergence", "margins", "calibration", "links", "markov", "own signal", "sensitivity", "loo", "cascade"),
+]
+OF_THE_MODEL = NAMES[1:7]
 INF = np.inf
 
 
@@ -80,6 +82,30 @@ def test_chains_that_disagree_fail_convergence(example_fit):
     assert "tau" in result.text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "text", "advice"),
+    [
+        ("reached_max_treedepth", True, "of the trees reached their depth limit", "longer tune"),
+        ("energy", np.arange(200.0), "E-BFMI is 0.00, below 0.3", "longer tune (1000)"),
+    ],
+)
+def test_what_the_sampler_does_not_say_fails_convergence(example_fit, name, value, text, advice):
+    broken = example_fit.copy(deep=True)
+    stats = broken["sample_stats"].to_dataset()
+    stats[name] = stats[name].copy(data=np.broadcast_to(value, stats[name].shape))
+    broken["sample_stats"] = xr.DataTree(stats)
+    result = bc.check(broken)["convergence"]
+    assert result.passed is False
+    assert text in result.text
+    assert advice in result.text
+
+
+def test_reweighted_draws_are_not_judged_as_a_path(example_fit):
+    updated = example_fit.copy()
+    updated.attrs |= {"update": "reweighted"}
+    assert "E-BFMI" not in bc.check(updated)["convergence"].text
+
+
 def test_signals_from_elsewhere_fail_margins(example_fit):
     broken = example_fit.copy(deep=True)
     confidence = broken["observed_data"]["confidence"]
@@ -99,7 +125,7 @@ def test_accuracy_that_does_not_rise_fails_calibration():
     result = bc.check(quick_fit(changed(log, correct=right)))["calibration"]
     assert result.passed is False
     assert "medium" in result.text
-    assert result.table.loc["medium", "p"] < 0.001 < result.table.loc["small", "p"]
+    assert result.table.loc[("medium", "curve"), "p"] < 0.001 < result.table.loc[("small", "curve"), "p"]
 
 
 def test_a_dependence_that_the_copula_cannot_have_fails_links():
@@ -263,7 +289,7 @@ def test_given_neighbour_is_uniform_under_the_model(example_fit):
     from scipy.stats import kstest
 
     few = get_draws(example_fit).thin(1)
-    u, v = draw_uniforms(few.family, few.tau[0, :1], 2000, np.random.default_rng(0)).T
+    u, v = draw_uniforms([few.link(0)], 2000, np.random.default_rng(0)).T
     plain = ev.given_neighbour(few, 0, u[None], u[None], v[None])[0]
     assert kstest(plain, "uniform").pvalue > 0.01
     low, high = np.where(u > 0.6, 0.6, u), np.where(u > 0.6, 1.0, u)  # the upper 40% are an atom

@@ -72,8 +72,9 @@ def test_defaults_are_those_of_the_python_function():
 
     theirs = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
     ours = inspect.signature(cli.fit).parameters
-    for name in ("draws", "tune", "chains", "copula"):
+    for name in ("draws", "tune", "chains", "copula", "margin", "calibration", "target_accept", "previous"):
         assert ours[name].default == theirs[name]
+    assert ours["cost_model"].default == theirs["cost"]
 
 
 # ---- what each command does
@@ -90,6 +91,10 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "chains": 2,
         "random_seed": 7,
         "copula": "frank",
+        "margin": "polya_tree",
+        "calibration": "logistic",
+        "cost": "mean",
+        "target_accept": 0.8,
         "progressbar": False,
     }
     xr.testing.assert_allclose(args[0]["confidence"], make_log()["confidence"])

@@ -43,7 +43,7 @@ def test_what_a_fit_holds(example_fit, example_log):
         "slope": ("stage",),
         "log_slope": ("stage",),
         "cost": ("stage",),
-        "atom_offset": ("stage", "end"),
+        "atom_offset": ("stage", "atom"),
         "margin_split": ("stage", "split"),
         **dict.fromkeys(("intercept_mean", "intercept_sd", "log_slope_mean", "log_slope_sd"), ()),
     }
@@ -58,16 +58,19 @@ def test_what_a_fit_holds(example_fit, example_log):
     names = [str(s) for s in example_log["stage"].values]
     assert list(posterior["stage"].values) == names
     assert list(posterior["link"].values) == [f"{names[0]} > {names[1]}", f"{names[1]} > {names[2]}"]
-    assert list(posterior["end"].values) == ["bottom", "top"]
+    assert list(posterior["atom"].values) == ["bottom", "top", *(f"inner {i}" for i in range(1, 7))]
     assert bool(((posterior["tau"] > 0) & (posterior["tau"] < 1)).all())
     assert bool((posterior[["slope", "cost"]] > 0).all().to_array().all())
     xr.testing.assert_allclose(posterior["slope"], np.exp(posterior["log_slope"]))
 
 
 def test_other_groups_and_attributes(example_fit, example_log):
-    assert {"posterior", "margins", "sample_stats", "log_likelihood", "observed_data", "constant_data"} == set(
-        example_fit.children
-    )
+    assert set(example_fit.children) == {
+        *("posterior", "margins", "copula", "sample_stats", "log_likelihood", "observed_data", "constant_data")
+    }
+    family = example_fit["copula"]["family"]
+    assert family.dims == ("link",)
+    assert [json.loads(example_fit["copula"].attrs["families"])[i] for i in family.values] == ["gumbel"] * 2
     shares = example_fit["margins"]["segment_mass"].sum("segment")
     np.testing.assert_allclose(shares, 1.0, atol=1e-12)
     for name in ("confidence", "correct", "cost"):
@@ -80,14 +83,18 @@ def test_other_groups_and_attributes(example_fit, example_log):
         assert bool(np.isfinite(values).all())
     attrs = example_fit.attrs
     assert {
-        name: attrs[name] for name in ("copula", "margin", "calibration", "confidence_kind", "random_seed")
+        name: attrs[name]
+        for name in ("copula", "margin", "calibration", "cost", "confidence_kind", "random_seed", "tuning_steps")
     } == {
         "copula": "gumbel",
         "margin": "polya_tree",
         "calibration": "logistic",
+        "cost": "mean",
         "confidence_kind": "probability",
         "random_seed": 1,
+        "tuning_steps": 200,
     }
+    assert attrs["target_accept"] == 0.8
     assert attrs["n_queries"] == 300
     assert attrs["data_hash"] == data_hash(example_log)
     assert attrs["sampling_time"] > 0
@@ -203,6 +210,10 @@ def test_things_that_are_no_fits(example_fit):
         ({"copula": "gumbell"}, "copula='gumbell' is not a known family"),
         ({"margin": "beta"}, "margin='beta' is not known"),
         ({"calibration": "platt"}, "calibration='platt' is not known"),
+        ({"cost": "median"}, "cost='median' is not known; choose one of 'mean', 'signal'"),
+        ({"copula": ["gumbel"]}, "copula has 1 families, but the log has 2 links between its stages"),
+        ({"copula": ["gumbel", "frank", "joe"]}, "copula has 3 families, but the log has 2 links"),
+        ({"copula": ["gumbel", "plackett"]}, "copula='plackett' is not a known family"),
     ],
 )
 def test_options_that_cannot_be_are_refused(example_log, options, message):

@@ -3,22 +3,23 @@
 import numpy as np
 import pytest
 
+from bayescascade.copulas import NUMPY
 from bayescascade.design import signal_bounds
+from bayescascade.margin_models import MARGIN_MODELS
 from bayescascade.margins import (
     DEPTH,
     N_LEAVES,
     N_SPLITS,
     build_margin,
-    draw_segment_masses,
     find_atoms,
     leaf_used,
-    log_leaf_weights,
     masked_paths,
     tree_paths,
 )
 from bayescascade.signals import to_signal
 
 WHOLE = (-np.inf, np.inf)
+TREE = MARGIN_MODELS["polya_tree"]
 
 
 def cases():
@@ -63,6 +64,11 @@ def posterior_splits(margin, n_draws, rng):
     per_leaf = np.bincount(margin.leaf, weights=margin.count, minlength=N_LEAVES)
     split = rng.beta(1 + per_leaf @ left, 1 + per_leaf @ right, size=(n_draws, N_SPLITS))
     return split[:, None, :]
+
+
+def draw_masses(split, margins, rng):
+    """Masses of the segments (draw, stage, segment) under given splits of the tree."""
+    return TREE.segment_masses({"margin_split": split}, margins, len(split), rng)
 
 
 def plain_place(margin, x):
@@ -119,7 +125,7 @@ def test_locate_finds_the_segment_of_each_value(case):
         low, high = margin.low[segment], margin.high[segment]
         assert place["atom"][i] == (low == high)
         if low == high:
-            assert place["leaf"][i] == margin.leaf[segment]
+            assert place["cell"][i] == margin.leaf[segment]
             assert place["low"][i] == pytest.approx(margin.before[segment])
             assert place["high"][i] == pytest.approx(margin.before[segment] + margin.share[segment])
             assert place["log_shape"][i] == pytest.approx(np.log(margin.share[segment]))
@@ -128,7 +134,7 @@ def test_locate_finds_the_segment_of_each_value(case):
             inside = (x - low) / (high - low)
             expected = margin.leaf[segment] + margin.before[segment] + margin.share[segment] * inside
             # on the edge of two leaves, the end of one is the start of the other
-            assert place["leaf"][i] + place["low"][i] == pytest.approx(expected, abs=1e-9)
+            assert place["cell"][i] + place["low"][i] == pytest.approx(expected, abs=1e-9)
             if low < x < high:
                 assert place["log_shape"][i] == pytest.approx(np.log(margin.share[segment] / (high - low)))
     assert np.isfinite(place["log_shape"]).all()
@@ -141,7 +147,7 @@ def test_an_atom_on_the_edge_of_an_interval_comes_first():
     atom = int(np.flatnonzero(margin.is_atom)[0])
     here = margin.locate(np.array([1.0, np.nextafter(1.0, 0), np.nextafter(1.0, 2)]))
     assert here["atom"].tolist() == [True, False, False]
-    assert here["leaf"][0] == margin.leaf[atom]
+    assert here["cell"][0] == margin.leaf[atom]
     # intervals on both sides, next to the atom or up to it
     assert margin.high[atom - 1] <= 1.0 <= margin.low[atom + 1]
 
@@ -150,8 +156,8 @@ def test_cdf_is_near_the_empirical_one(case):
     signal, margin, _ = case
     weight = np.bincount(margin.leaf, weights=margin.count, minlength=N_LEAVES) / margin.count.sum()
     place = margin.locate(signal)
-    start = (np.cumsum(weight) - weight)[place["leaf"]]
-    low, high = (start + weight[place["leaf"]] * place[end] for end in ("low", "high"))
+    start = (np.cumsum(weight) - weight)[place["cell"]]
+    low, high = (start + weight[place["cell"]] * place[end] for end in ("low", "high"))
     below = np.array([np.mean(signal < x) for x in signal])
     up_to = np.array([np.mean(signal <= x) for x in signal])
     atom = place["atom"]
@@ -181,7 +187,7 @@ def test_tree_paths_divide_everything():
 def test_leaf_weights_sum_to_one_whatever_the_splits(case):
     _, margin, _ = case
     split = np.random.default_rng(2).uniform(0.01, 0.99, (20, 1, N_SPLITS))
-    weight = np.exp(log_leaf_weights(split, [margin])) * leaf_used([margin])
+    weight = TREE.mass({"margin_split": split}, TREE.arrays([margin]), NUMPY) * leaf_used([margin])
     np.testing.assert_allclose(weight.sum(axis=-1), 1.0)
     assert leaf_used([margin])[0].sum() == len(np.unique(margin.leaf))
     left, right = masked_paths([margin])
@@ -193,7 +199,7 @@ def test_leaf_weights_sum_to_one_whatever_the_splits(case):
 def test_segment_masses_sum_to_one_and_follow_the_counts(case):
     _, margin, _ = case
     rng = np.random.default_rng(3)
-    mass = draw_segment_masses(posterior_splits(margin, 4000, rng), [margin], rng)[:, 0]
+    mass = draw_masses(posterior_splits(margin, 4000, rng), [margin], rng)[:, 0]
     np.testing.assert_allclose(mass.sum(axis=1), 1.0)
     assert (mass >= 0).all()
     n = margin.count.sum()
@@ -206,7 +212,7 @@ def test_padding_has_no_mass():
     margins = [build_margin(s, discrete=d, bounds=b) for s, d, b in (many, few)]
     rng = np.random.default_rng(4)
     split = np.concatenate([posterior_splits(m, 50, rng) for m in margins], axis=1)
-    mass = draw_segment_masses(split, margins, rng)
+    mass = draw_masses(split, margins, rng)
     assert mass.shape == (50, 2, len(margins[0].low))
     np.testing.assert_allclose(mass.sum(axis=2), 1.0)
     assert not mass[:, 1, len(margins[1].low) :].any()
@@ -217,7 +223,7 @@ def test_cdf_moves_as_much_as_under_the_bayesian_bootstrap(name):
     signal, discrete, bounds = CASES[name]
     margin = build_margin(signal, discrete=discrete, bounds=bounds)
     rng = np.random.default_rng(5)
-    mass = draw_segment_masses(posterior_splits(margin, 6000, rng), [margin], rng)[:, 0]
+    mass = draw_masses(posterior_splits(margin, 6000, rng), [margin], rng)[:, 0]
     cdf = np.cumsum(mass, axis=1)[:, :-1]
     level = np.cumsum(margin.count)[:-1] / margin.count.sum()
     bootstrap = np.sqrt(level * (1 - level) / (len(signal) + 1))

@@ -5,22 +5,45 @@ import pymc as pm
 import pytest
 import xarray as xr
 from hand_made import make_signals
+from plain_model import plain_costs, plain_labels, plain_leaf_weights, plain_masses, plain_signals
+from pytensor.compile.mode import get_mode
 
 from bayescascade import build_model, load_example, simulate
 from bayescascade.copulas import NUMPY, get_family
 from bayescascade.design import build_design
 from bayescascade.errors import CascadeError
-from bayescascade.inference import pointwise
-from bayescascade.margins import log_leaf_weights
-from bayescascade.model import signal_logp
-from bayescascade.signals import to_confidence, to_signal
+from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
+from bayescascade.pointwise import label_rows, log_likelihood_of, signal_rows
+from bayescascade.signals import to_confidence
+from bayescascade.structure import check_options
 
 # the interpreter: it shows the same numbers, and compiling with numba would take half a minute
 MODE = {"mode": "FAST_COMPILE"}
+# PyTensor gathers sums into one, and its interpreter adds up 32 terms at most
+GRADIENT_MODE = {"mode": get_mode("FAST_COMPILE").excluding("local_add_canonizer")}
 LOGS = ("no atoms", "top atom", "both atoms", "discrete", "partial", "one of each")
+# every family, rotation, margin, calibration and model of cost is in one of them at least, and tasks in two
+MODELS = {
+    "defaults": {},
+    "bernstein": {"copula": ("clayton_180", "frank"), "margin": "bernstein", "calibration": "monotone"},
+    "beta": {
+        "copula": ("joe", "independence"),
+        "margin": "beta_mixture",
+        "calibration": "sequential",
+        "cost": "signal",
+    },
+    "empirical": {"copula": ("gaussian", "gumbel_180"), "margin": "empirical", "cost": "signal"},
+    "tasks": {"copula": ("gumbel", "joe_180"), "calibration": "sequential", "cost": "signal", "tasks": True},
+    "tasks, bernstein": {
+        "copula": ("clayton", "gumbel"),
+        "margin": "bernstein",
+        "calibration": "monotone",
+        "tasks": True,
+    },
+}
 
 
-def make_log(pattern, n=60, seed=3):
+def make_log(pattern, n=60, seed=3, tasks=False):
     """A log of three stages; 'one of each' has a continuous, a mixed and a discrete stage."""
     rng = np.random.default_rng(seed)
     name = {"partial": "both atoms", "one of each": "no atoms"}.get(pattern, pattern)
@@ -39,143 +62,164 @@ def make_log(pattern, n=60, seed=3):
             array[40:42, 0] = np.nan
         correct[45:] = np.nan
     dims = ("query", "stage")
-    return xr.Dataset(
+    log = xr.Dataset(
         {"confidence": (dims, confidence), "correct": (dims, correct), "cost": (dims, cost)},
         coords={"query": np.arange(n), "stage": ["a", "b", "c"]},
         attrs={"confidence_kind": kind},
     )
+    # the tasks take turns, so that no block of rows belongs to one
+    return log.assign_coords(task=("query", np.where(np.arange(n) % 3 == 0, "z", "y"))) if tasks else log
 
 
-def parameters(rng, n=()):
-    return {
-        "margin_split": rng.uniform(0.2, 0.8, (*n, 3, 7)),
-        "tau": rng.uniform(0.1, 0.7, (*n, 2)),
-        "intercept": rng.normal(0.5, 0.5, (*n, 3)),
-        "log_slope": rng.normal(0.2, 0.3, (*n, 3)),
-        "atom_offset": rng.normal(0, 0.5, (*n, 3, 2)),
+def design_of(log, **options):
+    names = {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"} | options
+    return build_design(log, check_options(*names.values(), log.sizes["stage"] - 1))
+
+
+def values_of(model, rng, n):
+    """Values of a model's free variables, n draws of each, from ranges where nothing is lost to rounding."""
+    ranges = {
+        "margin_split": (0.2, 0.8),
+        "tau_share": (0.35, 0.65),  # of -1 to 1, or of 0 to 1
+        "beta_share": (0.2, 0.8),
+        "beta_low": (-1.5, 0.0),
+        "beta_gap": (0.5, 2.0),
+        "beta_size": (2.0, 12.0),
+        "cost_shape": (2.0, 20.0),
     }
+    out = {}
+    for variable in model.free_RVs:
+        name = variable.name
+        dims = tuple(model.named_vars_to_dims.get(name, ()))
+        shape = (1, n, *(len(model.coords[dim]) for dim in dims))
+        low, high = ranges.get(name, (0.3, 0.9) if name.endswith("_sd") else (-0.6, 0.6))
+        out[name] = (("chain", "draw", *dims), rng.uniform(low, high, shape))
+    posterior = xr.Dataset(out)
+    coords = {dim: list(model.coords[dim]) for dim in posterior.dims if dim not in ("chain", "draw")}
+    return posterior.assign_coords(coords | {"chain": [0], "draw": np.arange(n)})
 
 
-# --- the likelihood again, in plain loops, with nothing of the package but where the segments lie ---------------
+def with_tau(posterior, families):
+    """Add what the model computes from its free variables: tau, the slopes, and the offsets of tasks."""
+    if "atom_departure" in posterior:
+        offset = posterior["stage_atom_offset"] + 0.5 * posterior["atom_departure"]
+        posterior = posterior.assign(atom_offset=offset.transpose("chain", "draw", "task", "stage", "atom"))
+    low = xr.DataArray([get_family(name).tau_range[0] for name in families], dims="link")
+    share = posterior["tau_share"] if "tau_share" in posterior else 1 / (1 + np.exp(-posterior["tau_logit"]))
+    tau = (low + (1 - low) * share).transpose("chain", "draw", ..., "link")
+    return posterior.assign(tau=tau, slope=np.exp(posterior["log_slope"]))
 
 
-def plain_leaf_weights(margin, split):
-    weights = []
-    for leaf in range(8):
-        weight, node = 1.0, 0
-        for level in (4, 2, 1):
-            right = bool(leaf & level)
-            if margin.split_used[node]:
-                weight *= 1 - split[node] if right else split[node]
-            node = 2 * node + 1 + right
-        weights.append(weight if leaf in margin.leaf else 0.0)
-    assert sum(weights) == pytest.approx(1.0)
-    return weights
-
-
-def plain_place(margin, split, x):
-    """F just below x, F at x, log of the density or the mass at x, and whether x is an atom."""
-    weight = plain_leaf_weights(margin, split)
-    total = 0.0
-    for low, high, leaf, count in zip(margin.low, margin.high, margin.leaf, margin.count, strict=True):
-        mass = weight[leaf] * count / sum(margin.count[margin.leaf == leaf])
-        if low == high == x:
-            return total, total + mass, np.log(mass), True
-        # a value on the edge of two intervals belongs to the upper one; one that is an atom was caught above
-        if low <= x < high and x not in margin.low[margin.low == margin.high]:
-            at = total + mass * (x - low) / (high - low)
-            return at, at, np.log(mass / (high - low)), False
-        total += mass
-    raise AssertionError(f"{x} lies in no segment")
-
-
-def plain_pair(before, here, tau):
-    """Log of p(here | before) over p(here): from statsmodels' C and c, and pyvinecopulib's h-functions."""
-    import pyvinecopulib as pv
-    from statsmodels.distributions.copula.api import GumbelCopula
-
-    copula = GumbelCopula(theta=1 / (1 - tau))
-    vine = pv.Bicop(pv.families.gumbel, parameters=np.array([[1 / (1 - tau)]]))
-
-    def c(u, v):
-        if min(u, v) <= 0:
-            return 0.0
-        return min(u, v) if max(u, v) > 1 - 1e-12 else float(copula.cdf([u, v]))
-
-    def h(u, v):  # P(U <= u | V = v)
-        return 0.0 if u <= 0 else 1.0 if u > 1 - 1e-12 else float(vine.hfunc2(np.array([[u, v]]))[0])
-
-    (u_low, u_high, u_mass, u_atom), (v_low, v_high, v_mass, v_atom) = before, here
-    if u_atom and v_atom:
-        mass = c(u_high, v_high) - c(u_low, v_high) - c(u_high, v_low) + c(u_low, v_low)
-        return np.log(mass) - u_mass - v_mass
-    if u_atom:
-        return np.log(h(u_high, v_high) - h(u_low, v_high)) - u_mass
-    if v_atom:
-        return np.log(h(v_high, u_high) - h(v_low, u_high)) - v_mass
-    return np.log(float(copula.pdf([u_high, v_high])))
-
-
-def plain_loglik(log, margins, split, tau):
-    """Log-likelihood of the signals of each query."""
-    signal = to_signal(log["confidence"].values, log.attrs["confidence_kind"])
-    out = np.zeros(len(signal))
-    for i, row in enumerate(signal):
-        for j, x in enumerate(row):
-            if np.isnan(x):
-                continue
-            here = plain_place(margins[j], split[j], x)
-            out[i] += here[2]
-            if j > 0 and np.isfinite(row[j - 1]):
-                out[i] += plain_pair(plain_place(margins[j - 1], split[j - 1], row[j - 1]), here, tau[j - 1])
+def by_column(posterior, draw):
+    """Values of one draw, with the axes of task and stage (or link) joined."""
+    out = {}
+    for name, value in posterior.isel(chain=0, draw=draw).items():
+        value = value.transpose("task", ...) if "task" in value.dims else value.expand_dims("task")
+        if name == "previous_slope":  # the first stage follows none
+            name, value = "previous", value.pad(link=(1, 0), constant_values=0.0)
+        if name != "tau":
+            value = value.values.reshape(-1, *value.shape[2:]) if value.ndim > 1 else value.values
+        out[name] = np.asarray(value)
     return out
 
 
-def plain_labels(log, scalings, values):
-    """Log-likelihood of the labels of each query."""
-    signal = to_signal(log["confidence"].values, log.attrs["confidence_kind"])
-    out = np.zeros(len(signal))
-    for i, j in zip(*np.nonzero(np.isfinite(log["correct"].values)), strict=True):
-        s, x = scalings[j], signal[i, j]
-        z = min(max((x - s.centre) / s.scale, s.floor), s.ceiling)
-        logit = values["intercept"][j] + np.exp(values["log_slope"][j]) * z
-        logit += values["atom_offset"][j, 0] * (x == s.bottom) + values["atom_offset"][j, 1] * (x == s.top)
-        chance = 1 / (1 + np.exp(-logit))
-        out[i] += np.log(chance if log["correct"].values[i, j] == 1 else 1 - chance)
-    return out
+def masses_of(name, margins, values):
+    own = MARGIN_MODELS[name].variables
+    return [plain_masses(name, margin, {v: values[v][c] for v in own}) for c, margin in enumerate(margins)]
+
+
+def per_query(rows, query, n_queries):
+    return np.bincount(query, rows, minlength=n_queries)
 
 
 @pytest.mark.parametrize("pattern", LOGS)
-def test_likelihood_is_that_of_plain_loops(pattern):
+@pytest.mark.parametrize("copula", ["gumbel", ("joe_180", "frank"), ("clayton", "gaussian")])
+def test_likelihood_of_signals_is_that_of_plain_loops(pattern, copula):
     log = make_log(pattern)
-    design = build_design(log)
-    values = parameters(np.random.default_rng(9))
-    split, tau = values["margin_split"], values["tau"]
-    weight = log_leaf_weights(split, design.margins)
-    rows = signal_logp(weight, tau, design.arrays, get_family("gumbel"), NUMPY)
-    per_query = np.bincount(design.row_query, rows, minlength=log.sizes["query"])
-    np.testing.assert_allclose(per_query, plain_loglik(log, design.margins, split, tau), rtol=1e-7, atol=1e-9)
+    design = design_of(log, copula=copula)
+    rng = np.random.default_rng(9)
+    split, tau = rng.uniform(0.2, 0.8, (3, 7)), np.array([0.35, 0.6])
+    model = get_margin_model("polya_tree")
+    mass = np.array([plain_leaf_weights(margin, split[j]) for j, margin in enumerate(design.margins)])
+    rows = signal_rows(tau[None], mass[None], design)[0]
+    expected = plain_signals(
+        log,
+        design.margins,
+        masses_of(model.name, design.margins, {"margin_split": split}),
+        tau[None],
+        names_of(copula),
+    )
+    np.testing.assert_allclose(per_query(rows, design.row_query, 60), expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("pattern", ["one of each", "partial"])
-def test_pointwise_is_that_of_plain_loops(pattern):
-    log = make_log(pattern)
-    design = build_design(log)
-    values = parameters(np.random.default_rng(9))
-    out = pointwise(as_posterior(values, 1, 1), design, log, "gumbel").isel(chain=0, draw=0)
-    expected = plain_loglik(log, design.margins, values["margin_split"], values["tau"])
-    np.testing.assert_allclose(out["signal"], expected, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(out["correct"], plain_labels(log, design.scalings, values), atol=1e-9)
+def names_of(copula):
+    return (copula,) * 2 if isinstance(copula, str) else copula
 
 
-def as_posterior(values, chains, draws):
-    dims = {"margin_split": ("stage", "split"), "tau": ("link",), "atom_offset": ("stage", "end")}
-    values = values | {"slope": np.exp(values["log_slope"])}
-    table = {}
-    for name, x in values.items():
-        own = dims.get(name, ("stage",))
-        table[name] = (("chain", "draw", *own), x.reshape(chains, draws, *x.shape[-len(own) :]))
-    return xr.Dataset(table, coords={"chain": np.arange(chains), "draw": np.arange(draws)})
+@pytest.mark.parametrize("name", MODELS)
+def test_log_likelihood_of_the_model_is_that_of_plain_loops(name):
+    options = dict(MODELS[name])
+    tasks = options.pop("tasks", False)
+    log = make_log("partial", n=72 if tasks else 60, tasks=tasks)
+    design, model = design_of(log, **options), build_model(log, **options)
+    posterior = values_of(model, np.random.default_rng(2), 3)
+    tree = xr.DataTree.from_dict({"posterior": posterior})
+    with model:
+        pm.compute_log_likelihood(tree, progressbar=False, compile_kwargs=MODE)
+    posterior = with_tau(posterior, design.options.copula)
+    seen = tree["log_likelihood"].to_dataset()
+    assert ("cost_seen" in seen) == (options.get("cost") == "signal")
+    for draw in range(3):
+        values = by_column(posterior, draw)
+        mass = masses_of(design.options.margin, design.margins, values)
+        tau = values["tau"]
+        for part, query, expected in (
+            ("signal", design.row_query, plain_signals(log, design.margins, mass, tau, design.options.copula)),
+            ("correct", design.label_query, plain_labels(log, design.scalings, values)),
+            (
+                "cost_seen",
+                design.cost_query,
+                plain_costs(log, design.scalings, values) if "cost_seen" in seen else 0,
+            ),
+        ):
+            if part in seen:
+                rows = seen[part].values[0, draw]
+                got = per_query(rows, query, log.sizes["query"])
+                np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8, err_msg=part)
+
+
+def plain_held_out(design):
+    """Log of a row's share of its group among the other queries over its share among all (row,)."""
+    out = []
+    for column, segment in zip(design.row_column, design.row_segment, strict=True):
+        margin = design.margins[column]
+        group = get_margin_model(design.options.margin).groups(margin)
+        count, same = margin.count[segment], group == group[segment]
+        total = margin.count[same].sum()
+        alone = same.sum() == 1
+        out.append(0.0 if alone else np.log(max(count - 1, 0.5) / max(total - 1, 1.0)) - np.log(count / total))
+    return np.array(out)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_pointwise_is_that_of_plain_loops(name):
+    options = dict(MODELS[name])
+    tasks = options.pop("tasks", False)
+    log = make_log("partial", n=72 if tasks else 60, tasks=tasks)
+    design, model = design_of(log, **options), build_model(log, **options)
+    rng = np.random.default_rng(3)
+    posterior = with_tau(values_of(model, rng, 2), design.options.copula)
+    out = log_likelihood_of(posterior, design, log["query"].values)
+    shares = np.zeros(log.sizes["query"])
+    np.add.at(shares, design.row_query, plain_held_out(design))
+    assert out["signal"].dims == out["correct"].dims == ("chain", "draw", "query")
+    for draw in range(2):
+        values = by_column(posterior, draw)
+        mass = masses_of(design.options.margin, design.margins, values)
+        signals = plain_signals(log, design.margins, mass, values["tau"], design.options.copula)
+        np.testing.assert_allclose(out["signal"].values[0, draw], signals + shares, rtol=1e-6, atol=1e-8)
+        labels = plain_labels(log, design.scalings, values)
+        np.testing.assert_allclose(out["correct"].values[0, draw], labels, rtol=1e-9, atol=1e-9)
 
 
 # --- the PyMC model ----------------------------------------------------------------------------------------------
@@ -194,7 +238,7 @@ def model(partial_log):
 def test_dims_and_coords(model, partial_log):
     assert model.coords["stage"] == ("a", "b", "c")
     assert model.coords["link"] == ("a > b", "b > c")
-    assert model.coords["end"] == ("bottom", "top")
+    assert model.coords["atom"] == ("bottom", "top", *(f"inner {i}" for i in range(1, 7)))
     dims = model.named_vars_to_dims
     assert {name: tuple(dims[name]) for name in ("tau", "margin_split", "intercept", "slope", "cost")} == {
         "tau": ("link",),
@@ -203,19 +247,23 @@ def test_dims_and_coords(model, partial_log):
         "slope": ("stage",),
         "cost": ("stage",),
     }
-    assert tuple(dims["atom_offset"]) == ("stage", "end")
+    assert tuple(dims["atom_offset"]) == ("stage", "atom")
     assert sorted(rv.name for rv in model.observed_RVs) == ["correct", "signal"]
     assert {rv.name for rv in model.free_RVs} == {
-        *("margin_split", "tau", "intercept_mean", "intercept_sd", "log_slope_mean", "log_slope_sd"),
+        *("margin_split", "tau_share", "intercept_mean", "intercept_sd", "log_slope_mean", "log_slope_sd"),
         *("intercept", "log_slope", "atom_offset", "cost_t"),
     }
     # every number of the log is data, so that one compiled model serves every log
-    assert {v.name for v in model.data_vars} == set(build_design(partial_log).arrays)
+    assert {v.name for v in model.data_vars} == set(design_of(partial_log).arrays)
 
 
-def test_initial_point_is_finite_and_its_gradient_is_a_finite_difference(model):
+@pytest.mark.parametrize("name", ["defaults", "tasks", "tasks, bernstein"])
+def test_initial_point_is_finite_and_its_gradient_is_a_finite_difference(name):
+    options = dict(MODELS[name])
+    tasks = options.pop("tasks", False)
+    model = build_model(make_log("partial", n=72 if tasks else 60, tasks=tasks), **options)
     point = model.initial_point()
-    logp, dlogp = model.compile_logp(**MODE), model.compile_dlogp(**MODE)
+    logp, dlogp = model.compile_logp(**GRADIENT_MODE), model.compile_dlogp(**GRADIENT_MODE)
     start = pm.blocking.DictToArrayBijection.map(point)
     gradient = dlogp(point)
     assert np.isfinite(logp(point))
@@ -235,27 +283,19 @@ def test_initial_point_is_finite_and_its_gradient_is_a_finite_difference(model):
 
 
 def test_log_likelihood_of_the_model_is_the_pointwise_one(model, partial_log):
-    rng = np.random.default_rng(2)
-    values = parameters(rng, (3,))
-    design = build_design(partial_log)
-    posterior = as_posterior(values, 1, 3)
-    rest = {
-        "intercept_mean": np.zeros((1, 3)),
-        "intercept_sd": np.ones((1, 3)),
-        "log_slope_mean": np.zeros((1, 3)),
-        "log_slope_sd": np.ones((1, 3)),
-        "cost_t": np.zeros((1, 3, 3)),
-    }
-    tree = xr.DataTree.from_dict(
-        {"posterior": posterior.assign({k: (("chain", "draw", "x")[: v.ndim], v) for k, v in rest.items()})}
-    )
+    posterior = values_of(model, np.random.default_rng(2), 3)
+    tree = xr.DataTree.from_dict({"posterior": posterior})
     with model:
         pm.compute_log_likelihood(tree, progressbar=False, compile_kwargs=MODE)
-    ours = pointwise(posterior, design, partial_log, "gumbel")
-    for name, query in (("signal", design.row_query), ("correct", design.label_query)):
-        rows = tree["log_likelihood"][name].values[0]
-        per_query = np.stack([np.bincount(query, row, minlength=partial_log.sizes["query"]) for row in rows])
-        np.testing.assert_allclose(ours[name].values[0], per_query, rtol=1e-9, atol=1e-10)
+    design, posterior = design_of(partial_log), with_tau(posterior, ("gumbel", "gumbel"))
+    margin = get_margin_model("polya_tree")
+    split = posterior["margin_split"].values[0]
+    mass = margin.mass({"margin_split": split}, margin.arrays(design.margins), NUMPY)
+    rows = signal_rows(posterior["tau"].values[0], mass, design)
+    np.testing.assert_allclose(rows, tree["log_likelihood"]["signal"].values[0], rtol=1e-9, atol=1e-10)
+    flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
+    rows = label_rows(flat, design)
+    np.testing.assert_allclose(rows, tree["log_likelihood"]["correct"].values[0], rtol=1e-9, atol=1e-10)
 
 
 def test_signal_rows_cannot_be_drawn_one_by_one(model):
@@ -267,24 +307,42 @@ def test_signal_rows_cannot_be_drawn_one_by_one(model):
 
 
 def test_rows_are_what_was_run_and_links_are_where_both_were(partial_log):
-    design = build_design(partial_log)
+    design = design_of(partial_log)
     confidence = partial_log["confidence"].values
     assert len(design.row_query) == np.isfinite(confidence).sum()
     both = np.isfinite(confidence[:, :-1]) & np.isfinite(confidence[:, 1:])
-    linked = sum(design.arrays[name].shape[1] for name in ("both_free", "one_atom", "both_atoms"))
+    cases = [design.arrays[f"{case}_gumbel"] for case in ("free", "strip")]
+    cases.append(design.arrays["corner_gumbel"][:, design.arrays["corner_of_gumbel"]])
+    linked = sum(case.shape[1] for case in cases)
     assert linked == both.sum()
     assert len(design.arrays["row_unlinked"]) == len(design.row_query) - linked
-    link = np.concatenate([design.arrays[name][2] for name in ("both_free", "one_atom", "both_atoms")])
+    link = np.concatenate([case[2] for case in cases])
     np.testing.assert_array_equal(np.bincount(link, minlength=2), both.sum(axis=0))
+    assert design.row_follows.sum() == both.sum()
+
+
+def test_links_of_two_families_are_told_apart(partial_log):
+    design = design_of(partial_log, copula=("frank", "joe_180"))
+    confidence = partial_log["confidence"].values
+    both = (np.isfinite(confidence[:, :-1]) & np.isfinite(confidence[:, 1:])).sum(axis=0)
+    for link, name in enumerate(("frank", "joe")):
+        corners = design.arrays[f"corner_of_{name}"]
+        rows = [design.arrays[f"{case}_{name}"] for case in ("free", "strip")]
+        assert sum(case.shape[1] for case in rows) + len(corners) == both[link]
+        for case in (*rows, design.arrays[f"corner_{name}"]):
+            assert (case[2] == link).all()
+    assert design.arrays["link_turned"].tolist() == [0.0, 1.0]
+    assert design.arrays["tau_low"].tolist() == [-1.0, 0.0]
 
 
 def test_unlabelled_rows_leave_the_labels_only(partial_log):
-    design, correct = build_design(partial_log), partial_log["correct"].values
+    design, correct = design_of(partial_log), partial_log["correct"].values
     assert len(design.label_query) == np.isfinite(correct).sum()
     np.testing.assert_array_equal(design.arrays["label_correct"].sum(), np.nansum(correct))
     filled = partial_log["correct"].fillna(1.0).where(np.isfinite(partial_log["confidence"]))
-    labelled = build_design(partial_log.assign(correct=filled))
-    for name in ("row_signal", "row_leaf", "row_place", "both_free", "one_atom", "both_atoms", "cost_known"):
+    labelled = design_of(partial_log.assign(correct=filled))
+    names = ("free_gumbel", "strip_gumbel", "corner_gumbel", "corner_of_gumbel")
+    for name in ("row_signal", "row_cell", "row_place", "cost_known", *names):
         np.testing.assert_array_equal(design.arrays[name], labelled.arrays[name])
 
 
@@ -293,8 +351,8 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
     without = log.copy(deep=True)
     for name in ("confidence", "correct", "cost"):
         without[name][7, 2] = np.nan
-    whole, partial = build_design(log), build_design(without)
-    keep = (whole.row_query != 7) | (whole.row_stage != 2)
+    whole, partial = design_of(log), design_of(without)
+    keep = (whole.row_query != 7) | (whole.row_column != 2)
     assert len(partial.row_query) == len(whole.row_query) - 1
     np.testing.assert_array_equal(np.sort(whole.arrays["row_signal"][keep]), np.sort(partial.arrays["row_signal"]))
 
@@ -303,8 +361,14 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
     ("options", "message"),
     [
         ({"copula": "clay"}, "copula='clay' is not a known family"),
-        ({"margin": "beta"}, "margin='beta' is not known; choose one of 'polya_tree'"),
-        ({"calibration": "isotonic"}, "calibration='isotonic' is not known; choose one of 'logistic'"),
+        ({"copula": ("gumbel", "clay")}, "copula='clay' is not a known family"),
+        ({"copula": ("gumbel",)}, "copula has 1 families, but the log has 2 links"),
+        ({"margin": "beta"}, "margin='beta' is not known; choose one of 'polya_tree', 'empirical', 'bernstein'"),
+        (
+            {"calibration": "isotonic"},
+            "calibration='isotonic' is not known; choose one of 'logistic', 'sequential'",
+        ),
+        ({"cost": "median"}, "cost='median' is not known; choose one of 'mean', 'signal'"),
     ],
 )
 def test_unknown_options_are_named(options, message):

@@ -1,5 +1,7 @@
 """Figures draw on what they are given and show what they say."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -144,6 +146,75 @@ def test_atoms_far_away_are_drawn_near():
 )
 def test_confidences_have_the_digits_they_need(confidence, kind, text):
     assert rounded(confidence, kind) == text
+
+
+# ---- pictures of checks
+
+
+@pytest.fixture(scope="module")
+def checks(example_fit):
+    return bc.check(example_fit, thresholds=[[0.8, 0.8, -np.inf], [0.9, 0.9, -np.inf]])
+
+
+@pytest.mark.parametrize(
+    ("name", "n_panels", "text"),
+    [
+        ("convergence", 6, "50% and 89% intervals"),
+        ("margins", 3, "small"),
+        ("calibration", 3, "medium (300 labels)"),
+        ("links", 2, "against the fit"),
+        ("markov", 1, "partial τ"),
+        ("own signal", 1, ""),
+        ("sensitivity", 1, ""),
+        ("loo", 2, "labels"),
+        ("cascade", 2, ""),
+    ],
+)
+def test_each_check_draws_what_it_looked_at(checks, name, n_panels, text):
+    made = checks[name].plot()
+    assert len(made) == n_panels
+    assert any(text in ax.get_title() for ax in made)
+    made[0].figure.canvas.draw()
+    given = Figure().subplots(1, n_panels + 1, squeeze=False)
+    before = plt.get_fignums()
+    drawn = checks[name].plot(given)
+    assert list(drawn) == list(given[0, :n_panels])
+    assert plt.get_fignums() == before
+    assert all(ax.has_data() for ax in drawn[1 if name == "convergence" else 0 :])  # the first holds names only
+
+
+def test_the_pictures_show_the_tables_numbers(checks):
+    (ax,) = checks["own signal"].plot()
+    (observed,) = [line for line in ax.lines if line.get_label() == "observed"]
+    np.testing.assert_allclose(observed.get_xdata(), checks["own signal"].table["observed"])
+    (ax,) = checks["sensitivity"].plot()
+    prior = next(line for line in ax.lines if line.get_label() == "prior")
+    np.testing.assert_allclose(prior.get_xdata(), checks["sensitivity"].table["prior"])
+    axes = checks["loo"].plot()
+    assert all(len(ax.collections[0].get_offsets()) == 300 for ax in axes)
+
+
+def test_pictures_work_from_disk_and_with_names_of_any_kind(example_fit, tmp_path):
+    named = example_fit.copy(deep=True)
+    names = ["org/$a_very$ long name of a small model, instruct", "org/medium", "other/medium"]
+    for group in ("posterior", "margins", "observed_data", "constant_data"):
+        named[group] = named[group].to_dataset().assign_coords(stage=names)
+    links = [f"{a} > {b}" for a, b in pairwise(names)]
+    named["posterior"] = named["posterior"].to_dataset().assign_coords(link=links)
+    bc.save_fit(named, tmp_path / "fit.nc")
+    for result in bc.check(bc.load_fit(tmp_path / "fit.nc"))[:-1]:
+        result.plot()[0].figure.canvas.draw()
+        plt.close("all")
+
+
+def test_a_check_without_a_verdict_has_nothing_to_draw(example_fit):
+    with pytest.raises(bc.CascadeError, match="'cascade' has nothing to draw"):
+        bc.check(example_fit)["cascade"].plot()
+
+
+def test_too_few_axes_for_a_check_are_refused(checks):
+    with pytest.raises(bc.CascadeError, match="holds 1 Axes, but 3 panels"):
+        checks["calibration"].plot(Figure().subplots())
 
 
 # ---- single stages

@@ -16,6 +16,7 @@ NAMES = [
     "ThresholdSolution",
     "build_model",
     "check",
+    "combine_tasks",
     "evaluate",
     "fit",
     "frontier",
@@ -27,6 +28,7 @@ NAMES = [
     "report",
     "save_fit",
     "score",
+    "select_task",
     "simulate",
     "tune",
     "validate_log",
@@ -35,14 +37,20 @@ NAMES = [
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
-    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None}),
+    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
     "validate_log": (["log"], {}),
+    "combine_tasks": (["logs"], {}),
+    "select_task": (["fit", "name"], {}),
     "load_example": ([], {}),
-    "build_model": (["log"], {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"}),
+    "build_model": (
+        ["log"],
+        {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"},
+    ),
     "fit": (
         ["log"],
         {
-            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"},
+            "previous": None,
             **{"draws": 1000, "tune": 300, "chains": 4, "random_seed": None, "progressbar": True},
         },
     ),

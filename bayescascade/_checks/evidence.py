@@ -15,8 +15,10 @@ import xarray as xr
 from bayescascade.draws import Draws, get_draws
 from bayescascade.margins import Margin
 from bayescascade.signals import to_signal
+from bayescascade.storage import own_log
 
 FEW, MANY = 200, 1000
+LEAST = 10  # queries below which a comparison says nothing
 _MAX_PAIRS = 1000
 
 
@@ -52,15 +54,13 @@ class Evidence:
         rows = np.flatnonzero(np.isfinite(self.signal[:, list(stages)]).all(axis=1))
         return rows if len(rows) <= _MAX_PAIRS else np.sort(rng.choice(rows, _MAX_PAIRS, replace=False))
 
+    def before(self, stage: int, queries: np.ndarray) -> np.ndarray | None:
+        """The previous stage's signals of some queries; None at the first stage."""
+        return self.signal[queries, stage - 1] if stage > 0 else None
+
     def labelled(self, stage: int) -> np.ndarray:
         """Queries whose answer at a stage is labelled."""
         return np.flatnonzero(np.isfinite(self.correct[:, stage]) & np.isfinite(self.signal[:, stage]))
-
-
-def own_log(fit: xr.DataTree) -> xr.Dataset:
-    """The log that a fit keeps of itself."""
-    log = fit["observed_data"].to_dataset().transpose("query", "stage")
-    return log.assign_attrs(confidence_kind=str(fit.attrs["confidence_kind"]))
 
 
 def gather(fit: xr.DataTree) -> Evidence:
@@ -82,10 +82,7 @@ def pit(draws: Draws, stage: int, signal: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _place(margin: Margin, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The segment of each signal, and how far into it the signal lies."""
-    segment = np.clip(np.searchsorted(margin.low, signal, side="right") - 1, 0, len(margin.low) - 1)
-    # an atom and the interval that starts at it share their lower end: the atom comes first
-    before = np.maximum(segment - 1, 0)
-    segment = np.where(margin.is_atom[before] & (margin.high[before] == signal), before, segment)
+    segment = margin.segment_of(signal)
     width = np.where(margin.is_atom, 1.0, margin.high - margin.low)[segment]
     return segment, np.clip((signal - margin.low[segment]) / width, 0.0, 1.0)
 
@@ -108,10 +105,10 @@ def given_neighbour(draws: Draws, link: int, low: np.ndarray, high: np.ndarray, 
 
     Every family is exchangeable, so the neighbour may stand on either side of the link.
     """
-    tau = draws.tau[:, link][:, None]
+    copula = draws.link(link)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        smooth = draws.family.hfunc1(low, level, tau)
-        mass = draws.family.cdf(high, level, tau) - draws.family.cdf(low, level, tau)
+        smooth = copula.hfunc1(low, level)
+        mass = copula.cdf(high, level) - copula.cdf(low, level)
         lumped = mass / np.maximum(high - low, 1e-300)
     return np.clip(np.where(high > low, lumped, smooth), 0.0, 1.0)
 
@@ -124,7 +121,7 @@ def randomise(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np
 def replicate_next(draws: Draws, link: int, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the later stage's signal of a link given observed signals of the earlier one (draw, query)."""
     u = np.clip(randomise(*pit(draws, link, signal), rng), 1e-15, 1.0 - 1e-15)
-    v = draws.family.hinv1(rng.uniform(size=u.shape), u, draws.tau[:, link][:, None])
+    v = draws.link(link).hinv1(rng.uniform(size=u.shape), u)
     return quantile(draws, link + 1, v)
 
 
@@ -143,6 +140,14 @@ def two_sided(observed: float, replicated: np.ndarray) -> float:
     if spread < 1e-12:
         return np.nan if gap < 1e-9 else 0.0
     return float(2.0 * t.sf(gap / spread, len(replicated) - 1))
+
+
+def one_sided(observed: float, replicated: np.ndarray) -> float:
+    """P-value of a number that is too high under about normal replicates; 1 when they say nothing."""
+    p = two_sided(observed, replicated)
+    if np.isnan(p):
+        return 1.0
+    return p / 2.0 if observed > np.mean(replicated) else 1.0 - p / 2.0
 
 
 def tail_area(observed: float, replicated: np.ndarray) -> float:

@@ -1,20 +1,24 @@
-"""Are the labels as the model says: calibration, own signal only, and error and cost of chosen thresholds?"""
+"""Are the labels as the model says: along the stage's own signal, and given it?"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from bayescascade._checks.evidence import Evidence, centre_range, pit, two_sided
-from bayescascade._checks.results import LEVEL, CheckResult, rejected
-from bayescascade.cascade import evaluate, score
-from bayescascade.draws import check_thresholds
-from bayescascade.errors import CascadeError
+from bayescascade._checks import pictures
+from bayescascade._checks.evidence import LEAST, Evidence, centre_range, pit, tail_area, two_sided
+from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
+from bayescascade.calibration import N_ATOMS, ramps
+from bayescascade.signals import to_confidence
 
-_LEAST = 10
 _PER_BIN = 25
-_MAX_BINS = 10
-_DRAWS = 1000  # replicates of a label are cheap
+_MAX_BINS = 8
+_TOP = 0.2  # share of the continuous signals, next below the top atom if there is one
+_REPLICATES = 1000
+
+_PLACES = {"curve": "", "top": " near the top"}
 
 
 def bin_signals(signal: np.ndarray, atoms: np.ndarray, per_bin: int = _PER_BIN) -> np.ndarray:
@@ -30,160 +34,185 @@ def bin_signals(signal: np.ndarray, atoms: np.ndarray, per_bin: int = _PER_BIN) 
 
 
 def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Accuracy in bins of the signal, observed and replicated, and a chi-square discrepancy."""
-    rows = []
+    """Accuracy in bins of the signal and near its top, beside what the curve can follow, and at each atom."""
+    rows: list[tuple[object, ...]] = []
     for j, name in enumerate(evidence.stages):
         queries = evidence.labelled(j)
-        if len(queries) < _LEAST:
-            rows.append((name, len(queries), 0, np.nan, np.nan, np.nan))
+        if len(queries) < LEAST:
+            rows.append((name, "curve", len(queries), 0, *[np.nan] * 4))
             continue
         signal, y = evidence.signal[queries, j], evidence.correct[queries, j]
-        margin, draws = evidence.many.margins[j], evidence.many.thin(_DRAWS)
-        number = bin_signals(signal, margin.low[margin.is_atom])
+        margin, draws = evidence.many.margins[j], evidence.many
+        atoms = margin.low[margin.is_atom]
+        number = bin_signals(signal, atoms)
         member = np.eye(number.max() + 1)[number]  # (query, bin)
-        p = draws.p_correct(j, signal)  # (draw, query)
+        p = draws.p_correct(j, signal, evidence.before(j, queries))  # (draw, query)
+        mean = p.mean(axis=0)
         new = (rng.uniform(size=p.shape) < p).astype(float)
-        expected, variance = p @ member, np.maximum((p * (1.0 - p)) @ member, 1e-9)
-        observed, replicated = y @ member, new @ member
+        count, observed, replicated = member.sum(axis=0), y @ member, new @ member
         low, high = np.quantile(replicated, [LEVEL / 2, 1.0 - LEVEL / 2], axis=0)
         inside = np.mean((observed >= low) & (observed <= high))
-        discrepancy = [np.sum((count - expected) ** 2 / variance, axis=1) for count in (observed, replicated)]
-        p_value = float(np.mean(discrepancy[1] >= discrepancy[0]))
-        gap = np.max(np.abs(observed - expected.mean(axis=0)) / member.sum(axis=0))
-        rows.append((name, len(queries), member.shape[1], inside, gap, p_value))
-    columns = ["stage", "labels", "bins", "share_inside", "largest_gap", "p"]
-    table = pd.DataFrame(rows, columns=columns).set_index("stage")
+        worst = int(np.argmax(np.abs(observed - mean @ member) / count))
+        p_value = _left_over(member, tangent(evidence, j, queries), y, mean, rng)
+        shares = observed[worst] / count[worst], (mean @ member)[worst] / count[worst]
+        rows.append((name, "curve", len(queries), len(count), inside, *shares, p_value))
+        free = ~np.isin(signal, atoms)
+        if free.sum() >= _PER_BIN / _TOP:
+            top = free & (signal >= np.quantile(signal[free], 1.0 - _TOP))
+            p_value = _left_over(top[:, None].astype(float), tangent(evidence, j, queries), y, mean, rng)
+            rows.append((name, "top", int(top.sum()), 1, np.nan, y[top].mean(), mean[top].mean(), p_value))
+        own = [k for k in range(len(count)) if not free[number == k].any()]
+        for k in own:
+            shown = float(to_confidence(signal[number == k][:1], draws.kind)[0])
+            within = float(low[k] <= observed[k] <= high[k])
+            p_value = min(1.0, len(own) * tail_area(observed[k], replicated[:, k]))
+            shares = observed[k] / count[k], (mean @ member)[k] / count[k]
+            rows.append((name, f"at {shown:.6g}", int(count[k]), 1, within, *shares, p_value))
+    columns = ["stage", "part", "labels", "bins", "share_inside", "observed", "expected", "p"]
+    table = pd.DataFrame(rows, columns=columns).set_index(["stage", "part"])
     if table["p"].isna().all():
-        text = f"No stage has {_LEAST} labelled answers, too few to judge calibration. Label more queries."
+        text = f"No stage has {LEAST} labelled answers, too few to judge calibration. Label more queries."
         return CheckResult("calibration", None, table, text)
-    failed = rejected(table)
+    # the level is shared by the stages' curves, tops and atoms, where each p is for all atoms of its stage
+    tested, part = table["p"].notna(), table.index.get_level_values("part")
+    of_curve, kind = part == "curve", np.where(part.str.startswith("at "), "atoms", part)
+    n_parts = len(set(zip(table.index.get_level_values("stage")[tested], kind[tested], strict=True)))
+    failed = table.index[table["p"] < LEVEL / n_parts]
+    picture = partial(pictures.calibration, evidence)
     if len(failed):
+        gap = (table["observed"] - table["expected"]).abs()
+        where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
         text = (
-            f"Observed accuracy of {', '.join(failed)} departs from the calibration curve by up to "
-            f"{table.loc[failed, 'largest_gap'].max():.0%} in a bin. Error of thresholds there is biased: look "
-            "at plot_reliability, and score the thresholds on a test log."
+            f"Observed accuracy of {listed(where)} departs from the calibration curve by up to "
+            f"{gap.loc[failed].max():.0%} in a bin. Error of thresholds there is biased: look at the plot, fit "
+            "again with calibration='monotone' if the curve has the wrong shape, and score the thresholds on a "
+            "test log."
         )
     else:
-        tested = table.dropna(subset="p")
-        share = np.average(tested["share_inside"], weights=tested["bins"])
+        curves = table[of_curve & tested]
+        share = np.average(curves["share_inside"], weights=curves["bins"])
         text = (
             f"{share:.0%} of the bins of confidence show an accuracy inside the {1 - LEVEL:.0%} predictive "
             "band, and no stage departs from its calibration curve. P(correct) can be believed."
         )
-    return CheckResult("calibration", not len(failed), table, text)
+    return CheckResult("calibration", not len(failed), table, text, picture)
+
+
+def _left_over(
+    member: np.ndarray, known: np.ndarray, y: np.ndarray, p: np.ndarray, rng: np.random.Generator
+) -> float:
+    """P-value of a score test for departures by bin (query, bin) that the fitted curve cannot take up.
+
+    Departures are projected off the directions in which the curve was fitted, so that what is left has the
+    distribution of coin flips at known probabilities. Their sum of squares is about gamma distributed; moments are
+    those of replicates, for bins where nearly all answers are right are far from normal.
+    """
+    from scipy.stats import gamma
+
+    weight = p * (1.0 - p)
+    free = _projected(member, known, weight)
+    covariance = (free * weight[:, None]).T @ free
+    value, vector = np.linalg.eigh(covariance)
+    keep = value > 1e-6 * max(value.max(), 1e-9)
+    if not keep.any() or value.max() < 1e-6:
+        return np.nan
+    basis = free @ (vector[:, keep] / np.sqrt(value[keep]))
+    observed = np.sum(((y - p) @ basis) ** 2)
+    flips = rng.uniform(size=(_REPLICATES, len(p))) < p
+    replicated = np.sum(((flips - p) @ basis) ** 2, axis=1)
+    scale = replicated.var() / replicated.mean()
+    return float(gamma.sf(observed, replicated.mean() / scale, scale=scale))
+
+
+def _projected(extra: np.ndarray, known: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What of some directions (query, direction) is left beside known ones; labels weigh by their variance."""
+    root = np.sqrt(weight)[:, None]
+    return extra - known @ np.linalg.lstsq(known * root, extra * root, rcond=None)[0]
+
+
+def tangent(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
+    """Directions in which the fitted curve of a stage can move (query, direction): what the model knows."""
+    draws, signal = evidence.few, evidence.signal[queries, j]
+    scaling = draws.scalings[j]
+    z = scaling.standardise(signal)
+    atoms = np.eye(N_ATOMS + 1)[scaling.which_atom(signal)][:, :N_ATOMS]
+    own = z[:, None] if draws.bend is None else ramps(z, scaling.knots)
+    parts = [np.ones((len(queries), 1)), own, atoms[:, atoms.any(axis=0)]]
+    if draws.previous is not None and j > 0:
+        before = draws.scalings[j - 1].standardise(evidence.signal[queries, j - 1])
+        parts.append(np.nan_to_num(before)[:, None])
+    return np.hstack(parts)
 
 
 def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Does the previous stage's signal say more about correctness than the own signal does?"""
+    """Do earlier stages' signals say more about correctness than the model uses of them?"""
     rows = []
     for j in range(1, len(evidence.stages)):
-        queries = evidence.labelled(j)
-        queries = queries[np.isfinite(evidence.signal[queries, j - 1])]
-        y = evidence.correct[queries, j]
-        if len(queries) < _LEAST or y.min() == y.max():
-            continue
-        p = evidence.few.p_correct(j, evidence.signal[queries, j])  # (draw, query)
-        extra = _unexplained(evidence, j, queries, p.mean(axis=0))
-        if extra is None:
-            continue
-        scale = np.sqrt(np.sum(p.mean(axis=0) * (1 - p.mean(axis=0)) * extra**2))
-        observed = float(np.mean((y - p) @ extra) / scale)
-        replicated = ((rng.uniform(size=p.shape) < p) - p) @ extra / scale
-        rows.append(
-            (
-                evidence.stages[j],
-                len(queries),
-                observed,
-                *centre_range(replicated),
-                two_sided(observed, replicated),
-            )
-        )
-    columns = ["stage", "labels", "observed", "replicated_low", "replicated_high", "p"]
-    table = pd.DataFrame(rows, columns=columns).set_index("stage")
+        for i, bent in _further(evidence, j):
+            queries = evidence.labelled(j)
+            queries = queries[np.isfinite(evidence.signal[queries, i])]
+            y = evidence.correct[queries, j]
+            if len(queries) < LEAST or y.min() == y.max():
+                continue
+            p = evidence.few.p_correct(
+                j, evidence.signal[queries, j], evidence.before(j, queries)
+            )  # (draw, query)
+            mean = p.mean(axis=0)
+            weight = mean * (1.0 - mean)
+            score = _normal_score(evidence, i, queries)
+            extra = score**2 if bent else score
+            extra = _projected(extra[:, None], tangent(evidence, j, queries), weight)[:, 0]
+            if np.std(extra) < 1e-9:
+                continue
+            extra /= np.sqrt(np.sum(weight * extra**2))
+            observed = float(np.mean((y - p) @ extra))
+            replicated = ((rng.uniform(size=p.shape) < p) - p) @ extra
+            asked = f"{evidence.stages[i]}{', curved' if bent else ''}"
+            chance = two_sided(observed, replicated)
+            rows.append((evidence.stages[j], asked, len(queries), observed, *centre_range(replicated), chance))
+    columns = ["stage", "beyond", "labels", "observed", "replicated_low", "replicated_high", "p"]
+    table = pd.DataFrame(rows, columns=columns).set_index(["stage", "beyond"])
     if table["p"].isna().all():
-        text = f"No stage has {_LEAST} labels, right and wrong, beside a previous signal that varies."
+        text = f"No stage has {LEAST} labels, right and wrong, beside a previous signal that varies."
         return CheckResult("own signal", None, table, text)
     failed = rejected(table)
+    picture = partial(pictures.own_signal, table)
+    sequential = evidence.few.previous is not None
     if len(failed):
+        what = "an earlier" if sequential else "the previous"
+        advice = "score the thresholds on a test log" if sequential else "fit again with calibration='sequential'"
         text = (
-            f"Correctness at {', '.join(failed)} depends on the previous stage's confidence beyond its own "
-            f"(score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay near 2). Accuracy after a "
-            "deferral is then not what the calibration says: score the thresholds on a test log."
+            f"Correctness at {listed(stage for stage, _ in failed)} depends on {what} stage's confidence beyond "
+            f"what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay near "
+            "2). "
+            f"Accuracy after a deferral is then not what the calibration says: {advice}."
+        )
+    elif sequential:
+        text = (
+            "Given its own and the previous stage's confidence as the sequential calibration uses them, no "
+            "stage's correctness depends on earlier confidences more than in replicates."
         )
     else:
         text = (
-            "Given a stage's own confidence, the previous stage's confidence says no more about correctness "
-            "than in replicates. Calibration on the own signal is enough."
+            "Given a stage's own confidence, the previous stage's confidence says no more about correctness than "
+            "in replicates. Calibration on the own signal is enough."
         )
-    return CheckResult("own signal", not len(failed), table, text)
+    return CheckResult("own signal", not len(failed), table, text, picture)
 
 
-def _unexplained(evidence: Evidence, j: int, queries: np.ndarray, p: np.ndarray) -> np.ndarray | None:
-    """The previous stage's normal score, less what the own signal explains of it (query,).
+def _further(evidence: Evidence, j: int) -> list[tuple[int, bool]]:
+    """Earlier stages to ask at stage ``j``, and whether for a curved effect.
 
-    Without that the score test would lose the part that the fitted intercept and slope have taken up already.
+    A sequential calibration has a slope for the previous signal: left are its curvature and the stage before.
     """
+    if evidence.few.previous is None:
+        return [(j - 1, False)]
+    return [(j - 1, True)] + ([(j - 2, False)] if j > 1 else [])
+
+
+def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.ndarray:
+    """Normal score of a stage's signals under its fitted margin (query,); an atom has its middle's."""
     from scipy.special import ndtri
 
-    low, high = pit(evidence.few, j - 1, evidence.signal[queries, j - 1])
-    before = ndtri(np.clip(0.5 * (low + high).mean(axis=0), 1e-3, 1.0 - 1e-3))
-    scaling, signal = evidence.few.scalings[j], evidence.signal[queries, j]
-    own = np.column_stack([np.ones(len(queries)), scaling.standardise(signal), scaling.at_ends(signal)])
-    weight = np.sqrt(p * (1.0 - p))
-    fitted = own @ np.linalg.lstsq(own * weight[:, None], before * weight, rcond=None)[0]
-    extra = before - fitted
-    return extra if np.std(extra) > 1e-9 else None
-
-
-def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generator) -> CheckResult:
-    """Error and cost of thresholds: what the model predicts for this log, and what the log shows."""
-    if thresholds is None:
-        text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
-        return CheckResult("cascade", None, pd.DataFrame(), text)
-    array = check_thresholds(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
-    try:
-        found = score(evidence.log, array)
-    except CascadeError as error:
-        return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
-    predicted = evaluate(evidence.fit, array).stack(sample=("chain", "draw")).transpose("sample", ...)
-    n = evidence.log.sizes["query"]
-    rows = []
-    for point in range(len(array)):
-        wrong, cost = (predicted[name].isel(point=point).values for name in ("error", "cost"))
-        # what a batch of n queries shows scatters about the long-run rate
-        wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
-        cost = cost + rng.normal(size=len(cost)) * _cost_spread(evidence, array[point]) / np.sqrt(n)
-        for name, draws in (("error", wrong), ("cost", cost)):
-            value = float(found[name].isel(point=point))
-            low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
-            # a cost that is known exactly has an interval of no width
-            slack = 1e-9 * abs(value)
-            inside = bool(low - slack <= value <= high + slack)
-            rows.append((point, name, draws.mean(), low, high, value, inside))
-    columns = ["point", "quantity", "predicted", "predicted_low", "predicted_high", "observed", "inside"]
-    table = pd.DataFrame(rows, columns=columns).set_index(["point", "quantity"])
-    if table["inside"].all():
-        text = (
-            f"Error and cost on the fit's own log lie inside the {1 - LEVEL:.0%} predictive interval. The fit "
-            "has seen this log, so score a test log too."
-        )
-    else:
-        missed = table[~table["inside"]].iloc[0]
-        _, name = table.index[~table["inside"]][0]
-        text = (
-            f"The {name} on the fit's own log is {missed['observed']:.3g}, outside the {1 - LEVEL:.0%} "
-            f"predictive interval {missed['predicted_low']:.3g} to {missed['predicted_high']:.3g}. The model "
-            "misstates these thresholds: see which other check fails, and score a test log before use."
-        )
-    return CheckResult("cascade", bool(table["inside"].all()), table, text)
-
-
-def _cost_spread(evidence: Evidence, threshold: np.ndarray) -> float:
-    """Standard deviation over queries of the mean costs of the stages that run."""
-    mean_cost = np.nanmean(evidence.log["cost"].values, axis=0)
-    confidence = evidence.log["confidence"].values
-    going, cost = np.ones(len(confidence), dtype=bool), np.zeros(len(confidence))
-    for j in range(len(threshold)):
-        cost += going * mean_cost[j]
-        going &= confidence[:, j] < threshold[j]
-    return float(np.std(cost))
+    low, high = pit(evidence.few, stage, evidence.signal[queries, stage])
+    return ndtri(np.clip(0.5 * (low + high).mean(axis=0), 1e-3, 1.0 - 1e-3))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
 
+import numpy as np
 import pandas as pd
+
+from bayescascade.errors import CascadeError
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
 LEVEL = 0.01  # at which a check rejects, over all its rows together
@@ -16,6 +19,11 @@ LEVEL = 0.01  # at which a check rejects, over all its rows together
 def rejected(table: pd.DataFrame) -> pd.Index:
     """Rows whose ``p`` is below `LEVEL` shared out over the rows that have one (Bonferroni)."""
     return table.index[table["p"] < LEVEL / max(1, table["p"].notna().sum())]
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in a sentence, each once."""
+    return ", ".join(dict.fromkeys(map(str, names)))
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,35 @@ class CheckResult:
     passed: bool | None
     table: pd.DataFrame
     text: str
+    picture: Callable[[Any], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    def plot(self, axes: Any = None) -> np.ndarray:
+        """Draw what the check looked at.
+
+        Examples
+        --------
+        >>> import bayescascade as bc
+        >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+        >>> bc.check(fit)["calibration"].plot().shape  # one for each stage
+        (3,)
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of them, optional
+            To draw on; by default a new figure is made.
+
+        Returns
+        -------
+        ndarray of matplotlib Axes (panel,)
+
+        Raises
+        ------
+        CascadeError
+            When the check has nothing to draw, or there are too few axes.
+        """
+        if self.picture is None:
+            raise CascadeError(f"the check {self.name!r} has nothing to draw. {self.text}")
+        return self.picture(axes)
 
     def __repr__(self) -> str:
         return f"{self.name}: {WORDS[self.passed]}. {self.text}"

@@ -3,63 +3,102 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
 from bayescascade._checks.results import CheckResult
-from bayescascade.inference import convergence
+from bayescascade.sampling import convergence
 
 MAX_RHAT = 1.01
+MIN_BFMI = 0.3
+MAX_DEEP = 0.01
 # Pareto k of single queries stray over the limit by chance; one in a hundred does no harm to their sum.
 MAX_BAD_SHARE = 0.01
 _MAX_LOO = 8_000_000
 
 
 def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """R-hat, effective sample sizes and divergences."""
+    """R-hat, effective sample sizes, divergences, energy and tree depth: the sampler itself looks at none."""
     import arviz as az
 
-    found = convergence(evidence.fit)
-    posterior = evidence.fit["posterior"]
-    least = min(400, 100 * posterior.sizes["chain"])
+    fit, found = evidence.fit, convergence(evidence.fit)
+    posterior = fit["posterior"]
     if posterior.sizes["chain"] < 2:
         text = "One chain only, so R-hat cannot be computed. Fit again with chains=4."
         return CheckResult("convergence", None, pd.DataFrame(), text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cost that is known exactly never moves: 0/0, shown as NaN
-        table = az.summary(evidence.fit, kind="diagnostics", round_to="none")
+        table = az.summary(fit, kind="diagnostics", round_to="none")
     table = table[["r_hat", "ess_bulk", "ess_tail", "mcse_mean"]].astype(float)
     groups = table.groupby([str(name).split("[")[0] for name in table.index], sort=False)
     table = groups.agg({"r_hat": "max", "ess_bulk": "min", "ess_tail": "min", "mcse_mean": "max"})
     table.index.name = "variable"
+    picture = partial(pictures.convergence, fit)
     ess = float(np.fmin(found["ess_bulk"], found["ess_tail"]))
+    energy, deep = _energy(fit)
+    troubles = _troubles(found, ess, min(400, 100 * posterior.sizes["chain"]), energy, deep)
+    if troubles:
+        what = _sentence("; ".join(trouble for trouble, _ in troubles))
+        advice = "; ".join(dict.fromkeys(advice for _, advice in troubles))
+        text = f"{what}. The draws may not represent the posterior. {_sentence(advice)}."
+        return CheckResult("convergence", False, table, text, picture)
+    judged = f", E-BFMI is at least {energy:.2f}" if np.isfinite(energy) else ""
+    text = (
+        f"R-hat is at most {found['rhat']:.3f}, the smallest effective sample size is {ess:.0f}{judged}, no "
+        "transition diverged and no tree reached its depth limit. The chains agree, so the draws can be used."
+    )
+    return CheckResult("convergence", True, table, text, picture)
+
+
+def _troubles(found: dict[str, Any], ess: float, least: int, energy: float, deep: float) -> list[tuple[str, str]]:
+    """What is wrong with the draws, each with what to do about it."""
     troubles = []
     if not found["rhat"] <= MAX_RHAT:
-        troubles.append(f"R-hat is {found['rhat']:.3f} for {found['rhat_name']}, above {MAX_RHAT}")
+        what = f"R-hat is {found['rhat']:.3f} for {found['rhat_name']}, above {MAX_RHAT}"
+        troubles.append((what, "run longer chains, with twice the draws and tune"))
     if not ess >= least:
-        troubles.append(f"the smallest effective sample size is {ess:.0f}, below {least}")
+        what = f"the smallest effective sample size is {ess:.0f}, below {least}"
+        factor = int(np.ceil(least / max(ess, 1.0)))
+        troubles.append((what, f"take {max(2, factor)} times as many draws"))
     if found["divergences"]:
-        one = found["divergences"] == 1
-        troubles.append("1 transition diverged" if one else f"{found['divergences']} transitions diverged")
-    if troubles:
-        text = (
-            f"{_sentence('; '.join(troubles))}. The draws may not represent the posterior: fit again with more "
-            "draws and tune or, against divergences, target_accept=0.95."
+        n = found["divergences"]
+        what = "1 transition diverged" if n == 1 else f"{n} transitions diverged"
+        advice = "against divergences fit with target_accept=0.95, then 0.99"
+        troubles.append((what, advice))
+    if energy < MIN_BFMI:
+        what = f"E-BFMI is {energy:.2f}, below {MIN_BFMI}, so the sampler moves slowly between energies"
+        troubles.append(
+            (what, "against a low E-BFMI give a longer tune (1000), or label more queries of the stages with few")
         )
-        return CheckResult("convergence", False, table, text)
-    text = (
-        f"R-hat is at most {found['rhat']:.3f}, the smallest effective sample size is {ess:.0f} and no "
-        "transition diverged. The chains agree, so the draws can be used."
-    )
-    return CheckResult("convergence", True, table, text)
+    if deep > MAX_DEEP:
+        what = f"{deep:.1%} of the trees reached their depth limit"
+        troubles.append(
+            (what, "against deep trees give a longer tune, and look for a stage whose confidence hardly varies")
+        )
+    return troubles
+
+
+def _energy(fit: xr.DataTree) -> tuple[float, float]:
+    """Smallest E-BFMI of a chain and share of trees at their limit; NaN where draws are no sampler's path."""
+    from arviz_stats import bfmi
+
+    stats = fit["sample_stats"].to_dataset()
+    if fit.attrs.get("update") == "reweighted" or fit.attrs.get("copula_choice") == "stack":
+        return np.nan, np.nan
+    energy = bfmi(stats)["energy"] if "energy" in stats else np.nan
+    deep = stats["reached_max_treedepth"].mean() if "reached_max_treedepth" in stats else np.nan
+    return float(np.min(energy)), float(deep)
 
 
 def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Pareto k of leave-one-query-out, for the signals and for the labels."""
     import arviz as az
-    import xarray as xr
 
     fit = evidence.fit
     if "log_likelihood" not in fit.children:
@@ -80,7 +119,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"] < 100:
         text = "Fewer than 100 draws: too few for leave-one-out. Fit again with more draws."
         return CheckResult("loo", None, pd.DataFrame(), text)
-    rows = []
+    rows, of_factor = [], {}
     for name in ("signal", "correct"):
         part = tree
         if name == "correct":  # queries without a label have nothing to leave out
@@ -95,6 +134,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             warnings.simplefilter("ignore", UserWarning)  # a high k is what this check reports
             loo = az.loo(part, var_name=name, pointwise=True)
         k = np.asarray(loo.pareto_k)
+        of_factor[name] = loo
         rows.append((name, loo.elpd, loo.se, loo.p, k.max(), loo.good_k, np.mean(k > loo.good_k)))
     columns = ["factor", "elpd", "se", "p", "worst_k", "good_k", "share_above"]
     table = pd.DataFrame(rows, columns=columns).set_index("factor")
@@ -108,7 +148,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             f"{_sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
             "labels or confidences, and do not compare fits by elpd."
         )
-    return CheckResult("loo", passed, table, text)
+    return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))
 
 
 def _sentence(text: str) -> str:

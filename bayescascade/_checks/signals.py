@@ -1,28 +1,27 @@
-"""Are the signals as the model says: margins, links, and nothing but links?"""
+"""Are the signals as the model says: each stage's distribution, and no memory beyond the previous stage?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 
+from bayescascade._checks import pictures
 from bayescascade._checks.evidence import (
+    LEAST,
     Evidence,
     centre_range,
     given_neighbour,
     pit,
     randomise,
-    replicate_next,
-    tail_area,
     two_sided,
 )
-from bayescascade._checks.results import LEVEL, CheckResult, rejected
+from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
 from bayescascade.draws import Draws
 
-_TAIL = 0.1
-_LEAST = 10  # pairs below which a rank correlation says nothing
 _BAND_SIMULATIONS = 1000
+_STRATUM = 40  # queries whose middle signals are near enough to count as one
 # The band closes at the ends, where F is off by a little within the outermost segments of a long log. Less than
 # this share of the queries beyond the band moves no reach that anyone would notice.
 _MATERIAL = 0.01
@@ -51,9 +50,18 @@ def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> tuple
 
 def pit_band(values: np.ndarray, ci_prob: float, seed: int) -> tuple[np.ndarray, ...]:
     """ArviZ's simultaneous band: levels, ECDF of the values, lower and upper end."""
+    level, low, high = _band(len(values), ci_prob, seed)
+    return level, np.searchsorted(np.sort(values), level, side="right") / len(values), low, high
+
+
+@lru_cache(maxsize=64)
+def _band(n: int, ci_prob: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels and ends of the band, which depend on the number of values only."""
     from arviz_stats.ecdf_utils import ecdf_pit
 
-    return ecdf_pit(values, ci_prob, _BAND_SIMULATIONS, rng=np.random.default_rng(seed))
+    any_values = np.linspace(0.0, 1.0, n)
+    level, _, low, high = ecdf_pit(any_values, ci_prob, _BAND_SIMULATIONS, rng=np.random.default_rng(seed))
+    return level, low, high
 
 
 def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -61,7 +69,7 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     rows = []
     for j, name in enumerate(evidence.stages):
         values, given = stage_pit(evidence, j, rng)
-        if len(values) < _LEAST:
+        if len(values) < LEAST:
             rows.append((name, len(values), given, np.nan, np.nan, ""))
             continue
         level, ecdf, low, high = pit_band(values, 1.0 - LEVEL / len(evidence.stages), seed=0)
@@ -72,11 +80,11 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     table = pd.DataFrame(rows, columns=columns).set_index("stage")
     failed = [name for name, inside in table["inside"].items() if inside == "no"]
     if not table["inside"].any():
-        text = f"No stage has {_LEAST} queries, too few to judge a margin. Log more queries."
+        text = f"No stage has {LEAST} queries, too few to judge a margin. Log more queries."
         return CheckResult("margins", None, table, text)
     if failed:
         text = (
-            f"The signals of {_listed(failed)} leave the {1 - LEVEL:.0%} band around the fitted "
+            f"The signals of {listed(failed)} leave the {1 - LEVEL:.0%} band around the fitted "
             f"distribution by more than {_MATERIAL:.0%} of the queries. F is flexible, so this is a gross "
             "failure: look at plot_margins, and at the log for mixed sources or a wrong confidence kind."
         )
@@ -86,50 +94,7 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "around the fitted distribution. F is flexible and was fitted to them, so only gross failures "
             "would show here."
         )
-    return CheckResult("margins", not failed, table, text)
-
-
-def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Kendall's tau-b and joint tails of each link, observed and replicated."""
-    rows = []
-    for link, name in enumerate(evidence.links):
-        pairs = evidence.rows(rng, link, link + 1)
-        if len(pairs) < _LEAST:
-            continue
-        x, y = evidence.signal[pairs, link], evidence.signal[pairs, link + 1]
-        replicated = replicate_next(evidence.few, link, x, rng)
-        taus = np.array([_tau(x, z) for z in replicated])
-        rows.append((name, "tau", len(pairs), _tau(x, y), *centre_range(taus), two_sided(_tau(x, y), taus)))
-        for tail in ("lower", "upper"):
-            observed, shares = _joint_tail(evidence.many, link, x, y, tail, rng)
-            rows.append(
-                (
-                    name,
-                    f"{tail} tail",
-                    len(pairs),
-                    observed,
-                    *centre_range(shares),
-                    tail_area(observed, shares),
-                )
-            )
-    columns = ["link", "statistic", "queries", "observed", "replicated_low", "replicated_high", "p"]
-    table = pd.DataFrame(rows, columns=columns).set_index(["link", "statistic"])
-    if table["p"].isna().all():
-        text = f"No link has {_LEAST} queries that ran both stages and signals that vary."
-        return CheckResult("links", None, table, text)
-    failed = rejected(table)
-    if len(failed):
-        text = (
-            f"The fit does not replicate the {_listed([f'{what} of {link}' for link, what in failed])}. Reach "
-            "and error of thresholds there are less certain than stated: compare with another copula, and "
-            "score the thresholds on a test log."
-        )
-    else:
-        text = (
-            "Rank correlation and joint tails of every link are as the fit replicates them. "
-            "The copula describes how confidences of consecutive stages move together."
-        )
-    return CheckResult("links", not len(failed), table, text)
+    return CheckResult("margins", not failed, table, text, partial(pictures.margins, evidence))
 
 
 def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -137,29 +102,27 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if len(evidence.stages) < 3:
         text = "Two stages have no stage before the previous one, so there is nothing to check."
         return CheckResult("markov", None, pd.DataFrame(), text)
-    draws, rows = evidence.few, []
+    rows = []
     for j in range(2, len(evidence.stages)):
         queries = evidence.rows(rng, j - 2, j - 1, j)
-        if len(queries) < _LEAST:
+        if len(queries) < LEAST:
             continue
-        first, middle, last = (pit(draws, i, evidence.signal[queries, i]) for i in (j - 2, j - 1, j))
-        earlier = _residual(draws, j - 2, middle, first, rng)
-        later = _residual(draws, j - 1, middle, last, rng)
+        earlier, later = residuals(evidence, j, queries, rng)
+        strata = _strata(evidence.signal[queries, j - 1], rng)
+        observed = float(np.mean(_partial_tau(earlier, later, strata)))
         # given the middle, the later residual is uniform whatever the earlier one: that is the assumption
-        observed = float(np.mean([_tau(a, b) for a, b in zip(earlier, later, strict=True)]))
-        null = np.array([_tau(a, rng.uniform(size=len(a))) for a in earlier])
-        names = f"{evidence.stages[j]} on {evidence.stages[j - 2]} given {evidence.stages[j - 1]}"
-        rows.append((names, len(queries), observed, *centre_range(null), two_sided(observed, null)))
+        null = _partial_tau(earlier, rng.uniform(size=later.shape), strata)
+        rows.append((triple(evidence, j), len(queries), observed, *centre_range(null), two_sided(observed, null)))
     columns = ["stages", "queries", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index("stages")
     if table["p"].isna().all():
-        text = f"No three consecutive stages ran together for {_LEAST} queries, so nothing could be compared."
+        text = f"No three consecutive stages ran together for {LEAST} queries, so nothing could be compared."
         return CheckResult("markov", None, table, text)
     failed = rejected(table)
     if len(failed):
         worst = table["observed"].abs().idxmax()
         text = (
-            f"Confidence still depends on the stage before the previous one: {_listed(failed)} (largest "
+            f"Confidence still depends on the stage before the previous one: {listed(failed)} (largest "
             f"partial tau {table.loc[worst, 'observed']:.2f}). Reach of later stages may be off: score the "
             "thresholds on a test log, or leave out a stage."
         )
@@ -168,7 +131,21 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "Given the previous stage, no confidence depends on the stage before it more than replicates do. "
             "The chain of links is enough."
         )
-    return CheckResult("markov", not len(failed), table, text)
+    return CheckResult("markov", not len(failed), table, text, partial(pictures.markov, evidence, table))
+
+
+def triple(evidence: Evidence, j: int) -> str:
+    """What is asked at stage ``j``, in words."""
+    return f"{evidence.stages[j]} on {evidence.stages[j - 2]} given {evidence.stages[j - 1]}"
+
+
+def residuals(
+    evidence: Evidence, j: int, queries: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of stages ``j - 2`` and ``j`` given ``j - 1``: uniform each (draw, query)."""
+    draws = evidence.few
+    first, middle, last = (pit(draws, i, evidence.signal[queries, i]) for i in (j - 2, j - 1, j))
+    return _residual(draws, j - 2, middle, first, rng), _residual(draws, j - 1, middle, last, rng)
 
 
 def _residual(
@@ -183,34 +160,22 @@ def _residual(
     return randomise(low, high, rng)
 
 
-def _joint_tail(
-    draws: Draws, link: int, x: np.ndarray, y: np.ndarray, tail: str, rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """Share of pairs in which both lie in their own tenth, observed and replicated (draw,).
+def _strata(middle: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Queries in groups of about equal middle signal.
 
-    Given the earlier signal the later one lies in its tail with a known probability, so that only these
-    coin flips are replicated.
+    Only queries of one group are compared: a link of the wrong family leaves both residuals dependent on the
+    middle signal, and thereby on each other, which is not what this check is about.
     """
-    if tail == "upper":
-        cut = np.quantile(y, 1.0 - _TAIL, method="lower")
-        first, second = x >= np.quantile(x, 1.0 - _TAIL, method="lower"), y >= cut
-    else:
-        cut = np.quantile(y, _TAIL, method="higher")
-        first, second = x <= np.quantile(x, _TAIL, method="higher"), y <= cut
-    below, at = pit(draws, link + 1, np.array([cut]))
-    given = pit(draws, link, x[first])
-    level = np.broadcast_to(below if tail == "upper" else at, given[0].shape)
-    p = given_neighbour(draws, link, *given, level)
-    p = 1.0 - p if tail == "upper" else p
-    counts = np.sum(rng.uniform(size=p.shape) < p, axis=1)
-    return float(np.mean(first & second)), counts / len(x)
+    order = np.lexsort((rng.uniform(size=len(middle)), middle))
+    return np.array_split(order, max(1, len(middle) // _STRATUM))
 
 
-def _tau(x: np.ndarray, y: np.ndarray) -> float:
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(x, y).statistic)
-
-
-def _listed(names: Iterable[object]) -> str:
-    return ", ".join(map(str, names))
+def _partial_tau(x: np.ndarray, y: np.ndarray, strata: list[np.ndarray]) -> np.ndarray:
+    """Kendall's tau of pairs of queries within strata (draw,), of values without ties (draw, query)."""
+    concordance, pairs = np.zeros(len(x)), 0
+    for rows in strata:
+        a, b = np.triu_indices(len(rows), 1)
+        a, b = rows[a], rows[b]
+        concordance += np.sum(np.where((x[:, a] < x[:, b]) == (y[:, a] < y[:, b]), 1.0, -1.0), axis=1)
+        pairs += len(a)
+    return concordance / max(pairs, 1)

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bayescascade as bc
+from bayescascade.copulas import FAMILIES
+from bayescascade.sampling import convergence
 
 pytestmark = pytest.mark.benchmark
 
@@ -31,6 +35,55 @@ def log():
 @pytest.fixture(scope="module")
 def fit(log):
     return bc.fit(log, random_seed=1, progressbar=False)
+
+
+def refit(benchmark, log, rounds=3, **options):
+    """Time fits after a first one that compiles, and note that one's time and how well the last one sampled."""
+    options = {"draws": 500, "chains": 4, "random_seed": 2, "progressbar": False} | options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.CascadeWarning)  # R-hat is in the table
+        start = time.perf_counter()
+        bc.fit(log, **options)
+        benchmark.extra_info["first fit, s"] = round(time.perf_counter() - start, 2)
+        found = convergence(benchmark.pedantic(bc.fit, (log,), options, rounds=rounds))
+    kept = ("rhat", "ess_bulk", "divergences")
+    benchmark.extra_info.update({name: round(float(found[name]), 3) for name in kept})
+
+
+def test_refit_five_stages(benchmark, log):
+    """Wanted: 2 s for 285 queries, 4 chains of 500 draws."""
+    refit(benchmark, log, rounds=5)
+
+
+@pytest.mark.parametrize("n_queries", [100, 300, 1_000, 3_000, 10_000])
+def test_refit_by_queries(benchmark, n_queries):
+    refit(benchmark, five_stages(n_queries, 3), rounds=3 if n_queries < 3_000 else 1)
+
+
+@pytest.mark.parametrize("n_stages", [2, 3, 4, 5, 6, 8, 10, 12])
+def test_refit_by_stages(benchmark, n_stages):
+    refit(benchmark, bc.simulate(285, n_stages=n_stages, random_seed=4), rounds=2)
+
+
+@pytest.mark.parametrize("copula", [*FAMILIES, "mixed"])
+def test_refit_by_family(benchmark, log, copula):
+    refit(benchmark, log, copula=["gumbel", "frank", "clayton", "joe"] if copula == "mixed" else copula)
+
+
+@pytest.mark.parametrize("margin", ["polya_tree", "empirical", "bernstein", "beta_mixture"])
+def test_refit_by_margin(benchmark, log, margin):
+    refit(benchmark, log, rounds=1 if margin == "beta_mixture" else 3, margin=margin)
+
+
+@pytest.mark.parametrize("calibration", ["logistic", "sequential", "monotone"])
+def test_refit_by_calibration(benchmark, log, calibration):
+    refit(benchmark, log, calibration=calibration)
+
+
+def test_update_with_five_queries(benchmark, fit):
+    new = five_stages(5, 9).assign_coords(query=10_000 + np.arange(5))
+    found = benchmark.pedantic(bc.fit, (new,), {"previous": fit, "random_seed": 2}, rounds=5)
+    benchmark.extra_info.update({name: found.attrs[name] for name in ("update", "update_k")})
 
 
 def test_fit_again(benchmark, fit, log):
@@ -111,8 +164,6 @@ def test_peak_memory_of_the_main_job(benchmark):
 def test_convergence_on_real_logs(benchmark, name):
     if name == "none":
         pytest.skip("the real logs of ../shared/data are not on this machine")
-    from bayescascade.inference import convergence
-
     kind = "logprob" if name.startswith(("mmlu", "medmcqa")) else "p_true"
     log = bc.read_log(DATA / f"{name}.train.parquet", confidence_kind=kind, cost="answer_cost")
     fit = benchmark.pedantic(bc.fit, (log,), {"random_seed": 1, "progressbar": False}, rounds=1)

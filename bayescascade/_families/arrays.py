@@ -1,0 +1,87 @@
+"""Array namespaces in which the formulas are evaluated, and the floors that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+# u is kept above a value that no log can reach, and -log(u) above the same; C(1, v) is still v to machine
+# precision. No smaller floor: PyTensor compiles with fast-math, which may reorder products, and the reciprocal of
+# 1e-300 times a large number is infinite before it meets the zero that would have cancelled it.
+U_MIN = X_MIN = 1e-20
+# -log(u) where u is exactly 0, the edge of a segment: far enough that no v, however small, is comparable.
+_X_MAX = 1e3
+# Differences of two numbers near 1 carry rounding noise of this size; a smaller mass is noise.
+MASS_MIN = 1e-16
+# A parameter that the formulas divide by is moved by this much where it is smaller: values change by as much, and
+# gradients lose 1e-16 / 1e-8 of their digits and stay nonzero, which a floor would not grant them.
+_STEP = 1e-8
+
+
+def _namespace(
+    module: Any, functions: Any, asarray: Callable[[Any], Any], flatten: Callable[[Any], Any]
+) -> SimpleNamespace:
+    def logaddexp(a: Any, b: Any) -> Any:
+        # NumPy's own logaddexp is not vectorised by SIMD and costs five times as much. log1p is not needed:
+        # the result is used on an absolute scale, and the sum is at least one.
+        return module.maximum(a, b) + module.log(1.0 + module.exp(-abs(a - b)))
+
+    return SimpleNamespace(
+        log=module.log,
+        exp=module.exp,
+        log1p=module.log1p,
+        expm1=module.expm1,
+        sin=module.sin,
+        cos=module.cos,
+        where=module.where,
+        maximum=module.maximum,
+        minimum=module.minimum,
+        cumsum=module.cumsum,
+        concatenate=module.concatenate,
+        logaddexp=logaddexp,
+        erfc=functions.erfc,
+        erfcinv=functions.erfcinv,
+        owens_t=functions.owens_t,
+        asarray=asarray,
+        flatten=flatten,
+    )
+
+
+# `flatten` joins the first two axes, (stage, leaf); in NumPy a further axis over draws may follow.
+NUMPY = _namespace(np, special, np.asarray, lambda x: x.reshape((-1, *x.shape[2:])))
+
+
+def pytensor_namespace() -> SimpleNamespace:
+    """Return the PyTensor twin of `NUMPY` (imports PyTensor)."""
+    import pytensor.tensor as pt
+
+    return _namespace(pt, pt, pt.as_tensor_variable, lambda x: x.flatten())
+
+
+def away_from_zero(parameter: Any, xp: Any) -> Any:
+    """Return a parameter that can be divided by, for formulas with a removable singularity at zero."""
+    return parameter + xp.where(abs(parameter) < _STEP, 2.0 * _STEP, 0.0)
+
+
+def polynomial(x: Any, coefficients: tuple[float, ...]) -> Any:
+    """Horner's rule, lowest power first."""
+    value: Any = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        value = value * x + c
+    return value
+
+
+def log_one_minus_product(a: Any, b: Any, one_minus_a: Any, one_minus_b: Any) -> np.ndarray:
+    """Log of 1 - a b for a and b in [0, 1], without cancellation where the product is near one (NumPy only)."""
+    product = a * b
+    near_one = np.log(np.maximum(one_minus_a + a * one_minus_b, np.finfo(float).tiny))
+    return np.where(product < 0.5, np.log1p(-np.minimum(product, 0.5)), near_one)
+
+
+def minus_log(u: Any, xp: Any) -> Any:
+    """-log(u) within the bounds above."""
+    return xp.where(u > 0.0, xp.maximum(-xp.log(xp.maximum(u, U_MIN)), X_MIN), _X_MAX)

@@ -1,0 +1,160 @@
+"""Backtest of margins x families x calibrations on real logs: which should be the defaults?
+
+Run from the project's root: ``.venv/bin/python docs/evidence/defaults.py``, with the logs in ``../shared/data``. Writes
+``docs/evidence/defaults.md``; results by cascade go to ``build/defaults.csv``, and a run that was stopped goes on from there.
+
+The protocol is that of the logs' README: fit on a part of ``train``, take 50 frontier points, score them on ``test``, area under
+error against cost by ``answer_cost``. A promise: the cheapest frontier point with P(error <= e) >= 0.9; kept when its error on
+``test`` is at most e. Margins with links, and calibration, share no parameter and no data, so their posteriors are independent:
+each is sampled once, and their draws are paired.
+"""
+
+import sys
+import time
+import warnings
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from protocol import auc, read
+
+import bayescascade as bc
+from bayescascade.calibration import CALIBRATIONS
+from bayescascade.cascade import forward_all
+from bayescascade.copulas import FAMILIES
+from bayescascade.design import build_design
+from bayescascade.draws import get_draws, to_thresholds
+from bayescascade.frontiers import sweep, with_last
+from bayescascade.margin_models import MARGIN_MODELS
+from bayescascade.sampling import Sampling, fit_design
+from bayescascade.structure import Options
+
+OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/defaults.csv")
+LOGS = [
+    ("mmlu", "llama", "logprob", ([0, 2, 4], [1, 3, 4])),
+    ("medmcqa", "llama", "logprob", ([0, 2, 4], [1, 3, 4])),
+    ("triviaqa", "llama", "p_true", ([0, 2, 4], [1, 3, 4])),
+    ("mmlu", "qwen_oai", "logprob", ([0, 2, 3],)),
+    ("triviaqa", "qwen_oai", "p_true", ([0, 2, 3],)),
+]
+SIZES: list[tuple[str, int | None, int]] = [("30", 30, 0), ("100", 100, 0), ("all", None, 0), ("30", 30, 1)]
+HOW = Sampling(draws=250, tune=300, chains=2, random_seed=1, log_likelihood=False)
+CALIBRATED = ("intercept", "slope", "atom_offset", "bend", "previous_slope")
+MARGINS = tuple(MARGIN_MODELS)
+# Beta mixtures take several times as long as the others together, so only some families go with them.
+WITH_BETA = ("gumbel", "clayton", "frank")
+
+
+def judge(fit: xr.DataTree, train: xr.Dataset, test: xr.Dataset) -> dict[str, float]:
+    """Area on test, and how many of two promises were made and kept."""
+    draws = get_draws(fit)
+    positions, _ = sweep(draws, 50)
+    error, cost, _ = forward_all(draws, positions)
+    thresholds = with_last(to_thresholds(positions, draws))
+    found = bc.score(test, thresholds)
+    out = {"auc": auc(found["error"].values, found["cost"].values, test), "made": 0, "kept": 0}
+    alone = 1.0 - train["correct"].mean("query").values
+    for share in (0.25, 0.5):
+        goal = alone.min() + share * (alone.max() - alone.min())
+        sure = np.flatnonzero(np.mean(error <= goal, axis=0) >= 0.9)
+        if len(sure):
+            best = sure[cost.mean(axis=0)[sure].argmin()]
+            out["made"] += 1
+            out["kept"] += int(found["error"].values[best] <= goal)
+    return out
+
+
+def sampled(log: xr.Dataset, family: str, margin: str, calibration: str) -> xr.DataTree:
+    """A fit; all families share one compiled model."""
+    n_links = log.sizes["stage"] - 1
+    options = Options((family,) * n_links, margin, calibration, "mean", candidates=tuple(FAMILIES))
+    return fit_design(build_design(log, options), log, HOW)
+
+
+def one(train: xr.Dataset, test: xr.Dataset) -> list[dict[str, object]]:
+    """Every combination on one training log."""
+    calibrated = {name: sampled(train, "independence", MARGINS[0], name)["posterior"] for name in CALIBRATIONS}
+    rows = []
+    for margin, family in product(MARGINS, FAMILIES):
+        if margin == "beta_mixture" and family not in WITH_BETA:
+            continue
+        fit = sampled(train, family, margin, "logistic")
+        plain = fit["posterior"].to_dataset().drop_vars([n for n in CALIBRATED if n in fit["posterior"]])
+        for name, posterior in calibrated.items():
+            own = posterior.to_dataset()
+            fit["posterior"] = xr.DataTree(plain.merge(own[[n for n in CALIBRATED if n in own]]))
+            rows.append({"margin": margin, "family": family, "calibration": name} | judge(fit, train, test))
+    return rows
+
+
+def main(quick: bool = False) -> None:
+    """Run what is not in the table yet, and write the summary."""
+    warnings.simplefilter("ignore", bc.CascadeWarning)
+    ROWS.parent.mkdir(exist_ok=True)
+    done = pd.read_csv(ROWS, dtype={"n": str}) if ROWS.exists() else pd.DataFrame(columns=["cascade", "n", "seed"])
+    for (label, n, seed), (name, chain, kind, cascades) in product(SIZES, LOGS):
+        for stages in cascades[: 1 if quick else None]:
+            cascade = f"{name}.{chain} {stages}"
+            if ((done["cascade"] == cascade) & (done["n"] == label) & (done["seed"] == seed)).any():
+                continue
+            start = time.perf_counter()
+            train, test = (read(name, chain, kind, split, stages) for split in ("train", "test"))
+            if n is not None:
+                rows = np.random.default_rng(seed).choice(train.sizes["query"], n, replace=False)
+                train = train.isel(query=np.sort(rows))
+            table = pd.DataFrame(one(train, test)).assign(cascade=cascade, n=label, seed=seed)
+            done = pd.concat([done, table]) if len(done) else table
+            done.to_csv(ROWS, index=False)
+            print(cascade, label, seed, f"{time.perf_counter() - start:.0f} s", flush=True)
+            write(done)
+
+
+def write(done: pd.DataFrame) -> None:
+    """The summary as a page."""
+    sizes = [label for label in dict.fromkeys(s[0] for s in SIZES) if label in set(done["n"])]
+    lines = [
+        "# Which defaults? A backtest of margins, families and calibrations",
+        "",
+        f"`.venv/bin/python docs/evidence/defaults.py`: {done[['cascade', 'n', 'seed']].drop_duplicates().shape[0]} "
+        f"training logs from {done['cascade'].nunique()} cascades of three stages, each with combinations of "
+        f"{done['margin'].nunique()} margins, {done['family'].nunique()} families and {done['calibration'].nunique()} "
+        f"calibrations (beta mixtures with {', '.join(WITH_BETA)} only), {HOW.chains} x {HOW.draws} draws. Mean area "
+        "under error against cost on `test` (lower is better), and, of the promises P(error <= e) >= 0.9 that were "
+        "made, the share kept on `test`.",
+        "",
+    ]
+    shared = done["family"].isin(WITH_BETA)
+    without = done["margin"] != "beta_mixture"
+    for factor, part in (("margin", done[shared]), ("family", done[without]), ("calibration", done)):
+        lines += [f"## By {factor}, averaged over the rest", ""]
+        lines += [f"| {factor} | " + " | ".join(f"AUC, n = {s} | kept" for s in sizes) + " |"]
+        lines += ["|---" * (1 + 2 * len(sizes)) + "|"]
+        for level in dict.fromkeys(part[factor]):
+            cells = (_cells(part[part[factor] == level], s) for s in sizes)
+            lines.append(f"| {level} | " + " | ".join(cells) + " |")
+        lines.append("")
+    mean = done.groupby(["margin", "family", "calibration", "n"])["auc"].mean().unstack("n")
+    best = mean.mean(axis=1).sort_values()
+    lines += ["## The ten best combinations by mean over n, and the default", ""]
+    lines += ["| margin | family | calibration | " + " | ".join(f"AUC, n = {s} | kept" for s in sizes) + " |"]
+    lines += ["|---" * (3 + 2 * len(sizes)) + "|"]
+    shown = [*best.index[:10]]
+    default = ("polya_tree", "gumbel", "logistic")
+    for key in shown if default in shown else [*shown, default]:
+        part = done[(done["margin"] == key[0]) & (done["family"] == key[1]) & (done["calibration"] == key[2])]
+        lines.append(f"| {' | '.join(key)} | " + " | ".join(_cells(part, s) for s in sizes) + " |")
+    rank = list(best.index).index(default) + 1
+    lines += ["", f"The default combination is number {rank} of {len(best)}.", ""]
+    OUT.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _cells(part: pd.DataFrame, size: str) -> str:
+    part = part[part["n"] == size]
+    made = part["made"].sum()
+    return f"{part['auc'].mean():.4f} | " + (f"{part['kept'].sum() / made:.0%} of {made}" if made else "none made")
+
+
+if __name__ == "__main__":
+    main("quick" in sys.argv[1:])

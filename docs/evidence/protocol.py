@@ -1,0 +1,38 @@
+"""The backtest protocol of the real logs, shared by the scripts beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import bayescascade as bc
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def read(name: str, chain: str, kind: str, split: str, stages: list[int]) -> xr.Dataset:
+    """One split of a log, with the stages of a cascade."""
+    path = DATA / f"{name}.{chain}.{split}.parquet"
+    return bc.read_log(path, confidence_kind=kind, cost="answer_cost", stages=stages)
+
+
+def auc(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:
+    """Area under error against cost, with the two ends that everybody has, by the protocol."""
+    mean = log["cost"].mean("query").values
+    wrong = 1.0 - log["correct"].mean("query").values
+    table = pd.DataFrame({"cost": [*cost, mean[0], mean.sum()], "error": [*error, wrong[0], wrong[-1]]})
+    points = table.groupby("cost", sort=True)["error"].mean()
+    return float(np.trapezoid(points.values, points.index.values) / (mean.sum() - mean[0]))
+
+
+def frontier_auc(fit: xr.DataTree, test: xr.Dataset) -> float:
+    """Area on a held-out log of a fit's frontier of 50 points."""
+    found = bc.score(test, bc.frontier(fit, n_points=50)["threshold"])
+    return auc(found["error"].values, found["cost"].values, test)
+
+
+def paired(first: list[float], second: list[float]) -> str:
+    """Mean difference of pairs, with its standard error."""
+    gap = np.subtract(second, first)
+    return f"{gap.mean():+.4f} ± {gap.std(ddof=1) / np.sqrt(len(gap)):.4f}"
