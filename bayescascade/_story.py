@@ -318,10 +318,12 @@ def _provenance(fit: xr.DataTree) -> list[tuple[str, str]]:
     attrs, sizes = {str(name): value for name, value in fit.attrs.items()}, fit["posterior"].sizes
     versions: dict[str, str] = json.loads(str(attrs.get("versions", "{}")))
     labels = int(fit["observed_data"].to_dataset()["correct"].count())
-    model = ", ".join(f"{name} {attrs[name]}" for name in ("copula", "margin", "calibration") if name in attrs)
+    named = ("copula", "margin", "calibration", "cost")
+    model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
+    task = f"task {attrs['task']}, " if "task" in attrs else ""
     return [
         ("Page written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("Log", f"{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}"),
+        ("Log", f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}"),
         ("SHA-256 of the log", str(attrs.get("data_hash", "unknown"))),
         ("Model", model),
         (
