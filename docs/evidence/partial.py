@@ -13,6 +13,8 @@ import xarray as xr
 from protocol import frontier_auc, paired, read
 
 import bayescascade as bc
+from bayescascade.draws import get_draws
+from bayescascade.signals import to_signal
 
 OUT = Path(__file__).with_suffix(".md")
 HOW = {"draws": 500, "chains": 2, "progressbar": False, "log_likelihood": False}
@@ -117,13 +119,13 @@ def thinned() -> list[str]:
         "## A log thinned as production thins it",
         "",
         "Simulated, 2,000 queries, three stages; in the thinned log a stage runs only where the one before stayed below "
-        "the threshold. Posterior mean ± standard deviation of the full log, of the thinned one, and of a full log of as many "
-        "queries as reach the last stage.",
+        "the threshold. Posterior mean ± standard deviation of the full log and of the thinned one. P(correct) is that at "
+        "the median confidence of the stage in the full log; slopes themselves are per standard deviation of what was "
+        "seen, and so not comparable.",
         "",
         "| quantity | truth | full | thinned | gap in sd |",
         "|---|---|---|---|---|",
     ]
-    truth = {"tau": TAU, "slope": [1.2, 1.2, 1.2]}
     log = bc.simulate(2000, tau=TAU, random_seed=11)
     thresholds = np.array([0.8, 0.95, np.inf])
     at = np.array([0.8, 0.95, -np.inf])
@@ -131,11 +133,13 @@ def thinned() -> list[str]:
         bc.fit(x, random_seed=3, draws=1000, chains=2, progressbar=False) for x in (log, thin(log, thresholds))
     ]
     many = bc.score(bc.simulate(400_000, tau=TAU, random_seed=12), at)
-    for name, values in truth.items():
-        for j, value in enumerate(values):
-            draws = [fit["posterior"][name].values.reshape(-1, len(values))[:, j] for fit in fits]
-            shown = value if name == "tau" else None
-            lines.append(_row(f"{name} {j}", shown, draws))
+    for j, value in enumerate(TAU):
+        lines.append(_row(f"tau {j}", value, [f["posterior"]["tau"].values.reshape(-1, 2)[:, j] for f in fits]))
+    middle = to_signal(np.median(log["confidence"].values, axis=0), "probability")
+    for j in range(3):
+        # the simulated curve: 1.2 per unit of the signal, about its mean of 1 + 0.8 j
+        truth = 1.0 / (1.0 + np.exp(-(0.2 + 0.9 * j + 1.2 * (middle[j] - 1.0 - 0.8 * j))))
+        lines.append(_row(f"P(correct), stage {j}", truth, [get_draws(f).p_correct(j, middle[j]) for f in fits]))
     for name in ("error", "cost"):
         scale = 1e3 if name == "cost" else 1.0
         draws = [scale * bc.evaluate(fit, at)[name].values.ravel() for fit in fits]
