@@ -102,6 +102,8 @@ def by_log() -> list[str]:
     head = [
         "## Every real log under the defaults (4 x 1000 draws)",
         "",
+        "Seconds include compiling where a structure occurs first.",
+        "",
         "| log | queries | worst R-hat | smallest bulk ESS | divergences | seconds |",
         "|---|---|---|---|---|---|",
     ]
