@@ -47,15 +47,15 @@ def test_a_violation_fails_its_own_check_and_hardly_another(name):
 
 @pytest.mark.slow
 def test_power_and_level():
-    n = 5
+    n = 3
     table = script().power(n)
     for name, scenario in script().SCENARIOS.items():
         others = table.loc[name].drop(scenario.finds, errors="ignore")
         assert others.max() <= (0.6 if name in ("clayton", "joe") else 0.4), table
         if scenario.finds and name != "joe":
-            assert table.loc[name, scenario.finds] >= 0.7, table
+            assert table.loc[name, scenario.finds] >= 0.66, table
     nothing_wrong = table.loc[["model", "atoms", "atom"]].to_numpy() * n
-    assert nothing_wrong.sum() <= 5, table  # of 105 verdicts at 1%: P(more than 5) is below 0.1%
+    assert nothing_wrong.sum() <= 3, table  # of 63 verdicts at 1%: P(more than 3) is below 1%
 
 
 def test_another_family_is_named(example_fit):
