@@ -8,15 +8,16 @@ within a segment; no search, no density, linear in the number of stages.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._cores import n_cores
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws, check_thresholds, cut_of, get_draws, is_one_point, to_positions
 from bayescascade.errors import CascadeError
@@ -42,6 +43,11 @@ class Kernel:
     cost: np.ndarray
     pair_right: list[np.ndarray] | None = None
     next_cost: list[np.ndarray] | None = None
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
+        return self.correct if self.pair_right is None else self.draws.segment_correct()
 
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
@@ -109,8 +115,7 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
     Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
     """
     draws, (n_points, n_stages) = kernel.draws, positions.shape
-    whole = kernel.correct if kernel.pair_right is None else draws.segment_correct()
-    out = np.broadcast_to(whole[:, None], (draws.n, n_points, *whole.shape[1:])).copy()
+    out = np.broadcast_to(kernel.own[:, None], (draws.n, n_points, *kernel.own.shape[1:])).copy()
     for j in range(n_stages - 1):
         margin = draws.margins[j]
         segment, fraction = cut_of(margin, positions[:, j])
@@ -134,7 +139,8 @@ def forward(
     deferred = deferred_share(positions, draws.n_segments)
     deferred[:, -1] = 0.0
     correct = accepted_correct(kernel, positions)
-    part = None if kernel.pair_right is None else _part_of_segment(kernel, correct)
+    # how much more often the accepted part of a segment is right than the whole
+    part = None if kernel.pair_right is None else correct * _inverse(kernel.own)[:, None]
     arriving_right = None
     cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
@@ -159,12 +165,6 @@ def forward(
     if kernel.next_cost is None:
         cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     return 1.0 - right, cost, reach
-
-
-def _part_of_segment(kernel: Kernel, accepted: np.ndarray) -> np.ndarray:
-    """How much more often the accepted part of a segment is right than the whole (draw, point, stage, segment)."""
-    whole = kernel.draws.segment_correct()
-    return accepted * _inverse(whole)[:, None]
 
 
 def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, position: np.ndarray) -> None:
@@ -203,7 +203,7 @@ def forward_all(
     def run(block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return forward(build_kernel(draws.take(block)), positions)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
             parts = list(pool.map(run, blocks(draws.n)))
         else:
@@ -216,7 +216,7 @@ def build_kernels(draws: Draws) -> list[Kernel] | None:
     """Kernels of all draws, block by block; None where they would take more than 256 MB."""
     if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
@@ -304,8 +304,8 @@ def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset
     array = check_thresholds(thresholds, stages, str(log.attrs["confidence_kind"]))
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
-    n = len(confidence)
-    costs = np.array([cost_of_queries(log, threshold, cost).mean() for threshold in array])
+    n, own_cost = len(confidence), _costs(log, cost)
+    costs = np.zeros(len(array))
     error, reach, answered = (np.zeros((len(array), *shape)) for shape in ((), (len(stages),), (len(stages),)))
     for point, threshold in enumerate(array):
         going = np.ones(n, dtype=bool)
@@ -318,6 +318,7 @@ def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset
                     f"{missing.sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
                     "has not run or not labelled for them; score needs a log in which it is run and labelled."
                 )
+            costs[point] += np.mean(going * _price(own_cost[:, j], going, cost))
             accept = going & (confidence[:, j] >= threshold[j])
             reach[point, j], answered[point, j] = going.mean(), accept.mean()
             error[point] += np.sum(accept & (correct[:, j] < 0.5)) / n
@@ -337,16 +338,24 @@ def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset
 
 def cost_of_queries(log: xr.Dataset, threshold: np.ndarray, cost: str = "mean") -> np.ndarray:
     """What each query costs under thresholds (stage,), by stages' mean costs or by its own if known (query,)."""
-    if cost not in ("mean", "queries"):
-        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
-    own = log["cost"].transpose("query", "stage").values
-    confidence = log["confidence"].transpose("query", "stage").values
+    own, confidence = _costs(log, cost), log["confidence"].transpose("query", "stage").values
     going, total = np.ones(len(confidence), dtype=bool), np.zeros(len(confidence))
     for j in range(len(threshold)):
-        known = np.isfinite(own[:, j])
-        price = np.full(len(own), own[known, j].mean())
-        if cost == "queries":
-            price = np.where(known, own[:, j], own[known & going, j].mean() if (known & going).any() else price)
-        total += going * price
+        total += going * _price(own[:, j], going, cost)
         going &= confidence[:, j] < threshold[j]
     return total
+
+
+def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
+    if cost not in ("mean", "queries"):
+        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
+    return log["cost"].transpose("query", "stage").values
+
+
+def _price(own: np.ndarray, going: np.ndarray, cost: str) -> np.ndarray:
+    """What one stage costs each query: its mean cost, or the query's own where that is known (query,)."""
+    known = np.isfinite(own)
+    price = np.full(len(own), own[known].mean())
+    if cost == "queries":
+        price = np.where(known, own, own[known & going].mean() if (known & going).any() else price)
+    return price

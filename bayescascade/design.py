@@ -7,7 +7,7 @@ a log has several tasks, the stages of each task in turn. Links likewise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -67,7 +67,16 @@ class Design:
     row_follows: np.ndarray
     label_query: np.ndarray
     cost_query: np.ndarray
-    dims: dict[str, tuple[str, ...] | str] = field(default_factory=lambda: _DIMS)
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...] | str]:
+        """Dims of the arrays that have named ones."""
+        return _DIMS
+
+    @property
+    def lead(self) -> tuple[str, ...]:
+        """Dims of what there is one of for each column."""
+        return ("task", "stage") if self.tasks else ("stage",)
 
     @property
     def links(self) -> list[str]:
@@ -124,8 +133,9 @@ def build_design(
     labels, label_query = _labels(signal, z, task, correct, scalings, options)
     n_links = len(stages) - 1
     turned = np.array([float(family.rotated) for family in options.families])
-    arrays = model.arrays(margins) | {"cell_used": model.cell_used(margins)}
-    arrays |= rows.placed(model.by) | rows.arrays | labels
+    used = model.cell_used(margins)
+    arrays = model.arrays(margins) | {"cell_used": used}
+    arrays |= rows.placed(model.by, used.shape[1]) | rows.arrays | labels
     arrays |= {
         "link_turned": np.tile(turned, n_tasks),
         "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
@@ -234,10 +244,9 @@ class _Rows:
             self.arrays[f"corner_{name}"] = corner[:, first]
             self.arrays[f"corner_of_{name}"] = of.reshape(-1)
 
-    def placed(self, by: str) -> dict[str, np.ndarray]:
-        """Cell of each row, and where in it the row lies."""
+    def placed(self, by: str, n_cells: int) -> dict[str, np.ndarray]:
+        """Cell of each row, and where in it the row lies; a column has ``n_cells`` cells."""
         place = self._places(by)
-        n_cells = _n_cells(self._margins, by)
         at = self.query, self.stage
         return {
             "row_cell": place["cell"][at] + n_cells * self.column,
@@ -265,12 +274,6 @@ class _Rows:
         return place
 
 
-def _n_cells(margins: list[Margin], by: str) -> int:
-    from bayescascade.margins import N_LEAVES
-
-    return N_LEAVES if by == "leaf" else max(len(m.low) for m in margins)
-
-
 def _standardised(signal: np.ndarray, task: np.ndarray, scalings: list[Scaling]) -> np.ndarray:
     """Standardised signals (query, stage); NaN where a stage was not run."""
     z = np.full(signal.shape, np.nan)
@@ -296,11 +299,12 @@ def _labels(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     query, stage = np.nonzero(np.isfinite(correct) & np.isfinite(signal))
     column = task[query] * signal.shape[1] + stage
-    atom, ramp = np.zeros(len(query), dtype=np.int64), []
+    atom, ramp = np.zeros(len(query), dtype=np.int64), np.zeros((len(query), N_PIECES))
     own = z[query, stage]
     for c, scaling in enumerate(scalings):
         here = column == c
         atom[here] = scaling.which_atom(signal[query[here], stage[here]])
+        ramp[here] = ramps(own[here], scaling.knots)
     arrays = {
         "label_column": column,
         "label_atom": atom,
@@ -310,8 +314,7 @@ def _labels(
     if options.calibration == "sequential":
         arrays["label_previous"] = _previous(z, query, stage)
     if options.calibration == "monotone":
-        ramp = [ramps(x, scalings[c].knots) for x, c in zip(own, column, strict=True)]
-        arrays["label_ramp"] = np.array(ramp).reshape(-1, N_PIECES)  # also where there are no labels
+        arrays["label_ramp"] = ramp
     return arrays, query
 
 

@@ -93,16 +93,16 @@ def fit(
 
         return update(previous, log, how)
     log = validate_log(log)
-    if copula in ("auto", "stack"):
+    compared = copula in ("auto", "stack")
+    given = "independence" if compared else copula
+    design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
+    _remark(design, log)
+    if compared:
         from bayescascade.selection import fit_auto, fit_stack
 
-        options = check_options("independence", margin, calibration, cost, log.sizes["stage"] - 1)
-        _remark(build_design(log, options), log)
-        tree = (fit_auto if copula == "auto" else fit_stack)(log, options, how)
+        tree = (fit_auto if copula == "auto" else fit_stack)(log, design.options, how)
     else:
-        options = check_options(copula, margin, calibration, cost, log.sizes["stage"] - 1)
-        _remark(build_design(log, options), log)
-        tree = fit_log(log, options, how)
+        tree = fit_log(design, log, how)
     warn_unconverged(tree)
     return tree
 

@@ -38,6 +38,8 @@ class MarginModel:
         What the cells are: ``"leaf"`` or ``"segment"``.
     generative : bool
         Whether the prior is one of distributions, from which signals could be drawn.
+    splits : int
+        Splits of the tree of components; 0 where there is no tree.
     variables : dict
         Name and trailing axis of each free variable.
     arrays : callable
@@ -53,6 +55,7 @@ class MarginModel:
     name: str
     by: str
     generative: bool
+    splits: int
     variables: dict[str, tuple[str, ...]]
     arrays: Callable[[list[Margin]], Arrays]
     prior: Callable[[dict[str, Any], tuple[str, ...]], dict[str, Any]]
@@ -97,13 +100,13 @@ def _tree_weights(split: Any, tree: Any, xp: Any) -> Any:
     return xp.exp(left + (xp.log(1.0 - split)[..., None, :] * tree[1]).sum(-1))
 
 
-def _split_prior(data: dict[str, Any], dims: tuple[str, ...], axis: str) -> dict[str, Any]:
+def _split_prior(data: dict[str, Any], dims: tuple[str, ...]) -> dict[str, Any]:
     import pymc as pm
 
     shapes = data["split_prior"]
     if len(dims) > 1:
-        return {"margin_split": pm.Beta("margin_split", *_unstacked(shapes, dims), dims=(*dims, axis))}
-    return {"margin_split": pm.Beta("margin_split", shapes[0], shapes[1], dims=(*dims, axis))}
+        return {"margin_split": pm.Beta("margin_split", *_unstacked(shapes, dims), dims=(*dims, "split"))}
+    return {"margin_split": pm.Beta("margin_split", shapes[0], shapes[1], dims=(*dims, "split"))}
 
 
 def _unstacked(shapes: Any, dims: tuple[str, ...]) -> tuple[Any, Any]:
@@ -258,7 +261,7 @@ def _beta_prior(data: dict[str, Any], dims: tuple[str, ...]) -> dict[str, Any]:
     import pymc as pm
 
     # ordered means identify the two components
-    return _split_prior(data, dims, "split") | {
+    return _split_prior(data, dims) | {
         "beta_share": pm.Beta("beta_share", 2.0, 2.0, dims=dims),
         "beta_low": pm.Normal("beta_low", -0.9, 0.7, dims=dims),
         "beta_gap": pm.LogNormal("beta_gap", np.log(1.8), 0.3, dims=dims),
@@ -302,9 +305,10 @@ MARGIN_MODELS: dict[str, MarginModel] = {
             "polya_tree",
             "leaf",
             True,
+            N_SPLITS,
             {"margin_split": ("split",)},
             _polya_arrays,
-            lambda data, dims: _split_prior(data, dims, "split"),
+            _split_prior,
             _polya_mass,
             lambda margin: margin.leaf,
         ),
@@ -312,6 +316,7 @@ MARGIN_MODELS: dict[str, MarginModel] = {
             "empirical",
             "segment",
             False,
+            0,
             {},
             _empirical_arrays,
             lambda data, dims: {},
@@ -322,9 +327,10 @@ MARGIN_MODELS: dict[str, MarginModel] = {
             "bernstein",
             "segment",
             True,
+            _N_GROUPS + N_KERNELS - 1,
             {"margin_split": ("split",)},
             _bernstein_arrays,
-            lambda data, dims: _split_prior(data, dims, "split"),
+            _split_prior,
             _bernstein_mass,
             _lump_inner_atoms,
         ),
@@ -332,6 +338,7 @@ MARGIN_MODELS: dict[str, MarginModel] = {
             "beta_mixture",
             "segment",
             True,
+            _N_GROUPS,
             {
                 "margin_split": ("split",),
                 "beta_share": (),
@@ -346,17 +353,6 @@ MARGIN_MODELS: dict[str, MarginModel] = {
         ),
     )
 }
-_N_SPLITS = {
-    "polya_tree": N_SPLITS,
-    "empirical": 0,
-    "bernstein": _N_GROUPS + N_KERNELS - 1,
-    "beta_mixture": _N_GROUPS,
-}
-
-
-def n_splits(name: str) -> int:
-    """Splits of a margin model's tree of components."""
-    return _N_SPLITS[name]
 
 
 def get_margin_model(name: str) -> MarginModel:

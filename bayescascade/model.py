@@ -20,7 +20,7 @@ from bayescascade.copulas import pytensor_namespace
 from bayescascade.data import validate_log
 from bayescascade.design import Design, build_design
 from bayescascade.likelihood import signal_logp
-from bayescascade.margin_models import get_margin_model, n_splits
+from bayescascade.margin_models import get_margin_model
 from bayescascade.margins import N_LEAVES
 from bayescascade.structure import Copula, check_options
 
@@ -100,7 +100,7 @@ def model_of_design(design: Design) -> pm.Model:
     coords: dict[str, Any] = {
         "stage": design.stages,
         "link": design.links,
-        "split": np.arange(n_splits(options.margin)),
+        "split": np.arange(margin.splits),
         "leaf": np.arange(N_LEAVES),
         "atom": list(ATOMS),
         "component": ["low", "high"],

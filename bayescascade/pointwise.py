@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._cores import n_cores
 from bayescascade.calibration import N_PIECES, bent, logit_correct
 from bayescascade.copulas import NUMPY
 from bayescascade.design import Design
@@ -48,12 +48,11 @@ def model_masses(posterior: xr.Dataset, design: Design) -> np.ndarray:
 def margin_values(posterior: xr.Dataset, design: Design) -> dict[str, np.ndarray]:
     """Variables of the model of the margin, the stages of each task in turn (draw, column, ...)."""
     model = get_margin_model(design.options.margin)
-    lead = ("task", "stage") if design.tasks else ("stage",)
     n = posterior.sizes["chain"] * posterior.sizes["draw"]
     values = {}
     for name, axis in model.variables.items():
-        array = posterior[name].transpose("chain", "draw", *lead, *axis).values
-        values[name] = array.reshape((n, len(design.margins), *array.shape[2 + len(lead) :]))
+        array = posterior[name].transpose("chain", "draw", *design.lead, *axis).values
+        values[name] = array.reshape((n, len(design.margins), *array.shape[2 + len(design.lead) :]))
     return values
 
 
@@ -97,7 +96,7 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
         moved = np.moveaxis(log_mass[block], 0, -1)
         out[block] = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY).T
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         list(pool.map(run, (slice(i, i + step) for i in range(0, n, step))))
     return out
 

@@ -7,7 +7,6 @@ own cache keeps the kernels on disk.
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._cores import n_cores
 from bayescascade.calibration import ATOMS
 from bayescascade.copulas import FAMILIES
 from bayescascade.design import Design, build_design
@@ -120,14 +120,14 @@ def _compiled(structure: Structure) -> Any:
     """Compile the model of a structure, on a tiny placeholder log: data come later by `with_data`."""
     import nutpie
 
-    model = model_of_design(_placeholder(structure))
+    model = model_of_design(placeholder(structure))
     names = [v.name for v in (*model.free_RVs, *model.deterministics)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numba will use object mode")
         return nutpie.compile_pymc_model(model, var_names=names)
 
 
-def _placeholder(structure: Structure) -> Design:
+def placeholder(structure: Structure) -> Design:
     """A design of the structure with a dozen queries for each task."""
     rng = np.random.default_rng(0)
     n = 12 * structure.n_tasks
@@ -156,11 +156,6 @@ def _placeholder(structure: Structure) -> Design:
     return build_design(log, options)
 
 
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Give the sampler's draws the log's own coordinates."""
     names = {"stage": design.stages, "link": design.links, "atom": list(ATOMS), "task": design.tasks}
@@ -182,7 +177,7 @@ def assemble(
     """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
     options, rng = design.options, np.random.default_rng(how.random_seed)
     mass = _segment_masses(posterior, design, rng)
-    lead = (*(("task",) if design.tasks else ()), "stage")
+    lead = design.lead
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     groups = {
         "posterior": posterior,
@@ -219,9 +214,8 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    lead = ("task", "stage") if design.tasks else ("stage",)
     mass = model.segment_masses(margin_values(posterior, design), design.margins, n_chains * n_draws, rng)
-    return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in lead), -1))
+    return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
 
 
 def warn_unconverged(tree: xr.DataTree) -> None:

@@ -101,7 +101,7 @@ def losses(kernel: Kernel, position: np.ndarray) -> Losses:
     n = len(draws.stages)
     deferred = deferred_share(np.append(position, 0.0), draws.n_segments)
     at, accepted, at_threshold = _cuts(kernel, position)
-    own = kernel.correct if kernel.pair_right is None else draws.segment_correct()
+    own = kernel.own
     arriving, flow, edge = kernel.mass[:, 0], [], at_threshold.copy()
     for j in range(n - 1):
         flow.append(arriving)

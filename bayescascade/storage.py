@@ -13,7 +13,9 @@ from bayescascade.calibration import ATOMS, Scaling
 from bayescascade.design import Design
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
+from bayescascade.links import read_families
 from bayescascade.margins import Margin
+from bayescascade.structure import Options
 
 _SEGMENT = ("low", "high", "leaf", "count")
 _SCALING = ("centre", "scale", "floor", "ceiling")
@@ -22,7 +24,7 @@ _SCALING = ("centre", "scale", "floor", "ceiling")
 def constant_data(design: Design) -> xr.Dataset:
     """Margins and scalings as labelled arrays; stages with fewer segments are padded with NaN."""
     n = max(len(m.low) for m in design.margins)
-    lead = (*(("task",) if design.tasks else ()), "stage")
+    lead = design.lead
     shape = (*((len(design.tasks),) if design.tasks else ()), len(design.stages))
     margins, scalings = design.margins, design.scalings
     pad = [(0, n - len(m.low)) for m in margins]
@@ -75,6 +77,14 @@ def own_log(fit: xr.DataTree) -> xr.Dataset:
     """The log that a fit keeps of itself."""
     log = fit["observed_data"].to_dataset().transpose("query", "stage")
     return log.assign_attrs(confidence_kind=str(fit.attrs["confidence_kind"]))
+
+
+def options_of(fit: xr.DataTree) -> Options:
+    """The options that a fit was made with; of a stacked fit, those of its first draw."""
+    families, which = read_families(fit)
+    names = tuple(families[i].name for i in which[0])
+    margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
+    return Options(names, margin, calibration, cost)
 
 
 def data_hash(log: xr.Dataset) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.cascade import build_kernel
-from bayescascade.design import build_design, tasks_of
+from bayescascade.design import Design, build_design, tasks_of
 from bayescascade.draws import get_draws
 from bayescascade.sampling import Sampling, fit_design
 from bayescascade.signals import to_signal
@@ -30,9 +30,12 @@ _RUN_SHARE = 0.9  # of the queries of the stage before, above which a log counts
 _LEAST_SEEN = 0.02
 
 
-def fit_log(log: xr.Dataset, options: Options, how: Sampling) -> xr.DataTree:
-    """Fit a validated log, complete or thinned."""
-    return fit_design(build_design(log, options, weight=seen_weights(log, options, how)), log, how)
+def fit_log(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
+    """Fit a validated log and its design, which is built anew where the log is thinned."""
+    weight = seen_weights(log, design.options, how)
+    if weight is not None:
+        design = build_design(log, design.options, weight=weight)
+    return fit_design(design, log, how)
 
 
 def is_thinned(log: xr.Dataset) -> bool:

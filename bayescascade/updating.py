@@ -11,12 +11,10 @@ import xarray as xr
 from bayescascade.data import validate_log
 from bayescascade.design import Design, build_design
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.links import read_families
 from bayescascade.margins import Margin
 from bayescascade.pointwise import label_rows, model_masses, signal_rows
 from bayescascade.sampling import Sampling, assemble, fit_design, warn_unconverged
-from bayescascade.storage import check_fit, own_log, restore
-from bayescascade.structure import Options
+from bayescascade.storage import check_fit, options_of, own_log, restore
 from bayescascade.thinning import fit_log, is_thinned
 
 _MAX_K = 0.7
@@ -34,7 +32,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
             "select the task again."
         )
     log, n_old = _joined(own_log(previous), new)
-    options = _options(previous)
+    options = options_of(previous)
     posterior = previous["posterior"].to_dataset()
     how = replace(how, draws=posterior.sizes["draw"], chains=posterior.sizes["chain"])
     margins, scalings = restore(previous["constant_data"].to_dataset())
@@ -43,7 +41,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         raise CascadeError(f"the new queries bring the tasks to {whole.tasks}; fit all queries together.")
     if is_thinned(log):
         # what a seen signal stands for depends on all queries, so the segments have to be cut anew
-        tree = fit_log(log, options, how)
+        tree = fit_log(whole, log, how)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew"})
     design = build_design(log, options, replace(whole, margins=margins, scalings=scalings))
@@ -87,13 +85,6 @@ def _with_history(tree: xr.DataTree, previous: xr.DataTree, attrs: dict[str, obj
 def _tasks(fit: xr.DataTree) -> list[str]:
     posterior = fit["posterior"].to_dataset()
     return [str(t) for t in posterior["task"].values] if "task" in posterior.dims else []
-
-
-def _options(fit: xr.DataTree) -> Options:
-    families, which = read_families(fit)
-    names = tuple(families[i].name for i in which[0])
-    margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
-    return Options(names, margin, calibration, cost)
 
 
 def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
@@ -204,6 +195,6 @@ def _with_costs(posterior: xr.Dataset, design: Design, how: Sampling) -> xr.Data
         return posterior.assign(cost_log_level=np.log(cost / mean))
     rng = np.random.default_rng([how.random_seed, 1])
     t = rng.standard_t(known[2], size=(cost.sizes["chain"] * cost.sizes["draw"], len(design.margins)))
-    lead = ("task", "stage") if design.tasks else ("stage",)
+    lead = design.lead
     drawn = (known[0] * np.exp(known[1] * t)).reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
     return posterior.assign(cost=(("chain", "draw", *lead), drawn))

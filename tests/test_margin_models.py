@@ -11,7 +11,7 @@ from scipy.stats import kstest
 from bayescascade import build_model, simulate
 from bayescascade.copulas import NUMPY, pytensor_namespace
 from bayescascade.errors import CascadeError
-from bayescascade.margin_models import MARGIN_MODELS, get_margin_model, n_splits
+from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
 from bayescascade.margins import build_margin
 
 WHOLE = (-np.inf, np.inf)
@@ -47,7 +47,7 @@ N_COLUMNS = len(COLUMNS)
 def values_of(name, rng, n, n_columns=N_COLUMNS):
     """Random values of a model's variables (draw, column, ...)."""
     values = {
-        "margin_split": rng.uniform(0.02, 0.98, (n, n_columns, n_splits(name))),
+        "margin_split": rng.uniform(0.02, 0.98, (n, n_columns, get_margin_model(name).splits)),
         "beta_share": rng.uniform(0.05, 0.95, (n, n_columns)),
         "beta_low": rng.normal(-1.0, 1.0, (n, n_columns)),
         "beta_gap": rng.lognormal(np.log(1.5), 0.5, (n, n_columns)),

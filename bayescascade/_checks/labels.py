@@ -53,13 +53,14 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         low, high = np.quantile(replicated, [LEVEL / 2, 1.0 - LEVEL / 2], axis=0)
         inside = np.mean((observed >= low) & (observed <= high))
         worst = int(np.argmax(np.abs(observed - mean @ member) / count))
-        p_value = _left_over(member, tangent(evidence, j, queries), y, mean, rng)
+        known = tangent(evidence, j, queries)
+        p_value = _left_over(member, known, y, mean, rng)
         shares = observed[worst] / count[worst], (mean @ member)[worst] / count[worst]
         rows.append((name, "curve", len(queries), len(count), inside, *shares, p_value))
         free = ~np.isin(signal, atoms)
         if free.sum() >= _PER_BIN / _TOP:
             top = free & (signal >= np.quantile(signal[free], 1.0 - _TOP))
-            p_value = _left_over(top[:, None].astype(float), tangent(evidence, j, queries), y, mean, rng)
+            p_value = _left_over(top[:, None].astype(float), known, y, mean, rng)
             rows.append((name, "top", int(top.sum()), 1, np.nan, y[top].mean(), mean[top].mean(), p_value))
         own = [k for k in range(len(count)) if not free[number == k].any()]
         for k in own:

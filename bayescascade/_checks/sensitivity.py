@@ -14,9 +14,8 @@ from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
 from bayescascade._checks.results import CheckResult, listed
 from bayescascade.design import Design, build_design
-from bayescascade.storage import own_log
+from bayescascade.storage import options_of, own_log
 from bayescascade.structure import Structure
-from bayescascade.updating import _options
 
 SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 # Shift of a posterior mean, in posterior standard deviations, for each unit of log power. In a conjugate normal
@@ -88,7 +87,7 @@ def thinned(fit: xr.DataTree) -> xr.DataTree:
     return xr.DataTree.from_dict(
         {
             "posterior": posterior,
-            "log_prior": log_prior(build_design(own_log(fit), _options(fit)), posterior),
+            "log_prior": log_prior(build_design(own_log(fit), options_of(fit)), posterior),
             "log_likelihood": fit["log_likelihood"].to_dataset().isel(draw=thin),
         }
     )
@@ -166,9 +165,10 @@ def _density(structure: Structure) -> tuple[Any, list[str], list[Any]]:
     from pytensor.graph.traversal import ancestors
 
     from bayescascade.model import model_of_design
-    from bayescascade.sampling import _placeholder
+    from bayescascade.sampling import placeholder
 
-    model = remove_value_transforms(model_of_design(_placeholder(structure)))
+    design = placeholder(structure)
+    model = remove_value_transforms(model_of_design(design))
     free = set(model.free_RVs)
     top = [rv for rv in model.free_RVs if not free & set(ancestors(rv.owner.inputs))]
     top = [rv for rv in top if not rv.name.startswith("cost")]
@@ -178,7 +178,5 @@ def _density(structure: Structure) -> tuple[Any, list[str], list[Any]]:
     many_terms = vectorize_graph(terms, dict(zip(points, many, strict=True)))
     # evaluated once or twice: compiling it would cost more than it saves
     compiled = function(many, many_terms, mode=Mode(linker="py", optimizer="None"), on_unused_input="ignore")
-    data = [
-        v for v in ancestors(terms) if isinstance(v, SharedVariable) and v.name in _placeholder(structure).arrays
-    ]
+    data = [v for v in ancestors(terms) if isinstance(v, SharedVariable) and v.name in design.arrays]
     return compiled, [rv.name for rv in top], data
