@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +50,10 @@ class Draws:
         Slope of the previous stage's signal; 0 at the first stage.
     cost_slope, cost_previous : ndarray (draw, stage), optional
         Slopes of log cost on the stage's signal and on the previous one.
+    whole : Draws, optional
+        Draws of the cascade that these are a part of; see `restrict`.
+    keep : tuple of int
+        Which stages of ``whole`` these are, in the order in which they are run; empty without ``whole``.
     """
 
     stages: list[str]
@@ -68,6 +73,8 @@ class Draws:
     previous: np.ndarray | None = None
     cost_slope: np.ndarray | None = None
     cost_previous: np.ndarray | None = None
+    whole: Draws | None = None
+    keep: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -81,6 +88,7 @@ class Draws:
 
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
+        self._check_adjacent(j)
         return Link(self.families, self.which[:, j], self.tau[:, j])
 
     def _held(self) -> list[str]:
@@ -88,7 +96,8 @@ class Draws:
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        return replace(self, **{name: getattr(self, name)[index] for name in self._held()})
+        held = {name: getattr(self, name)[index] for name in self._held()}
+        return replace(self, **held, whole=self.whole and self.whole.take(index))
 
     def mean(self) -> Draws:
         """One draw with the means of the parameters; the first draw's families."""
@@ -96,11 +105,50 @@ class Draws:
             name: getattr(self, name)[:1] if name == "which" else getattr(self, name).mean(axis=0, keepdims=True)
             for name in self._held()
         }
-        return replace(self, **means)
+        return replace(self, **means, whole=self.whole and self.whole.mean())
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
         return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+
+    def restrict(self, keep: Sequence[int]) -> Draws:
+        """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
+
+        The copula between two stages that are not neighbours has no family of its own: `cascade.build_kernel`
+        composes it from the links between them. `link` refuses such a link.
+        """
+        keep = tuple(int(j) for j in keep)
+        n_stages = len(self.stages)
+        if not keep or len(set(keep)) < len(keep) or not set(keep) <= set(range(n_stages)):
+            raise ValueError(f"keep={keep} are not distinct stages among the {n_stages} there are")
+        if keep == tuple(range(n_stages)):
+            return self
+        if self.whole is not None:
+            return self.whole.restrict([self.keep[j] for j in keep])
+        return replace(self.pick(keep), whole=self, keep=keep)
+
+    def pick(self, stages: Sequence[int]) -> Draws:
+        """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
+        index = np.asarray(stages, dtype=int)
+        held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        before, adjacent = index[:-1], np.diff(index) == 1
+        at = np.where(adjacent, before, 0)
+        return replace(
+            self,
+            **held,
+            stages=[self.stages[j] for j in index],
+            margins=[self.margins[j] for j in index],
+            scalings=[self.scalings[j] for j in index],
+            which=self.which[:, at],
+            tau=np.where(adjacent, self.tau[:, at], np.nan),
+        )
+
+    def _check_adjacent(self, link: int) -> None:
+        if self.whole is not None and self.keep[link + 1] != self.keep[link] + 1:
+            raise ValueError(
+                f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
+                "copula of its own joins them; use the pair masses of build_kernel"
+            )
 
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
@@ -146,6 +194,7 @@ class Draws:
 
     def pair_correct(self, link: int) -> np.ndarray:
         """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
+        self._check_adjacent(link)
         before, here = self.margins[link], self.margins[link + 1]
         nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
         previous = np.broadcast_to(
@@ -164,6 +213,7 @@ class Draws:
         own = np.exp(self.cost_slope[:, stage, None] * self._middle_z(stage))
         if stage == 0:
             return self._padded(own[:, None], 1)
+        self._check_adjacent(stage - 1)
         before = np.exp(self.cost_previous[:, stage, None] * self._middle_z(stage - 1))
         return self._padded(before[:, :, None] * own[:, None])
 

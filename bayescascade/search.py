@@ -103,6 +103,9 @@ def losses(kernel: Kernel, position: np.ndarray) -> Losses:
     at, accepted, at_threshold = _cuts(kernel, position)
     own = kernel.own
     arriving, flow, edge = kernel.mass[:, 0], [], at_threshold.copy()
+    if kernel.pair_right is not None and n > 1:
+        # the first stage of a restricted cascade may have a stage before it that is not run
+        edge[:, 0] *= kernel.correct[:, 0, at[0]] / np.maximum(own[:, 0, at[0]], 1e-300)
     for j in range(n - 1):
         flow.append(arriving)
         ratio = arriving * deferred[j] * kernel.inverse_mass(j)
