@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +69,9 @@ class Draws:
     previous: np.ndarray | None = None
     cost_slope: np.ndarray | None = None
     cost_previous: np.ndarray | None = None
+    latency: np.ndarray | None = None
+    cost_sd: np.ndarray | None = None
+    latency_sd: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -100,7 +104,11 @@ class Draws:
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
-        return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+        return self if self.n <= n else self.take(self.spread(n))
+
+    def spread(self, n: int) -> np.ndarray:
+        """Numbers of at most ``n`` draws, evenly spaced."""
+        return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
 
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
@@ -216,6 +224,17 @@ def get_draws(fit: xr.DataTree) -> Draws:
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
     )
+
+
+def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
+    """Numbers of named stages, or raise `CascadeError`."""
+    names = [str(name) for name in wanted]
+    unknown = [name for name in names if name not in stages]
+    if unknown:
+        raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
+    if len(set(names)) < max(2, len(names)):
+        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+    return [stages.index(name) for name in names]
 
 
 def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
