@@ -22,7 +22,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency"),
 )
 
 
@@ -50,6 +50,10 @@ class Draws:
         Slope of the previous stage's signal; 0 at the first stage.
     cost_slope, cost_previous : ndarray (draw, stage), optional
         Slopes of log cost on the stage's signal and on the previous one.
+    latency : ndarray (draw, stage), optional
+        Mean latency of a call; NaN at stages where none is known.
+    cost_sd, latency_sd : ndarray (stage,), optional
+        How much cost and latency of one call vary between the queries of a stage: standard deviations.
     """
 
     stages: list[str]
@@ -193,7 +197,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         raise CascadeError(
             f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
         )
-    margins, scalings = restore(fit["constant_data"].to_dataset())
+    constant = fit["constant_data"].to_dataset()
+    margins, scalings = restore(constant)
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values
@@ -223,6 +228,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
+        latency=optional("latency", "stage"),
+        **{name: constant[name].values for name in ("cost_sd", "latency_sd") if name in constant},
     )
 
 
