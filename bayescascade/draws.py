@@ -22,7 +22,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency"),
 )
 
 
@@ -50,6 +50,10 @@ class Draws:
         Slope of the previous stage's signal; 0 at the first stage.
     cost_slope, cost_previous : ndarray (draw, stage), optional
         Slopes of log cost on the stage's signal and on the previous one.
+    latency : ndarray (draw, stage), optional
+        Mean latency of a call; NaN at stages where none is known.
+    cost_sd, latency_sd : ndarray (stage,), optional
+        How much cost and latency of one call vary between the queries of a stage: standard deviations.
     whole : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
@@ -73,6 +77,9 @@ class Draws:
     previous: np.ndarray | None = None
     cost_slope: np.ndarray | None = None
     cost_previous: np.ndarray | None = None
+    latency: np.ndarray | None = None
+    cost_sd: np.ndarray | None = None
+    latency_sd: np.ndarray | None = None
     whole: Draws | None = None
     keep: tuple[int, ...] = ()
 
@@ -109,7 +116,11 @@ class Draws:
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
-        return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+        return self if self.n <= n else self.take(self.spread(n))
+
+    def spread(self, n: int) -> np.ndarray:
+        """Numbers of at most ``n`` draws, evenly spaced."""
+        return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
 
     def restrict(self, keep: Sequence[int]) -> Draws:
         """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
@@ -131,6 +142,9 @@ class Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
         held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        held |= {
+            name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
+        }
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(
@@ -235,7 +249,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         raise CascadeError(
             f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
         )
-    margins, scalings = restore(fit["constant_data"].to_dataset())
+    constant = fit["constant_data"].to_dataset()
+    margins, scalings = restore(constant)
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values
@@ -265,7 +280,20 @@ def get_draws(fit: xr.DataTree) -> Draws:
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
+        latency=optional("latency", "stage"),
+        **{name: constant[name].values for name in ("cost_sd", "latency_sd") if name in constant},
     )
+
+
+def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
+    """Numbers of named stages, or raise `CascadeError`."""
+    names = [str(name) for name in wanted]
+    unknown = [name for name in names if name not in stages]
+    if unknown:
+        raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
+    if len(set(names)) < max(2, len(names)):
+        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+    return [stages.index(name) for name in names]
 
 
 def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
