@@ -281,7 +281,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
         latency=optional("latency", "stage"),
-        **{name: constant[name].values for name in ("cost_sd", "latency_sd") if name in constant},
+        cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
+        latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
     )
 
 
