@@ -191,7 +191,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
     on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
-    threshold cuts goes on as that part would, not as the segment as a whole does (see `_lean`). The search does
+    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
     without, for the sake of a simple gradient.
     """
     draws = kernel.draws
@@ -220,7 +220,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
             if lean:
-                _lean(ratio, kernel, j, positions)
+                lean_cut(ratio, kernel, j, positions)
             arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
@@ -232,7 +232,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
     """Shift deferred mass of a cut segment between the segments above and below it, in place.
 
     What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment
