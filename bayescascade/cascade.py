@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._skips import restricted_parts
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws, check_thresholds, cut_of, get_draws, is_one_point, to_positions
 from bayescascade.errors import CascadeError
@@ -76,7 +77,12 @@ def _inverse(mass: np.ndarray) -> np.ndarray:
 
 
 def build_kernel(draws: Draws) -> Kernel:
-    """Compute every pair mass of the given draws."""
+    """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
+    if draws.whole is not None:
+        # correctness and cost of the first stage kept may depend on the stage before it
+        first, last = max(min(draws.keep) - 1, 0), max(draws.keep)
+        between = build_kernel(draws.whole.pick(range(first, last + 1)))
+        return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
     mass, correct, cost = np.diff(edges, axis=2), draws.segment_correct(), draws.cost
     links = range(len(draws.stages) - 1)
@@ -94,6 +100,20 @@ def build_kernel(draws: Draws) -> Kernel:
         ]
         cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
     return Kernel(draws, mass, pair, correct, cost, right, next_cost)
+
+
+def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
+    """The kernel of the cascade that runs only the stages ``keep``, in that order, from that of the whole."""
+    draws = kernel.draws.restrict(keep)
+    return kernel if draws is kernel.draws else _restricted(kernel, draws, keep)
+
+
+def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
+    index = list(keep)
+    parts = restricted_parts(kernel, keep)
+    return Kernel(
+        draws, kernel.mass[:, index], parts[0], kernel.correct[:, index], kernel.cost[:, index], *parts[1:]
+    )
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -175,7 +195,8 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     correct = accepted_correct(kernel, positions)
     # how much more often the accepted part of a segment is right than the whole
     part = None if kernel.pair_right is None else correct * _inverse(kernel.own)[:, None]
-    arriving_right = None
+    # a restricted cascade may start at a stage whose correctness is an average over the signal before
+    arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
     cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))

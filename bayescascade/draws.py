@@ -54,6 +54,10 @@ class Draws:
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
         How much cost and latency of one call vary between the queries of a stage: standard deviations.
+    whole : Draws, optional
+        Draws of the cascade that these are a part of; see `restrict`.
+    keep : tuple of int
+        Which stages of ``whole`` these are, in the order in which they are run; empty without ``whole``.
     """
 
     stages: list[str]
@@ -76,6 +80,8 @@ class Draws:
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
+    whole: Draws | None = None
+    keep: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -89,6 +95,7 @@ class Draws:
 
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
+        self._check_adjacent(j)
         return Link(self.families, self.which[:, j], self.tau[:, j])
 
     def _held(self) -> list[str]:
@@ -96,7 +103,8 @@ class Draws:
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        return replace(self, **{name: getattr(self, name)[index] for name in self._held()})
+        held = {name: getattr(self, name)[index] for name in self._held()}
+        return replace(self, **held, whole=self.whole and self.whole.take(index))
 
     def mean(self) -> Draws:
         """One draw with the means of the parameters; the first draw's families."""
@@ -104,7 +112,7 @@ class Draws:
             name: getattr(self, name)[:1] if name == "which" else getattr(self, name).mean(axis=0, keepdims=True)
             for name in self._held()
         }
-        return replace(self, **means)
+        return replace(self, **means, whole=self.whole and self.whole.mean())
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
@@ -113,6 +121,47 @@ class Draws:
     def spread(self, n: int) -> np.ndarray:
         """Numbers of at most ``n`` draws, evenly spaced."""
         return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
+
+    def restrict(self, keep: Sequence[int]) -> Draws:
+        """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
+
+        The copula between two stages that are not neighbours has no family of its own: `cascade.build_kernel`
+        composes it from the links between them. `link` refuses such a link.
+        """
+        keep = tuple(int(j) for j in keep)
+        n_stages = len(self.stages)
+        if not keep or len(set(keep)) < len(keep) or not set(keep) <= set(range(n_stages)):
+            raise ValueError(f"keep={keep} are not distinct stages among the {n_stages} there are")
+        if keep == tuple(range(n_stages)):
+            return self
+        if self.whole is not None:
+            return self.whole.restrict([self.keep[j] for j in keep])
+        return replace(self.pick(keep), whole=self, keep=keep)
+
+    def pick(self, stages: Sequence[int]) -> Draws:
+        """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
+        index = np.asarray(stages, dtype=int)
+        held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        before, adjacent = index[:-1], np.diff(index) == 1
+        at = np.where(adjacent, before, 0)
+        return replace(
+            self,
+            **held,
+            stages=[self.stages[j] for j in index],
+            margins=[self.margins[j] for j in index],
+            scalings=[self.scalings[j] for j in index],
+            cost_sd=None if self.cost_sd is None else self.cost_sd[index],
+            latency_sd=None if self.latency_sd is None else self.latency_sd[index],
+            which=self.which[:, at],
+            tau=np.where(adjacent, self.tau[:, at], np.nan),
+        )
+
+    def _check_adjacent(self, link: int) -> None:
+        if self.whole is not None and self.keep[link + 1] != self.keep[link] + 1:
+            raise ValueError(
+                f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
+                "copula of its own joins them; use the pair masses of build_kernel"
+            )
 
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
@@ -158,6 +207,7 @@ class Draws:
 
     def pair_correct(self, link: int) -> np.ndarray:
         """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
+        self._check_adjacent(link)
         before, here = self.margins[link], self.margins[link + 1]
         nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
         previous = np.broadcast_to(
@@ -176,6 +226,7 @@ class Draws:
         own = np.exp(self.cost_slope[:, stage, None] * self._middle_z(stage))
         if stage == 0:
             return self._padded(own[:, None], 1)
+        self._check_adjacent(stage - 1)
         before = np.exp(self.cost_previous[:, stage, None] * self._middle_z(stage - 1))
         return self._padded(before[:, :, None] * own[:, None])
 

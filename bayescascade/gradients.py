@@ -91,6 +91,9 @@ def _forward(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Mass that arrives in each segment of each stage, and P(correct) of what arrives at each threshold."""
     arriving, flow, edge = kernel.mass[:, 0], [kernel.mass[:, 0]], at_threshold.copy()
+    if kernel.pair_right is not None and len(at):
+        # the first stage of a restricted cascade may have a stage before it that is not run
+        edge[:, 0] *= kernel.correct[:, 0, at[0]] / np.maximum(kernel.own[:, 0, at[0]], 1e-300)
     for j in range(len(deferred) - 1):
         ratio = arriving * deferred[j] * kernel.inverse_mass(j)
         arriving = np.matmul(ratio[:, None], kernel.pair[j])[:, 0]
