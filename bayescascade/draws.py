@@ -280,7 +280,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
         latency=optional("latency", "stage"),
-        **{name: constant[name].values for name in ("cost_sd", "latency_sd") if name in constant},
+        cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
+        latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
     )
 
 
@@ -354,6 +355,28 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
     rounding."""
     below = np.where(segment > 0, margin.high[np.maximum(segment - 1, 0)], margin.low[segment])
     return to_confidence(0.5 * (below + margin.low[segment]), kind)
+
+
+def draws_for(draws: Draws, thresholds: Any) -> Draws:
+    """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = getattr(thresholds, "stages", None)
+    if names is None:
+        array = getattr(thresholds, "thresholds", thresholds)
+        names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
+    names = [str(name) for name in names]
+    if not names or names == draws.stages or not set(names) <= set(draws.stages):
+        return draws
+    return draws.restrict([draws.stages.index(name) for name in names])
+
+
+def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
+    """Rows of positions, as `cascade.forward` takes them, of whatever `check_thresholds` takes."""
+    rows = to_positions(check_thresholds(thresholds, draws.stages, draws.kind), draws)
+    reject = getattr(thresholds, "reject", None)
+    if reject is None:
+        return rows
+    below = to_positions(np.atleast_2d(np.asarray(reject, dtype=float)), draws)
+    return np.concatenate([rows, below], axis=1)
 
 
 def is_one_point(thresholds: Any) -> bool:
