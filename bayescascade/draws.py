@@ -142,6 +142,9 @@ class Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
         held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        held |= {
+            name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
+        }
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(

@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_prob
-from bayescascade.cascade import Kernel, build_kernel, forward, forward_all
+from bayescascade.cascade import forward, forward_all
 from bayescascade.draws import Draws, cut_of, get_draws, to_thresholds
 from bayescascade.errors import CascadeError
+from bayescascade.induction import induce, mean_kernel
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
@@ -130,49 +131,3 @@ def _whole_atoms(draws: Draws, positions: np.ndarray) -> np.ndarray:
         segment, _ = cut_of(margin, positions[:, j])
         positions[:, j] = np.where(margin.is_atom[segment], np.round(positions[:, j]), positions[:, j])
     return positions
-
-
-def mean_kernel(draws: Draws) -> Kernel:
-    """One-draw kernel with the posterior means of the masses."""
-    return build_kernel(draws).mean()
-
-
-def induce(kernel: Kernel, prices: np.ndarray) -> np.ndarray:
-    """Best positions (price, stage) for each price of an error, by backward induction on a one-draw kernel.
-
-    Where the set of segments that should accept is not a half-line, the threshold is the best half-line under
-    the stage's own margin. Where correctness depends on the previous signal too, accepting is judged by its
-    average.
-    """
-    n_stages = len(kernel.draws.stages)
-    positions = np.zeros((len(prices), n_stages))
-    shape = (len(prices), kernel.correct.shape[2])
-    accepts, later = np.ones(shape, dtype=bool), np.zeros(shape)
-    for j in range(n_stages - 2, -1, -1):
-        pair, inverse = kernel.pair[j][0], kernel.inverse_mass(j)[0]
-        right = pair * kernel.correct[0, j + 1] if kernel.pair_right is None else kernel.pair_right[j][0]
-        cost = kernel.cost[0, j + 1] if kernel.next_cost is None else kernel.next_cost[j][0] * inverse
-        wait = (accepts @ right.T + later @ pair.T) * inverse - cost / prices[:, None]
-        accept = np.broadcast_to(kernel.correct[0, j], wait.shape)
-        n = len(kernel.draws.margins[j].low)
-        positions[:, j] = _half_line(
-            accept[:, :n] - wait[:, :n], kernel.mass[0, j, :n], kernel.draws.margins[j].is_atom
-        )
-        accepts = accept >= wait
-        later = np.where(accepts, 0.0, wait)
-    return positions
-
-
-def _half_line(gain: np.ndarray, mass: np.ndarray, is_atom: np.ndarray) -> np.ndarray:
-    """Where to start accepting, given the gain of accepting each segment (price, segment)."""
-    weighted = gain * mass
-    from_here = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]
-    from_here = np.concatenate([from_here, np.zeros((len(gain), 1))], axis=1)
-    edge = from_here.argmax(axis=1)
-    # within the two segments at the edge, the gain is taken as linear between their middles
-    row, n = np.arange(len(gain)), gain.shape[1]
-    left, right = np.clip(edge - 1, 0, n - 1), np.clip(edge, 0, n - 1)
-    below, above = gain[row, left], gain[row, right]
-    inner = (edge > 0) & (edge < n) & ~is_atom[left] & ~is_atom[right] & (below < 0) & (above > 0)
-    shift = np.divide(-below, above - below, out=np.full(len(gain), 0.5), where=inner)
-    return edge - np.where(inner, 0.5 - shift, 0.0)
