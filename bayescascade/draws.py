@@ -153,8 +153,6 @@ class Draws:
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
             scalings=[self.scalings[j] for j in index],
-            cost_sd=None if self.cost_sd is None else self.cost_sd[index],
-            latency_sd=None if self.latency_sd is None else self.latency_sd[index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
         )
