@@ -20,7 +20,7 @@ import xarray as xr
 from bayescascade._cores import n_cores
 from bayescascade._skips import restricted_parts
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, cut_of, get_draws, is_one_point, to_positions
+from bayescascade.draws import Draws, check_thresholds, cut_of, draws_for, get_draws, is_one_point, to_rows_of
 from bayescascade.errors import CascadeError
 from bayescascade.links import Link
 
@@ -312,23 +312,24 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     fit : xarray.DataTree
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
-        The last stage's is -inf.
+        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
 
     Returns
     -------
     xarray.Dataset
         ``error`` (share of queries answered wrongly), ``cost`` (per query, in the log's currency) and ``reach``
-        (share that runs each stage), over (chain, draw[, point][, stage]).
+        (share that runs each stage), over (chain, draw[, point][, stage]). Also ``abstained`` (share left
+        unanswered) where thresholds reject, and ``latency`` (per query) where the log has one for each stage.
 
     Raises
     ------
     CascadeError
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
-    draws = get_draws(fit)
-    array = check_thresholds(thresholds, draws.stages, draws.kind)
-    out = forward_all(draws, to_positions(array, draws))
-    return _fold(draws, is_one_point(thresholds), error=out.error, cost=out.cost, reach=out.reach)
+    draws = draws_for(get_draws(fit), thresholds)
+    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
+    return _fold(draws, is_one_point(thresholds), **known)
 
 
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:

@@ -358,6 +358,28 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
     return to_confidence(0.5 * (below + margin.low[segment]), kind)
 
 
+def draws_for(draws: Draws, thresholds: Any) -> Draws:
+    """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = getattr(thresholds, "stages", None)
+    if names is None:
+        array = getattr(thresholds, "thresholds", thresholds)
+        names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
+    names = [str(name) for name in names]
+    if not names or names == draws.stages or not set(names) <= set(draws.stages):
+        return draws
+    return draws.restrict([draws.stages.index(name) for name in names])
+
+
+def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
+    """Rows of positions, as `cascade.forward` takes them, of whatever `check_thresholds` takes."""
+    rows = to_positions(check_thresholds(thresholds, draws.stages, draws.kind), draws)
+    reject = getattr(thresholds, "reject", None)
+    if reject is None:
+        return rows
+    below = to_positions(np.atleast_2d(np.asarray(reject, dtype=float)), draws)
+    return np.concatenate([rows, below], axis=1)
+
+
 def is_one_point(thresholds: Any) -> bool:
     """Whether thresholds, in any form that `check_thresholds` takes, are of a single point (stage,)."""
     return np.ndim(getattr(thresholds, "thresholds", thresholds)) == 1
