@@ -11,12 +11,16 @@ from bayescascade._ranges import check_prob
 from bayescascade.cascade import Kernel, build_kernel, forward, forward_all
 from bayescascade.draws import Draws, cut_of, get_draws, to_thresholds
 from bayescascade.errors import CascadeError
+from bayescascade.published import check_factorisation, polish
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
+_POLISH_DRAWS = 32
 
 
-def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> xr.Dataset:
+def frontier(
+    fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9, factorisation: str = "exact"
+) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
     Examples
@@ -35,6 +39,9 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
         the last stage.
     ci_prob : float
         Probability of the equal-tailed bands, in (0, 1).
+    factorisation : str
+        ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
+        found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
 
     Returns
     -------
@@ -47,7 +54,7 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     Raises
     ------
     CascadeError
-        For ``n_points`` below 2 or ``ci_prob`` outside (0, 1).
+        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), or what the published factorisation does not cover.
 
     Notes
     -----
@@ -58,9 +65,12 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
         raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
     check_prob("ci_prob", ci_prob)
     draws = get_draws(fit)
+    check_factorisation(factorisation, draws)
     positions, prices = sweep(draws, n_points)
+    if factorisation != "exact":
+        positions = polished(draws, positions, prices, factorisation)
     positions = _whole_atoms(draws, positions)
-    error, cost, reach, *_ = forward_all(draws, positions)
+    error, cost, reach, *_ = forward_all(draws, positions, factorisation=factorisation)
     order = np.argsort(cost.mean(axis=0), kind="stable")
     positions, prices = positions[order], prices[order]
     error, cost, reach = error[:, order], cost[:, order], reach[:, order]
@@ -121,6 +131,19 @@ def _fill(cost: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.nda
     """Interpolate positions (price, stage) at the target costs."""
     cost, first = np.unique(cost, return_index=True)
     return np.stack([np.interp(target, cost, positions[first, j]) for j in range(positions.shape[1])], axis=1)
+
+
+def polished(draws: Draws, positions: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:
+    """Points of the frontier (point, stage), moved to the least loss that a factorisation expects."""
+    few = draws.take(draws.spread(_POLISH_DRAWS))
+    kernels = [build_kernel(few)] if factorisation == "exact" else None
+
+    def expected(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = forward_all(few, rows, kernels, factorisation=factorisation)
+        return out.error.mean(axis=0), out.cost.mean(axis=0)
+
+    top = np.array([len(margin.low) for margin in draws.margins[:-1]], dtype=float)
+    return polish(expected, positions, prices, top)
 
 
 def _whole_atoms(draws: Draws, positions: np.ndarray) -> np.ndarray:
