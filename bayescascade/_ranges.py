@@ -23,3 +23,11 @@ def check_positive(name: str, value: float | None) -> None:
         good = False
     if not good:
         raise CascadeError(f"{name}={value!r} is not allowed; give a positive, finite number.")
+
+
+def check_batch(batch: int | None) -> None:
+    """Raise `CascadeError` unless ``batch`` is a whole number of queries, or None."""
+    if batch is None:
+        return
+    if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or batch < 1:
+        raise CascadeError(f"batch={batch!r} is not allowed; give a whole number of queries, at least 1.")

@@ -147,6 +147,9 @@ class Draws:
         index = np.asarray(stages, dtype=int)
         by_stage = set(self._held()) - {"which", "tau", "tilt"}
         held = {name: getattr(self, name)[:, index] for name in by_stage}
+        held |= {
+            name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
+        }
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(
@@ -155,8 +158,6 @@ class Draws:
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
             scalings=[self.scalings[j] for j in index],
-            cost_sd=None if self.cost_sd is None else self.cost_sd[index],
-            latency_sd=None if self.latency_sd is None else self.latency_sd[index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
             tilt=self.tilt if index[0] == 0 else None,

@@ -236,6 +236,25 @@ def stage_square(draws: Draws, name: str) -> np.ndarray:
     return square if sd is None else square + sd**2
 
 
+def scattered(outcome: Outcome, draws: Draws, batch: int, seed: int = 0) -> Outcome:
+    """What a batch of queries may show, one batch for each draw and point: binomial shares, normal means."""
+    rng = np.random.default_rng(seed)
+
+    def share(rate: np.ndarray) -> np.ndarray:
+        return rng.binomial(batch, np.clip(rate, 0.0, 1.0)) / batch
+
+    def mean(name: str, value: np.ndarray) -> np.ndarray:
+        square = np.einsum("dpj,dj->dp", outcome.reach, stage_square(draws, name))
+        return value + rng.normal(size=value.shape) * np.sqrt(np.maximum(square - value**2, 0.0) / batch)
+
+    return outcome._replace(
+        error=share(outcome.error),
+        cost=mean("cost", outcome.cost),
+        abstained=None if outcome.abstained is None else share(outcome.abstained),
+        latency=None if outcome.latency is None else mean("latency", outcome.latency),
+    )
+
+
 @lru_cache(maxsize=64)
 def _harrell_davis(n: int, prob: float) -> np.ndarray:
     """Weights of the order statistics of ``n`` values in the smooth ``prob``-quantile."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade._ranges import check_positive, check_prob
+from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.goals import Goal
@@ -35,8 +35,12 @@ class Wish:
             check_positive(name, getattr(self, name))
         self._check_aims()
         check_prob("prob", self.prob)
-        if self.batch is not None:
-            self._check_batch(self.batch)
+        check_batch(self.batch)
+        if self.batch is not None and not self.bounds:
+            raise CascadeError(
+                f"batch={self.batch} makes a promise about the next queries, but no bound came; give max_error, "
+                "max_cost or max_latency, or leave batch out."
+            )
         if self.risk not in RISKS:
             raise CascadeError(f"risk={self.risk!r} is not known; choose one of {', '.join(map(repr, RISKS))}.")
         if not 0.0 < self.alpha <= 1.0:
@@ -46,15 +50,6 @@ class Wish:
         if self.risk == "regret" and self.error_price is None:
             raise CascadeError(
                 "risk='regret' compares losses in money; give error_price too, what an error costs."
-            )
-
-    def _check_batch(self, batch: int) -> None:
-        if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or batch < 1:
-            raise CascadeError(f"batch={batch!r} is not allowed; give a whole number of queries, at least 1.")
-        if not self.bounds:
-            raise CascadeError(
-                f"batch={batch} makes a promise about the next queries, but no bound came; give max_error, "
-                "max_cost or max_latency, or leave batch out."
             )
 
     def _check_aims(self) -> None:
