@@ -19,10 +19,12 @@ import xarray as xr
 
 from bayescascade._cores import n_cores
 from bayescascade._skips import restricted_parts
+from bayescascade._tilt import tilted
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws, check_thresholds, cut_of, draws_for, get_draws, is_one_point, to_rows_of
 from bayescascade.errors import CascadeError
 from bayescascade.links import Link
+from bayescascade.published import check_factorisation, forward_published
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
@@ -82,8 +84,8 @@ def _inverse(mass: np.ndarray) -> np.ndarray:
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     if draws.whole is not None:
-        # correctness and cost of the first stage kept may depend on the stage before it
-        first, last = max(min(draws.keep) - 1, 0), max(draws.keep)
+        # correctness and cost of the first stage kept may depend on the stage before it; a tilt is of the first
+        first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
         between = build_kernel(draws.whole.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
@@ -102,7 +104,8 @@ def build_kernel(draws: Draws) -> Kernel:
             cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
         ]
         cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
-    return Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    kernel = Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
 
 def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
@@ -271,14 +274,27 @@ def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
-def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
+def published(draws: Draws, positions: np.ndarray) -> Outcome:
+    """`forward` under the published factorisation, see `bayescascade.published`."""
+    own = draws.segment_correct()
+    # what a segment accepts does not depend on pairs
+    alone = Kernel(draws, np.diff(draws.edges(), axis=2), [], own, draws.cost)
+    error, cost, reach = forward_published(draws, positions, accepted_correct(alone, positions))
+    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
+    return Outcome(error, cost, reach, None, latency)
+
+
+def forward_all(
+    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None, *, factorisation: str = "exact"
+) -> Outcome:
     """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
     def run(block: slice) -> Outcome:
-        return forward(build_kernel(draws.take(block)), positions)
+        some = draws.take(block)
+        return forward(build_kernel(some), positions) if factorisation == "exact" else published(some, positions)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
@@ -296,7 +312,7 @@ def build_kernels(draws: Draws) -> list[Kernel] | None:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
-def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
+def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact") -> xr.Dataset:
     """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
 
     Examples
@@ -313,6 +329,9 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+    factorisation : str
+        ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
+        arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
 
     Returns
     -------
@@ -324,10 +343,13 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     Raises
     ------
     CascadeError
-        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+        For thresholds of the wrong length or with NaN, or a last one other than -inf; and for what the published
+        factorisation does not cover.
     """
     draws = draws_for(get_draws(fit), thresholds)
-    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    rows = to_rows_of(thresholds, draws)
+    check_factorisation(factorisation, draws, rows)
+    out = forward_all(draws, rows, factorisation=factorisation)._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._tilt import ratios
 from bayescascade.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
 from bayescascade.copulas import NUMPY, Family
 from bayescascade.errors import CascadeError
@@ -22,7 +23,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous", "latency"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency", "tilt"),
 )
 
 
@@ -54,6 +55,8 @@ class Draws:
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
         How much cost and latency of one call vary between the queries of a stage: standard deviations.
+    tilt : ndarray (draw, segment), optional
+        Density ratio of the mix of queries to the fitted one, by segment of the first stage.
     whole : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
@@ -80,6 +83,7 @@ class Draws:
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
+    tilt: np.ndarray | None = None
     whole: Draws | None = None
     keep: tuple[int, ...] = ()
 
@@ -141,7 +145,8 @@ class Draws:
     def pick(self, stages: Sequence[int]) -> Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
-        held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        by_stage = set(self._held()) - {"which", "tau", "tilt"}
+        held = {name: getattr(self, name)[:, index] for name in by_stage}
         held |= {
             name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
         }
@@ -155,6 +160,7 @@ class Draws:
             scalings=[self.scalings[j] for j in index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
+            tilt=self.tilt if index[0] == 0 else None,
         )
 
     def _check_adjacent(self, link: int) -> None:
@@ -243,12 +249,8 @@ class Draws:
 def get_draws(fit: xr.DataTree) -> Draws:
     """Read a fit's draws into arrays."""
     check_fit(fit)
+    refuse_tasks(fit)
     posterior = fit["posterior"].to_dataset()
-    if "task" in posterior.dims:
-        names = [str(name) for name in posterior["task"].values]
-        raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
-        )
     constant = fit["constant_data"].to_dataset()
     margins, scalings = restore(constant)
 
@@ -262,6 +264,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
     previous = optional("previous_slope", "link")
     families, which = read_families(fit)
     tau = flat(posterior["tau"], "link")
+    mass = flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
         kind=str(fit.attrs["confidence_kind"]),
@@ -269,7 +272,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         which=np.broadcast_to(which, tau.shape),
         margins=margins,
         scalings=scalings,
-        mass=flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment"),
+        mass=mass,
         tau=tau,
         intercept=flat(posterior["intercept"], "stage"),
         slope=flat(posterior["slope"], "stage"),
@@ -283,7 +286,18 @@ def get_draws(fit: xr.DataTree) -> Draws:
         latency=optional("latency", "stage"),
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
+        tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
+
+
+def refuse_tasks(fit: xr.DataTree) -> None:
+    """Raise `CascadeError` for a fit of several tasks, of which one has to be chosen."""
+    posterior = fit["posterior"].to_dataset()
+    if "task" in posterior.dims:
+        names = [str(name) for name in posterior["task"].values]
+        raise CascadeError(
+            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:

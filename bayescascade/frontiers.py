@@ -10,15 +10,17 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
-from bayescascade.cascade import Outcome, forward, forward_all, split_positions
+from bayescascade.cascade import Outcome, build_kernel, forward, forward_all, split_positions
 from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
+from bayescascade.published import check_factorisation, polish
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
+_POLISH_DRAWS = 32
 
 
 def frontier(
@@ -29,6 +31,7 @@ def frontier(
     abstain_price: float | None = None,
     batch: int | None = None,
     stages: Sequence[str] | None = None,
+    factorisation: str = "exact",
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
@@ -55,6 +58,9 @@ def frontier(
         mean costs, given the rate.
     stages : list of str, optional
         Run these stages only, in this order.
+    factorisation : str
+        ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
+        found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
 
     Returns
     -------
@@ -68,8 +74,8 @@ def frontier(
     Raises
     ------
     CascadeError
-        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive, or
-        a stage that the fit does not have.
+        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
+        a stage that the fit does not have, or what the published factorisation does not cover.
 
     Notes
     -----
@@ -84,9 +90,13 @@ def frontier(
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
+    check_factorisation(factorisation, draws)
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
+    check_factorisation(factorisation, draws, rows)
+    if factorisation != "exact":
+        rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
-    outcome = forward_all(draws, rows)
+    outcome = forward_all(draws, rows, factorisation=factorisation)
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
     rows, prices = rows[order], prices[order]
@@ -125,6 +135,19 @@ def with_last(thresholds: Any) -> Any:
     out = thresholds.copy()
     out[..., -1] = -np.inf
     return out
+
+
+def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:
+    """Points of the frontier (point, stage), moved to the least loss that a factorisation expects."""
+    few = draws.take(draws.spread(_POLISH_DRAWS))
+    kernels = [build_kernel(few)] if factorisation == "exact" else None
+
+    def expected(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = forward_all(few, at, kernels, factorisation=factorisation)
+        return out.error.mean(axis=0), out.cost.mean(axis=0)
+
+    top = np.array([len(margin.low) for margin in draws.margins[:-1]], dtype=float)
+    return polish(expected, rows, prices, top)
 
 
 def sweep(

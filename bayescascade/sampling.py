@@ -74,7 +74,7 @@ def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
     """Sample the posterior of a design and gather all that a fit holds."""
     start = time.perf_counter()
     raw = sample(design, how)
-    posterior = _labelled(raw["posterior"].to_dataset(), design)
+    posterior = labelled(raw["posterior"].to_dataset(), design)
     stats = raw["sample_stats"].to_dataset()[list(_STATS)].rename(_STATS)
     tree = assemble(posterior, stats, design, log, how)
     tree.attrs["sampling_time"] = time.perf_counter() - start
@@ -156,7 +156,7 @@ def placeholder(structure: Structure) -> Design:
     return build_design(log, options)
 
 
-def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Give the sampler's draws the log's own coordinates."""
     names = {"stage": design.stages, "link": design.links, "atom": list(ATOMS), "task": design.tasks}
     posterior = posterior.assign_coords(
@@ -172,13 +172,22 @@ def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def assemble(
-    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling
+    posterior: xr.Dataset,
+    stats: xr.Dataset,
+    design: Design,
+    log: xr.Dataset,
+    how: Sampling,
+    *,
+    point: bool = False,
 ) -> xr.DataTree:
-    """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
-    options, rng = design.options, np.random.default_rng(how.random_seed)
-    mass = _segment_masses(posterior, design, rng)
+    """Everything a fit holds, from draws of the model's variables (chain, draw, ...).
+
+    For a ``point`` estimate, what would be drawn here is as observed.
+    """
+    options = design.options
+    mass = _segment_masses(posterior, design, None if point else np.random.default_rng(how.random_seed))
     lead = design.lead
-    posterior = posterior.assign(_latency(posterior, design, log, how))
+    posterior = posterior.assign(_latency(posterior, design, log, None if point else how.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
@@ -212,7 +221,7 @@ def assemble(
     return tree
 
 
-def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
+def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator | None) -> np.ndarray:
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -220,8 +229,8 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
 
 
-def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling) -> dict[str, Any]:
-    """Mean latency of each stage, drawn as mean costs are; NaN at stages without a known one.
+def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int | None) -> dict[str, Any]:
+    """Mean latency of each stage, drawn as mean costs are, or as observed without a seed; NaN where none is known.
 
     It is drawn here, since nothing else in the model depends on it.
     """
@@ -229,7 +238,8 @@ def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, how: Sampli
         return {}
     known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    drawn = draw_means(known, n_chains * n_draws, np.random.default_rng([how.random_seed, 2]))
+    n = n_chains * n_draws
+    drawn = np.tile(known[0], (n, 1)) if seed is None else draw_means(known, n, np.random.default_rng([seed, 2]))
     shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
     return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
 

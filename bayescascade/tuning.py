@@ -207,6 +207,10 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
 
     text = describe(wish, best.feasible, best.kept, outcome, best.reachable)
     text += remark_on_idle(draws.stages, outcome.reach.mean(axis=0))
+    if fit.attrs.get("method") == "map":
+        text += (
+            " The fit is a point estimate: it has no uncertainty, and neither have intervals and promises here."
+        )
     error, cost, reach = folded(outcome.error), folded(outcome.cost), folded(outcome.reach, "stage")
     assert error is not None
     assert cost is not None
