@@ -22,7 +22,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency"),
 )
 
 
@@ -50,6 +50,10 @@ class Draws:
         Slope of the previous stage's signal; 0 at the first stage.
     cost_slope, cost_previous : ndarray (draw, stage), optional
         Slopes of log cost on the stage's signal and on the previous one.
+    latency : ndarray (draw, stage), optional
+        Mean latency of a call; NaN at stages where none is known.
+    cost_sd, latency_sd : ndarray (stage,), optional
+        How much cost and latency of one call vary between the queries of a stage: standard deviations.
     whole : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
@@ -73,6 +77,9 @@ class Draws:
     previous: np.ndarray | None = None
     cost_slope: np.ndarray | None = None
     cost_previous: np.ndarray | None = None
+    latency: np.ndarray | None = None
+    cost_sd: np.ndarray | None = None
+    latency_sd: np.ndarray | None = None
     whole: Draws | None = None
     keep: tuple[int, ...] = ()
 
@@ -109,7 +116,11 @@ class Draws:
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
-        return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+        return self if self.n <= n else self.take(self.spread(n))
+
+    def spread(self, n: int) -> np.ndarray:
+        """Numbers of at most ``n`` draws, evenly spaced."""
+        return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
 
     def restrict(self, keep: Sequence[int]) -> Draws:
         """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
@@ -139,6 +150,8 @@ class Draws:
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
             scalings=[self.scalings[j] for j in index],
+            cost_sd=None if self.cost_sd is None else self.cost_sd[index],
+            latency_sd=None if self.latency_sd is None else self.latency_sd[index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
         )
@@ -235,7 +248,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
         raise CascadeError(
             f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
         )
-    margins, scalings = restore(fit["constant_data"].to_dataset())
+    constant = fit["constant_data"].to_dataset()
+    margins, scalings = restore(constant)
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values
@@ -265,7 +279,21 @@ def get_draws(fit: xr.DataTree) -> Draws:
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
+        latency=optional("latency", "stage"),
+        cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
+        latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
     )
+
+
+def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
+    """Numbers of named stages, or raise `CascadeError`."""
+    names = [str(name) for name in wanted]
+    unknown = [name for name in names if name not in stages]
+    if unknown:
+        raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
+    if len(set(names)) < max(2, len(names)):
+        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+    return [stages.index(name) for name in names]
 
 
 def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
@@ -327,6 +355,28 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
     rounding."""
     below = np.where(segment > 0, margin.high[np.maximum(segment - 1, 0)], margin.low[segment])
     return to_confidence(0.5 * (below + margin.low[segment]), kind)
+
+
+def draws_for(draws: Draws, thresholds: Any) -> Draws:
+    """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = getattr(thresholds, "stages", None)
+    if names is None:
+        array = getattr(thresholds, "thresholds", thresholds)
+        names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
+    names = [str(name) for name in names]
+    if not names or names == draws.stages or not set(names) <= set(draws.stages):
+        return draws
+    return draws.restrict([draws.stages.index(name) for name in names])
+
+
+def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
+    """Rows of positions, as `cascade.forward` takes them, of whatever `check_thresholds` takes."""
+    rows = to_positions(check_thresholds(thresholds, draws.stages, draws.kind), draws)
+    reject = getattr(thresholds, "reject", None)
+    if reject is None:
+        return rows
+    below = to_positions(np.atleast_2d(np.asarray(reject, dtype=float)), draws)
+    return np.concatenate([rows, below], axis=1)
 
 
 def is_one_point(thresholds: Any) -> bool:

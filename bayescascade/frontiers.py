@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from bayescascade._ranges import check_prob
 from bayescascade.cascade import Kernel, build_kernel, forward, forward_all
 from bayescascade.draws import Draws, cut_of, get_draws, to_thresholds
 from bayescascade.errors import CascadeError
@@ -57,7 +60,7 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     draws = get_draws(fit)
     positions, prices = sweep(draws, n_points)
     positions = _whole_atoms(draws, positions)
-    error, cost, reach = forward_all(draws, positions)
+    error, cost, reach, *_ = forward_all(draws, positions)
     order = np.argsort(cost.mean(axis=0), kind="stable")
     positions, prices = positions[order], prices[order]
     error, cost, reach = error[:, order], cost[:, order], reach[:, order]
@@ -87,15 +90,9 @@ def _falls(error: np.ndarray) -> np.ndarray:
     return np.append(True, error[1:] < before[:-1])
 
 
-def check_prob(name: str, value: float) -> None:
-    """Raise `CascadeError` unless ``value`` lies strictly between 0 and 1."""
-    if not 0.0 < value < 1.0:
-        raise CascadeError(f"{name}={value!r} is not allowed; give a probability strictly between 0 and 1.")
-
-
-def with_last(thresholds: np.ndarray) -> np.ndarray:
+def with_last(thresholds: Any) -> Any:
     """Set the last stage's threshold to -inf: it answers whatever reaches it."""
-    out = np.array(thresholds, dtype=float)
+    out = thresholds.copy()
     out[..., -1] = -np.inf
     return out
 
@@ -111,7 +108,7 @@ def sweep(draws: Draws, n_points: int) -> tuple[np.ndarray, np.ndarray]:
     ends[1, :-1] = [len(m.low) for m in draws.margins[:-1]]
     positions = np.concatenate([ends[:1], positions, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    _, expected, _ = forward(kernel, positions)
+    expected = forward(kernel, positions).cost
     order = np.argsort(expected[0], kind="stable")
     target = np.linspace(expected[0].min(), expected[0].max(), n_points)
     nearest = np.abs(expected[0][order] - target[:, None]).argmin(axis=1)

@@ -21,7 +21,7 @@ import xarray as xr
 from bayescascade._cores import n_cores
 from bayescascade.calibration import ATOMS
 from bayescascade.copulas import FAMILIES
-from bayescascade.design import Design, build_design
+from bayescascade.design import Design, build_design, by_task, draw_means, mean_statistics, spread_of, tasks_of
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.links import families_of, family_table
 from bayescascade.margin_models import get_margin_model
@@ -178,14 +178,16 @@ def assemble(
     options, rng = design.options, np.random.default_rng(how.random_seed)
     mass = _segment_masses(posterior, design, rng)
     lead = design.lead
+    posterior = posterior.assign(_latency(posterior, design, log, how))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
+    seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
         "posterior": posterior,
         "margins": xr.Dataset({"segment_mass": (("chain", "draw", *lead, "segment"), mass)}, coords=coords),
         "copula": family_table(list(dict.fromkeys(options.copula)), families_of(options.copula)[1][0]),
         "sample_stats": stats,
-        "observed_data": log[["confidence", "correct", "cost"]].assign_coords(stage=design.stages),
-        "constant_data": constant_data(design),
+        "observed_data": seen.assign_coords(stage=design.stages),
+        "constant_data": constant_data(design).assign(_spreads(design, log)),
     }
     size = posterior.sizes["chain"] * posterior.sizes["draw"] * log.sizes["query"]
     if how.log_likelihood or (how.log_likelihood is None and size <= _MAX_LOG_LIKELIHOOD):
@@ -216,6 +218,39 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
     mass = model.segment_masses(margin_values(posterior, design), design.margins, n_chains * n_draws, rng)
     return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
+
+
+def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling) -> dict[str, Any]:
+    """Mean latency of each stage, drawn as mean costs are; NaN at stages without a known one.
+
+    It is drawn here, since nothing else in the model depends on it.
+    """
+    if "latency" not in log or not np.isfinite(log["latency"]).any():
+        return {}
+    known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
+    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    drawn = draw_means(known, n_chains * n_draws, np.random.default_rng([how.random_seed, 2]))
+    shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
+    return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
+
+
+def _spreads(design: Design, log: xr.Dataset) -> dict[str, Any]:
+    """How much cost and latency of one call vary between the queries of a stage."""
+    shape = (*([len(design.tasks)] if design.tasks else []), len(design.stages))
+    return {
+        f"{name}_sd": (
+            design.lead,
+            by_task(spread_of, log[name].transpose("query", "stage").values, *_tasks(log)).reshape(shape),
+        )
+        for name in ("cost", "latency")
+        if name in log
+    }
+
+
+def _tasks(log: xr.Dataset) -> tuple[np.ndarray, int]:
+    """Number of each query's task, and how many tasks there are."""
+    names, task = tasks_of(log)
+    return task, max(1, len(names))
 
 
 def warn_unconverged(tree: xr.DataTree) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.data import validate_log
-from bayescascade.design import Design, build_design
+from bayescascade.design import Design, build_design, draw_means
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.margins import Margin
 from bayescascade.pointwise import label_rows, model_masses, signal_rows
@@ -117,8 +117,27 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
         raise CascadeError(
             "of the fit's log and the new queries one has tasks and one has not; name the task in both."
         )
-    joined = xr.concat([old[names], new[names].transpose("query", "stage")], dim="query", join="override")
+    both = [old[names], new[names].transpose("query", "stage")]
+    if "latency" in old or "latency" in new:
+        both = [part.assign(latency=latency) for part, latency in zip(both, _latencies(old, new), strict=True)]
+    joined = xr.concat(both, dim="query", join="override")
     return validate_log(joined.assign_attrs(old.attrs)), old.sizes["query"]
+
+
+def _latencies(old: xr.Dataset, new: xr.Dataset) -> list[xr.DataArray]:
+    """Latencies of old and new queries; unknown in a log that has none."""
+    found = [log["latency"] for log in (old, new) if "latency" in log]
+    units = [latency.attrs.get("units") for latency in found]
+    if len(set(units)) > 1:
+        raise CascadeError(
+            f"the fit's latencies are in {units[0] or 'a unit not named'}, but those of the new queries in "
+            f"{units[1] or 'a unit not named'}; bring them to one unit, or leave them out with "
+            "log.drop_vars('latency')."
+        )
+    return [
+        log.get("latency", xr.full_like(log["cost"], np.nan).drop_attrs()).assign_attrs(found[0].attrs)
+        for log in (old, new)
+    ]
 
 
 def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_old: int) -> np.ndarray:
@@ -194,7 +213,7 @@ def _with_costs(posterior: xr.Dataset, design: Design, how: Sampling) -> xr.Data
         mean = known[0].reshape([cost.sizes[dim] for dim in cost.dims[2:]])
         return posterior.assign(cost_log_level=np.log(cost / mean))
     rng = np.random.default_rng([how.random_seed, 1])
-    t = rng.standard_t(known[2], size=(cost.sizes["chain"] * cost.sizes["draw"], len(design.margins)))
     lead = design.lead
-    drawn = (known[0] * np.exp(known[1] * t)).reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
+    drawn = draw_means(known, cost.sizes["chain"] * cost.sizes["draw"], rng)
+    drawn = drawn.reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
     return posterior.assign(cost=(("chain", "draw", *lead), drawn))
