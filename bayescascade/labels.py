@@ -17,11 +17,12 @@ import xarray as xr
 
 from bayescascade._cores import n_cores
 from bayescascade._preposterior import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
+from bayescascade._ranges import check_positive
 from bayescascade._refits import QUERIES, Decisions, Refits
 from bayescascade.draws import Draws, get_draws, to_positions
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import induce, mean_kernel
-from bayescascade.search import realisable
+from bayescascade.moves import realisable
 from bayescascade.storage import check_fit
 from bayescascade.tuning import tune
 
@@ -150,7 +151,8 @@ def label_value(
     Raiffa & Schlaifer (1961), Applied Statistical Decision Theory.
     """
     check_fit(fit)
-    price = positive("error_price", error_price)
+    check_positive("error_price", error_price)
+    price = float(error_price)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)
     draws = get_draws(fit)
     options = _options(stages, draws.stages)
@@ -203,13 +205,6 @@ def label_value(
     evpi = _THOUSAND * float((space.mean + space.z @ space.load).max(axis=1).mean())
     best, best_stages = _best(data, horizon)
     return LabelValue(data, evpi, best, best_stages, _describe(data, evpi, best, best_stages))
-
-
-def positive(name: str, value: float) -> float:
-    """Return ``value``, or raise `CascadeError` unless it is a positive, finite number."""
-    if not (isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0.0):
-        raise CascadeError(f"{name}={value!r} is not allowed; give a positive, finite number.")
-    return float(value)
 
 
 def _check(

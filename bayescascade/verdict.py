@@ -17,20 +17,22 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._ranges import check_positive
 from bayescascade._singles import ROUNDING, beats_mixtures, single_stages
-from bayescascade.cascade import Kernel, blocks, build_kernel, forward, restrict_kernel
+from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel, forward, restrict_kernel
 from bayescascade.draws import Draws, get_draws, to_thresholds
 from bayescascade.errors import CascadeError
-from bayescascade.labels import positive
-from bayescascade.search import realisable
+from bayescascade.moves import realisable
 from bayescascade.solution import ThresholdSolution, show_threshold
-from bayescascade.tuning import tune
+from bayescascade.tuning import solve_draws, tune
+from bayescascade.wishes import Wish
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 _SEARCH_DRAWS = 300
+_N_ABSTAINING = 3  # pairs that are tuned with rejecting thresholds
 _FINE = 8  # steps in a segment, once the segment is known
 _SURE = 0.9
 _CI = (0.05, 0.95)
@@ -97,7 +99,13 @@ class _Rival:
     beats_any: np.ndarray | None = None
 
 
-def verdict(fit: xr.DataTree, *, error_price: float, solution: ThresholdSolution | None = None) -> Verdict:
+def verdict(
+    fit: xr.DataTree,
+    *,
+    error_price: float,
+    solution: ThresholdSolution | None = None,
+    abstain_price: float | None = None,
+) -> Verdict:
     """Say whether the cascade is worth running, and what it saves against each simpler way.
 
     Examples
@@ -106,7 +114,7 @@ def verdict(fit: xr.DataTree, *, error_price: float, solution: ThresholdSolution
     >>> from bayescascade.verdict import verdict
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> verdict(fit, error_price=0.02).decision
-    'run this cascade'
+    'run it, though the gain is uncertain'
 
     Parameters
     ----------
@@ -114,7 +122,9 @@ def verdict(fit: xr.DataTree, *, error_price: float, solution: ThresholdSolution
     error_price : float
         What one wrong answer costs, in the log's currency.
     solution : ThresholdSolution, optional
-        Thresholds to be judged, tuned on this fit to whatever goal. By default they are tuned to ``error_price``.
+        Thresholds to be judged, tuned on this fit to whatever goal. By default they are tuned to the prices.
+    abstain_price : float, optional
+        What leaving a query unanswered costs, in the log's currency. With it rivals may abstain, too.
 
     Returns
     -------
@@ -123,127 +133,168 @@ def verdict(fit: xr.DataTree, *, error_price: float, solution: ThresholdSolution
     Raises
     ------
     CascadeError
-        For a price that is not positive, or a solution that is not of this fit.
+        For a price that is not positive, a solution that is not of this fit, or one that abstains without a price
+        for that.
 
     Notes
     -----
-    A rival is the stage, the pair of stages with its threshold, or the random mix of two stages that has the
-    least expected loss over the posterior; it stays the same in every draw. At a fixed price no mix beats the
-    better of its two stages, so the mix is the one of least expected error among those that cost what the cascade
-    costs.
+    A rival is the stage, the pair of stages with its thresholds, or the random mix of two stages that has the
+    least expected loss over the posterior; it stays the same in every draw. At fixed prices no mix beats the
+    better of its two stages, so the mix is the best of those that cost what the cascade costs.
     """
-    price = positive("error_price", error_price)
+    check_positive("error_price", error_price)
+    prices = Wish(error_price=float(error_price), abstain_price=abstain_price)
     draws = get_draws(fit)
     if solution is None:
-        solution = tune(fit, error_price=price)
-    error, cost = _of_solution(fit, draws, solution)
-    loss = price * error + cost
+        solution = tune(fit, error_price=error_price, abstain_price=abstain_price)
+    cascade = _of_solution(fit, draws, solution, prices)
+    singles = _single_stages(draws, prices)
+    equal = ROUNDING * error_price
     rivals = [
-        *_singles(draws, price, loss),
-        *_pairs(draws, price, loss),
-        *_mix(draws, price, error, cost),
+        *_singles(draws, singles, cascade, equal),
+        *_pairs(draws, prices, cascade, equal),
+        *_mix(draws, singles, cascade, error_price),
     ]
-    table = _table([_Rival(CASCADE, "cascade", loss, True), *rivals], price)
-    decision, text = _describe(table, price)
+    table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
+    decision, text = _describe(table, prices, _THOUSAND * equal)
     shape = (len(draws.chains), -1)
     return Verdict(
         decision,
         text,
         table,
         xr.DataArray(
-            np.stack([loss.reshape(shape), *(rival.loss.reshape(shape) for rival in rivals)]),
+            np.stack([loss.reshape(shape) for loss in (cascade.loss, *(rival.loss for rival in rivals))]),
             dims=("rival", "chain", "draw"),
             coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
         ),
-        price,
+        float(error_price),
         solution,
     )
 
 
-def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution) -> tuple[np.ndarray, np.ndarray]:
-    """Error and cost (draw,) of a solution, if it was tuned on this fit."""
-    error, cost = (getattr(solution, name).transpose("chain", "draw").values.ravel() for name in ("error", "cost"))
+@dataclass(frozen=True)
+class _Way:
+    """One way to answer queries (draw,), or several (draw, way): its loss, and the part of it that calls cost."""
+
+    loss: np.ndarray
+    cost: np.ndarray
+
+
+def _way(prices: Wish, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None) -> _Way:
+    loss = (prices.error_price or 0.0) * error + cost
+    return _Way(loss if abstained is None else loss + (prices.abstain_price or 0.0) * abstained, cost)
+
+
+def _priced(prices: Wish, outcome: Outcome) -> _Way:
+    return _way(prices, outcome.error, outcome.cost, outcome.abstained)
+
+
+def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, prices: Wish) -> _Way:
+    """What a solution comes to, if it was tuned on this fit."""
     stages = [str(s) for s in solution.thresholds["stage"].values]
     if not set(stages) <= set(draws.stages):
         raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
     known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
-    if len(error) != draws.n or (all(known) and known[0] != known[1]):
+    if solution.error.size != draws.n or (all(known) and known[0] != known[1]):
         raise CascadeError(
             "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
         )
-    return error, cost
+    if solution.abstained is not None and prices.abstain_price is None:
+        raise CascadeError("the solution leaves queries unanswered; give abstain_price, what each of them costs.")
+
+    def flat(values: xr.DataArray) -> np.ndarray:
+        return values.transpose("chain", "draw").values.ravel()
+
+    abstained = None if solution.abstained is None else flat(solution.abstained)
+    return _way(prices, flat(solution.error), flat(solution.cost), abstained)
 
 
-def _singles(draws: Draws, price: float, loss: np.ndarray) -> list[_Rival]:
-    error, cost = single_stages(draws)
-    alone = price * error + cost
-    best = int(np.argmin(alone.mean(axis=0)))
-    out = []
-    for j, name in enumerate(draws.stages):
-        every = _beats(loss, alone.min(axis=1), price) if j == best else None
-        out.append(_Rival(f"{name} alone", "single stage", alone[:, j], j == best, every))
-    return out
+def _single_stages(draws: Draws, prices: Wish) -> _Way:
+    """What it comes to if every query goes to one stage (draw, stage), which abstains where that has a price."""
+    if prices.abstain_price is None:
+        return _way(prices, *single_stages(draws))
+    found = [_priced(prices, solve_draws(draws.restrict([j]), prices).outcome) for j in range(len(draws.stages))]
+    return _Way(np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1))
 
 
-def _pairs(draws: Draws, price: float, loss: np.ndarray) -> list[_Rival]:
+def _singles(draws: Draws, singles: _Way, cascade: _Way, equal: float) -> list[_Rival]:
+    best = int(np.argmin(singles.loss.mean(axis=0)))
+    every = _beats(cascade.loss, singles.loss.min(axis=1), equal)
+    return [
+        _Rival(f"{name} alone", "single stage", singles.loss[:, j], j == best, every if j == best else None)
+        for j, name in enumerate(draws.stages)
+    ]
+
+
+def _pairs(draws: Draws, prices: Wish, cascade: _Way, equal: float) -> list[_Rival]:
     """The best cascade of two stages, where there are more than two."""
-    pairs = list(combinations(range(len(draws.stages)), 2))
     if len(draws.stages) < 3:
         return []
+    pairs = list(combinations(range(len(draws.stages)), 2))
     kernel = build_kernel(draws.thin(_SEARCH_DRAWS))
-    positions = [_best_pair(restrict_kernel(kernel, pair), price) for pair in pairs]
+    found = [_best_pair(restrict_kernel(kernel, pair), prices) for pair in pairs]
+    if prices.abstain_price is not None:
+        # with rejecting thresholds there is more to search, so only for pairs that do well without
+        first = np.argsort([loss for loss, _ in found], kind="stable")[:_N_ABSTAINING]
+        pairs = [pairs[i] for i in first]
+        positions = [solve_draws(draws.restrict(pair), prices).row[None] for pair in pairs]
+    else:
+        positions = [at for _, at in found]
 
     def run(block: slice) -> np.ndarray:
         whole = build_kernel(draws.take(block))
-        found = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
-        return np.concatenate([price * out[0] + out[1] for out in found], axis=1)
+        each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
+        return np.concatenate([_priced(prices, outcome).loss for outcome in each], axis=1)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         losses = np.concatenate(list(pool.map(run, blocks(draws.n))))
     best = int(np.argmin(losses.mean(axis=0)))
-    first, second = (draws.stages[j] for j in pairs[best])
-    threshold = to_thresholds(positions[best], draws.restrict(pairs[best]))[0, 0]
-    name = f"{first} > {second} at {show_threshold(float(threshold))}"
-    return [_Rival(name, "pair", losses[:, best], True, _beats(loss, losses.min(axis=1), price))]
+    first_name, second_name = (draws.stages[j] for j in pairs[best])
+    threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]
+    name = f"{first_name} > {second_name} at {show_threshold(float(threshold))}"
+    every = _beats(cascade.loss, losses.min(axis=1), equal)
+    return [_Rival(name, "pair", losses[:, best], True, every)]
 
 
-def _best_pair(kernel: Kernel, price: float) -> np.ndarray:
-    """The position (1, 2) of least mean loss of a cascade of two stages: there is but one threshold to search."""
+def _best_pair(kernel: Kernel, prices: Wish) -> tuple[float, np.ndarray]:
+    """Least mean loss of a cascade of two stages, and its position (1, 2); it has but one threshold."""
     n = len(kernel.draws.margins[0].low)
 
-    def best(first: np.ndarray) -> np.ndarray:
+    def best(first: np.ndarray) -> tuple[float, np.ndarray]:
         points = realisable(kernel.draws, np.column_stack([np.clip(first, 0.0, n), np.zeros(len(first))]))
-        out = forward(kernel, points)
-        return points[[np.argmin((price * out[0] + out[1]).mean(axis=0))]]
+        mean = _priced(prices, forward(kernel, points)).loss.mean(axis=0)
+        return float(mean.min()), points[[np.argmin(mean)]]
 
-    at = best(np.arange(n + 1.0))
+    at = best(np.arange(n + 1.0))[1]
     return best(at[0, 0] + np.arange(-_FINE, _FINE + 1) / _FINE)
 
 
-def _mix(draws: Draws, price: float, error: np.ndarray, cost: np.ndarray) -> list[_Rival]:
-    """The random mix of two stages that costs as much as the cascade and errs least, in expectation."""
-    singles = single_stages(draws)
-    mean_error, mean_cost = (x.mean(axis=0) for x in singles)
-    target = cost.mean()
-    shares = [(j, j, 1.0) for j in range(len(mean_cost)) if mean_cost[j] <= target]
-    for low, high in combinations(np.argsort(mean_cost, kind="stable"), 2):
-        if mean_cost[low] < target < mean_cost[high]:
-            shares.append((low, high, (mean_cost[high] - target) / (mean_cost[high] - mean_cost[low])))
+def _mix(draws: Draws, singles: _Way, cascade: _Way, price: float) -> list[_Rival]:
+    """The best random mix of two stages of those that cost as much as the cascade, in expectation."""
+    loss, cost, target = singles.loss.mean(axis=0), singles.cost.mean(axis=0), cascade.cost.mean()
+    shares = [(j, j, 1.0) for j in range(len(cost)) if cost[j] <= target]
+    for low, high in combinations(np.argsort(cost, kind="stable"), 2):
+        if cost[low] < target < cost[high]:
+            shares.append((low, high, (cost[high] - target) / (cost[high] - cost[low])))
     if not shares:
         return []
-    low, high, share = min(shares, key=lambda s: s[2] * mean_error[s[0]] + (1.0 - s[2]) * mean_error[s[1]])
-    alone = price * singles[0] + singles[1]
-    mixed = share * alone[:, low] + (1.0 - share) * alone[:, high]
+    # what is left to compare is what errors cost: a stage that costs less than the cascade has money to spare
+    wrong = loss - cost
+    low, high, share = min(shares, key=lambda s: s[2] * wrong[s[0]] + (1.0 - s[2]) * wrong[s[1]])
+    mixed = share * singles.loss[:, low] + (1.0 - share) * singles.loss[:, high]
     names = [draws.stages[j] for j in (low, high)]
     name = f"all to {names[0]}" if share > 0.995 else f"{share:.0%} to {names[0]}, {1.0 - share:.0%} to {names[1]}"
-    return [_Rival(name, "random mix", mixed, True, beats_mixtures(error, cost, singles))]
+    # of equal cost, the one with less loss is the one whose errors cost less
+    rest = (cascade.loss - cascade.cost) / price, (singles.loss - singles.cost) / price
+    every = beats_mixtures(rest[0], cascade.cost, (rest[1], singles.cost))
+    return [_Rival(name, "random mix", mixed, True, every)]
 
 
-def _beats(loss: np.ndarray, other: np.ndarray, price: float) -> np.ndarray:
-    return loss < other - ROUNDING * price
+def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
+    return loss < other - equal
 
 
-def _table(rows: list[_Rival], price: float) -> pd.DataFrame:
+def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
     import pandas as pd
 
     cascade, records = rows[0].loss, []
@@ -258,17 +309,17 @@ def _table(rows: list[_Rival], price: float) -> pd.DataFrame:
                 f"{name}_high": _THOUSAND * high,
             }
         other = row.kind != "cascade"
-        record["p_beats"] = _beats(cascade, row.loss, price).mean() if other else np.nan
+        record["p_beats"] = _beats(cascade, row.loss, equal).mean() if other else np.nan
         record["p_beats_any"] = np.nan if row.beats_any is None else row.beats_any.mean()
         records.append(record)
     return pd.DataFrame(records)
 
 
-def _describe(table: pd.DataFrame, price: float) -> tuple[str, str]:
+def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str]:
     """The decision, and the sentences with its reasons."""
     chosen = {row.kind: row for row in table.itertuples() if row.chosen}
     single = str(chosen["single stage"].rival).removesuffix(" alone")
-    rival, equal = chosen["single stage"], _THOUSAND * ROUNDING * price
+    rival = chosen["single stage"]
     # a pair whose second stage is hardly run is a stage alone with more to look after
     if "pair" in chosen and chosen["pair"].loss < rival.loss - equal:
         rival = chosen["pair"]
@@ -277,9 +328,10 @@ def _describe(table: pd.DataFrame, price: float) -> tuple[str, str]:
         decision = f"do not run this cascade: {instead}"
     else:
         decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
+    unanswered = "" if prices.abstain_price is None else f" and no answer {prices.abstain_price:g}"
     sentences = [
-        f"{decision[0].upper()}{decision[1:]}. Where an error costs {price:g}, the cascade is expected to lose "
-        f"{chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
+        f"{decision[0].upper()}{decision[1:]}. Where an error costs {prices.error_price:g}{unanswered}, the "
+        f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
         _against(f"the best single stage, {single},", chosen["single stage"], equal),
     ]
     if "pair" in chosen:

@@ -17,18 +17,18 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade._preposterior import contenders
+from bayescascade._preposterior import contenders, make_space
+from bayescascade._refits import Decisions, Refits
 from bayescascade.design import build_design
 from bayescascade.draws import get_draws, to_positions, to_thresholds
-from bayescascade._refits import Decisions, Refits
 from bayescascade.labels import ALL, _decisions, label_value
 from bayescascade.sampling import Sampling, fit_design
 
 OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/labels.csv")
 PRICE, SEED = 0.02, 3
 SIZES = (25, 50, 100, 200, 400)
-NESTED = [(ALL, 25), (ALL, 100), (ALL, 400), ("small", 100), ("medium", 100), ("large", 100)]
-HOW = {"draws": 400, "tune": 250, "chains": 2, "cores": 1}
+NESTED = [(ALL, 25), (ALL, 100), (ALL, 200), ("small", 100), ("medium", 100), ("large", 100)]
+HOW = {"draws": 350, "tune": 200, "chains": 2, "cores": 1}
 
 
 def small_log() -> xr.Dataset:
@@ -36,18 +36,23 @@ def small_log() -> xr.Dataset:
     return bc.simulate(60, n_stages=3, top_atom=[0.2, 0.1, 0.0], random_seed=SEED)
 
 
-def nested(fit: xr.DataTree, decisions: Decisions, option: str, m: int, number: int) -> dict[str, float]:
-    """One refit: how much better the best decision is after the labels than the one that is best before."""
+def nested(
+    fit: xr.DataTree, decisions: Decisions, order: np.ndarray, option: str, m: int, number: int
+) -> dict[str, float]:
+    """One refit: how much better the best decision is after the labels than the one that is best before.
+
+    ``order`` sorts the draws by how they tell the decisions apart; new queries come of draws evenly spread over it.
+    """
     draws = get_draws(fit)
     names = draws.stages
     rng = np.random.default_rng([SEED, 9, m, number])  # the same queries for every choice of stages
     chosen = list(range(len(names))) if option == ALL else [names.index(option)]
-    log, right, _ = Refits(fit, draws, [chosen], "new", SEED)._with_new(int(rng.integers(draws.n)), m, rng)
+    refits = Refits(fit, draws, [chosen], "new", SEED)
+    log, right, _ = refits._with_new(int(order[int(halton(number) * len(order))]), m, rng)
     labelled = np.isfinite(right) & np.isin(np.arange(len(names)), chosen)
     log = log.assign(correct=(("query", "stage"), np.where(labelled, right, log["correct"].values)))
     how = Sampling(**HOW, random_seed=int(rng.integers(2**31)), log_likelihood=False)
-    options = Refits(fit, draws, [chosen], "new", SEED)._model
-    after = get_draws(fit_design(build_design(log, options), log, how))
+    after = get_draws(fit_design(build_design(log, refits._model), log, how))
     thresholds = to_thresholds(decisions.positions, draws)
     thresholds[:, -1] = -np.inf
     error, cost = Decisions(to_positions(thresholds, after), decisions.alone).outcomes(after)
@@ -58,6 +63,11 @@ def nested(fit: xr.DataTree, decisions: Decisions, option: str, m: int, number: 
     halves = gap[: len(gap) // 2].mean(axis=0), gap[len(gap) // 2 :].mean(axis=0)
     crossed = 0.5 * (halves[0][np.argmax(halves[1])] + halves[1][np.argmax(halves[0])])
     return {"picked": gap.mean(axis=0).max(), "crossed": crossed, "width": _width(error[:, before])}
+
+
+def halton(number: int) -> float:
+    """The van der Corput sequence: evenly spread over (0, 1) wherever it stops."""
+    return sum(int(bit) / 2 ** (i + 1) for i, bit in enumerate(reversed(f"{number + 1:b}")))
 
 
 def mean_net(decisions: Decisions, draws: object) -> np.ndarray:
@@ -74,6 +84,9 @@ def _width(values: np.ndarray) -> float:
 def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
     """All rows of the nested simulation, those of an earlier run included."""
     ROWS.parent.mkdir(exist_ok=True)
+    draws = get_draws(fit)
+    error, cost = decisions.outcomes(draws)
+    order = np.argsort(make_space(-(error * PRICE + cost)).z[:, 0], kind="stable")
     rows = pd.read_csv(ROWS).to_dict("records") if ROWS.exists() else []
     done = {(row["option"], row["m"], row["number"]) for row in rows}
     for number in range(n):
@@ -81,7 +94,7 @@ def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
             if (option, m, number) in done:
                 continue
             start = time.process_time()
-            row = {"option": option, "m": m, "number": number, **nested(fit, decisions, option, m, number)}
+            row = {"option": option, "m": m, "number": number, **nested(fit, decisions, order, option, m, number)}
             rows.append(row | {"seconds": time.process_time() - start})
             pd.DataFrame(rows).to_csv(ROWS, index=False)
     table = pd.DataFrame(rows)
@@ -89,7 +102,7 @@ def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
 
 
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 120
     fit = bc.fit(small_log(), random_seed=1, progressbar=False)
     draws = get_draws(fit)
     start = time.process_time()
@@ -113,7 +126,9 @@ def main() -> None:
     for option, m in NESTED:
         part = rows[(rows["option"] == option) & (rows["m"] == m)]
         at = worth.data.sel(labelled=option, n_labels=m)
-        cells = [f"{1000 * part[name].mean():.3f} ± {1000 * part[name].sem():.3f}" for name in ("crossed", "picked")]
+        cells = [
+            f"{1000 * part[name].mean():.3f} ± {1000 * part[name].sem():.3f}" for name in ("crossed", "picked")
+        ]
         width = f"{part['width'].mean():.4f} ± {part['width'].sem():.4f}"
         lines.append(
             f"| {option} | {m} | {cells[0]} | {cells[1]} | {float(at['evsi']):.3f} ± {float(at['evsi_mcse']):.3f} "
