@@ -35,6 +35,7 @@ class Kernel:
     ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
     ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; where cost depends on the signals,
     ``next_cost[j]`` is the cost of stage j + 1, summed over the pairs of each segment of j. Else they are None.
+    ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
     draws: Draws
@@ -44,6 +45,7 @@ class Kernel:
     cost: np.ndarray
     pair_right: list[np.ndarray] | None = None
     next_cost: list[np.ndarray] | None = None
+    averaged: bool = False
 
     @cached_property
     def own(self) -> np.ndarray:
@@ -69,6 +71,7 @@ class Kernel:
             mean(self.cost),
             self.pair_right and [mean(p) for p in self.pair_right],
             self.next_cost and [mean(c) for c in self.next_cost],
+            averaged=True,
         )
 
 
@@ -176,7 +179,10 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
         cut = np.flatnonzero((fraction > 0) & (fraction < 1) & ~margin.is_atom[segment])
         if len(cut):
             low, high = margin.low[segment[cut]], margin.high[segment[cut]]
-            out[:, cut, j, segment[cut]] = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
+            upper = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
+            if kernel.averaged:
+                upper *= kernel.own[:, j, segment[cut]] / np.maximum(draws.mean_correct(j, low, high), 1e-300)
+            out[:, cut, j, segment[cut]] = upper
     return out
 
 

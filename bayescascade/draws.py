@@ -142,6 +142,9 @@ class Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
         held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        held |= {
+            name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
+        }
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(
@@ -150,8 +153,6 @@ class Draws:
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
             scalings=[self.scalings[j] for j in index],
-            cost_sd=None if self.cost_sd is None else self.cost_sd[index],
-            latency_sd=None if self.latency_sd is None else self.latency_sd[index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
         )

@@ -255,12 +255,13 @@ def _tasks(log: xr.Dataset) -> tuple[np.ndarray, int]:
 
 def warn_unconverged(tree: xr.DataTree) -> None:
     """Warn, with what to do, when R-hat exceeds 1.01 or a transition diverged (nutpie itself is silent)."""
-    found = convergence(tree)
+    worst, name = _worst_rhat(tree)
+    diverged = _divergences(tree)
     troubles = []
-    if found["rhat"] > 1.01:
-        troubles.append(f"R-hat is {found['rhat']:.3f} for {found['rhat_name']} (at most 1.01 is wanted)")
-    if found["divergences"]:
-        troubles.append(f"{found['divergences']} transitions diverged (none is wanted)")
+    if worst > 1.01:
+        troubles.append(f"R-hat is {worst:.3f} for {name} (at most 1.01 is wanted)")
+    if diverged:
+        troubles.append(f"{diverged} transitions diverged (none is wanted)")
     if troubles:
         warnings.warn(
             f"sampling did not converge: {'; '.join(troubles)}. Fit again with more draws and tune, or a higher "
@@ -272,24 +273,30 @@ def warn_unconverged(tree: xr.DataTree) -> None:
 
 def convergence(tree: xr.DataTree) -> dict[str, Any]:
     """Worst R-hat and its variable, smallest bulk and tail effective sample size, number of divergences."""
-    from arviz_stats import ess, rhat
+    from arviz_stats import ess
+
+    worst, name = _worst_rhat(tree)
+    found = {"rhat": worst, "rhat_name": name, "divergences": _divergences(tree)}
+    posterior = tree["posterior"].to_dataset()
+    for kind in ("bulk", "tail"):
+        least = np.nan
+        if np.isfinite(worst):
+            least = min(float(v.min()) for v in ess(posterior, method=kind).data_vars.values())
+        found[f"ess_{kind}"] = least
+    return found
+
+
+def _worst_rhat(tree: xr.DataTree) -> tuple[float, str]:
+    """The largest R-hat and its variable; NaN for a single chain, or fewer than four draws."""
+    from arviz_stats import rhat
 
     posterior = tree["posterior"].to_dataset()
-    diverging = int(tree["sample_stats"]["diverging"].sum())
     if posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
-        return {
-            "rhat": np.nan,
-            "rhat_name": "",
-            "ess_bulk": np.nan,
-            "ess_tail": np.nan,
-            "divergences": diverging,
-        }
+        return np.nan, ""
     r = rhat(posterior)
     worst = max(r.data_vars, key=lambda name: float(r[name].max()))
-    return {
-        "rhat": float(r[worst].max()),
-        "rhat_name": str(worst),
-        "ess_bulk": min(float(v.min()) for v in ess(posterior, method="bulk").data_vars.values()),
-        "ess_tail": min(float(v.min()) for v in ess(posterior, method="tail").data_vars.values()),
-        "divergences": diverging,
-    }
+    return float(r[worst].max()), str(worst)
+
+
+def _divergences(tree: xr.DataTree) -> int:
+    return int(tree["sample_stats"]["diverging"].sum())

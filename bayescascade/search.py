@@ -14,9 +14,10 @@ import numpy as np
 
 from bayescascade.cascade import Kernel, forward, forward_all
 from bayescascade.draws import Draws
-from bayescascade.frontiers import induce, sweep
+from bayescascade.frontiers import sweep
 from bayescascade.goals import Goal, amounts_of, per_unit
 from bayescascade.gradients import Slopes, amounts_and_slopes
+from bayescascade.induction import induce, with_latency
 from bayescascade.moves import across_atoms, inside_atom, realisable, stages_of, to_free, to_rows, tops
 from bayescascade.wishes import Wish
 
@@ -44,10 +45,16 @@ def measure_all(draws: Draws, rows: np.ndarray, goal: Goal, kernels: list[Kernel
 
 def starting_rows(draws: Draws, kernel: Kernel, wish: Wish) -> np.ndarray:
     """Rows along the frontier, by backward induction on the posterior mean, for a wish (point, row)."""
-    curve, _ = sweep(draws, _N_SWEEP)
+    bounded = [name for name, _ in wish.bounds]
+    # with only a bound on latency, latency takes the place of cost
+    by = ["latency"] if "latency" in bounded else []
+    by += ["cost"] if "cost" in bounded or not by else []
+    prices = {"abstain_price": wish.abstain_price, "latency_price": wish.latency_price}
+    rows = [sweep(draws, _N_SWEEP, by=name, **prices)[0] for name in by]
     if wish.error_price is not None:
-        curve = np.concatenate([induce(kernel.mean(), np.array([wish.error_price])), curve])
-    return curve
+        mean = with_latency(kernel.mean(), wish.latency_price)
+        rows.append(induce(mean, np.array([wish.error_price]), wish.abstain_price))
+    return np.concatenate(rows)
 
 
 def candidates(

@@ -20,6 +20,7 @@ from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import with_last
 from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.induction import optimal_loss
 from bayescascade.search import between, candidates, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.wishes import Wish
@@ -163,8 +164,6 @@ def _own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
     """Each draw's own least loss (draw,), where regret is asked for."""
     if wish.risk != "regret" or wish.error_price is None:
         return None
-    from bayescascade.induction import optimal_loss
-
     return optimal_loss(draws, wish.error_price, wish.abstain_price, wish.latency_price)
 
 

@@ -10,7 +10,7 @@ from bayescascade._singles import single_stages
 from bayescascade.cascade import build_kernel, build_kernels, forward, forward_all, restrict_kernel
 from bayescascade.draws import to_positions
 from bayescascade.frontiers import mean_kernel
-from bayescascade.search import losses
+from bayescascade.gradients import amounts_and_slopes
 from bayescascade.simulation import replicate_draw
 
 OPTIONS = {
@@ -194,12 +194,27 @@ def test_gradients_of_a_part_are_finite_differences(name, keep):
     position = np.array([len(m.low) * 0.4 for m in draws.margins[:-1]])
     position = np.floor(position) + 0.37
     assert not any(m.is_atom[int(x)] for m, x in zip(draws.margins, position, strict=False))
-    got = losses(kernel, position)
-    error = forward(kernel, np.append(position, 0.0)[None], lean=False)[0]
-    np.testing.assert_allclose(got.error, error[:, 0], atol=1e-12)
-    for j, unit in enumerate(np.eye(len(position))):
-        up, down = (losses(kernel, position + s * step * unit) for s in (1, -1))
-        np.testing.assert_allclose(got.error_grad[:, j], (up.error - down.error) / (2 * step), atol=1e-7)
+    names = ["error", "cost"]
+    got = amounts_and_slopes(kernel, position, names)
+    plain = forward(kernel, np.append(position, 0.0)[None], lean=False)
+    for name in names:
+        np.testing.assert_allclose(got.amounts[name], getattr(plain, name)[:, 0], rtol=1e-10)
+        for j, unit in enumerate(np.eye(len(position))):
+            up, down = (amounts_and_slopes(kernel, position + s * step * unit, names) for s in (1, -1))
+            slope = (up.amounts[name] - down.amounts[name]) / (2 * step)
+            np.testing.assert_allclose(got.slopes[name][:, j], slope, rtol=1e-6, atol=1e-7)
+
+
+def test_what_a_stage_adds_to_latency_goes_with_it():
+    draws = make("plain")
+    rng = np.random.default_rng(1)
+    draws = replace(
+        draws, latency=rng.uniform(1, 2, (4, 5)), cost_sd=np.arange(5.0), latency_sd=np.arange(5.0, 10.0)
+    )
+    part = draws.restrict((3, 1)).take(np.array([2]))
+    np.testing.assert_array_equal(part.latency, draws.latency[[2]][:, [3, 1]])
+    np.testing.assert_array_equal(part.cost_sd, [3.0, 1.0])
+    np.testing.assert_array_equal(part.latency_sd, [8.0, 6.0])
 
 
 def test_the_signals_of_a_part_keep_their_dependence():

@@ -179,3 +179,101 @@ def test_a_part_of_the_stages(tune_draws, draws):
         out = cascade.evaluate(None, never)
     np.testing.assert_allclose(out["error"].values.ravel(), solution.error.values.ravel(), atol=2e-3)
     np.testing.assert_allclose(out["cost"].values.ravel(), solution.cost.values.ravel(), rtol=2e-3)
+
+
+def abstaining_grid(draws, per_segment):
+    """Every pair of an accepting and a rejecting position for two stages, none rejected above accepting."""
+    sizes = [len(m.low) for m in draws.margins]
+    axes = []
+    for margin, n in zip(draws.margins, sizes, strict=True):
+        at = np.arange(n * per_segment + 1) / per_segment
+        inside = np.minimum(at.astype(int), n - 1)
+        axes.append(at[(at == np.round(at)) | ~margin.is_atom[inside]])
+    accept, reject, last = (x.ravel() for x in np.meshgrid(axes[0], axes[0], axes[1], indexing="ij"))
+    keep = reject <= accept
+    return np.stack([accept, last, reject, last], axis=1)[keep]
+
+
+@pytest.mark.parametrize("pattern", ["no atoms", "both atoms"])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"error_price": 30.0, "abstain_price": 8.0},
+        {"max_error": 0.1, "abstain_price": 10.0, "prob": 0.8},
+        {"max_error": 0.12, "abstain_price": 10.0, "batch": 300},
+        {"error_price": 30.0, "abstain_price": 8.0, "max_cost": 2.2},
+    ],
+    ids=str,
+)
+def test_abstaining_is_as_good_as_a_grid(tune_draws, wish, pattern):
+    two = make_draws(2, pattern, n_draws=200, seed=3, n_queries=150)
+    goal = Wish(**wish).goal()
+    rows = abstaining_grid(two, 1)
+    parts = [amounts_of(forward_all(two, part), two, goal.names) for part in np.array_split(rows, 12)]
+    grid = {name: np.concatenate([part[name] for part in parts], axis=1) for name in goal.names}
+    kept = goal.kept(grid) >= goal.prob
+    best = goal.risk(grid)[kept].min(initial=np.inf)
+    assert np.isfinite(best), "the goal is out of reach, so this compares nothing"
+    solution = tune_draws(two, **wish)
+    assert solution.feasible
+    share = float(solution.abstained.mean())
+    assert 0.01 < share < 0.9
+    loss = sum(weight * float(getattr(solution, name).mean()) for name, weight in goal.weights)
+    assert loss <= best * (1 + (5e-3 if goal.bounds else 1e-3))
+    assert (solution.reject.values <= np.maximum(solution.thresholds.values, solution.reject.values[-1])).all()
+    assert "share left unanswered" in solution.text
+
+
+def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
+    two = make_draws(2, "top atom", n_draws=150, seed=3)
+    # draws that disagree on what is best
+    two = replace(two, intercept=two.intercept + np.random.default_rng(1).normal(0.0, 0.6, two.intercept.shape))
+    rows = edges_grid(two, per_segment=8)
+    out = forward_all(two, rows)
+    loss = 6.0 * out.error + out.cost
+    own = loss.min(axis=1)
+    for alpha in (0.1, 1e-3):
+        regret = -np.sort(-(loss - own[:, None]), axis=0)[: max(1, int(alpha * 150))].mean(axis=0)
+        solution = tune_draws(two, error_price=6.0, risk="regret", alpha=alpha)
+        found = 6.0 * solution.error.values.ravel() + solution.cost.values.ravel() - own
+        got = -np.sort(-found)[: max(1, int(alpha * 150))].mean()
+        # the grid's own optima are a little above the true ones
+        assert got <= regret.min() + 2e-3 * loss.mean()
+    mean = tune_draws(two, error_price=6.0)
+    worst = (6.0 * mean.error.values.ravel() + mean.cost.values.ravel() - own).max()
+    assert found.max() < worst
+
+
+def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
+    from bayescascade import cascade, frontier, frontiers
+
+    for module in (cascade, frontiers):
+        monkeypatch.setattr(module, "get_draws", lambda fit: draws)
+    curve = frontier(None, n_points=12, abstain_price=8.0)
+    assert {"reject_threshold", "abstained", "abstained_low"} <= set(curve.data_vars)
+    assert float(curve["abstained"].max()) > 0.05
+    both = SimpleNamespace(thresholds=curve["threshold"], reject=curve["reject_threshold"].values)
+    out = cascade.evaluate(None, both).mean(("chain", "draw"))
+    for name in ("error", "cost", "abstained"):
+        np.testing.assert_allclose(out[name], curve[name], rtol=1e-6, atol=1e-9)
+    long, batch = frontier(None, n_points=12), frontier(None, n_points=12, batch=100)
+    width = {which: c["error_high"] - c["error_low"] for which, c in (("long", long), ("batch", batch))}
+    # binomial noise of 100 queries adds to what the draws disagree on
+    noise = np.sqrt(long["error"] * (1 - long["error"]) / 100)
+    assert (width["batch"] > width["long"]).all()
+    expected = np.sqrt(width["long"] ** 2 + (2 * 1.645 * noise) ** 2)
+    np.testing.assert_allclose(width["batch"], expected, rtol=0.25)
+    part = frontier(None, n_points=5, stages=["s0", "s2"])
+    assert list(part["stage"].values) == ["s0", "s2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"batch": 0}, "batch=0"), ({"abstain_price": 0}, "abstain_price=0"), ({"stages": ["s7"]}, "no stage 's7'")],
+)
+def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, message):
+    from bayescascade import frontier, frontiers
+
+    monkeypatch.setattr(frontiers, "get_draws", lambda fit: draws)
+    with pytest.raises(CascadeError, match=message):
+        frontier(None, **options)
