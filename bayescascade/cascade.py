@@ -292,9 +292,15 @@ def forward_all(
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
+    from bayescascade._orders import evaluate_order
+
     def run(block: slice) -> Outcome:
         some = draws.take(block)
-        return forward(build_kernel(some), positions) if factorisation == "exact" else published(some, positions)
+        if factorisation != "exact":
+            return published(some, positions)
+        if some.whole is not None and against_the_chain(some):
+            return evaluate_order(build_kernel(some.whole), some.keep, positions)
+        return forward(build_kernel(some), positions)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
@@ -304,9 +310,17 @@ def forward_all(
     return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
 
 
+def against_the_chain(draws: Draws) -> bool:
+    """Whether draws are of stages in an order in which their signals are no Markov chain."""
+    return list(draws.keep) != sorted(draws.keep)
+
+
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
-    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB.
+
+    None also for an order of stages against the chain, of which `forward_all` has more exact things to say.
+    """
+    if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
     with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
