@@ -89,9 +89,18 @@ def curve(fit: xr.DataTree, held_out: xr.Dataset) -> dict[str, np.ndarray]:
     }
 
 
+def path_of(calibration: str, name: str, k: int, n: int, seed: int) -> Path:
+    return KEEP / calibration / f"{name}.{k}.{n}.{seed}.npz"
+
+
+def has_curve(calibration: str, *cell: str | int) -> bool:
+    """Whether a split's frontier has been made."""
+    return path_of(calibration, *cell).is_file()
+
+
 def load_curve(calibration: str, name: str, k: int, n: int, seed: int) -> dict[str, np.ndarray]:
     """The frontier of one split's fit, made once."""
-    path = KEEP / calibration / f"{name}.{k}.{n}.{seed}.npz"
+    path = path_of(calibration, name, k, n, seed)
     if not path.is_file():
         labelled, held_out = resplit(name, k, n, seed)
         made = curve(make_fit(labelled, seed, calibration=calibration), held_out)
