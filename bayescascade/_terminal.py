@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 CI_PROB = 0.9
+MISTAKE, INFEASIBLE, INTERRUPTED = 2, 3, 130  # exit codes
 
 
 # What Python's words are on the command line. An argument's own name becomes an option, see `as_typed`.
@@ -32,7 +33,8 @@ _PHRASES = (
 )
 _OPTIONS = (
     *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
-    *("target_accept", "random_seed", "max_error", "max_cost", "error_price", "prob"),
+    *("target_accept", "random_seed", "max_error", "max_cost", "max_latency", "error_price", "abstain_price"),
+    *("latency_price", "prob", "batch", "risk", "alpha"),
 )
 _RENAMED = {"task": "task-column", "random_seed": "seed"}
 _PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}
@@ -147,21 +149,31 @@ def _share(value: Any) -> str:
 
 
 def thresholds_table(solution: Any, kind: str) -> Table:
-    thresholds = solution.thresholds
+    thresholds, reject = solution.thresholds, getattr(solution, "reject", None)
     reach = solution.reach.mean([dim for dim in solution.reach.dims if dim != "stage"])
-    words = {float("-inf"): "always", float("inf"): "never"}
-    rows = (
-        (str(stage), words.get(float(value)) or f"{float(value):.6g}", _share(share))
-        for stage, value, share in zip(thresholds["stage"].values, thresholds.values, reach.values, strict=True)
-    )
-    return _table(f"Thresholds ({kind})", "Stage", "Accepts at or above", "Share that runs it", rows=rows)
+    accepts, abstains = {float("-inf"): "always", float("inf"): "never"}, {float("-inf"): "never"}
+    rows = []
+    for j, stage in enumerate(thresholds["stage"].values):
+        cells = [str(stage), _threshold(thresholds[j], accepts), _share(reach[j])]
+        if reject is not None:
+            cells.insert(2, _threshold(reject[j], abstains))
+        rows.append(tuple(cells))
+    rejects = () if reject is None else ("Abstains below",)
+    columns = ("Stage", "Accepts at or above", *rejects, "Share that runs it")
+    return _table(f"Thresholds ({kind})", *columns, rows=rows)
+
+
+def _threshold(value: Any, words: Mapping[float, str]) -> str:
+    return words.get(float(value)) or f"{float(value):.6g}"
 
 
 def expected_table(solution: Any) -> Table:
     tail = (1 - CI_PROB) / 2
     rows = []
-    for name in ("error", "cost"):
-        draws = getattr(solution, name)
+    for name in ("error", "cost", "abstained", "latency"):
+        draws = getattr(solution, name, None)
+        if draws is None:
+            continue
         low, high = draws.quantile([tail, 1 - tail]).values
         rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}"))
     return _table("Expected per query", "", "Mean", f"{CI_PROB:.0%} interval", rows=rows)
