@@ -54,9 +54,13 @@ class Kernel:
         """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
         return self.correct if self.pair_right is None else self.draws.segment_correct()
 
+    @cached_property
+    def _inverse_mass(self) -> np.ndarray:
+        return _inverse(self.mass)
+
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
-        return _inverse(self.mass[:, stage])
+        return self._inverse_mass[:, stage]
 
     def mean(self) -> Kernel:
         """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""

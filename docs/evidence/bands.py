@@ -4,7 +4,6 @@
 """
 
 import numpy as np
-import pandas as pd
 import resplits as rs
 
 LEVEL = 0.9

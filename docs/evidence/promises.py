@@ -261,7 +261,7 @@ def main_table(table: pd.DataFrame, prob: float) -> str:
 def kept_by(table: pd.DataFrame, prob: float, by: str) -> str:
     """Share kept at one level, by k or by log, and n."""
     groups = sorted(table[by].unique())
-    lines = [f"| method | n | " + " | ".join(f"{by if by == 'k' else ''} {g}".strip() for g in groups) + " |", "|---" * (2 + len(groups)) + "|"]
+    lines = ["| method | n | " + " | ".join(f"{by if by == 'k' else ''} {g}".strip() for g in groups) + " |", "|---" * (2 + len(groups)) + "|"]
     for method, rows in named(table):
         for n in rs.SIZES:
             here = at(rows, prob)
