@@ -140,7 +140,7 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
     """Tune the cascade of some draws."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
-    goal = wish.goal(_own_optimum(draws, wish))
+    goal = wish.goal(own_optimum(draws, wish))
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
     points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
     amounts = measure_all(draws, points, goal, kernels)
@@ -160,7 +160,7 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
 
-def _own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
+def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
     """Each draw's own least loss (draw,), where regret is asked for."""
     if wish.risk != "regret" or wish.error_price is None:
         return None
