@@ -154,7 +154,7 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
     """Tune the cascade of some draws."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
-    goal = wish.goal(_own_optimum(draws, wish))
+    goal = wish.goal(own_optimum(draws, wish))
     if len(draws.stages) == 1 and wish.abstain_price is None:
         return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
@@ -183,7 +183,7 @@ def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] 
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
 
-def _own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
+def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
     """Each draw's own least loss (draw,), where regret is asked for."""
     if wish.risk != "regret" or wish.error_price is None:
         return None

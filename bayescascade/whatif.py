@@ -28,11 +28,11 @@ def reprice(
     Examples
     --------
     >>> import bayescascade as bc
+    >>> from bayescascade.whatif import reprice
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
-    >>> dearer = bc.reprice(fit, factor={"large": 2.0})
-    >>> bc.tune(dearer, max_error=0.3).cost.mean() > bc.tune(fit, max_error=0.3).cost.mean()
-    <xarray.DataArray 'cost' ()> Size: 1B
-    array(True)
+    >>> dearer = reprice(fit, factor={"large": 2.0})
+    >>> bool(bc.tune(dearer, error_price=0.01).cost.mean() < bc.tune(fit, error_price=0.01).cost.mean())
+    True
 
     Parameters
     ----------
@@ -118,9 +118,10 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
     Examples
     --------
     >>> import bayescascade as bc
+    >>> from bayescascade.whatif import drift
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> thresholds = [0.9, 0.9, float("-inf")]
-    >>> now, then = (bc.evaluate(f, thresholds)["cost"].mean() for f in (fit, bc.drift(fit, 0.2)))
+    >>> now, then = (bc.evaluate(f, thresholds)["cost"].mean() for f in (fit, drift(fit, 0.2)))
     >>> bool(then > now)  # more queries are deferred
     True
 

@@ -39,7 +39,8 @@ def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[
         {
             **{"calibration": calibration, "log": name, "k": k, "n": n, "seed": seed, "point": point},
             # ties of the binomial are split
-            "error": np.mean(batch_error[:, i] < held_error[i]) + 0.5 * np.mean(batch_error[:, i] == held_error[i]),
+            "error": np.mean(batch_error[:, i] < held_error[i])
+            + 0.5 * np.mean(batch_error[:, i] == held_error[i]),
             "cost": np.mean(batch_cost[:, i] < held_cost[i]),
             "bias": error[:, i].mean() - held_error[i],
             "cost_bias": cost[:, i].mean() / held_cost[i] - 1.0,

@@ -70,7 +70,9 @@ def cheapest(confidence, wrong, cost, known, max_error: float) -> np.ndarray | N
         for j in range(n_stages - 1):
             if n_stages > 2:
                 starts += [np.where(np.arange(n_stages) == j, x, best) for x in (*levels[j], np.inf)]
-        moved = [line(confidence, wrong, cost, start, j, max_error) for start in starts for j in range(n_stages - 1)]
+        moved = [
+            line(confidence, wrong, cost, start, j, max_error) for start in starts for j in range(n_stages - 1)
+        ]
         first = min(moved, key=lambda pair: pair[0])
         if not first[0] < paid * (1 - 1e-9):
             return best
@@ -184,7 +186,9 @@ def rivals_of(seed: int) -> pd.DataFrame:
 def ours_of(calibration: str) -> pd.DataFrame:
     """Our promises on all splits whose frontier has been made."""
     made = [c for c in rs.cells() if rs.has_curve(calibration, *c)]
-    return pd.DataFrame([row | {"calibration": calibration} for cell in made for row in measure_ours(calibration, *cell)])
+    return pd.DataFrame(
+        [row | {"calibration": calibration} for cell in made for row in measure_ours(calibration, *cell)]
+    )
 
 
 def gather() -> pd.DataFrame:
@@ -197,7 +201,10 @@ def gather() -> pd.DataFrame:
     table = pd.concat([*ours, *rivals], ignore_index=True)
     table = table[[tuple(x) in common for x in table[split].values]].copy()
     of_cost = table["method"].str.startswith("cost")
-    bound = [targets_of(log, k)[int(c)][i] for log, k, i, c in zip(table["log"], table["k"], table["target"], of_cost)]
+    bound = [
+        targets_of(log, k)[int(c)][i]
+        for log, k, i, c in zip(table["log"], table["k"], table["target"], of_cost, strict=True)
+    ]
     table["bound"] = bound
     table["kept"] = np.where(of_cost, table["cost"], table["error"]) <= table["bound"] + 1e-12
     key = ["log", "k", "seed", "target"]
@@ -233,7 +240,9 @@ def at(rows: pd.DataFrame, prob: float) -> pd.DataFrame:
 def main_table(table: pd.DataFrame, prob: float) -> str:
     """Feasible, kept and cost by n, one row for each method."""
     lines = [
-        "| method | " + " | ".join(f"n = {n}: feasible | kept | worst, best log | cost / oracle | cost / LTT" for n in rs.SIZES) + " |",
+        "| method | "
+        + " | ".join(f"n = {n}: feasible | kept | worst, best log | cost / oracle | cost / LTT" for n in rs.SIZES)
+        + " |",
         "|---" * (1 + 5 * len(rs.SIZES)) + "|",
     ]
     rival = at(table[table["method"] == RIVAL], prob).set_index(SPLIT)
@@ -246,7 +255,11 @@ def main_table(table: pd.DataFrame, prob: float) -> str:
             by_log = made.groupby("log")["kept"].mean()
             other = rival.reindex(pd.MultiIndex.from_frame(made[SPLIT]))
             both = (other["feasible"] == True).values  # noqa: E712 - NaN where there is none
-            ratio = np.exp(np.mean(np.log(made["cost"].values[both] / other["cost"].values[both]))) if both.any() else np.nan
+            ratio = (
+                np.exp(np.mean(np.log(made["cost"].values[both] / other["cost"].values[both])))
+                if both.any()
+                else np.nan
+            )
             cells += [
                 f"{here['feasible'].mean():.0%}",
                 wilson(made["kept"]),
@@ -261,7 +274,10 @@ def main_table(table: pd.DataFrame, prob: float) -> str:
 def kept_by(table: pd.DataFrame, prob: float, by: str) -> str:
     """Share kept at one level, by k or by log, and n."""
     groups = sorted(table[by].unique())
-    lines = ["| method | n | " + " | ".join(f"{by if by == 'k' else ''} {g}".strip() for g in groups) + " |", "|---" * (2 + len(groups)) + "|"]
+    lines = [
+        "| method | n | " + " | ".join(f"{by if by == 'k' else ''} {g}".strip() for g in groups) + " |",
+        "|---" * (2 + len(groups)) + "|",
+    ]
     for method, rows in named(table):
         for n in rs.SIZES:
             here = at(rows, prob)

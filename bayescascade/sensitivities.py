@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +16,11 @@ from bayescascade._checks.sensitivity import thinned, why_not
 from bayescascade._ranges import check_positive
 from bayescascade._tilt import ratios, tilted
 from bayescascade.cascade import Kernel, blocks, build_kernel, forward, forward_all, restrict_kernel
-from bayescascade.draws import draws_for, get_draws, to_rows_of
+from bayescascade.draws import Draws, draws_for, get_draws, to_rows_of
 from bayescascade.errors import CascadeError
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.solution import ThresholdSolution
-from bayescascade.tuning import tune
+from bayescascade.tuning import own_optimum, tune
 from bayescascade.updating import picked, psis, resample
 from bayescascade.whatif import drift, drift_range, replaced, reprice
 from bayescascade.wishes import Wish
@@ -137,9 +137,10 @@ def sensitivity(
     Examples
     --------
     >>> import bayescascade as bc
+    >>> from bayescascade.sensitivities import sensitivity
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> solution = bc.tune(fit, error_price=0.01)
-    >>> found = bc.sensitivity(fit, solution, powers=(), drifts=(0.25,))
+    >>> found = sensitivity(fit, solution, price_factors=(), powers=(), drifts=(0.25,))
     >>> bool(found.table.loc[("drift", "queries", 0.25), "lost"] >= 0)
     True
 
@@ -259,8 +260,7 @@ class _Judge:
         self.draws = draws_for(self.whole, solution)
         self.stages = self.draws.stages
         self.wish = Wish(**solution.goal)
-        # regret needs each draw's own optimum; the losses of two thresholds differ by as much without
-        self.goal: Goal = (replace(self.wish, risk="mean") if self.wish.risk == "regret" else self.wish).goal()
+        self.goal: Goal = self.wish.goal()
 
     @property
     def what(self) -> str:
@@ -271,13 +271,15 @@ class _Judge:
 
     def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
         """A row of the table, with the new thresholds beside it."""
-        old = self._measured(fit, self.solution)
+        draws = draws_for(get_draws(fit), self.solution)
+        goal = self.wish.goal(own_optimum(draws, self.wish))
+        old = _measured(draws, goal, self.solution)
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
         if retune:
             names = None if self.stages == self.whole.stages else self.stages
             found = tune(fit, **self.solution.goal, stages=names)
-            new, thresholds, moved = self._measured(fit, found), found.thresholds.values, self._moved(found)
+            new, thresholds, moved = _measured(draws, goal, found), found.thresholds.values, self._moved(found)
             # a search may end a hair above where it could have stayed
             if old["holds"] and not (found.feasible and new["loss"] < old["loss"]):
                 new, thresholds, moved = old, self.solution.thresholds.values, 0.0
@@ -287,19 +289,6 @@ class _Judge:
             "lost": old["loss"] - new["loss"] if old["holds"] else np.nan,
             "moved": moved,
             "thresholds": thresholds,
-        }
-
-    def _measured(self, fit: xr.DataTree, solution: ThresholdSolution) -> dict[str, Any]:
-        draws = draws_for(get_draws(fit), solution)
-        outcome = forward_all(draws, to_rows_of(solution, draws))
-        amounts = amounts_of(outcome, draws, self.goal.names)
-        kept = float(self.goal.kept(amounts)[0]) if self.goal.bounds else np.nan
-        return {
-            "error": float(outcome.error.mean()),
-            "cost": float(outcome.cost.mean()),
-            "kept": kept,
-            "loss": float(self.goal.risk(amounts)[0]),
-            "holds": not self.goal.bounds or kept >= self.goal.prob,
         }
 
     def _moved(self, solution: ThresholdSolution) -> float:
@@ -336,6 +325,19 @@ class _Judge:
         if self.draws.whole is not None:
             changed = restrict_kernel(changed, self.draws.keep)
         return amounts_of(forward(changed, rows), changed.draws, self.goal.names)
+
+
+def _measured(draws: Draws, goal: Goal, solution: ThresholdSolution) -> dict[str, Any]:
+    outcome = forward_all(draws, to_rows_of(solution, draws))
+    amounts = amounts_of(outcome, draws, goal.names)
+    kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan
+    return {
+        "error": float(outcome.error.mean()),
+        "cost": float(outcome.cost.mean()),
+        "kept": kept,
+        "loss": float(goal.risk(amounts)[0]),
+        "holds": not goal.bounds or kept >= goal.prob,
+    }
 
 
 def _first(kept: Any, amounts: np.ndarray, at: list[float], prob: float) -> float:
