@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 import bayescascade as bc
-from bayescascade.learn_then_test import (
+from bayescascade.certifying import (
     PATHS,
     certify,
     descend,

@@ -13,7 +13,7 @@ import resplits as rs
 from scipy.stats import beta, binom, binomtest
 
 import bayescascade as bc
-from bayescascade.learn_then_test import certify, descend, lay_out, price_range, reach_of, run
+from bayescascade.certifying import certify, descend, lay_out, price_range, reach_of, run
 
 OUT = Path(__file__).with_suffix(".md")
 # Where between the last stage's error (0) and the first's (1), on the pooled log, the bound on the error lies.

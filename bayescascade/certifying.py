@@ -17,10 +17,10 @@ from itertools import pairwise, product
 import numpy as np
 import xarray as xr
 
+from bayescascade._ranges import check_prob
 from bayescascade.data import validate_log
 from bayescascade.draws import check_thresholds
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import check_prob
 from bayescascade.signals import to_signal
 
 PATHS = ("common", "pareto", "grid")
@@ -76,7 +76,7 @@ def learn_then_test(
     Examples
     --------
     >>> import bayescascade as bc
-    >>> from bayescascade.learn_then_test import learn_then_test
+    >>> from bayescascade.certifying import learn_then_test
     >>> found = learn_then_test(bc.load_example(), max_error=0.3, prob=0.9)
     >>> found.feasible
     True
