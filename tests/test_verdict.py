@@ -9,7 +9,7 @@ import xarray as xr
 from hand_made import make_draws
 
 import bayescascade as bc
-from bayescascade import verdict as module
+from bayescascade import verdicts as module
 from bayescascade.cascade import forward_all
 from bayescascade.draws import get_draws
 from bayescascade.simulation import replicate_draw
