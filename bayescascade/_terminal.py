@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bayescascade.errors import CascadeWarning
@@ -260,7 +261,9 @@ def sensitivity_table(found: pd.DataFrame) -> Table:
     """What becomes of thresholds that are kept, and of new ones, when something changes."""
     rows = []
     for (change, of, by), row in found.iterrows():
-        name = str(change) if not of else f"{change}, {of} x {by:g}" if change != "drift" else f"drift by {by:g}"
-        rows.append((name, *(_number(row[key]) for key in ("error", "cost", "new_error", "new_cost", "lost"))))
+        of_stage = change == "price"
+        name = f"{change} of {of} x {by:g}" if of_stage else f"{change} {by:g}" if change != "as tuned" else change
+        numbers = (row[key] for key in ("error", "cost", "new_error", "new_cost", "lost"))
+        rows.append((str(name), *("" if isnan(x) else f"{x:.3g}" for x in numbers)))
     columns = ("Change", "Error", "Cost", "Error, tuned anew", "Cost, tuned anew", "Lost by keeping")
     return _table("When something changes", *columns, rows=rows)
