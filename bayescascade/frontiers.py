@@ -58,14 +58,28 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     positions, prices = sweep(draws, n_points)
     positions = _whole_atoms(draws, positions)
     error, cost, reach = forward_all(draws, positions)
+    thresholds = with_last(to_thresholds(positions, draws))
+    return as_curve(draws.stages, thresholds, prices, error, cost, reach, ci_prob)
+
+
+def as_curve(
+    stages: list[str],
+    thresholds: np.ndarray,
+    prices: np.ndarray,
+    error: np.ndarray,
+    cost: np.ndarray,
+    reach: np.ndarray,
+    ci_prob: float,
+) -> xr.Dataset:
+    """What `frontier` returns of thresholds (point, stage) with error, cost, reach (draw, point[, stage])."""
     order = np.argsort(cost.mean(axis=0), kind="stable")
-    positions, prices = positions[order], prices[order]
+    thresholds, prices = thresholds[order], prices[order]
     error, cost, reach = error[:, order], cost[:, order], reach[:, order]
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
     error_band, cost_band = np.quantile(error, tails, axis=0), np.quantile(cost, tails, axis=0)
     return xr.Dataset(
         {
-            "threshold": (("point", "stage"), with_last(to_thresholds(positions, draws))),
+            "threshold": (("point", "stage"), thresholds),
             "reach": (("point", "stage"), reach.mean(axis=0)),
             "error": ("point", error.mean(axis=0)),
             "error_low": ("point", error_band[0]),
@@ -77,7 +91,7 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
             # by rising cost, a point is efficient when none before it errs as little
             "efficient": ("point", _falls(error.mean(axis=0))),
         },
-        coords={"stage": draws.stages},
+        coords={"stage": stages},
         attrs={"ci_prob": ci_prob},
     )
 
@@ -103,21 +117,31 @@ def with_last(thresholds: np.ndarray) -> np.ndarray:
 def sweep(draws: Draws, n_points: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (point, stage) along the frontier, evenly spaced in expected cost, and their prices (point,)."""
     kernel = mean_kernel(draws.thin(_SEARCH_DRAWS))
-    cost = kernel.cost[0]
-    # from a price at which no error is worth the second stage to one at which every error is
-    prices = np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+    prices = price_range(kernel)
     positions = induce(kernel, prices)
     ends = np.zeros((2, positions.shape[1]))
     ends[1, :-1] = [len(m.low) for m in draws.margins[:-1]]
     positions = np.concatenate([ends[:1], positions, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
     _, expected, _ = forward(kernel, positions)
-    order = np.argsort(expected[0], kind="stable")
-    target = np.linspace(expected[0].min(), expected[0].max(), n_points)
-    nearest = np.abs(expected[0][order] - target[:, None]).argmin(axis=1)
+    return spread(expected[0], positions, prices, n_points)
+
+
+def price_range(kernel: Kernel) -> np.ndarray:
+    """Prices from one at which no error is worth the second stage to one at which every error is (price,)."""
+    cost = kernel.cost[0]
+    return np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+
+
+def spread(
+    cost: np.ndarray, positions: np.ndarray, prices: np.ndarray, n_points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a sweep, given what each costs, that are evenly spaced in cost: positions and prices."""
+    order = np.argsort(cost, kind="stable")
+    target = np.linspace(cost.min(), cost.max(), n_points)
+    nearest = np.abs(cost[order] - target[:, None]).argmin(axis=1)
     # where the sweep jumps, walk between its neighbours rather than repeat a point
-    positions = _fill(expected[0][order], positions[order], target)
-    return positions, prices[order][nearest]
+    return _fill(cost[order], positions[order], target), prices[order][nearest]
 
 
 def _fill(cost: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:

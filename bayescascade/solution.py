@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._curves import History, history_of
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
 
@@ -21,7 +22,8 @@ class ThresholdSolution:
     Attributes
     ----------
     thresholds : DataArray (stage,)
-        On the raw confidence scale; a stage accepts when confidence >= threshold.
+        On the raw confidence scale; a stage accepts when confidence >= threshold. With `history`, P(correct) given
+        its confidence and the one before takes the confidence's place.
     error, cost : DataArray (chain, draw)
     reach : DataArray (chain, draw, stage)
         Share of queries that run each stage.
@@ -51,6 +53,11 @@ class ThresholdSolution:
         """Share of queries that each stage answers (chain, draw, stage)."""
         return self.reach - self.reach.shift(stage=-1, fill_value=0.0)
 
+    @property
+    def history(self) -> History | None:
+        """Curves that the thresholds are compared with, where decisions are by history; else None."""
+        return history_of(self.thresholds, self.thresholds.sizes["stage"])
+
     def table(self, ci_prob: float = 0.9) -> list[tuple[str, str, str, str]]:
         """Rows of (stage, threshold, share reached, share answered), as text."""
         low, high = (1 - ci_prob) / 2, (1 + ci_prob) / 2
@@ -76,6 +83,7 @@ class ThresholdSolution:
             stages=[str(s) for s in self.thresholds["stage"].values],
             thresholds=[float(t) for t in self.thresholds.values],
             confidence_kind=self.confidence_kind,
+            history=self.history,
             metadata={
                 "goal": self.goal,
                 "error_mean": float(self.error.mean()),
@@ -89,9 +97,14 @@ class ThresholdSolution:
             policy.save(path)
         return policy
 
+    @property
+    def _heads(self) -> tuple[str, str, str, str]:
+        threshold = "threshold" if self.history is None else "threshold on P(correct)"
+        return "stage", threshold, "reached", "answered (90% interval)"
+
     def __repr__(self) -> str:
         lines = [self.text, ""]
-        rows = [("stage", "threshold", "reached", "answered (90% interval)"), *self.table()]
+        rows = [self._heads, *self.table()]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -99,7 +112,7 @@ class ThresholdSolution:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{h}</th>" for h in ("stage", "threshold", "reached", "answered (90% interval)"))
+        head = "".join(f"<th>{h}</th>" for h in self._heads)
         body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.table())
         mark = "goal met" if self.feasible else "goal not met"
         return (
