@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from bayescascade.errors import CascadeWarning
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from rich.table import Table
 
 CI_PROB = 0.9
+MISTAKE, INFEASIBLE, INTERRUPTED = 2, 3, 130  # exit codes
 
 
 # What Python's words are on the command line. An argument's own name becomes an option, see `as_typed`.
@@ -32,7 +34,8 @@ _PHRASES = (
 )
 _OPTIONS = (
     *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
-    *("target_accept", "random_seed", "max_error", "max_cost", "error_price", "prob"),
+    *("target_accept", "random_seed", "max_error", "max_cost", "max_latency", "error_price", "abstain_price"),
+    *("latency_price", "prob", "batch", "risk", "alpha"),
 )
 _RENAMED = {"task": "task-column", "random_seed": "seed"}
 _PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}
@@ -147,21 +150,31 @@ def _share(value: Any) -> str:
 
 
 def thresholds_table(solution: Any, kind: str) -> Table:
-    thresholds = solution.thresholds
+    thresholds, reject = solution.thresholds, getattr(solution, "reject", None)
     reach = solution.reach.mean([dim for dim in solution.reach.dims if dim != "stage"])
-    words = {float("-inf"): "always", float("inf"): "never"}
-    rows = (
-        (str(stage), words.get(float(value)) or f"{float(value):.6g}", _share(share))
-        for stage, value, share in zip(thresholds["stage"].values, thresholds.values, reach.values, strict=True)
-    )
-    return _table(f"Thresholds ({kind})", "Stage", "Accepts at or above", "Share that runs it", rows=rows)
+    accepts, abstains = {float("-inf"): "always", float("inf"): "never"}, {float("-inf"): "never"}
+    rows = []
+    for j, stage in enumerate(thresholds["stage"].values):
+        cells = [str(stage), _threshold(thresholds[j], accepts), _share(reach[j])]
+        if reject is not None:
+            cells.insert(2, _threshold(reject[j], abstains))
+        rows.append(tuple(cells))
+    rejects = () if reject is None else ("Abstains below",)
+    columns = ("Stage", "Accepts at or above", *rejects, "Share that runs it")
+    return _table(f"Thresholds ({kind})", *columns, rows=rows)
+
+
+def _threshold(value: Any, words: Mapping[float, str]) -> str:
+    return words.get(float(value)) or f"{float(value):.6g}"
 
 
 def expected_table(solution: Any) -> Table:
     tail = (1 - CI_PROB) / 2
     rows = []
-    for name in ("error", "cost"):
-        draws = getattr(solution, name)
+    for name in ("error", "cost", "abstained", "latency"):
+        draws = getattr(solution, name, None)
+        if draws is None:
+            continue
         low, high = draws.quantile([tail, 1 - tail]).values
         rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}"))
     return _table("Expected per query", "", "Mean", f"{CI_PROB:.0%} interval", rows=rows)
@@ -212,3 +225,42 @@ def checks_table(checks: Iterable[Any]) -> Table:
     table = _table("Is the fit to be believed?", "Check", "Result", "What was found", rows=rows)
     table.columns[-1].justify = "left"
     return table
+
+
+def verdict_table(found: pd.DataFrame) -> Table:
+    """The cascade and its rivals, in money per 1,000 queries."""
+    rows = []
+    for row in found.itertuples():
+        cascade = row.kind == "cascade"
+        band = "" if cascade else f"{_number(row.saving_low)} to {_number(row.saving_high)}"
+        saves = ("", "", "") if cascade else (_number(row.saving), band, f"{row.p_beats:.1%}")
+        rows.append((row.rival, _number(row.loss), *saves))
+    columns = ("", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves")
+    return _table("Per 1,000 queries", *columns, rows=rows)
+
+
+def labels_table(found: pd.DataFrame) -> Table:
+    """The worth of more labels, by which stages are labelled and how many queries."""
+    rows = [
+        (
+            str(row.labelled),
+            str(row.n_labels),
+            f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}",
+            _number(row.label_cost),
+            _number(row.error_width),
+            _number(row.cost_width),
+        )
+        for row in found.itertuples()
+    ]
+    columns = ("Labelled", "Queries", "Worth per 1,000 served", "Cost", "Width of error", "Width of cost")
+    return _table(f"More labels (widths: {CI_PROB:.0%} intervals)", *columns, rows=rows)
+
+
+def sensitivity_table(found: pd.DataFrame) -> Table:
+    """What becomes of thresholds that are kept, and of new ones, when something changes."""
+    rows = []
+    for (change, of, by), row in found.iterrows():
+        name = str(change) if not of else f"{change}, {of} x {by:g}" if change != "drift" else f"drift by {by:g}"
+        rows.append((name, *(_number(row[key]) for key in ("error", "cost", "new_error", "new_cost", "lost"))))
+    columns = ("Change", "Error", "Cost", "Error, tuned anew", "Cost, tuned anew", "Lost by keeping")
+    return _table("When something changes", *columns, rows=rows)

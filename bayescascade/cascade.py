@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
-from bayescascade.draws import Draws, cut_of, get_draws, is_one_point, to_positions
+from bayescascade._curves import history_of
+from bayescascade._skips import restricted_parts
+from bayescascade._tilt import tilted
+from bayescascade.draws import Draws, cut_of, draws_for, get_draws, is_one_point, to_rows_of
 from bayescascade.links import Link
-from bayescascade.scoring import read_rules
+from bayescascade.published import check_factorisation, forward_published
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
@@ -33,6 +36,7 @@ class Kernel:
     ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
     ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; where cost depends on the signals,
     ``next_cost[j]`` is the cost of stage j + 1, summed over the pairs of each segment of j. Else they are None.
+    ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
     draws: Draws
@@ -42,15 +46,20 @@ class Kernel:
     cost: np.ndarray
     pair_right: list[np.ndarray] | None = None
     next_cost: list[np.ndarray] | None = None
+    averaged: bool = False
 
     @cached_property
     def own(self) -> np.ndarray:
         """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
         return self.correct if self.pair_right is None else self.draws.segment_correct()
 
+    @cached_property
+    def _inverse_mass(self) -> np.ndarray:
+        return _inverse(self.mass)
+
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
-        return _inverse(self.mass[:, stage])
+        return self._inverse_mass[:, stage]
 
     def mean(self) -> Kernel:
         """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""
@@ -67,6 +76,7 @@ class Kernel:
             mean(self.cost),
             self.pair_right and [mean(p) for p in self.pair_right],
             self.next_cost and [mean(c) for c in self.next_cost],
+            averaged=True,
         )
 
 
@@ -75,7 +85,12 @@ def _inverse(mass: np.ndarray) -> np.ndarray:
 
 
 def build_kernel(draws: Draws) -> Kernel:
-    """Compute every pair mass of the given draws."""
+    """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
+    if draws.whole is not None:
+        # correctness and cost of the first stage kept may depend on the stage before it; a tilt is of the first
+        first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
+        between = build_kernel(draws.whole.pick(range(first, last + 1)))
+        return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
     mass, correct, cost = np.diff(edges, axis=2), draws.segment_correct(), draws.cost
     links = range(len(draws.stages) - 1)
@@ -92,7 +107,22 @@ def build_kernel(draws: Draws) -> Kernel:
             cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
         ]
         cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
-    return Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    kernel = Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
+
+
+def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
+    """The kernel of the cascade that runs only the stages ``keep``, in that order, from that of the whole."""
+    draws = kernel.draws.restrict(keep)
+    return kernel if draws is kernel.draws else _restricted(kernel, draws, keep)
+
+
+def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
+    index = list(keep)
+    parts = restricted_parts(kernel, keep)
+    return Kernel(
+        draws, kernel.mass[:, index], parts[0], kernel.correct[:, index], kernel.cost[:, index], *parts[1:]
+    )
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -103,9 +133,41 @@ def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
 
+class Outcome(NamedTuple):
+    """What positions come to: (draw, point) each, ``reach`` (draw, point, stage).
+
+    ``abstained`` is None without rejecting positions, ``latency`` where the fit knows none.
+    """
+
+    error: np.ndarray
+    cost: np.ndarray
+    reach: np.ndarray
+    abstained: np.ndarray | None = None
+    latency: np.ndarray | None = None
+
+
 def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:
     """Share of each segment that is deferred (point, stage, segment)."""
     return np.clip(positions[..., None] - np.arange(n_segments), 0.0, 1.0)
+
+
+def split_positions(positions: np.ndarray, n_stages: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Accepting positions, and rejecting ones if any (point, stage); no stage rejects what it accepts."""
+    if positions.shape[1] == n_stages:
+        return positions, None
+    accept, reject = positions[:, :n_stages], positions[:, n_stages:]
+    return np.maximum(accept, reject), reject
+
+
+def shares(positions: np.ndarray, n_stages: int, n_segments: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Shares of each segment that are deferred, and those that are rejected (point, stage, segment)."""
+    accept, reject = split_positions(positions, n_stages)
+    deferred = deferred_share(accept, n_segments)
+    rejected = None if reject is None else deferred_share(reject, n_segments)
+    if rejected is not None:
+        deferred = deferred - rejected
+    deferred[:, -1] = 0.0
+    return deferred, rejected
 
 
 def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
@@ -113,37 +175,44 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
 
     Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
     """
-    draws, (n_points, n_stages) = kernel.draws, positions.shape
+    draws, n_points, n_stages = kernel.draws, len(positions), kernel.own.shape[1]
+    accept, reject = split_positions(positions, n_stages)
     out = np.broadcast_to(kernel.own[:, None], (draws.n, n_points, *kernel.own.shape[1:])).copy()
-    for j in range(n_stages - 1):
+    for j in range(n_stages if reject is not None else n_stages - 1):
         margin = draws.margins[j]
-        segment, fraction = cut_of(margin, positions[:, j])
+        cuts = accept if reject is None or j < n_stages - 1 else reject
+        segment, fraction = cut_of(margin, cuts[:, j])
         cut = np.flatnonzero((fraction > 0) & (fraction < 1) & ~margin.is_atom[segment])
         if len(cut):
             low, high = margin.low[segment[cut]], margin.high[segment[cut]]
-            out[:, cut, j, segment[cut]] = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
+            upper = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
+            if kernel.averaged:
+                upper *= kernel.own[:, j, segment[cut]] / np.maximum(draws.mean_correct(j, low, high), 1e-300)
+            out[:, cut, j, segment[cut]] = upper
     return out
 
 
-def forward(
-    kernel: Kernel, positions: np.ndarray, *, lean: bool = True
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Error (draw, point), cost (draw, point) and reach (draw, point, stage) of positions (point, stage).
+def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outcome:
+    """What positions (point, stage) come to; (point, 2 * stage) where the second half rejects.
 
-    With ``lean``, the deferred part of a segment that a threshold cuts goes on as its lower part would, not as
-    the segment as a whole does (see `_lean`). The search does without, for the sake of a simple gradient.
+    A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
+    on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
+    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
+    without, for the sake of a simple gradient.
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
-    deferred = deferred_share(positions, draws.n_segments)
-    deferred[:, -1] = 0.0
+    deferred, rejected = shares(positions, n_stages, draws.n_segments)
+    accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
     correct = accepted_correct(kernel, positions)
     # how much more often the accepted part of a segment is right than the whole
     part = None if kernel.pair_right is None else correct * _inverse(kernel.own)[:, None]
-    arriving_right = None
+    # a restricted cascade may start at a stage whose correctness is an average over the signal before
+    arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
     cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
+    abstained = None if rejected is None else np.zeros_like(right)
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
         reach[..., j] = arriving.sum(axis=2)
@@ -151,11 +220,13 @@ def forward(
             answered_right = arriving * correct[:, :, j]
         else:
             answered_right = arriving_right * part[:, :, j]
-        right += np.einsum("dps,ps->dp", answered_right, 1.0 - deferred[:, j])
+        right += np.einsum("dps,ps->dp", answered_right, accepted[:, j])
+        if abstained is not None and rejected is not None:
+            abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
             if lean:
-                _lean(ratio, kernel, j, positions[:, j])
+                lean_cut(ratio, kernel, j, positions)
             arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
@@ -163,27 +234,42 @@ def forward(
                 cost += np.einsum("dps,ds->dp", ratio, kernel.next_cost[j])
     if kernel.next_cost is None:
         cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
-    return 1.0 - right, cost, reach
+    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
+    return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, position: np.ndarray) -> None:
-    """Shift deferred mass of a cut segment from the segment above it to the one below, in place.
+def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+    """Shift deferred mass of a cut segment between the segments above and below it, in place.
 
-    What follows a signal is taken as linear in u across neighbouring segments. The mean u of the deferred
-    fraction f of a segment of mass p lies (1 - f) p / 2 below the segment's own. ``ratio`` is
-    (draw, point, segment), per unit of segment mass; the deferred mass itself stays the same.
+    What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment
+    of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the segment's own.
+    ``ratio`` is (draw, point, segment), per unit of segment mass; the deferred mass itself stays the same.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)
     middle = np.cumsum(mass, axis=1) - 0.5 * mass
-    last = len(kernel.draws.margins[stage].low) - 1
-    segment, fraction = cut_of(kernel.draws.margins[stage], position)
-    point = np.flatnonzero((fraction > 0) & (fraction < 1) & (last > 0))
-    s, f = segment[point], fraction[point]
-    above, below = np.minimum(s + 1, last), np.maximum(s - 1, 0)
-    moved = ratio[:, point, s] * mass[:, s]
-    step = moved * 0.5 * (1.0 - f) * mass[:, s] / np.maximum(middle[:, above] - middle[:, below], 1e-300)
-    ratio[:, point, above] -= step * inverse[:, above]
-    ratio[:, point, below] += step * inverse[:, below]
+    margin = kernel.draws.margins[stage]
+    last = len(margin.low) - 1
+    if last == 0:
+        return
+    accept, reject = split_positions(positions, len(kernel.draws.stages))
+    segment, fraction = cut_of(margin, accept[:, stage])
+    none = np.zeros_like(fraction)
+    cuts = [(segment, fraction, none)]
+    if reject is not None:
+        low_segment, low_fraction = cut_of(margin, reject[:, stage])
+        same = low_segment == segment
+        cuts = [
+            (segment, fraction, np.where(same, low_fraction, 0.0)),
+            (low_segment, np.where(same, 0.0, 1.0), np.where(same, 0.0, low_fraction)),
+        ]
+    for at, f, g in cuts:
+        point = np.flatnonzero((f - g > 0) & (f - g < 1))
+        s, lower = at[point], (1.0 - f - g)[point]
+        above, below = np.minimum(s + 1, last), np.maximum(s - 1, 0)
+        moved = ratio[:, point, s] * mass[:, s]
+        step = moved * 0.5 * lower * mass[:, s] / np.maximum(middle[:, above] - middle[:, below], 1e-300)
+        ratio[:, point, above] -= step * inverse[:, above]
+        ratio[:, point, below] += step * inverse[:, below]
 
 
 def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
@@ -191,35 +277,59 @@ def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
+def published(draws: Draws, positions: np.ndarray) -> Outcome:
+    """`forward` under the published factorisation, see `bayescascade.published`."""
+    own = draws.segment_correct()
+    # what a segment accepts does not depend on pairs
+    alone = Kernel(draws, np.diff(draws.edges(), axis=2), [], own, draws.cost)
+    error, cost, reach = forward_published(draws, positions, accepted_correct(alone, positions))
+    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
+    return Outcome(error, cost, reach, None, latency)
+
+
 def forward_all(
-    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None, *, factorisation: str = "exact"
+) -> Outcome:
     """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
-    def run(block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return forward(build_kernel(draws.take(block)), positions)
+    from bayescascade._orders import evaluate_order
+
+    def run(block: slice) -> Outcome:
+        some = draws.take(block)
+        if factorisation != "exact":
+            return published(some, positions)
+        if some.whole is not None and against_the_chain(some):
+            return evaluate_order(build_kernel(some.whole), some.keep, positions)
+        return forward(build_kernel(some), positions)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
             parts = list(pool.map(run, blocks(draws.n)))
         else:
             parts = list(pool.map(lambda kernel: forward(kernel, positions), kernels))
-    error, cost, reach = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return error, cost, reach
+    return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def against_the_chain(draws: Draws) -> bool:
+    """Whether draws are of stages in an order in which their signals are no Markov chain."""
+    return list(draws.keep) != sorted(draws.keep)
 
 
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
-    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB.
+
+    None also for an order of stages against the chain, of which `forward_all` has more exact things to say.
+    """
+    if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
     with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
-def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
+def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact") -> xr.Dataset:
     """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
 
     Examples
@@ -235,28 +345,36 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     fit : xarray.DataTree
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
-        The last stage's is -inf. Thresholds on P(correct) by history bring their curves along.
+        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+        Thresholds on P(correct) by history bring their curves along.
+    factorisation : str
+        ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
+        arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
 
     Returns
     -------
     xarray.Dataset
         ``error`` (share of queries answered wrongly), ``cost`` (per query, in the log's currency) and ``reach``
-        (share that runs each stage), over (chain, draw[, point][, stage]).
+        (share that runs each stage), over (chain, draw[, point][, stage]). Also ``abstained`` (share left
+        unanswered) where thresholds reject, and ``latency`` (per query) where the log has one for each stage.
 
     Raises
     ------
     CascadeError
-        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+        For thresholds of the wrong length or with NaN, or a last one other than -inf; and for what the published
+        factorisation does not cover.
     """
-    draws = get_draws(fit)
-    rules = read_rules(thresholds, draws.stages, draws.kind)
-    if rules.history is not None:
-        from bayescascade.two_signals import forward_all as by_history
+    draws = draws_for(get_draws(fit), thresholds)
+    if history_of(thresholds, len(draws.stages)) is not None:
+        from bayescascade.two_signals import outcome_of_history
 
-        error, cost, reach = by_history(draws, rules.history, rules.thresholds)
+        out = outcome_of_history(draws, thresholds, factorisation)._asdict()
     else:
-        error, cost, reach = forward_all(draws, to_positions(rules.thresholds, draws))
-    return _fold(draws, is_one_point(thresholds), error=error, cost=cost, reach=reach)
+        rows = to_rows_of(thresholds, draws)
+        check_factorisation(factorisation, draws, rows)
+        out = forward_all(draws, rows, factorisation=factorisation)._asdict()
+    known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
+    return _fold(draws, is_one_point(thresholds), **known)
 
 
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:

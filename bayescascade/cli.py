@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bayescascade import _deciding
 from bayescascade._arguments import (
     Cost,
     FitFile,
@@ -33,6 +34,8 @@ from bayescascade._arguments import (
     writable,
 )
 from bayescascade._terminal import (
+    INTERRUPTED,
+    MISTAKE,
     as_typed,
     checks_table,
     comparison_table,
@@ -52,8 +55,6 @@ from bayescascade.files import whole_file
 
 if TYPE_CHECKING:
     import xarray as xr
-
-MISTAKE, INFEASIBLE, INTERRUPTED = 2, 3, 130
 
 # What the demo asks of the embedded example, and the share of it that is kept back for scoring.
 DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.3, 0.9, 1 / 3
@@ -136,6 +137,9 @@ def fit(
     cost_model: Annotated[
         str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
     ] = "mean",
+    method: Annotated[
+        str, typer.Option(help="nuts samples the posterior; map is a point estimate, without uncertainty.")
+    ] = "nuts",
     previous: Annotated[
         Path | None,
         typer.Option(
@@ -155,12 +159,12 @@ def fit(
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
-        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "draws", "chains")
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "method", "draws", "chains")
     import bayescascade as bc
 
     if previous is None:
         options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
-        options |= {"draws": draws, "chains": chains}
+        options |= {"draws": draws, "chains": chains, "method": method}
         work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
     else:
         options["previous"] = bc.load_fit(previous)
@@ -180,79 +184,11 @@ def fit(
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
-@app.command()
-def tune(
-    fit_file: FitFile,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", callback=writable, help="Where the policy goes (JSON), e.g. policy.json."),
-    ] = None,
-    max_error: Annotated[
-        float | None, typer.Option(help="Cheapest thresholds whose error is at most this, with --prob.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Best thresholds whose cost per query is at most this, with --prob.")
-    ] = None,
-    error_price: Annotated[
-        float | None, typer.Option(help="What one wrong answer costs, in the log's currency.")
-    ] = None,
-    prob: Annotated[
-        float | None,
-        typer.Option(help="Posterior probability with which the limit holds.", show_default="0.9"),
-    ] = None,
-    task: Task = None,
-) -> None:
-    """Choose thresholds for one goal: --max-error, --max-cost or --error-price."""
-    goals = {"max_error": max_error, "max_cost": max_cost, "error_price": error_price}
-    goal = {name: value for name, value in goals.items() if value is not None}
-    if len(goal) != 1:
-        came = " and ".join(f"--{name.replace('_', '-')}" for name in goal) or "none"
-        raise CascadeError(f"give exactly one of --max-error, --max-cost and --error-price; {came} came.")
-    if prob is not None and error_price is not None:
-        raise CascadeError("--prob goes with --max-error or --max-cost; --error-price weighs all draws alike.")
-    if output is not None:
-        keep_input(fit_file, output)
-    import bayescascade as bc
-
-    posterior = of_fit(bc.load_fit(fit_file), task)
-    with working("Tuning"):
-        solution = bc.tune(posterior, **goal, **({} if prob is None else {"prob": prob}))
-    if not solution.feasible:
-        say(as_typed(solution.text))
-        if output is not None:
-            say(f"{output} was not written.")
-        raise typer.Exit(INFEASIBLE)
-    show(thresholds_table(solution, str(posterior.attrs["confidence_kind"])), expected_table(solution))
-    typer.echo(as_typed(solution.text))
-    if output is None:
-        typer.echo("No policy was written; name one with -o policy.json.")
-    else:
-        solution.to_policy(output)
-        typer.echo(f"Wrote {output}.")
-
-
-@app.command(cls=WithChoices)
-def score(
-    log: LogFile,
-    policy: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Written by `bayescascade tune`.")],
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
-    ] = None,
-    cost: Cost = "cost",
-    task: Task = None,
-    task_column: TaskColumn = None,
-) -> None:
-    """Run a policy on the queries of a log and print its error and cost."""
-    import bayescascade as bc
-
-    chosen = bc.Policy.load(policy)
-    if kind is not None and kind != chosen.confidence_kind:
-        raise CascadeError(
-            f"{policy} decides on confidences of kind {chosen.confidence_kind!r}, so its thresholds mean "
-            f"nothing on kind {kind!r}; tune a policy on a log of that kind."
-        )
-    data = log_for(log, chosen, cost, task, task_column)
-    show(*score_lines(bc.score(data, chosen.thresholds), f"{policy.name} on {log.name}"))
+app.command()(_deciding.tune)
+app.command(cls=WithChoices)(_deciding.score)
+app.command()(_deciding.verdict)
+app.command()(_deciding.labels)
+app.command()(_deciding.sensitivity)
 
 
 @app.command()

@@ -7,12 +7,15 @@ a log has several tasks, the stages of each task in turn. Links likewise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade.calibration import N_PIECES, Scaling, build_scaling, ramps
+from bayescascade.copulas import NUMPY
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
 from bayescascade.margin_models import get_margin_model
@@ -139,7 +142,7 @@ def build_design(
     arrays |= {
         "link_turned": np.tile(turned, n_tasks),
         "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
-        "cost_known": np.concatenate([cost_statistics(cost[task == t]) for t in range(n_tasks)], axis=1),
+        "cost_known": by_task(cost_statistics, cost, task, n_tasks),
     }
     cost_query = np.zeros(0, dtype=np.int64)
     if options.cost == "signal":
@@ -337,19 +340,47 @@ def _costs(
     return arrays, query
 
 
-def cost_statistics(cost: np.ndarray) -> np.ndarray:
-    """Mean cost of each stage, its relative standard error, and degrees of freedom (3, stage).
+def by_task(
+    statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray, task: np.ndarray, n_tasks: int
+) -> np.ndarray:
+    """A statistic (..., stage) of values (query, stage), for the stages of each task in turn (..., column)."""
+    return np.concatenate([statistic(values[task == t]) for t in range(n_tasks)], axis=-1)
 
-    A stage with a single known cost borrows the spread of the others, with three degrees of freedom.
-    """
-    n = np.sum(np.isfinite(cost), axis=0)
-    mean = np.array([np.mean(c[np.isfinite(c)]) if m else np.nan for c, m in zip(cost.T, n, strict=True)])
-    if np.isnan(mean).any():
+
+def cost_statistics(cost: np.ndarray) -> np.ndarray:
+    """`mean_statistics` of costs, which each stage needs."""
+    known = mean_statistics(cost)
+    if np.isnan(known[0]).any():
         raise CascadeError(
             "a stage has no known cost for one of the tasks; log it, or give the price of a call to each stage."
         )
-    spread = np.array([np.nanstd(c, ddof=1) if m > 1 else np.nan for c, m in zip(cost.T, n, strict=True)])
-    relative = np.divide(spread, mean, out=np.zeros_like(mean), where=mean > 0)
+    return known
+
+
+def mean_statistics(values: np.ndarray) -> np.ndarray:
+    """Mean of each stage's known values, its relative standard error, and degrees of freedom (3, stage).
+
+    A stage with a single known value borrows the spread of the others, with three degrees of freedom; where none
+    is known, the mean is NaN.
+    """
+    n = np.sum(np.isfinite(values), axis=0)
+    mean = np.array([np.mean(x[np.isfinite(x)]) if m else np.nan for x, m in zip(values.T, n, strict=True)])
+    relative = np.divide(spread_of(values), mean, out=np.zeros_like(mean), where=mean > 0)
     lone = n < 2
     relative[lone] = np.mean(relative[~lone]) if (~lone).any() else 0.0
-    return np.stack([mean, relative / np.sqrt(n), np.maximum(n - 1.0, 3.0)])
+    return np.stack([mean, relative / np.sqrt(np.maximum(n, 1)), np.maximum(n - 1.0, 3.0)])
+
+
+def spread_of(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over queries of each stage's known values (stage,); 0 where fewer than two are known."""
+    return np.array([np.nanstd(x, ddof=1) if np.isfinite(x).sum() > 1 else 0.0 for x in values.T])
+
+
+def mean_of(known: Any, t: Any, xp: Any = NUMPY) -> Any:
+    """The mean that a Student t stands for, given the rows of `mean_statistics`: it is a t on the log scale."""
+    return known[0] * xp.exp(known[1] * t)
+
+
+def draw_means(known: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw means from their posterior, given `mean_statistics` (draw, column)."""
+    return mean_of(known, rng.standard_t(known[2], size=(n, known.shape[1])))

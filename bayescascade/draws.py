@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._curves import history_of
+from bayescascade._tilt import ratios
 from bayescascade.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
 from bayescascade.copulas import NUMPY, Family
 from bayescascade.errors import CascadeError
@@ -22,7 +24,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency", "tilt"),
 )
 
 
@@ -50,6 +52,16 @@ class Draws:
         Slope of the previous stage's signal; 0 at the first stage.
     cost_slope, cost_previous : ndarray (draw, stage), optional
         Slopes of log cost on the stage's signal and on the previous one.
+    latency : ndarray (draw, stage), optional
+        Mean latency of a call; NaN at stages where none is known.
+    cost_sd, latency_sd : ndarray (stage,), optional
+        How much cost and latency of one call vary between the queries of a stage: standard deviations.
+    tilt : ndarray (draw, segment), optional
+        Density ratio of the mix of queries to the fitted one, by segment of the first stage.
+    whole : Draws, optional
+        Draws of the cascade that these are a part of; see `restrict`.
+    keep : tuple of int
+        Which stages of ``whole`` these are, in the order in which they are run; empty without ``whole``.
     """
 
     stages: list[str]
@@ -69,6 +81,12 @@ class Draws:
     previous: np.ndarray | None = None
     cost_slope: np.ndarray | None = None
     cost_previous: np.ndarray | None = None
+    latency: np.ndarray | None = None
+    cost_sd: np.ndarray | None = None
+    latency_sd: np.ndarray | None = None
+    tilt: np.ndarray | None = None
+    whole: Draws | None = None
+    keep: tuple[int, ...] = ()
 
     @property
     def n(self) -> int:
@@ -82,6 +100,7 @@ class Draws:
 
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
+        self._check_adjacent(j)
         return Link(self.families, self.which[:, j], self.tau[:, j])
 
     def _held(self) -> list[str]:
@@ -89,7 +108,8 @@ class Draws:
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        return replace(self, **{name: getattr(self, name)[index] for name in self._held()})
+        held = {name: getattr(self, name)[index] for name in self._held()}
+        return replace(self, **held, whole=self.whole and self.whole.take(index))
 
     def mean(self) -> Draws:
         """One draw with the means of the parameters; the first draw's families."""
@@ -97,11 +117,59 @@ class Draws:
             name: getattr(self, name)[:1] if name == "which" else getattr(self, name).mean(axis=0, keepdims=True)
             for name in self._held()
         }
-        return replace(self, **means)
+        return replace(self, **means, whole=self.whole and self.whole.mean())
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
-        return self if self.n <= n else self.take(np.linspace(0, self.n - 1, n).round().astype(int))
+        return self if self.n <= n else self.take(self.spread(n))
+
+    def spread(self, n: int) -> np.ndarray:
+        """Numbers of at most ``n`` draws, evenly spaced."""
+        return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
+
+    def restrict(self, keep: Sequence[int]) -> Draws:
+        """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
+
+        The copula between two stages that are not neighbours has no family of its own: `cascade.build_kernel`
+        composes it from the links between them. `link` refuses such a link.
+        """
+        keep = tuple(int(j) for j in keep)
+        n_stages = len(self.stages)
+        if not keep or len(set(keep)) < len(keep) or not set(keep) <= set(range(n_stages)):
+            raise ValueError(f"keep={keep} are not distinct stages among the {n_stages} there are")
+        if keep == tuple(range(n_stages)):
+            return self
+        if self.whole is not None:
+            return self.whole.restrict([self.keep[j] for j in keep])
+        return replace(self.pick(keep), whole=self, keep=keep)
+
+    def pick(self, stages: Sequence[int]) -> Draws:
+        """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
+        index = np.asarray(stages, dtype=int)
+        by_stage = set(self._held()) - {"which", "tau", "tilt"}
+        held = {name: getattr(self, name)[:, index] for name in by_stage}
+        held |= {
+            name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
+        }
+        before, adjacent = index[:-1], np.diff(index) == 1
+        at = np.where(adjacent, before, 0)
+        return replace(
+            self,
+            **held,
+            stages=[self.stages[j] for j in index],
+            margins=[self.margins[j] for j in index],
+            scalings=[self.scalings[j] for j in index],
+            which=self.which[:, at],
+            tau=np.where(adjacent, self.tau[:, at], np.nan),
+            tilt=self.tilt if index[0] == 0 else None,
+        )
+
+    def _check_adjacent(self, link: int) -> None:
+        if self.whole is not None and self.keep[link + 1] != self.keep[link] + 1:
+            raise ValueError(
+                f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
+                "copula of its own joins them; use the pair masses of build_kernel"
+            )
 
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
@@ -147,6 +215,7 @@ class Draws:
 
     def pair_correct(self, link: int) -> np.ndarray:
         """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
+        self._check_adjacent(link)
         before, here = self.margins[link], self.margins[link + 1]
         nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
         previous = np.broadcast_to(
@@ -165,6 +234,7 @@ class Draws:
         own = np.exp(self.cost_slope[:, stage, None] * self._middle_z(stage))
         if stage == 0:
             return self._padded(own[:, None], 1)
+        self._check_adjacent(stage - 1)
         before = np.exp(self.cost_previous[:, stage, None] * self._middle_z(stage - 1))
         return self._padded(before[:, :, None] * own[:, None])
 
@@ -180,13 +250,10 @@ class Draws:
 def get_draws(fit: xr.DataTree) -> Draws:
     """Read a fit's draws into arrays."""
     check_fit(fit)
+    refuse_tasks(fit)
     posterior = fit["posterior"].to_dataset()
-    if "task" in posterior.dims:
-        names = [str(name) for name in posterior["task"].values]
-        raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
-        )
-    margins, scalings = restore(fit["constant_data"].to_dataset())
+    constant = fit["constant_data"].to_dataset()
+    margins, scalings = restore(constant)
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values
@@ -198,6 +265,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
     previous = optional("previous_slope", "link")
     families, which = read_families(fit)
     tau = flat(posterior["tau"], "link")
+    mass = flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
         kind=str(fit.attrs["confidence_kind"]),
@@ -205,7 +273,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         which=np.broadcast_to(which, tau.shape),
         margins=margins,
         scalings=scalings,
-        mass=flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment"),
+        mass=mass,
         tau=tau,
         intercept=flat(posterior["intercept"], "stage"),
         slope=flat(posterior["slope"], "stage"),
@@ -216,7 +284,32 @@ def get_draws(fit: xr.DataTree) -> Draws:
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
         cost_slope=optional("cost_slope", "stage"),
         cost_previous=optional("cost_previous", "stage"),
+        latency=optional("latency", "stage"),
+        cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
+        latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
+        tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
+
+
+def refuse_tasks(fit: xr.DataTree) -> None:
+    """Raise `CascadeError` for a fit of several tasks, of which one has to be chosen."""
+    posterior = fit["posterior"].to_dataset()
+    if "task" in posterior.dims:
+        names = [str(name) for name in posterior["task"].values]
+        raise CascadeError(
+            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+        )
+
+
+def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
+    """Numbers of named stages, or raise `CascadeError`."""
+    names = [str(name) for name in wanted]
+    unknown = [name for name in names if name not in stages]
+    if unknown:
+        raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
+    if len(set(names)) < max(2, len(names)):
+        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+    return [stages.index(name) for name in names]
 
 
 def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
@@ -278,6 +371,32 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
     rounding."""
     below = np.where(segment > 0, margin.high[np.maximum(segment - 1, 0)], margin.low[segment])
     return to_confidence(0.5 * (below + margin.low[segment]), kind)
+
+
+def draws_for(draws: Draws, thresholds: Any) -> Draws:
+    """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = stages_named(thresholds, draws.stages)
+    return draws if names == draws.stages else draws.restrict([draws.stages.index(name) for name in names])
+
+
+def stages_named(thresholds: Any, stages: list[str]) -> list[str]:
+    """The stages that thresholds name, if these are some of the given ones; else the given ones."""
+    names = getattr(thresholds, "stages", None)
+    if names is None:
+        array = getattr(thresholds, "thresholds", thresholds)
+        names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
+    names = [str(name) for name in names]
+    return names if names and set(names) <= set(stages) else stages
+
+
+def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
+    """Rows of positions, as `cascade.forward` takes them, of whatever `check_thresholds` takes."""
+    rows = to_positions(check_thresholds(thresholds, draws.stages, draws.kind), draws)
+    reject = getattr(thresholds, "reject", None)
+    if reject is None:
+        return rows
+    below = to_positions(np.atleast_2d(np.asarray(reject, dtype=float)), draws)
+    return np.concatenate([rows, below], axis=1)
 
 
 def is_one_point(thresholds: Any) -> bool:

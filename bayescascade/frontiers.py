@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade import Kernel, build_kernel, forward, forward_all
-from bayescascade.draws import Draws, cut_of, get_draws, to_thresholds
+from bayescascade._ranges import check_batch, check_positive, check_prob
+from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
+from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
+from bayescascade.goals import scattered
+from bayescascade.induction import induce, mean_kernel, with_latency
+from bayescascade.moves import whole_atoms
+from bayescascade.published import check_factorisation, polish
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
+_POLISH_DRAWS = 32
 
 
-def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> xr.Dataset:
+def frontier(
+    fit: xr.DataTree,
+    *,
+    n_points: int = 50,
+    ci_prob: float = 0.9,
+    abstain_price: float | None = None,
+    batch: int | None = None,
+    stages: Sequence[str] | None = None,
+    factorisation: str = "exact",
+) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
     Examples
@@ -32,6 +51,16 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
         the last stage.
     ci_prob : float
         Probability of the equal-tailed bands, in (0, 1).
+    abstain_price : float, optional
+        What leaving a query unanswered costs, in the log's currency: stages may then abstain.
+    batch : int, optional
+        Bands for what the next ``batch`` queries will show, in place of the long-run rate: binomial errors, normal
+        mean costs, given the rate.
+    stages : list of str, optional
+        Run these stages only, in this order.
+    factorisation : str
+        ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
+        found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
 
     Returns
     -------
@@ -39,12 +68,14 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
         Over ``point``, by rising cost: ``error``, ``error_low``, ``error_high``, ``cost``, ``cost_low``,
         ``cost_high`` (mean and band over draws), ``price`` (cost at which one error less is worth it),
         ``efficient`` (False where a cheaper point errs as little or less);
-        ``threshold`` and ``reach`` over (point, stage).
+        ``threshold`` and ``reach`` over (point, stage). With ``abstain_price`` also ``reject_threshold`` over
+        (point, stage) and ``abstained``, ``abstained_low``, ``abstained_high`` over point.
 
     Raises
     ------
     CascadeError
-        For ``n_points`` below 2 or ``ci_prob`` outside (0, 1).
+        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
+        a stage that the fit does not have, or what the published factorisation does not cover.
 
     Notes
     -----
@@ -54,77 +85,112 @@ def frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> x
     if n_points < 2:
         raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
     check_prob("ci_prob", ci_prob)
+    check_positive("abstain_price", abstain_price)
+    check_batch(batch)
     draws = get_draws(fit)
-    positions, prices = sweep(draws, n_points)
-    positions = _whole_atoms(draws, positions)
-    error, cost, reach = forward_all(draws, positions)
-    thresholds = with_last(to_thresholds(positions, draws))
-    return as_curve(draws.stages, thresholds, prices, error, cost, reach, ci_prob)
+    if stages is not None:
+        draws = draws.restrict(stage_numbers(stages, draws.stages))
+    check_factorisation(factorisation, draws)
+    rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
+    check_factorisation(factorisation, draws, rows)
+    if factorisation != "exact":
+        rows = polished(draws, rows, prices, factorisation)
+    rows = whole_atoms(draws, rows)
+    outcome = forward_all(draws, rows, factorisation=factorisation)
+    accept, reject = split_positions(rows, len(draws.stages))
+    thresholds = with_last(to_thresholds(accept, draws))
+    below = None if reject is None else to_thresholds(reject, draws)
+    return as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
 
 
 def as_curve(
-    stages: list[str],
+    draws: Draws,
     thresholds: np.ndarray,
+    reject: np.ndarray | None,
     prices: np.ndarray,
-    error: np.ndarray,
-    cost: np.ndarray,
-    reach: np.ndarray,
+    outcome: Outcome,
+    *,
     ci_prob: float,
+    batch: int | None,
 ) -> xr.Dataset:
-    """What `frontier` returns of thresholds (point, stage) with error, cost, reach (draw, point[, stage])."""
-    order = np.argsort(cost.mean(axis=0), kind="stable")
-    thresholds, prices = thresholds[order], prices[order]
-    error, cost, reach = error[:, order], cost[:, order], reach[:, order]
+    """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
+    order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
+    outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
+    seen = outcome if batch is None else scattered(outcome, draws, batch)
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
-    error_band, cost_band = np.quantile(error, tails, axis=0), np.quantile(cost, tails, axis=0)
-    return xr.Dataset(
+    out = xr.Dataset(
         {
-            "threshold": (("point", "stage"), thresholds),
-            "reach": (("point", "stage"), reach.mean(axis=0)),
-            "error": ("point", error.mean(axis=0)),
-            "error_low": ("point", error_band[0]),
-            "error_high": ("point", error_band[1]),
-            "cost": ("point", cost.mean(axis=0)),
-            "cost_low": ("point", cost_band[0]),
-            "cost_high": ("point", cost_band[1]),
-            "price": ("point", prices),
-            # by rising cost, a point is efficient when none before it errs as little
-            "efficient": ("point", _falls(error.mean(axis=0))),
+            "threshold": (("point", "stage"), thresholds[order]),
+            "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
-        coords={"stage": stages},
-        attrs={"ci_prob": ci_prob},
+        coords={"stage": draws.stages},
+        attrs={"ci_prob": ci_prob, **({} if batch is None else {"batch": int(batch)})},
     )
+    for name in ("error", "cost", *(["abstained"] if reject is not None else [])):
+        low, high = np.quantile(getattr(seen, name), tails, axis=0)
+        mean = getattr(outcome, name).mean(axis=0)
+        out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
+    if reject is not None:
+        out["reject_threshold"] = (("point", "stage"), reject[order])
+    out["price"] = ("point", prices[order])
+    out["efficient"] = ("point", _undominated(outcome))
+    return out
 
 
-def _falls(error: np.ndarray) -> np.ndarray:
-    before = np.minimum.accumulate(error)
-    return np.append(True, error[1:] < before[:-1])
+def _undominated(outcome: Outcome) -> np.ndarray:
+    """Whether no point before errs as little, for as little money, and answers as much; points by rising cost."""
+    parts = [part for part in (outcome.error, outcome.cost, outcome.abstained) if part is not None]
+    means = np.stack([part.mean(axis=0) for part in parts], axis=1)
+    as_good = (means[:, None] <= means[None]).all(axis=2)
+    return ~np.triu(as_good, 1).any(axis=0)
 
 
-def check_prob(name: str, value: float) -> None:
-    """Raise `CascadeError` unless ``value`` lies strictly between 0 and 1."""
-    if not 0.0 < value < 1.0:
-        raise CascadeError(f"{name}={value!r} is not allowed; give a probability strictly between 0 and 1.")
-
-
-def with_last(thresholds: np.ndarray) -> np.ndarray:
+def with_last(thresholds: Any) -> Any:
     """Set the last stage's threshold to -inf: it answers whatever reaches it."""
-    out = np.array(thresholds, dtype=float)
+    out = thresholds.copy()
     out[..., -1] = -np.inf
     return out
 
 
-def sweep(draws: Draws, n_points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (point, stage) along the frontier, evenly spaced in expected cost, and their prices (point,)."""
-    kernel = mean_kernel(draws.thin(_SEARCH_DRAWS))
-    prices = price_range(kernel)
-    positions = induce(kernel, prices)
-    ends = np.zeros((2, positions.shape[1]))
-    ends[1, :-1] = [len(m.low) for m in draws.margins[:-1]]
-    positions = np.concatenate([ends[:1], positions, ends[1:]])
+def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:
+    """Points of the frontier (point, stage), moved to the least loss that a factorisation expects."""
+    few = draws.take(draws.spread(_POLISH_DRAWS))
+    kernels = [build_kernel(few)] if factorisation == "exact" else None
+
+    def expected(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = forward_all(few, at, kernels, factorisation=factorisation)
+        return out.error.mean(axis=0), out.cost.mean(axis=0)
+
+    top = np.array([len(margin.low) for margin in draws.margins[:-1]], dtype=float)
+    return polish(expected, rows, prices, top)
+
+
+def sweep(
+    draws: Draws,
+    n_points: int,
+    *,
+    abstain_price: float | None = None,
+    latency_price: float | None = None,
+    by: str = "cost",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows along the frontier, evenly spaced in expected cost, and their prices (point,).
+
+    ``by="latency"`` takes latency in the place of cost.
+    """
+    kernel = with_latency(mean_kernel(draws.thin(_SEARCH_DRAWS)), latency_price)
+    if by == "latency":
+        assert kernel.draws.latency is not None
+        kernel = replace(kernel, cost=kernel.draws.latency, next_cost=None)
+    prices, n = price_range(kernel), len(draws.stages)
+    if abstain_price is not None:
+        # where an error is hardly worse than none, nothing would be answered
+        prices = np.maximum(prices, abstain_price * (1.0 + 1e-6))
+    rows = induce(kernel, prices, abstain_price)
+    ends = np.zeros((2, rows.shape[1]))
+    ends[1, : n - 1] = [len(m.low) for m in draws.margins[:-1]]
+    rows = np.concatenate([ends[:1], rows, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    _, expected, _ = forward(kernel, positions)
-    return spread(expected[0], positions, prices, n_points)
+    return spread(forward(kernel, rows).cost[0], rows, prices, n_points)
 
 
 def price_range(kernel: Kernel) -> np.ndarray:
@@ -134,72 +200,17 @@ def price_range(kernel: Kernel) -> np.ndarray:
 
 
 def spread(
-    cost: np.ndarray, positions: np.ndarray, prices: np.ndarray, n_points: int
+    expected: np.ndarray, rows: np.ndarray, prices: np.ndarray, n_points: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a sweep, given what each costs, that are evenly spaced in cost: positions and prices."""
-    order = np.argsort(cost, kind="stable")
-    target = np.linspace(cost.min(), cost.max(), n_points)
-    nearest = np.abs(cost[order] - target[:, None]).argmin(axis=1)
+    """Points of a sweep, given what each costs, that are evenly spaced in cost: rows and prices."""
+    order = np.argsort(expected, kind="stable")
+    target = np.linspace(expected.min(), expected.max(), n_points)
+    nearest = np.abs(expected[order] - target[:, None]).argmin(axis=1)
     # where the sweep jumps, walk between its neighbours rather than repeat a point
-    return _fill(cost[order], positions[order], target), prices[order][nearest]
+    return _fill(expected[order], rows[order], target), prices[order][nearest]
 
 
 def _fill(cost: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Interpolate positions (price, stage) at the target costs."""
+    """Interpolate positions (price, row) at the target costs."""
     cost, first = np.unique(cost, return_index=True)
     return np.stack([np.interp(target, cost, positions[first, j]) for j in range(positions.shape[1])], axis=1)
-
-
-def _whole_atoms(draws: Draws, positions: np.ndarray) -> np.ndarray:
-    """Move positions inside an atom, which no threshold can realise, to its nearer end (point, stage)."""
-    positions = positions.copy()
-    for j, margin in enumerate(draws.margins):
-        segment, _ = cut_of(margin, positions[:, j])
-        positions[:, j] = np.where(margin.is_atom[segment], np.round(positions[:, j]), positions[:, j])
-    return positions
-
-
-def mean_kernel(draws: Draws) -> Kernel:
-    """One-draw kernel with the posterior means of the masses."""
-    return build_kernel(draws).mean()
-
-
-def induce(kernel: Kernel, prices: np.ndarray) -> np.ndarray:
-    """Best positions (price, stage) for each price of an error, by backward induction on a one-draw kernel.
-
-    Where the set of segments that should accept is not a half-line, the threshold is the best half-line under
-    the stage's own margin. Where correctness depends on the previous signal too, accepting is judged by its
-    average.
-    """
-    n_stages = len(kernel.draws.stages)
-    positions = np.zeros((len(prices), n_stages))
-    shape = (len(prices), kernel.correct.shape[2])
-    accepts, later = np.ones(shape, dtype=bool), np.zeros(shape)
-    for j in range(n_stages - 2, -1, -1):
-        pair, inverse = kernel.pair[j][0], kernel.inverse_mass(j)[0]
-        right = pair * kernel.correct[0, j + 1] if kernel.pair_right is None else kernel.pair_right[j][0]
-        cost = kernel.cost[0, j + 1] if kernel.next_cost is None else kernel.next_cost[j][0] * inverse
-        wait = (accepts @ right.T + later @ pair.T) * inverse - cost / prices[:, None]
-        accept = np.broadcast_to(kernel.correct[0, j], wait.shape)
-        n = len(kernel.draws.margins[j].low)
-        positions[:, j] = _half_line(
-            accept[:, :n] - wait[:, :n], kernel.mass[0, j, :n], kernel.draws.margins[j].is_atom
-        )
-        accepts = accept >= wait
-        later = np.where(accepts, 0.0, wait)
-    return positions
-
-
-def _half_line(gain: np.ndarray, mass: np.ndarray, is_atom: np.ndarray) -> np.ndarray:
-    """Where to start accepting, given the gain of accepting each segment (price, segment)."""
-    weighted = gain * mass
-    from_here = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]
-    from_here = np.concatenate([from_here, np.zeros((len(gain), 1))], axis=1)
-    edge = from_here.argmax(axis=1)
-    # within the two segments at the edge, the gain is taken as linear between their middles
-    row, n = np.arange(len(gain)), gain.shape[1]
-    left, right = np.clip(edge - 1, 0, n - 1), np.clip(edge, 0, n - 1)
-    below, above = gain[row, left], gain[row, right]
-    inner = (edge > 0) & (edge < n) & ~is_atom[left] & ~is_atom[right] & (below < 0) & (above > 0)
-    shift = np.divide(-below, above - below, out=np.full(len(gain), 0.5), where=inner)
-    return edge - np.where(inner, 0.5 - shift, 0.0)

@@ -8,22 +8,27 @@ in twice the time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._curves import ATTRIBUTE, History, to_text
-from bayescascade.cascade import build_kernel, build_kernels
+from bayescascade._ranges import check_batch, check_prob
+from bayescascade.cascade import Kernel, Outcome, build_kernel, build_kernels
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import as_curve, check_prob
-from bayescascade.search import Goal
-from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
-from bayescascade.tuning import _check_goal, _reachable
-from bayescascade.two_signal_induction import Scale, induce_history, sweep_history, to_thresholds
+from bayescascade.frontiers import as_curve
+from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.induction import mean_kernel, with_latency
+from bayescascade.solution import ThresholdSolution
+from bayescascade.tuning import Solved, as_solution, own_optimum, what_is_reachable
+from bayescascade.two_signal_induction import Scale, build_scale, induce_history, sweep_history, to_thresholds
 from bayescascade.two_signals import curves_of, forward, forward_all
+from bayescascade.wishes import Wish
 
+_MEAN_DRAWS = 512
 _SEARCH_DRAWS = 200
 _N_SWEEP = 40
 _N_BEST = 3  # points that go on, each time
@@ -33,10 +38,12 @@ _HEAVY = 0.04  # share of a group that is worth a leap
 _ROUNDS = (3, 10)
 _SETTLE_WORK = 100_000  # draws times points
 
-Outcomes = tuple[np.ndarray, np.ndarray, np.ndarray]  # error, cost and reach of some points
+Measure = Callable[[np.ndarray], Amounts]  # of positions (point, stage - 1)
 
 
-def history_frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9) -> xr.Dataset:
+def history_frontier(
+    fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9, batch: int | None = None
+) -> xr.Dataset:
     """The frontier of decisions by history: as `frontier`, with thresholds on P(correct).
 
     Examples
@@ -45,17 +52,15 @@ def history_frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0
     >>> from bayescascade.history import history_frontier
     >>> fit = bc.fit(bc.load_example(), calibration="sequential", random_seed=1, progressbar=False)
     >>> curve = history_frontier(fit, n_points=5)
-    >>> float(curve["threshold"][2, 0]) < 1.0
+    >>> bool(0.0 < curve["threshold"][2, 0] < 1.0)
     True
 
     Parameters
     ----------
     fit : xarray.DataTree
         With ``calibration="sequential"``.
-    n_points : int
-        Points, evenly spaced in cost, from the cheapest stage alone to every query sent to the last stage.
-    ci_prob : float
-        Probability of the equal-tailed bands, in (0, 1).
+    n_points, ci_prob, batch
+        As for `frontier`.
 
     Returns
     -------
@@ -66,16 +71,20 @@ def history_frontier(fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0
     Raises
     ------
     CascadeError
-        For a fit of another calibration, ``n_points`` below 2 or ``ci_prob`` outside (0, 1).
+        For a fit of another calibration, ``n_points`` below 2, ``ci_prob`` outside (0, 1), or a ``batch`` below 1.
     """
     if n_points < 2:
         raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
     check_prob("ci_prob", ci_prob)
+    check_batch(batch)
     draws = get_draws(fit)
     history = _history(draws)
-    scales, positions, prices = sweep_history(draws, history, n_points)
+    kernel = mean_kernel(draws.thin(_MEAN_DRAWS))
+    scales = _scales(draws, history, kernel)
+    positions, prices = sweep_history(kernel, history, scales, n_points)
     thresholds = to_thresholds(scales, positions)
-    curve = as_curve(draws.stages, thresholds, prices, *forward_all(draws, history, thresholds), ci_prob)
+    outcome = forward_all(draws, history, thresholds)
+    curve = as_curve(draws, thresholds, None, prices, outcome, ci_prob=ci_prob, batch=batch)
     curve["threshold"].attrs[ATTRIBUTE] = to_text(history)
     return curve
 
@@ -89,15 +98,24 @@ def _history(draws: Draws) -> History:
     return curves_of(draws)
 
 
+def _scales(draws: Draws, history: History, kernel: Kernel) -> list[Scale]:
+    return [build_scale(draws, history, kernel, j) for j in range(len(draws.stages) - 1)]
+
+
 def tune_history(
     fit: xr.DataTree,
     *,
     error_price: float | None = None,
     max_error: float | None = None,
     max_cost: float | None = None,
+    max_latency: float | None = None,
     prob: float = 0.9,
+    batch: int | None = None,
+    risk: str = "mean",
+    alpha: float = 0.1,
+    latency_price: float | None = None,
 ) -> ThresholdSolution:
-    """Choose thresholds on P(correct) given a stage's confidence and the one before, for one stated goal.
+    """Choose thresholds on P(correct) given a stage's confidence and the one before, for a stated goal.
 
     Examples
     --------
@@ -112,7 +130,7 @@ def tune_history(
     ----------
     fit : xarray.DataTree
         With ``calibration="sequential"``.
-    error_price, max_error, max_cost, prob
+    error_price, max_error, max_cost, max_latency, prob, batch, risk, alpha, latency_price
         As for `tune`.
 
     Returns
@@ -123,71 +141,62 @@ def tune_history(
     Raises
     ------
     CascadeError
-        For a fit of another calibration, unless exactly one goal is given, or for one that is out of range.
+        For a fit of another calibration, and whatever `tune` does not allow.
     """
-    stated, goal = _check_goal(error_price, max_error, max_cost, prob)
+    wish = Wish(
+        error_price=error_price,
+        max_error=max_error,
+        max_cost=max_cost,
+        max_latency=max_latency,
+        prob=prob,
+        batch=batch,
+        risk=risk,
+        alpha=alpha,
+        latency_price=latency_price,
+    )
     draws = get_draws(fit)
+    wish.check_latency(draws)
     history = _history(draws)
-    kernels = build_kernels(draws)
-    scales, points = _candidates(draws, history, goal)
+    kernels, goal = build_kernels(draws), wish.goal(own_optimum(draws, wish))
+    scales, points = _candidates(draws, history, wish, goal)
 
-    def on_all(points: np.ndarray) -> Outcomes:
-        return forward_all(draws, history, to_thresholds(scales, points), kernels)
+    def on_all(points: np.ndarray) -> Amounts:
+        outcome = forward_all(draws, history, to_thresholds(scales, points), kernels)
+        return amounts_of(outcome, draws, goal.names)
 
-    error, cost, _ = on_all(points)
-    tried = (error, cost)
+    tried = on_all(points)
     n_rounds = int(np.clip(_SETTLE_WORK // (draws.n * len(_moves(len(scales)))), *_ROUNDS))
-    best = _settle(points[goal.rank(error, cost)[0][0]], scales, goal, on_all, n_rounds)
-    error, cost, reach = on_all(best[None])
-    reachable = _reachable(goal, *(np.concatenate(both, axis=1) for both in zip(tried, (error, cost), strict=True)))
-    _, keeps, sure = goal.rank(error, cost)
-    feasible = goal.error_price is not None or bool(keeps[0])
-    kept = float("nan") if goal.error_price is not None else float(sure[0])
-    text = describe(stated, feasible, kept, error[:, 0], cost[:, 0], reachable)
-    text += remark_on_idle(draws.stages, reach[:, 0].mean(axis=0))
-    shape, by_draw = (len(draws.chains), -1), {"chain": draws.chains}
-    thresholds = xr.DataArray(
-        to_thresholds(scales, best[None])[0],
-        dims="stage",
-        coords={"stage": draws.stages},
-        attrs={ATTRIBUTE: to_text(history)},
+    best = _settle(points[goal.rank(tried)[0][0]], scales, goal, on_all, n_rounds)
+    thresholds = to_thresholds(scales, best[None])
+    outcome = forward_all(draws, history, thresholds, kernels)
+    amounts = amounts_of(outcome, draws, goal.names)
+    feasible = bool(goal.rank(amounts)[1][0])
+    both = {name: np.concatenate([tried[name], amounts[name]], axis=1) for name in goal.names}
+    solved = Solved(
+        draws,
+        best,
+        Outcome._make(None if part is None else part[:, 0] for part in outcome),
+        float(goal.risk(amounts)[0]),
+        feasible,
+        float(goal.kept(amounts)[0]) if goal.bounds else float("nan"),
+        "" if feasible else what_is_reachable(goal, both),
     )
-    provenance = {
-        "data_hash": str(fit.attrs.get("data_hash", "")),
-        "copula": str(fit.attrs["copula"]),
-        "n_queries": int(fit.attrs.get("n_queries", 0)),
-        **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
-    }
-    return ThresholdSolution(
-        thresholds=thresholds,
-        error=xr.DataArray(error.reshape(shape), dims=("chain", "draw"), coords=by_draw),
-        cost=xr.DataArray(cost.reshape(shape), dims=("chain", "draw"), coords=by_draw),
-        reach=xr.DataArray(
-            reach.reshape(*shape, reach.shape[2]),
-            dims=("chain", "draw", "stage"),
-            coords={**by_draw, "stage": draws.stages},
-        ),
-        feasible=feasible,
-        goal=stated,
-        kept=kept,
-        text=f"{text} Thresholds are on P(correct) given a stage's confidence and the one before.",
-        confidence_kind=draws.kind,
-        provenance=provenance,
-    )
+    solution = as_solution(solved, wish, fit, thresholds[0])
+    solution.thresholds.attrs[ATTRIBUTE] = to_text(history)
+    text = f"{solution.text} Thresholds are on P(correct) given a stage's confidence and the one before."
+    return replace(solution, text=text)
 
 
-def _candidates(draws: Draws, history: History, goal: Goal) -> tuple[list[Scale], np.ndarray]:
+def _candidates(draws: Draws, history: History, wish: Wish, goal: Goal) -> tuple[list[Scale], np.ndarray]:
     """Finalists (point, stage - 1): the best of a sweep of prices, and what a search on some draws makes of it."""
-    some = build_kernel(draws.thin(_SEARCH_DRAWS))
-    scales, points, _ = sweep_history(draws, history, _N_SWEEP)
+    mean = mean_kernel(draws.thin(_MEAN_DRAWS))
+    scales, index = _scales(draws, history, mean), draws.spread(_SEARCH_DRAWS)
+    some, goal = build_kernel(draws.take(index)), goal.of(index)
 
-    def on_some(points: np.ndarray) -> Outcomes:
-        return forward(some, history, to_thresholds(scales, points))
+    def on_some(points: np.ndarray) -> Amounts:
+        return amounts_of(forward(some, history, to_thresholds(scales, points)), some.draws, goal.names)
 
-    if goal.error_price is not None:
-        exact, _ = induce_history(some.mean(), scales, np.array([goal.error_price]))
-        points = np.concatenate([exact, points])
-    few = [_best_few(points, goal, on_some)]
+    few = [_best_few(_starts(mean, history, scales, wish), goal, on_some)]
     for _ in range(_MAX_LEAPS):
         found = _settle(few[-1][0], scales, goal, on_some, _ROUNDS[1])
         few += [found[None], _best_few(_leaps(found, scales), goal, on_some)]
@@ -196,10 +205,26 @@ def _candidates(draws: Draws, history: History, goal: Goal) -> tuple[list[Scale]
     return scales, np.unique(np.concatenate(few), axis=0)
 
 
-def _best_few(points: np.ndarray, goal: Goal, run: Callable[[np.ndarray], Outcomes]) -> np.ndarray:
+def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish) -> np.ndarray:
+    """Points along the frontier for a wish (point, stage - 1); see `search.starting_rows`."""
+    bounded = [name for name, _ in wish.bounds]
+    points = []
+    if "latency" in bounded:
+        assert mean.draws.latency is not None
+        by_latency = replace(mean, cost=mean.draws.latency, next_cost=None)
+        points.append(sweep_history(by_latency, history, scales, _N_SWEEP)[0])
+    priced = with_latency(mean, wish.latency_price)
+    if "cost" in bounded or not points:
+        points.append(sweep_history(priced, history, scales, _N_SWEEP)[0])
+    if wish.error_price is not None:
+        points.append(induce_history(priced, scales, np.array([wish.error_price])))
+    return np.concatenate(points)
+
+
+def _best_few(points: np.ndarray, goal: Goal, measure: Measure) -> np.ndarray:
     """The best points on some draws, and those that may turn out to be the best on all, best first."""
-    error, cost, _ = run(points)
-    order = [x.rank(error, cost)[0][:_N_BEST] for x in (goal, goal.nearly)]
+    amounts = measure(points)
+    order = [x.rank(amounts)[0][:_N_BEST] for x in (goal, goal.nearly)]
     return points[list(dict.fromkeys(np.concatenate(order)))]
 
 
@@ -210,15 +235,12 @@ def _moves(n: int) -> np.ndarray:
     return np.array([sign * move for move in (*eye, *against) for sign in signs])
 
 
-def _settle(
-    best: np.ndarray, scales: list[Scale], goal: Goal, run: Callable[[np.ndarray], Outcomes], n_rounds: int
-) -> np.ndarray:
+def _settle(best: np.ndarray, scales: list[Scale], goal: Goal, measure: Measure, n_rounds: int) -> np.ndarray:
     """Move thresholds by ever smaller steps while that helps (stage - 1,)."""
     top, moves, step = np.array([scale.top for scale in scales]), _moves(len(scales)), 1.0
     for _ in range(n_rounds):
         points = np.concatenate([best[None], np.clip(best + step * moves, 0.0, top)])
-        error, cost, _ = run(points)
-        first = int(goal.rank(error, cost)[0][0])
+        first = int(goal.rank(measure(points))[0][0])
         step = step if first else 0.5 * step
         best = points[first]
     return best

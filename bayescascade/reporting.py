@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from bayescascade._ranges import check_prob
 from bayescascade._story import tell
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
-from bayescascade.frontiers import check_prob
 
 if TYPE_CHECKING:
     from bayescascade.solution import ThresholdSolution

@@ -21,7 +21,7 @@ import xarray as xr
 from bayescascade._cores import n_cores
 from bayescascade.calibration import ATOMS
 from bayescascade.copulas import FAMILIES
-from bayescascade.design import Design, build_design
+from bayescascade.design import Design, build_design, by_task, draw_means, mean_statistics, spread_of, tasks_of
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.links import families_of, family_table
 from bayescascade.margin_models import get_margin_model
@@ -74,7 +74,7 @@ def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
     """Sample the posterior of a design and gather all that a fit holds."""
     start = time.perf_counter()
     raw = sample(design, how)
-    posterior = _labelled(raw["posterior"].to_dataset(), design)
+    posterior = labelled(raw["posterior"].to_dataset(), design)
     stats = raw["sample_stats"].to_dataset()[list(_STATS)].rename(_STATS)
     tree = assemble(posterior, stats, design, log, how)
     tree.attrs["sampling_time"] = time.perf_counter() - start
@@ -85,13 +85,9 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
     import nutpie
 
-    compiled = _compiled(design.structure)
-    # lengths of dims may be among the shared variables; the structure fixes those
-    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
-    compiled = compiled.with_data(**used)
     # not blocking: nutpie's own wait turns Ctrl-C into a result with too few draws
     sampler = nutpie.sample(
-        compiled,
+        compiled_with(design),
         draws=how.draws,
         tune=how.tune,
         chains=how.chains,
@@ -113,6 +109,14 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
         raise RuntimeError(
             f"the sampler stopped: {error}. Please report this with the log that caused it."
         ) from error
+
+
+def compiled_with(design: Design) -> Any:
+    """The compiled model of a design's structure, with the design's arrays for its data."""
+    compiled = _compiled(design.structure)
+    # lengths of dims may be among the shared variables; the structure fixes those
+    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
+    return compiled.with_data(**used)
 
 
 @lru_cache(maxsize=16)
@@ -156,7 +160,7 @@ def placeholder(structure: Structure) -> Design:
     return build_design(log, options)
 
 
-def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Give the sampler's draws the log's own coordinates."""
     names = {"stage": design.stages, "link": design.links, "atom": list(ATOMS), "task": design.tasks}
     posterior = posterior.assign_coords(
@@ -172,20 +176,31 @@ def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def assemble(
-    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling
+    posterior: xr.Dataset,
+    stats: xr.Dataset,
+    design: Design,
+    log: xr.Dataset,
+    how: Sampling,
+    *,
+    point: bool = False,
 ) -> xr.DataTree:
-    """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
-    options, rng = design.options, np.random.default_rng(how.random_seed)
-    mass = _segment_masses(posterior, design, rng)
+    """Everything a fit holds, from draws of the model's variables (chain, draw, ...).
+
+    For a ``point`` estimate, what would be drawn here is as observed.
+    """
+    options = design.options
+    mass = _segment_masses(posterior, design, None if point else np.random.default_rng(how.random_seed))
     lead = design.lead
+    posterior = posterior.assign(_latency(posterior, design, log, None if point else how.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
+    seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
         "posterior": posterior,
         "margins": xr.Dataset({"segment_mass": (("chain", "draw", *lead, "segment"), mass)}, coords=coords),
         "copula": family_table(list(dict.fromkeys(options.copula)), families_of(options.copula)[1][0]),
         "sample_stats": stats,
-        "observed_data": log[["confidence", "correct", "cost"]].assign_coords(stage=design.stages),
-        "constant_data": constant_data(design),
+        "observed_data": seen.assign_coords(stage=design.stages),
+        "constant_data": constant_data(design).assign(_spreads(design, log)),
     }
     size = posterior.sizes["chain"] * posterior.sizes["draw"] * log.sizes["query"]
     if how.log_likelihood or (how.log_likelihood is None and size <= _MAX_LOG_LIKELIHOOD):
@@ -210,7 +225,7 @@ def assemble(
     return tree
 
 
-def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
+def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator | None) -> np.ndarray:
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -218,14 +233,49 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
 
 
+def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int | None) -> dict[str, Any]:
+    """Mean latency of each stage, drawn as mean costs are, or as observed without a seed; NaN where none is known.
+
+    It is drawn here, since nothing else in the model depends on it.
+    """
+    if "latency" not in log or not np.isfinite(log["latency"]).any():
+        return {}
+    known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
+    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    n = n_chains * n_draws
+    drawn = np.tile(known[0], (n, 1)) if seed is None else draw_means(known, n, np.random.default_rng([seed, 2]))
+    shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
+    return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
+
+
+def _spreads(design: Design, log: xr.Dataset) -> dict[str, Any]:
+    """How much cost and latency of one call vary between the queries of a stage."""
+    shape = (*([len(design.tasks)] if design.tasks else []), len(design.stages))
+    return {
+        f"{name}_sd": (
+            design.lead,
+            by_task(spread_of, log[name].transpose("query", "stage").values, *_tasks(log)).reshape(shape),
+        )
+        for name in ("cost", "latency")
+        if name in log
+    }
+
+
+def _tasks(log: xr.Dataset) -> tuple[np.ndarray, int]:
+    """Number of each query's task, and how many tasks there are."""
+    names, task = tasks_of(log)
+    return task, max(1, len(names))
+
+
 def warn_unconverged(tree: xr.DataTree) -> None:
     """Warn, with what to do, when R-hat exceeds 1.01 or a transition diverged (nutpie itself is silent)."""
-    found = convergence(tree)
+    worst, name = _worst_rhat(tree)
+    diverged = _divergences(tree)
     troubles = []
-    if found["rhat"] > 1.01:
-        troubles.append(f"R-hat is {found['rhat']:.3f} for {found['rhat_name']} (at most 1.01 is wanted)")
-    if found["divergences"]:
-        troubles.append(f"{found['divergences']} transitions diverged (none is wanted)")
+    if worst > 1.01:
+        troubles.append(f"R-hat is {worst:.3f} for {name} (at most 1.01 is wanted)")
+    if diverged:
+        troubles.append(f"{diverged} transitions diverged (none is wanted)")
     if troubles:
         warnings.warn(
             f"sampling did not converge: {'; '.join(troubles)}. Fit again with more draws and tune, or a higher "
@@ -237,24 +287,30 @@ def warn_unconverged(tree: xr.DataTree) -> None:
 
 def convergence(tree: xr.DataTree) -> dict[str, Any]:
     """Worst R-hat and its variable, smallest bulk and tail effective sample size, number of divergences."""
-    from arviz_stats import ess, rhat
+    from arviz_stats import ess
+
+    worst, name = _worst_rhat(tree)
+    found = {"rhat": worst, "rhat_name": name, "divergences": _divergences(tree)}
+    posterior = tree["posterior"].to_dataset()
+    for kind in ("bulk", "tail"):
+        least = np.nan
+        if np.isfinite(worst):
+            least = min(float(v.min()) for v in ess(posterior, method=kind).data_vars.values())
+        found[f"ess_{kind}"] = least
+    return found
+
+
+def _worst_rhat(tree: xr.DataTree) -> tuple[float, str]:
+    """The largest R-hat and its variable; NaN for a single chain, or fewer than four draws."""
+    from arviz_stats import rhat
 
     posterior = tree["posterior"].to_dataset()
-    diverging = int(tree["sample_stats"]["diverging"].sum())
     if posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
-        return {
-            "rhat": np.nan,
-            "rhat_name": "",
-            "ess_bulk": np.nan,
-            "ess_tail": np.nan,
-            "divergences": diverging,
-        }
+        return np.nan, ""
     r = rhat(posterior)
     worst = max(r.data_vars, key=lambda name: float(r[name].max()))
-    return {
-        "rhat": float(r[worst].max()),
-        "rhat_name": str(worst),
-        "ess_bulk": min(float(v.min()) for v in ess(posterior, method="bulk").data_vars.values()),
-        "ess_tail": min(float(v.min()) for v in ess(posterior, method="tail").data_vars.values()),
-        "divergences": diverging,
-    }
+    return float(r[worst].max()), str(worst)
+
+
+def _divergences(tree: xr.DataTree) -> int:
+    return int(tree["sample_stats"]["diverging"].sum())

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade._curves import History, history_of, p_correct
 from bayescascade.data import validate_log
-from bayescascade.draws import check_thresholds, is_one_point
+from bayescascade.draws import check_thresholds, is_one_point, stages_named
 from bayescascade.errors import CascadeError
 from bayescascade.signals import KINDS
 
@@ -142,7 +142,8 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
     log : xarray.Dataset
         As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
     thresholds : array-like, DataArray, ThresholdSolution or Policy
-        As for `evaluate`. Thresholds on P(correct) by history bring their curves along.
+        As for `evaluate`. Those that name some of the log's stages only run these, in their order. Thresholds on
+        P(correct) by history bring their curves along.
     reject : array-like or DataArray, optional
         (stage,) or (point, stage): a stage abstains below it, and the query ends there. -inf never abstains. By
         default what the solution or policy says.
@@ -165,7 +166,11 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
         For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
     """
     log = validate_log(log)
-    stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
+    stages, kind = (
+        stages_named(thresholds, [str(s) for s in log["stage"].values]),
+        str(log.attrs["confidence_kind"]),
+    )
+    log = log.sel(stage=stages)
     rules = read_rules(thresholds, stages, kind, reject)
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values

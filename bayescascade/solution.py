@@ -11,8 +11,10 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._curves import History, history_of
+from bayescascade.cascade import Outcome
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
+from bayescascade.wishes import Wish
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class ThresholdSolution:
     error, cost : DataArray (chain, draw)
     reach : DataArray (chain, draw, stage)
         Share of queries that run each stage.
+    reject : DataArray (stage,), optional
+        Rejecting thresholds: below them a stage abstains. -inf where it never does.
+    abstained, latency : DataArray (chain, draw), optional
+        Share of queries left unanswered; latency per query, where the log has one.
     feasible : bool
         Whether the stated goal is met. If not, the thresholds are those that come nearest.
     goal : dict
@@ -42,15 +48,18 @@ class ThresholdSolution:
     cost: xr.DataArray
     reach: xr.DataArray
     feasible: bool
-    goal: dict[str, float]
+    goal: dict[str, Any]
     kept: float
     text: str
     confidence_kind: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    reject: xr.DataArray | None = None
+    abstained: xr.DataArray | None = None
+    latency: xr.DataArray | None = None
 
     @property
     def answered(self) -> xr.DataArray:
-        """Share of queries that each stage answers (chain, draw, stage)."""
+        """Share of queries that each stage ends, with an answer or by abstaining (chain, draw, stage)."""
         return self.reach - self.reach.shift(stage=-1, fill_value=0.0)
 
     @property
@@ -58,15 +67,25 @@ class ThresholdSolution:
         """Curves that the thresholds are compared with, where decisions are by history; else None."""
         return history_of(self.thresholds, self.thresholds.sizes["stage"])
 
-    def table(self, ci_prob: float = 0.9) -> list[tuple[str, str, str, str]]:
-        """Rows of (stage, threshold, share reached, share answered), as text."""
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Titles of the columns of `table`."""
+        ends = "answered" if self.reject is None else "ended"
+        rejects = () if self.reject is None else ("abstain below",)
+        threshold = "threshold" if self.history is None else "threshold on P(correct)"
+        return ("stage", threshold, *rejects, "reached", f"{ends} (90% interval)")
+
+    def table(self, ci_prob: float = 0.9) -> list[tuple[str, ...]]:
+        """Rows of (stage, threshold, share reached, share answered), as text; see `head`."""
         low, high = (1 - ci_prob) / 2, (1 + ci_prob) / 2
         reach, answered = self.reach.mean(("chain", "draw")), self.answered
         rows = []
         for j, name in enumerate(self.thresholds["stage"].values):
             share = answered.isel(stage=j).values
             band = f"{share.mean():.1%} ({np.quantile(share, low):.1%} to {np.quantile(share, high):.1%})"
-            rows.append((str(name), show_threshold(float(self.thresholds[j])), f"{float(reach[j]):.1%}", band))
+            rejects = () if self.reject is None else (show_reject(float(self.reject[j])),)
+            threshold = show_threshold(float(self.thresholds[j]))
+            rows.append((str(name), threshold, *rejects, f"{float(reach[j]):.1%}", band))
         return rows
 
     def to_policy(self, path: str | os.PathLike[str] | None = None) -> Policy:
@@ -83,6 +102,7 @@ class ThresholdSolution:
             stages=[str(s) for s in self.thresholds["stage"].values],
             thresholds=[float(t) for t in self.thresholds.values],
             confidence_kind=self.confidence_kind,
+            reject=None if self.reject is None else [float(t) for t in self.reject.values],
             history=self.history,
             metadata={
                 "goal": self.goal,
@@ -97,22 +117,17 @@ class ThresholdSolution:
             policy.save(path)
         return policy
 
-    @property
-    def _heads(self) -> tuple[str, str, str, str]:
-        threshold = "threshold" if self.history is None else "threshold on P(correct)"
-        return "stage", threshold, "reached", "answered (90% interval)"
-
     def __repr__(self) -> str:
         lines = [self.text, ""]
-        rows = [self._heads, *self.table()]
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        rows = [self.head, *self.table()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self.head))]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{h}</th>" for h in self._heads)
+        head = "".join(f"<th>{h}</th>" for h in self.head)
         body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.table())
         mark = "goal met" if self.feasible else "goal not met"
         return (
@@ -130,6 +145,11 @@ def show_threshold(threshold: float) -> str:
     return f"{threshold:.6g}"
 
 
+def show_reject(threshold: float) -> str:
+    """A rejecting threshold as a reader wants it."""
+    return {-np.inf: "never", np.inf: "always"}.get(threshold, f"{threshold:.6g}")
+
+
 def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     """Say which stages are run and paid for but answer next to nothing, given mean reach (stage,)."""
     answered = reach - np.append(reach[1:], 0.0)
@@ -140,27 +160,48 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     return f" {names} would be paid for and answer next to nothing: leave it out with stages=[...] and fit again."
 
 
-def describe(
-    goal: dict[str, float], feasible: bool, kept: float, error: np.ndarray, cost: np.ndarray, best: str
-) -> str:
-    """Put a solution into two or three sentences."""
-    tails = (0.05, 0.95)
-    (e_low, e_high), (c_low, c_high) = np.quantile(error, tails), np.quantile(cost, tails)
-    expects = (
-        f"Expected error {error.mean():.2%} (90% interval {e_low:.2%} to {e_high:.2%}), expected cost "
-        f"{cost.mean():.4g} per query (90% interval {c_low:.4g} to {c_high:.4g})."
+def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:
+    """Put a solution into a few sentences; ``found`` holds one value for each draw."""
+    expects = f"Expected error {_interval(found.error, '.2%')}, "
+    expects += f"expected cost {_interval(found.cost, '.4g', 'per query')}"
+    if found.abstained is not None:
+        expects += f", share left unanswered {_interval(found.abstained, '.2%')}"
+    if wish.max_latency is not None or wish.latency_price is not None:
+        assert found.latency is not None
+        expects += f", latency {_interval(found.latency, '.4g', 'per query')}"
+    expects += "."
+    promise = " and ".join(f"{name} <= {bound:.4g}" for name, bound in wish.bounds)
+    promise = (
+        f"P({promise}{'' if wish.batch is None else f' over the next {wish.batch} queries'}) >= {wish.prob:g}"
     )
-    if "error_price" in goal:
-        return f"Least expected loss when an error costs {goal['error_price']:g}. {expects}"
-    name = "error" if "max_error" in goal else "cost"
-    bound = f"{goal['max_' + name]:.4g}"
-    if feasible:
-        other = "cost" if name == "error" else "error"
-        return (
-            f"Least expected {other} such that P({name} <= {bound}) >= {goal['prob']:g}; "
-            f"here that probability is {kept:.3f}. {expects}"
+    if not feasible:
+        return f"Infeasible: no thresholds give {promise}; the best reach {kept:.3f}. {reachable} {expects}"
+    said = f"Least {_loss(wish)}"
+    if wish.bounds:
+        said += f" such that {promise}; here that probability is {kept:.3f}"
+    return f"{said}. {expects}"
+
+
+def _loss(wish: Wish) -> str:
+    """What is least, in words."""
+    prices = [
+        f"{what} costs {price:g}"
+        for what, price in (
+            ("an error", wish.error_price),
+            ("an abstention", wish.abstain_price),
+            ("a unit of latency", wish.latency_price),
         )
-    return (
-        f"Infeasible: no thresholds give P({name} <= {bound}) >= {goal['prob']:g}; the best reach {kept:.3f}. "
-        f"{best} {expects}"
-    )
+        if price is not None
+    ]
+    if wish.error_price is not None:
+        what = "regret" if wish.risk == "regret" else "loss"
+    else:
+        what = "error" if wish.max_error is None else "cost"
+    how = "expected" if wish.risk == "mean" else f"mean of the worst {wish.alpha:.3g} of draws of the"
+    return f"{how} {what}" + (f" when {' and '.join(prices)}" if prices else "")
+
+
+def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
+    low, high = np.quantile(values, (0.05, 0.95))
+    unit = f" {unit}" if unit else ""
+    return f"{values.mean():{form}}{unit} (90% interval {low:{form}} to {high:{form}})"

@@ -1,25 +1,46 @@
-"""Choose thresholds over all posterior draws: least expected loss, or least cost or error under a promise.
+"""Choose thresholds over all posterior draws: least expected loss, and promises kept with a probability.
 
 Backward induction on the posterior mean gives starting points for a sweep of prices; SciPy's SLSQP finishes on
-a few hundred draws with analytic gradients, the forward mass at a threshold times the backward difference
-between accepting and deferring there (see `search`). The promise P(error <= x) >= prob is a bound on the
-prob-quantile over draws, smoothed by the Harrell-Davis estimator (doi:10.1093/biomet/69.3.635) while searching.
-All draws then decide between the finalists.
+a few hundred draws with analytic gradients (see `gradients`). The promise P(error <= x) >= prob is a bound on the
+prob-quantile over draws, smoothed by the Harrell-Davis estimator (doi:10.1093/biomet/69.3.635) while searching;
+for a batch it is a bound on a mean of probabilities, which is smooth by itself. All draws then decide between the
+finalists.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade import build_kernel, build_kernels, forward_all
-from bayescascade.draws import get_draws, to_thresholds
+from bayescascade.cascade import (
+    Kernel,
+    Outcome,
+    against_the_chain,
+    build_kernel,
+    build_kernels,
+    forward_all,
+    split_positions,
+)
+from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import check_prob, with_last
-from bayescascade.search import Goal, between, candidates, settle
+from bayescascade.frontiers import sweep, with_last
+from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.induction import mean_kernel, optimal_loss
+from bayescascade.moves import whole_atoms
+from bayescascade.search import between, candidates, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
+from bayescascade.subsets import best_subsets
+from bayescascade.wishes import Wish
 
 _SEARCH_DRAWS = 300
+_N_SWEEP = 40
+# Subsets tuned for each price where stages are searched, how many of them on all draws, and prices about a bound.
+_N_SUBSETS, _N_FINAL = 3, 2
+_PRICE_FACTORS = (1 / 3, 1.0, 3.0)
+_MARKED = 0.01  # by how much of the loss another order must be better than the log's
 
 
 def tune(
@@ -28,9 +49,16 @@ def tune(
     error_price: float | None = None,
     max_error: float | None = None,
     max_cost: float | None = None,
+    max_latency: float | None = None,
     prob: float = 0.9,
+    batch: int | None = None,
+    risk: str = "mean",
+    alpha: float = 0.1,
+    abstain_price: float | None = None,
+    latency_price: float | None = None,
+    stages: str | Sequence[str] | None = None,
 ) -> ThresholdSolution:
-    """Choose thresholds for one stated goal, so that they stay good under every posterior draw.
+    """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
 
     Examples
     --------
@@ -45,60 +73,230 @@ def tune(
     fit : xarray.DataTree
     error_price : float
         What one wrong answer costs, in the log's currency: minimise E[error] * error_price + E[cost].
-    max_error : float
-        Minimise E[cost] subject to P(error <= max_error) >= prob.
-    max_cost : float
-        Cost per query, in the log's currency: minimise E[error] subject to P(cost <= max_cost) >= prob.
+    max_error, max_cost, max_latency : float
+        Bounds on the share of wrong answers, on cost per query (the log's currency) and on latency per query (the
+        log's unit): P(all given bounds hold) >= prob. Without ``error_price``, what is minimised is the expected
+        cost where ``max_error`` is given, else the expected error.
     prob : float
-        Posterior probability with which the long-run rate must keep the bound, in (0, 1).
+        Posterior probability with which the bounds must hold, in (0, 1).
+    batch : int, optional
+        The bounds are promised for the next ``batch`` queries rather than for the long-run rate: their errors are
+        binomial, their costs and latencies normal, given the rate.
+    risk : str
+        ``"mean"``: the loss is averaged over draws. ``"cvar"``: over the worst share ``alpha`` of draws.
+        ``"regret"``: the same for the loss beyond each draw's own optimum; needs ``error_price``.
+    alpha : float
+        Share of the worst draws, in (0, 1]. A share below one draw leaves the worst draw alone: minimax.
+    abstain_price : float, optional
+        What leaving a query unanswered costs: each stage gets a rejecting threshold below its accepting one.
+    latency_price : float, optional
+        What a unit of latency costs, in the log's currency.
+    stages : list of str or "search", optional
+        Run these stages only, in this order; or search for the best stages and their order.
 
     Returns
     -------
     ThresholdSolution
-        With ``feasible`` False, and the best reachable said in ``text``, when no thresholds keep the promise.
+        With ``feasible`` False, and the best reachable and what binds said in ``text``, when no thresholds keep
+        the promise.
 
     Raises
     ------
     CascadeError
-        Unless exactly one goal is given, or for a goal or probability that is out of range.
+        Without a goal, for values out of range, for goals that contradict each other, or for latency that the log
+        does not have.
+
+    References
+    ----------
+    Rockafellar & Uryasev (2000), CVaR, doi:10.21314/JOR.2000.038; Kraft (1988), SLSQP.
     """
-    stated, goal = _check_goal(error_price, max_error, max_cost, prob)
+    wish = Wish(
+        error_price=error_price,
+        max_error=max_error,
+        max_cost=max_cost,
+        max_latency=max_latency,
+        prob=prob,
+        batch=batch,
+        risk=risk,
+        alpha=alpha,
+        abstain_price=abstain_price,
+        latency_price=latency_price,
+    )
     draws = get_draws(fit)
+    if stages is None:
+        best = solve_draws(draws, wish)
+    elif isinstance(stages, str):
+        best = _search_stages(draws, wish, stages)
+    else:
+        best = solve_draws(draws.restrict(stage_numbers(stages, draws.stages)), wish)
+    return _solution(best, wish, fit)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The best row of some draws' cascade, and what it comes to."""
+
+    draws: Draws
+    row: np.ndarray
+    outcome: Outcome
+    risk: float
+    feasible: bool
+    kept: float
+    reachable: str
+
+    @property
+    def place(self) -> tuple[bool, float, float]:
+        """What to sort by: kept promises by risk, broken ones by how nearly kept."""
+        return not self.feasible, 0.0 if self.feasible else -self.kept, self.risk
+
+
+def solve_draws(draws: Draws, wish: Wish) -> Solved:
+    """Tune the cascade of some draws."""
+    wish.check_latency(draws)
     kernels = build_kernels(draws)
-    points = candidates(draws, build_kernel(draws.thin(_SEARCH_DRAWS)), goal, kernels)
-    error, cost, _ = forward_all(draws, points, kernels)
-    order, keeps, _ = goal.rank(error, cost)
-    reachable = _reachable(goal, error, cost)
-    closer = between(draws, points, order, keeps, goal.wanted(error, cost).mean(axis=0))
+    goal = wish.goal(own_optimum(draws, wish))
+    if len(draws.stages) == 1 and wish.abstain_price is None:
+        return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
+    few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
+    points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
+    amounts = measure_all(draws, points, goal, kernels)
+    order, keeps = goal.rank(amounts)
+    reachable = "" if keeps.any() else what_is_reachable(goal, amounts)
+    closer = between(draws, points, order, keeps, goal.risk(amounts))
     points = np.concatenate([points[order[:1]], closer])
-    if goal.error_price is None:
-        error, cost, _ = forward_all(draws, points, kernels)
-        points = settle(draws, points[goal.rank(error, cost)[0][0]], goal, kernels)[None]
-    error, cost, reach = forward_all(draws, points, kernels)
-    order, keeps, sure = goal.rank(error, cost)
+    if goal.bounds or goal.tail is not None:
+        best = int(goal.rank(measure_all(draws, points, goal, kernels))[0][0])
+        points = settle(draws, points[best], goal, kernels)[None]
+    return _solved(draws, points, goal, kernels, reachable)
+
+
+def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:
+    """The best of some rows."""
+    outcome = forward_all(draws, points, kernels)
+    amounts = amounts_of(outcome, draws, goal.names)
+    order, keeps = goal.rank(amounts)
     best = int(order[0])
-    feasible = goal.error_price is not None or bool(keeps[best])
-    kept = float("nan") if goal.error_price is not None else float(sure[best])
-    text = describe(stated, feasible, kept, error[:, best], cost[:, best], reachable)
-    text += remark_on_idle(draws.stages, reach[:, best].mean(axis=0))
-    shape = (len(draws.chains), -1)
+    if not keeps.any() and not reachable:
+        reachable = what_is_reachable(goal, amounts)
+    kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
+    one = Outcome._make(None if part is None else part[:, best] for part in outcome)
+    return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
-    def folded(values: np.ndarray, *dims: str) -> xr.DataArray:
-        coords = {"chain": draws.chains, **({"stage": draws.stages} if dims else {})}
-        return xr.DataArray(
-            values.reshape(*shape, *values.shape[1:]), dims=("chain", "draw", *dims), coords=coords
+
+def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
+    """Each draw's own least loss (draw,), where regret is asked for."""
+    if wish.risk != "regret" or wish.error_price is None:
+        return None
+    return optimal_loss(draws, wish.error_price, wish.abstain_price, wish.latency_price)
+
+
+def _search_stages(draws: Draws, wish: Wish, stages: str) -> Solved:
+    """Tune the most promising subsets and orders on some draws, and the best of these on all."""
+    if stages != "search":
+        raise CascadeError(f"stages={stages!r} is not known; give a list of the stages to run, or 'search'.")
+    wish.check_latency(draws)
+    some = draws.thin(_SEARCH_DRAWS)
+    keeps = best_subsets(
+        mean_kernel(some),
+        _prices(some, wish),
+        _N_SUBSETS,
+        abstain_price=wish.abstain_price,
+        latency_price=wish.latency_price,
+    )
+    if tuple(range(len(draws.stages))) not in keeps:
+        keeps.append(tuple(range(len(draws.stages))))
+    tried = sorted((solve_draws(some.restrict(keep), wish) for keep in keeps), key=lambda one: one.place)
+    along = [one for one in tried if not against_the_chain(one.draws)][:_N_FINAL]
+    best = min((_on_all(draws, one, wish) for one in along), key=lambda one: one.place)
+    for one in tried[:1]:
+        if against_the_chain(one.draws):
+            other = _on_all(draws, one, wish)
+            # what such an order gains rests on an assumption that the order of the log does not need
+            if other.feasible and (not best.feasible or other.risk < best.risk - _MARKED * abs(best.risk)):
+                return other
+    return best
+
+
+def _on_all(draws: Draws, solved: Solved, wish: Wish) -> Solved:
+    keep = solved.draws.keep or range(len(draws.stages))
+    return solve_draws(draws.restrict(keep), wish)
+
+
+def _prices(draws: Draws, wish: Wish) -> list[float]:
+    """Prices of an error at which subsets are compared: the one given, or those about where the bounds bind."""
+    if wish.error_price is not None and not wish.bounds:
+        return [wish.error_price]
+    rows, prices = sweep(draws, _N_SWEEP, abstain_price=wish.abstain_price, latency_price=wish.latency_price)
+    rows = whole_atoms(draws, rows)
+    goal = replace(wish, risk="mean").goal()
+    best = goal.rank(measure_all(draws, rows, goal, None))[0][0]
+    price = float(np.clip(prices[best], prices[prices > 0].min(), prices[np.isfinite(prices)].max()))
+    least = 0.0 if wish.abstain_price is None else 1.001 * wish.abstain_price
+    own = [] if wish.error_price is None else [wish.error_price]
+    return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]
+
+
+def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
+    """Say what can be promised at most, and which bound stands in the way."""
+    sure = f"can be promised with probability {goal.prob:g}"
+    sure += "" if goal.batch is None else f" for {goal.batch} queries"
+    alone = {name: goal.only(name).lowest(name, amounts) for name, _ in goal.bounds}
+    binding = [name for name, bound in goal.bounds if alone[name] > bound]
+    if binding or len(goal.bounds) == 1:
+        said = " ".join(f"The lowest {name} that {sure} is {alone[name]:.4g}." for name in binding)
+        return said if len(goal.bounds) == 1 else f"Out of reach by itself: {' and '.join(binding)}. {said}"
+    said = "; ".join(f"the lowest {name} beside the rest is {goal.lowest(name, amounts):.4g}" for name in alone)
+    return f"Each bound alone {sure}, not all at once: {said}."
+
+
+def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
+    draws = best.draws
+    accept, reject = split_positions(best.row[None], len(draws.stages))
+    thresholds = with_last(to_thresholds(accept[0], draws))
+    return as_solution(best, wish, fit, thresholds, None if reject is None else to_thresholds(reject[0], draws))
+
+
+def as_solution(
+    best: Solved, wish: Wish, fit: xr.DataTree, thresholds: np.ndarray, reject: np.ndarray | None = None
+) -> ThresholdSolution:
+    """What `tune` returns, given the thresholds (stage,) of the best row."""
+    draws, outcome = best.draws, best.outcome
+    shape, coords = (len(draws.chains), -1), {"chain": draws.chains, "stage": draws.stages}
+
+    def folded(values: np.ndarray | None, *dims: str) -> xr.DataArray | None:
+        if values is None:
+            return None
+        names = ("chain", "draw", *dims)
+        kept = {name: coords[name] for name in ("chain", *dims)}
+        return xr.DataArray(values.reshape(*shape, *values.shape[1:]), dims=names, coords=kept)
+
+    def by_stage(values: np.ndarray) -> xr.DataArray:
+        return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
+
+    text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
+    if against_the_chain(draws):
+        text += (
+            "This order is not the log's: it counts on correctness to depend on a stage's own confidence alone "
+            "(see the check of that name), so try it on a log before use. "
         )
-
+    text += describe(wish, best.feasible, best.kept, outcome, best.reachable)
+    text += remark_on_idle(draws.stages, outcome.reach.mean(axis=0))
+    if fit.attrs.get("method") == "map":
+        text += (
+            " The fit is a point estimate: it has no uncertainty, and neither have intervals and promises here."
+        )
+    error, cost, reach = folded(outcome.error), folded(outcome.cost), folded(outcome.reach, "stage")
+    assert error is not None
+    assert cost is not None
+    assert reach is not None
     return ThresholdSolution(
-        thresholds=xr.DataArray(
-            with_last(to_thresholds(points[best], draws)), dims="stage", coords={"stage": draws.stages}
-        ),
-        error=folded(error[:, best]),
-        cost=folded(cost[:, best]),
-        reach=folded(reach[:, best], "stage"),
-        feasible=feasible,
-        goal=stated,
-        kept=kept,
+        thresholds=by_stage(thresholds),
+        error=error,
+        cost=cost,
+        reach=reach,
+        feasible=best.feasible,
+        goal=wish.stated,
+        kept=best.kept,
         text=text,
         confidence_kind=draws.kind,
         provenance={
@@ -107,32 +305,7 @@ def tune(
             "n_queries": int(fit.attrs.get("n_queries", 0)),
             **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
         },
+        reject=None if reject is None else by_stage(reject),
+        abstained=folded(outcome.abstained),
+        latency=folded(outcome.latency),
     )
-
-
-def _check_goal(
-    error_price: float | None, max_error: float | None, max_cost: float | None, prob: float
-) -> tuple[dict[str, float], Goal]:
-    given = {"error_price": error_price, "max_error": max_error, "max_cost": max_cost}
-    stated = {name: float(value) for name, value in given.items() if value is not None}
-    if len(stated) != 1:
-        came = ", ".join(f"{name}={value:g}" for name, value in stated.items()) or "none"
-        raise CascadeError(f"give exactly one of error_price, max_error, max_cost; {came} came.")
-    (name, value), *_ = stated.items()
-    if not (np.isfinite(value) and value > 0.0):
-        raise CascadeError(f"{name}={value!r} is not allowed; give a positive, finite number.")
-    if name == "max_error" and value >= 1.0:
-        raise CascadeError(
-            f"max_error={value!r} is not allowed; give a share of wrong answers below 1, such as 0.1."
-        )
-    check_prob("prob", prob)
-    goal = Goal(**{name: value, "prob": float(prob)})
-    return (stated if name == "error_price" else {**stated, "prob": float(prob)}), goal
-
-
-def _reachable(goal: Goal, error: np.ndarray, cost: np.ndarray) -> str:
-    if goal.error_price is not None:
-        return ""
-    name = "error" if goal.bounds_error else "cost"
-    level = np.quantile(goal.bounded(error, cost), goal.prob, axis=0).min()
-    return f"The lowest {name} that can be promised with probability {goal.prob:g} is {level:.4g}."

@@ -1,8 +1,9 @@
 """Backward induction over two signals, and the groups of cells between which thresholds on P(correct) move.
 
-For each price the best rule of any kind on the posterior mean is V_j(x', x) = max(phi_j(x', x), -c_{j+1} / price +
-E[V_{j+1}(x, X) | x]), as the signals are a Markov chain. What is exported has one threshold on phi_j for each
-stage: the one of greatest expected gain given those of later stages, with the mass that earlier ones let through.
+For each price the best policy of any kind is V_j(x', x) = max(phi_j(x', x), -c_{j+1} / price +
+E[V_{j+1}(x, X) | x]), as the signals are a Markov chain (see `induction`). What waiting is worth depends
+on a stage's own signal, so that policy has a threshold on phi_j for each x. Here there is one for each stage: that
+of greatest expected gain given those of later stages, with the mass that earlier ones let through.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import numpy as np
 from bayescascade._curves import History
 from bayescascade.cascade import Kernel
 from bayescascade.draws import Draws
-from bayescascade.frontiers import mean_kernel, price_range, spread
+from bayescascade.frontiers import price_range, spread
 from bayescascade.two_signals import Cells, build_cells, deferred_share, forward, pair_masses, to_threshold
 
-_MEAN_DRAWS = 512
 # A stage's cells are sorted by P(correct) and put in so many groups of like mass; thresholds move between groups.
 _N_GROUPS = 64
 _N_PASSES = 2  # the second knows what the first lets through to each stage
@@ -101,35 +101,24 @@ def to_thresholds(scales: list[Scale], positions: np.ndarray) -> np.ndarray:
     return np.stack([*inner, np.full(len(positions), -np.inf)], axis=1)
 
 
-def induce_history(kernel: Kernel, scales: list[Scale], prices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Backward induction over two signals on a one-draw kernel.
-
-    Returns
-    -------
-    positions : ndarray (price, stage - 1)
-        Of the thresholds on P(correct) that are best, stage by stage.
-    best : ndarray (price,)
-        Expected loss, error times price plus cost, of the best rule of any kind that sees these two signals.
-    """
-    prices = np.asarray(prices, dtype=float)
-    _, _, best = _backward(kernel, scales, prices)
+def induce_history(kernel: Kernel, scales: list[Scale], prices: np.ndarray) -> np.ndarray:
+    """Positions (price, stage - 1) of the best thresholds, by backward induction on a one-draw kernel."""
     arriving = [np.ones((len(prices), scale.cells.low.shape[0])) for scale in scales]
     for _ in range(_N_PASSES):
-        positions, shares, _ = _backward(kernel, scales, prices, arriving)
+        positions, shares = _backward(kernel, scales, prices, arriving)
         for j, scale in enumerate(scales[:-1]):
             mass, _ = _cell_masses(kernel, scale.cells, j)
             going = np.einsum("ps,st,pst->pt", arriving[j], mass, shares[j])
             arriving[j + 1] = going * kernel.inverse_mass(j)[0, : mass.shape[1]]
-    return positions, prices * (1.0 - best) + kernel.cost[0, 0]
+    return positions
 
 
 def _backward(
-    kernel: Kernel, scales: list[Scale], prices: np.ndarray, arriving: list[np.ndarray] | None = None
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Thresholds' positions (price, stage - 1), shares deferred of each stage's cells, and the value (price,).
+    kernel: Kernel, scales: list[Scale], prices: np.ndarray, arriving: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Thresholds' positions (price, stage - 1), and the shares of each stage's cells that they defer.
 
-    ``arriving`` says how much of each previous segment is run (price, before) at each stage. Without, each cell
-    does what is best for it, and there are no thresholds.
+    ``arriving`` says how much of each previous segment is run (price, before) at each stage.
     """
     n_links = len(scales)
     positions, shares = np.zeros((len(prices), n_links)), list[np.ndarray]()
@@ -139,17 +128,13 @@ def _backward(
         scale, inverse = scales[j], kernel.inverse_mass(j)[0]
         mass, right = _cell_masses(kernel, scale.cells, j)
         cost = kernel.cost[0, j + 1] if kernel.next_cost is None else kernel.next_cost[j][0] * inverse
-        n_own = mass.shape[1]
-        wait = mass * (value * inverse - cost / prices[:, None])[:, None, :n_own]
-        if arriving is None:
-            value = _padded(np.maximum(right, wait).sum(axis=2), kernel)
-            continue
+        wait = mass * (value * inverse - cost / prices[:, None])[:, None, : mass.shape[1]]
         weight = arriving[j][:, :, None]
         positions[:, j] = _best_position(scale.by_group(weight * (right - wait)), scale.by_group(weight * mass))
         deferred = deferred_share(scale.cells, scale.to_levels(positions[:, j]))
         shares.insert(0, deferred)
         value = _padded((right + deferred * (wait - right)).sum(axis=2), kernel)
-    return positions, shares, value[:, 0]
+    return positions, shares
 
 
 def _padded(value: np.ndarray, kernel: Kernel) -> np.ndarray:
@@ -173,13 +158,13 @@ def _best_position(gain: np.ndarray, mass: np.ndarray) -> np.ndarray:
     return np.where(edge == 0, 0.0, np.where(edge == n, n + 1.0, edge + shift))
 
 
-def sweep_history(draws: Draws, history: History, n_points: int) -> tuple[list[Scale], np.ndarray, np.ndarray]:
-    """Scales of the stages, positions (point, stage - 1) evenly spaced in expected cost, and prices (point,)."""
-    kernel = mean_kernel(draws.thin(_MEAN_DRAWS))
-    scales = [build_scale(draws, history, kernel, j) for j in range(len(draws.stages) - 1)]
+def sweep_history(
+    kernel: Kernel, history: History, scales: list[Scale], n_points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (point, stage - 1) evenly spaced in cost under a one-draw kernel, and prices (point,)."""
     prices = price_range(kernel)
     ends = np.stack([np.zeros(len(scales)), [scale.top for scale in scales]])
-    positions = np.concatenate([ends[:1], induce_history(kernel, scales, prices)[0], ends[1:]])
+    positions = np.concatenate([ends[:1], induce_history(kernel, scales, prices), ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    cost = forward(kernel, history, to_thresholds(scales, positions))[1][0]
-    return scales, *spread(cost, positions, prices, n_points)
+    cost = forward(kernel, history, to_thresholds(scales, positions)).cost[0]
+    return spread(cost, positions, prices, n_points)

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bayescascade._cores import n_cores
 from bayescascade._curves import Curve, History
 from bayescascade.calibration import N_ATOMS
-from bayescascade.cascade import Kernel, blocks, build_kernel
+from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel
 from bayescascade.draws import Draws
+from bayescascade.errors import CascadeError
 from bayescascade.margins import Margin
+from bayescascade.published import check_factorisation
+from bayescascade.scoring import read_rules
 
 # A cell is at least this steep in one signal, relative to the other, so that no formula divides by zero.
 _FLAT = 1e-4
@@ -159,8 +163,8 @@ def cut_cells(cells: Cells, level: np.ndarray) -> list[Cut]:
     return out
 
 
-def forward(kernel: Kernel, history: History, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Error (draw, point), cost (draw, point) and reach (draw, point, stage) of thresholds (point, stage)."""
+def forward(kernel: Kernel, history: History, thresholds: np.ndarray) -> Outcome:
+    """What comes of thresholds on P(correct) (point, stage) under each draw."""
     draws, levels = kernel.draws, to_logit(thresholds)
     n_points, n_stages = thresholds.shape
     cuts = [cut_cells(build_cells(draws, history, j), levels[:, j]) for j in range(n_stages - 1)]
@@ -196,7 +200,8 @@ def forward(kernel: Kernel, history: History, thresholds: np.ndarray) -> tuple[n
         reach[:, point, -1] = running
         right += np.matmul(arriving[:, None], pair_masses(kernel, n_stages - 1)[1])[:, 0].sum(axis=1)
         error[:, point], cost[:, point] = 1.0 - right, spent
-    return error, cost, reach
+    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
+    return Outcome(error, cost, reach, None, latency)
 
 
 def pair_masses(kernel: Kernel, stage: int) -> tuple[np.ndarray, np.ndarray]:
@@ -253,10 +258,10 @@ def _inside(margin: Margin, segment: np.ndarray, share: np.ndarray) -> np.ndarra
 
 def forward_all(
     draws: Draws, history: History, thresholds: np.ndarray, kernels: list[Kernel] | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Outcome:
     """`forward` over all draws, block by block on all cores; ``kernels`` as for `cascade.forward_all`."""
 
-    def run(block: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def run(block: slice) -> Outcome:
         return forward(build_kernel(draws.take(block)), history, thresholds)
 
     with ThreadPoolExecutor(n_cores()) as pool:
@@ -264,5 +269,27 @@ def forward_all(
             parts = list(pool.map(run, blocks(draws.n)))
         else:
             parts = list(pool.map(lambda kernel: forward(kernel, history, thresholds), kernels))
-    error, cost, reach = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return error, cost, reach
+    return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def outcome_of_history(draws: Draws, thresholds: Any, factorisation: str = "exact") -> Outcome:
+    """`forward_all` of thresholds in any form that brings its curves along: what `evaluate` asks for.
+
+    Raises
+    ------
+    CascadeError
+        For thresholds that cannot be, of some of the fit's stages only, or under another factorisation.
+    """
+    if draws.whole is not None:
+        raise CascadeError(
+            f"these thresholds decide by history on the stages {draws.stages}, but the fit has "
+            f"{draws.whole.stages}; fit the log with these stages only: correctness depends on the one run before."
+        )
+    check_factorisation(factorisation, draws)
+    if factorisation != "exact":
+        raise CascadeError(
+            f"factorisation={factorisation!r} does not cover decisions by history; use factorisation='exact'."
+        )
+    rules = read_rules(thresholds, draws.stages, draws.kind)
+    assert rules.history is not None
+    return forward_all(draws, rules.history, rules.thresholds)

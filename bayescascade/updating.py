@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.data import validate_log
-from bayescascade.design import Design, build_design
+from bayescascade.design import Design, build_design, draw_means
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.margins import Margin
 from bayescascade.pointwise import label_rows, model_masses, signal_rows
@@ -26,6 +26,14 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
     check_fit(previous)
     if previous.attrs.get("copula_choice") == "stack":
         raise CascadeError("a stacked fit cannot be updated; fit all queries again with copula='stack'.")
+    for name in ("repriced", "drift"):
+        if name in previous.attrs:
+            raise CascadeError(
+                f"this fit was changed after sampling ({name}: {previous.attrs[name]}); update the fit that it "
+                "came from, and change the result."
+            )
+    if previous.attrs.get("method") == "map":
+        raise CascadeError("a point estimate has no draws to update; fit all queries again with method='map'.")
     if "task" in previous.attrs:
         raise CascadeError(
             f"this is the fit of the task {previous.attrs['task']!r} alone; update the fit of all tasks, and "
@@ -46,7 +54,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         return _with_history(tree, previous, {"update": "sampled anew"})
     design = build_design(log, options, replace(whole, margins=margins, scalings=scalings))
     log_ratio = _new_log_likelihood(posterior, design, n_old)
-    weight, k = _psis(log_ratio)
+    weight, k = psis(log_ratio)
     share = _share(weight, posterior["tau"].transpose("chain", "draw", ...).values.reshape(len(weight), -1))
     if not (k <= _MAX_K and share >= _LEAST_SHARE):
         warnings.warn(
@@ -59,11 +67,11 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         tree = fit_design(whole, log, how)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
-    index = _resample(weight, np.random.default_rng(how.random_seed))
+    index = resample(weight, np.random.default_rng(how.random_seed))
     design = replace(design, margins=_counted(design))
     tree = assemble(
-        _with_costs(_picked(posterior, index), design, how),
-        _picked(previous["sample_stats"].to_dataset(), index),
+        _with_costs(picked(posterior, index), design, how),
+        picked(previous["sample_stats"].to_dataset(), index),
         design,
         log,
         how,
@@ -117,8 +125,27 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
         raise CascadeError(
             "of the fit's log and the new queries one has tasks and one has not; name the task in both."
         )
-    joined = xr.concat([old[names], new[names].transpose("query", "stage")], dim="query", join="override")
+    both = [old[names], new[names].transpose("query", "stage")]
+    if "latency" in old or "latency" in new:
+        both = [part.assign(latency=latency) for part, latency in zip(both, _latencies(old, new), strict=True)]
+    joined = xr.concat(both, dim="query", join="override")
     return validate_log(joined.assign_attrs(old.attrs)), old.sizes["query"]
+
+
+def _latencies(old: xr.Dataset, new: xr.Dataset) -> list[xr.DataArray]:
+    """Latencies of old and new queries; unknown in a log that has none."""
+    found = [log["latency"] for log in (old, new) if "latency" in log]
+    units = [latency.attrs.get("units") for latency in found]
+    if len(set(units)) > 1:
+        raise CascadeError(
+            f"the fit's latencies are in {units[0] or 'a unit not named'}, but those of the new queries in "
+            f"{units[1] or 'a unit not named'}; bring them to one unit, or leave them out with "
+            "log.drop_vars('latency')."
+        )
+    return [
+        log.get("latency", xr.full_like(log["cost"], np.nan).drop_attrs()).assign_attrs(found[0].attrs)
+        for log in (old, new)
+    ]
 
 
 def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_old: int) -> np.ndarray:
@@ -147,7 +174,7 @@ def _cost_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
     return gamma.logpdf(value, shape, scale=mean / shape)
 
 
-def _psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+def psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed weights (draw,), which sum to one, and k-hat."""
     from arviz_stats.base import array_stats
 
@@ -163,13 +190,13 @@ def _share(weight: np.ndarray, values: np.ndarray) -> float:
     return 1.0 / float(np.sum(np.bincount(owner, weight) ** 2) * len(weight))
 
 
-def _resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Systematic resampling; copies of a draw stay side by side, so that effective sample sizes see them."""
     n = len(weight)
     return np.minimum(np.searchsorted(np.cumsum(weight), (rng.uniform() + np.arange(n)) / n), n - 1)
 
 
-def _picked(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
+def picked(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
     chain, draw = np.divmod(index, group.sizes["draw"])
     shape = (group.sizes["chain"], group.sizes["draw"])
     pick = {"chain": chain.reshape(shape), "draw": draw.reshape(shape)}
@@ -194,7 +221,7 @@ def _with_costs(posterior: xr.Dataset, design: Design, how: Sampling) -> xr.Data
         mean = known[0].reshape([cost.sizes[dim] for dim in cost.dims[2:]])
         return posterior.assign(cost_log_level=np.log(cost / mean))
     rng = np.random.default_rng([how.random_seed, 1])
-    t = rng.standard_t(known[2], size=(cost.sizes["chain"] * cost.sizes["draw"], len(design.margins)))
     lead = design.lead
-    drawn = (known[0] * np.exp(known[1] * t)).reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
+    drawn = draw_means(known, cost.sizes["chain"] * cost.sizes["draw"], rng)
+    drawn = drawn.reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
     return posterior.assign(cost=(("chain", "draw", *lead), drawn))

@@ -58,13 +58,17 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.benchmark
-def test_help_takes_less_than_a_second():
-    def seconds():
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "bayescascade.cli", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 1.0
+def test_help_waits_for_no_heavy_library():
+    code = (
+        "import sys; from bayescascade import cli\n"
+        "try: cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', *sorted({'pymc', 'pytensor', 'arviz', 'scipy', 'pandas', 'xarray', 'matplotlib'} & "
+        "set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "tune" in out
+    assert out.strip().splitlines()[-1] == "loaded:"
 
 
 def test_defaults_are_those_of_the_python_function():

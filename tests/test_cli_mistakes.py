@@ -35,11 +35,8 @@ MISTAKES = {
     "output folder missing": (("fit", "log.csv", "--kind", "votes", "-o", "no/fit.nc"), "no does not exist"),
     "output is a folder": (("fit", "log.csv", "--kind", "votes", "-o", "."), "is a folder"),
     "output is the input": (("fit", "log.csv", "--kind", "votes", "-o", "log.csv"), "the input itself"),
-    "no goal": (("tune", "fit.nc"), "none came"),
-    "two goals": (
-        ("tune", "fit.nc", "--max-error", "0.1", "--max-cost", "1"),
-        "--max-error and --max-cost came",
-    ),
+    "no goal": (("tune", "fit.nc"), "no goal came; give --max-error"),
+    "alpha of a mean": (("tune", "fit.nc", "--error-price", "1", "--alpha", "0.1"), "--alpha goes with --risk"),
     "prob with a price": (("tune", "fit.nc", "--error-price", "1", "--prob", "0.9"), "--prob goes with"),
     "goal in words": (("tune", "fit.nc", "--max-error", "low"), "--max-error"),
     "policy over the fit": (("tune", "fit.nc", "--max-error", "0.1", "-o", "fit.nc"), "the input itself"),

@@ -424,3 +424,37 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "Updated with 30 new queries" in result.stdout
     assert bc.load_fit("fit.nc").attrs["n_queries"] == 160
+
+
+# ---- goals
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        (("--max-error", 0.1, "--max-cost", 2), {"max_error": 0.1, "max_cost": 2.0}),
+        (("--max-error", 0.1, "--batch", 500), {"max_error": 0.1, "batch": 500}),
+        (
+            ("--error-price", 3, "--risk", "cvar", "--alpha", 0.2),
+            {"error_price": 3.0, "risk": "cvar", "alpha": 0.2},
+        ),
+        (("--error-price", 3, "--abstain-price", 1), {"error_price": 3.0, "abstain_price": 1.0}),
+        (("--max-latency", 2, "--prob", 0.8), {"max_latency": 2.0, "prob": 0.8}),
+        (("--error-price", 3, "--latency-price", 1), {"error_price": 3.0, "latency_price": 1.0}),
+        (("--error-price", 3, "--stages", "search"), {"error_price": 3.0, "stages": "search"}),
+        (("--error-price", 3, "--stages", "small,large"), {"error_price": 3.0, "stages": ["small", "large"]}),
+    ],
+)
+def test_goals_are_passed_on(calls, folder, typed, passed):
+    result = run("tune", "fit.nc", *typed)
+    assert result.exit_code == 0, result.output
+    assert calls["tune"][1] == passed
+
+
+def test_tune_takes_every_argument_of_the_function():
+    import inspect
+
+    from bayescascade import _deciding, tuning
+
+    theirs, ours = (set(inspect.signature(f).parameters) for f in (tuning.tune, _deciding.tune))
+    assert theirs - {"fit"} <= ours

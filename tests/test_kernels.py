@@ -11,7 +11,9 @@ from bayescascade.cascade import build_kernel, forward
 from bayescascade.copulas import FAMILIES
 from bayescascade.draws import to_positions
 from bayescascade.frontiers import induce, mean_kernel
-from bayescascade.search import losses
+from bayescascade.goals import amounts_of
+from bayescascade.gradients import amounts_and_slopes
+from bayescascade.moves import stages_of, to_rows
 from bayescascade.signals import to_signal
 from bayescascade.simulation import replicate_draw
 
@@ -47,7 +49,7 @@ def simulated(draws, index, thresholds, rng):
 def check_against_simulation(draws, seed):
     rng = np.random.default_rng(seed)
     thresholds = random_thresholds(draws, 1, rng)
-    error, cost, reach = forward(build_kernel(draws), to_positions(thresholds, draws))
+    error, cost, reach, *_ = forward(build_kernel(draws), to_positions(thresholds, draws))
     for i in range(draws.n):
         (wrong, wrong_se), (spent, spent_se), (ran, ran_se) = simulated(draws, i, thresholds[0], rng)
         assert error[i, 0] == pytest.approx(wrong, abs=4 * wrong_se + 2e-4)
@@ -124,37 +126,51 @@ def test_without_effects_a_kernel_is_the_plain_one(name, lean):
     positions = to_positions(random_thresholds(draws, 20, np.random.default_rng(2)), draws)
     plain = forward(build_kernel(draws), positions, lean=lean)
     held = replace(draws, previous=none, cost_slope=none, cost_previous=none)
-    for a, b in zip(plain, forward(build_kernel(held), positions, lean=lean), strict=True):
+    for a, b in zip(plain[:3], forward(build_kernel(held), positions, lean=lean)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("rejecting", [False, True])
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("n_stages", [2, 3, 4])
-def test_losses_are_those_of_forward_and_their_gradients_finite_differences(n_stages, name, pattern):
+def test_amounts_are_those_of_forward_and_their_gradients_finite_differences(n_stages, name, pattern, rejecting):
     options = dict(OPTIONS[name])
     options["copula"] = np.resize(options.get("copula", ("gumbel",)), n_stages - 1)
     draws = make_draws(n_stages, pattern, n_draws=5, seed=8, **options)
-    kernel = build_kernel(draws)
     rng = np.random.default_rng(3)
-    unit = np.eye(n_stages - 1)
-    for _ in range(3):
+    draws = replace(
+        draws,
+        latency=rng.uniform(1.0, 3.0, draws.cost.shape),
+        cost_sd=rng.uniform(0.1, 1.0, n_stages),
+        latency_sd=rng.uniform(0.1, 1.0, n_stages),
+    )
+    kernel = build_kernel(draws)
+    names = ["error", "cost", "latency", "cost_square", "latency_square"] + ["abstained"] * rejecting
+    n_free = n_stages - 1 + n_stages * rejecting
+    unit, stages = np.eye(n_free), stages_of(n_free, n_stages)
+    for _ in range(2):
         # away from the edges of segments, where the error has a kink
-        position = np.array([rng.integers(1, len(m.low) - 1) + rng.uniform(0.2, 0.8) for m in draws.margins[:-1]])
+        position = np.array(
+            [rng.integers(1, len(draws.margins[j].low) - 1) + rng.uniform(0.2, 0.8) for j in stages]
+        )
+        if rejecting:
+            position[n_stages - 1 :] = np.minimum(position[n_stages - 1 :], 2.3)
+            position[: n_stages - 1] = np.maximum(position[: n_stages - 1], 3.4)
         whole = np.floor(position)
-        held = np.array([m.is_atom[int(x)] for m, x in zip(draws.margins[:-1], whole, strict=True)])
+        held = np.array([draws.margins[j].is_atom[int(x)] for j, x in zip(stages, whole, strict=True)])
         start = np.where(held, whole, position)
-        got = losses(kernel, start)
-        error, cost, _ = forward(kernel, np.append(start, 0.0)[None], lean=False)
-        np.testing.assert_allclose(got.error, error[:, 0], atol=1e-12)
-        np.testing.assert_allclose(got.cost, cost[:, 0], rtol=1e-12)
-        got, step = losses(kernel, position), 1e-5
-        for j in range(n_stages - 1):
-            up, down = (losses(kernel, position + s * step * unit[j]) for s in (1, -1))
-            np.testing.assert_allclose(got.error_grad[:, j], (up.error - down.error) / (2 * step), atol=1e-7)
-            np.testing.assert_allclose(
-                got.cost_grad[:, j], (up.cost - down.cost) / (2 * step), rtol=1e-6, atol=1e-8
-            )
+        got = amounts_and_slopes(kernel, start, names).amounts
+        out = amounts_of(forward(kernel, to_rows(start, n_stages), lean=False), draws, names)
+        for amount in names:
+            np.testing.assert_allclose(got[amount], out[amount][:, 0], rtol=1e-12, atol=1e-12, err_msg=amount)
+        got, step = amounts_and_slopes(kernel, position, names).slopes, 1e-5
+        for i in range(n_free):
+            moved = (position + sign * step * unit[i] for sign in (1, -1))
+            up, down = (amounts_and_slopes(kernel, x, names).amounts for x in moved)
+            for amount in names:
+                rate = (up[amount] - down[amount]) / (2 * step)
+                np.testing.assert_allclose(got[amount][:, i], rate, rtol=1e-6, atol=1e-7, err_msg=amount)
 
 
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
@@ -168,7 +184,7 @@ def test_induction_that_knows_the_effects_is_no_worse_than_one_that_does_not(nam
     for knows in (kernel, blind):
         positions = induce(knows, prices)
         positions[:, -1] = 0.0
-        error, cost, _ = forward(kernel, positions)
+        error, cost, _, *_ = forward(kernel, positions)
         values.append(prices * error[0] + cost[0])
     # both accept by a half-line, which with a signal of the stage before need not be best
     assert (values[0] <= values[1] * (1 + 2e-4)).all()
@@ -189,7 +205,7 @@ def test_the_mean_of_one_draw_is_that_draw(name):
             for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
                 np.testing.assert_array_equal(a, b)
     positions = to_positions(random_thresholds(draws, 5, np.random.default_rng(1)), draws)
-    for a, b in zip(forward(mean, positions), forward(kernel, positions), strict=True):
+    for a, b in zip(forward(mean, positions)[:3], forward(kernel, positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
@@ -199,7 +215,7 @@ def test_the_mean_of_several_draws_is_the_mixture():
     kernel, mean = build_kernel(draws), mean_kernel(draws)
     np.testing.assert_allclose(mean.pair[0][0], np.mean(kernel.pair[0], axis=0))
     everyone_on = np.array([[float(draws.n_segments), 0.0]])
-    error, cost, _ = forward(kernel, everyone_on)
-    got_error, got_cost, _ = forward(mean, everyone_on)
+    error, cost, _, *_ = forward(kernel, everyone_on)
+    got_error, got_cost, _, *_ = forward(mean, everyone_on)
     assert got_cost[0, 0] == pytest.approx(cost.mean())
     assert got_error[0, 0] == pytest.approx(error.mean())

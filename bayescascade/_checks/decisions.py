@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._checks import pictures
-from bayescascade._checks.evidence import Evidence
+from bayescascade._checks.evidence import MANY, Evidence
 from bayescascade._checks.results import LEVEL, CheckResult
 from bayescascade.cascade import evaluate
 from bayescascade.errors import CascadeError
@@ -26,6 +26,8 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     except CascadeError as error:
         return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
     predicted = evaluate(evidence.fit, rules).stack(sample=("chain", "draw")).transpose("sample", ...)
+    if predicted.sizes["sample"] == 1:
+        predicted = predicted.isel(sample=np.zeros(MANY, dtype=int))
     n = evidence.log.sizes["query"]
     rows = []
     for point in range(len(rules.thresholds)):

@@ -51,7 +51,7 @@ def judge(fit: xr.DataTree, train: xr.Dataset, test: xr.Dataset) -> dict[str, fl
     """Area on test, and how many of two promises were made and kept."""
     draws = get_draws(fit)
     positions, _ = sweep(draws, 50)
-    error, cost, _ = forward_all(draws, positions)
+    error, cost, _, *_ = forward_all(draws, positions)
     thresholds = with_last(to_thresholds(positions, draws))
     found = bc.score(test, thresholds)
     out = {"auc": auc(found["error"].values, found["cost"].values, test), "made": 0, "kept": 0}

@@ -105,7 +105,7 @@ def decisions(draws: Draws) -> dict[str, np.ndarray]:
     """Error, cost and last reach of three fixed threshold vectors (draw, ...)."""
     sizes = np.array([len(m.low) for m in draws.margins[:-1]])
     positions = np.array([[0.35, 0.35], [0.6, 0.5], [0.8, 0.75]]) * sizes
-    error, cost, reach = forward(build_kernel(draws), np.column_stack([positions, np.zeros(3)]))
+    error, cost, reach, *_ = forward(build_kernel(draws), np.column_stack([positions, np.zeros(3)]))
     return {"error": error, "cost": cost, "reach": reach[..., -1]}
 
 
