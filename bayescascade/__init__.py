@@ -22,7 +22,7 @@ _HOME = {
     "save_fit": "storage",
     "load_fit": "storage",
     "evaluate": "cascade",
-    "score": "cascade",
+    "score": "scoring",
     "tune": "tuning",
     "frontier": "frontiers",
     "backward_induction": "induction",
@@ -45,7 +45,6 @@ __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from bayescascade.cascade import evaluate as evaluate
-    from bayescascade.cascade import score as score
     from bayescascade.certifying import learn_then_test as learn_then_test
     from bayescascade.checks import check as check
     from bayescascade.data import read_log as read_log
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from bayescascade.plots import plot_reliability as plot_reliability
     from bayescascade.policy import Policy as Policy
     from bayescascade.reporting import report as report
+    from bayescascade.scoring import score as score
     from bayescascade.sensitivities import sensitivity as sensitivity
     from bayescascade.simulation import load_example as load_example
     from bayescascade.simulation import simulate as simulate

@@ -1,4 +1,4 @@
-"""Error, cost and reach of threshold vectors: exactly under each posterior draw, and on a log.
+"""Error, cost and reach of threshold vectors: exactly under each posterior draw.
 
 For one draw the signals are a Markov chain, and so are the segments they fall in. With D_j the share of each
 segment that stage j defers and M_j the probability of each pair of segments (differences of the copula's C),
@@ -18,11 +18,10 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._curves import history_of
 from bayescascade._skips import restricted_parts
 from bayescascade._tilt import tilted
-from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, cut_of, draws_for, get_draws, is_one_point, to_rows_of
-from bayescascade.errors import CascadeError
+from bayescascade.draws import Draws, cut_of, draws_for, get_draws, is_one_point, to_rows_of
 from bayescascade.links import Link
 from bayescascade.published import check_factorisation, forward_published
 
@@ -347,6 +346,7 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+        Thresholds on P(correct) by history bring their curves along.
     factorisation : str
         ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
         arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
@@ -365,9 +365,14 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
         factorisation does not cover.
     """
     draws = draws_for(get_draws(fit), thresholds)
-    rows = to_rows_of(thresholds, draws)
-    check_factorisation(factorisation, draws, rows)
-    out = forward_all(draws, rows, factorisation=factorisation)._asdict()
+    if history_of(thresholds, len(draws.stages)) is not None:
+        from bayescascade.two_signals import outcome_of_history
+
+        out = outcome_of_history(draws, thresholds, factorisation)._asdict()
+    else:
+        rows = to_rows_of(thresholds, draws)
+        check_factorisation(factorisation, draws, rows)
+        out = forward_all(draws, rows, factorisation=factorisation)._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)
 
@@ -383,96 +388,3 @@ def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
         coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])},
     )
     return out.isel(point=0) if single else out
-
-
-def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset:
-    """Run thresholds on a log: the empirical counterpart of `evaluate`.
-
-    Examples
-    --------
-    >>> import bayescascade as bc
-    >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")])
-    >>> float(out["reach"][0])
-    1.0
-
-    Parameters
-    ----------
-    log : xarray.Dataset
-        As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
-    thresholds : array-like, DataArray, ThresholdSolution or Policy
-        As for `evaluate`.
-    cost : str
-        ``"mean"``: the sum of reach times the stage's mean cost in the log. ``"queries"``: what the queries that
-        reached each stage did cost there, where known, which matters when hard queries cost more.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``error``, ``cost`` over ([point]); ``reach`` and ``answered`` (share answered by each stage) over
-        ([point,] stage); ``n_queries``.
-
-    Raises
-    ------
-    CascadeError
-        For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
-    """
-    log = validate_log(log)
-    stages = [str(s) for s in log["stage"].values]
-    array = check_thresholds(thresholds, stages, str(log.attrs["confidence_kind"]))
-    confidence = log["confidence"].transpose("query", "stage").values
-    correct = log["correct"].transpose("query", "stage").values
-    n, own_cost = len(confidence), _costs(log, cost)
-    costs = np.zeros(len(array))
-    error, reach, answered = (np.zeros((len(array), *shape)) for shape in ((), (len(stages),), (len(stages),)))
-    for point, threshold in enumerate(array):
-        going = np.ones(n, dtype=bool)
-        for j, name in enumerate(stages):
-            missing = going & ~np.isfinite(correct[:, j]) & ~(confidence[:, j] < threshold[j])
-            missing |= going & np.isnan(confidence[:, j])
-            if missing.any():
-                query = log["query"].values[np.flatnonzero(missing)[0]]
-                raise CascadeError(
-                    f"{missing.sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
-                    "has not run or not labelled for them; score needs a log in which it is run and labelled."
-                )
-            costs[point] += np.mean(going * _price(own_cost[:, j], going, cost))
-            accept = going & (confidence[:, j] >= threshold[j])
-            reach[point, j], answered[point, j] = going.mean(), accept.mean()
-            error[point] += np.sum(accept & (correct[:, j] < 0.5)) / n
-            going &= ~accept
-    out = xr.Dataset(
-        {
-            "error": ("point", error),
-            "cost": ("point", costs),
-            "reach": (("point", "stage"), reach),
-            "answered": (("point", "stage"), answered),
-        },
-        coords={"stage": stages},
-        attrs={"n_queries": n},
-    )
-    return out.isel(point=0) if is_one_point(thresholds) else out
-
-
-def cost_of_queries(log: xr.Dataset, threshold: np.ndarray, cost: str = "mean") -> np.ndarray:
-    """What each query costs under thresholds (stage,), by stages' mean costs or by its own if known (query,)."""
-    own, confidence = _costs(log, cost), log["confidence"].transpose("query", "stage").values
-    going, total = np.ones(len(confidence), dtype=bool), np.zeros(len(confidence))
-    for j in range(len(threshold)):
-        total += going * _price(own[:, j], going, cost)
-        going &= confidence[:, j] < threshold[j]
-    return total
-
-
-def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
-    if cost not in ("mean", "queries"):
-        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
-    return log["cost"].transpose("query", "stage").values
-
-
-def _price(own: np.ndarray, going: np.ndarray, cost: str) -> np.ndarray:
-    """What one stage costs each query: its mean cost, or the query's own where that is known (query,)."""
-    known = np.isfinite(own)
-    price = np.full(len(own), own[known].mean())
-    if cost == "queries":
-        price = np.where(known, own, own[known & going].mean() if (known & going).any() else price)
-    return price

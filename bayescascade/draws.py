@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._curves import history_of
 from bayescascade._tilt import ratios
 from bayescascade.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
 from bayescascade.copulas import NUMPY, Family
@@ -374,14 +375,18 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
 
 def draws_for(draws: Draws, thresholds: Any) -> Draws:
     """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = stages_named(thresholds, draws.stages)
+    return draws if names == draws.stages else draws.restrict([draws.stages.index(name) for name in names])
+
+
+def stages_named(thresholds: Any, stages: list[str]) -> list[str]:
+    """The stages that thresholds name, if these are some of the given ones; else the given ones."""
     names = getattr(thresholds, "stages", None)
     if names is None:
         array = getattr(thresholds, "thresholds", thresholds)
         names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
     names = [str(name) for name in names]
-    if not names or names == draws.stages or not set(names) <= set(draws.stages):
-        return draws
-    return draws.restrict([draws.stages.index(name) for name in names])
+    return names if names and set(names) <= set(stages) else stages
 
 
 def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
@@ -402,8 +407,14 @@ def is_one_point(thresholds: Any) -> bool:
 def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarray:
     """Return thresholds as an array (point, stage), or raise `CascadeError`.
 
-    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these.
+    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these. They have to be
+    on the scale of confidences: those that decide by history go through `scoring.read_rules`.
     """
+    if history_of(thresholds, len(stages)) is not None:
+        raise CascadeError(
+            "these thresholds are on P(correct) by history, which cannot be used here; tune without "
+            "policy='history', or apply them with evaluate, score or a policy."
+        )
     thresholds = getattr(thresholds, "thresholds", thresholds)
     if isinstance(thresholds, xr.DataArray):
         if "stage" in thresholds.coords:

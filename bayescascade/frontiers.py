@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
-from bayescascade.cascade import Outcome, build_kernel, forward, forward_all, split_positions
+from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
 from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.goals import scattered
@@ -97,15 +97,30 @@ def frontier(
         rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
     outcome = forward_all(draws, rows, factorisation=factorisation)
+    accept, reject = split_positions(rows, len(draws.stages))
+    thresholds = with_last(to_thresholds(accept, draws))
+    below = None if reject is None else to_thresholds(reject, draws)
+    return as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
+
+
+def as_curve(
+    draws: Draws,
+    thresholds: np.ndarray,
+    reject: np.ndarray | None,
+    prices: np.ndarray,
+    outcome: Outcome,
+    *,
+    ci_prob: float,
+    batch: int | None,
+) -> xr.Dataset:
+    """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
-    rows, prices = rows[order], prices[order]
-    accept, reject = split_positions(rows, len(draws.stages))
     seen = outcome if batch is None else scattered(outcome, draws, batch)
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
     out = xr.Dataset(
         {
-            "threshold": (("point", "stage"), with_last(to_thresholds(accept, draws))),
+            "threshold": (("point", "stage"), thresholds[order]),
             "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
         coords={"stage": draws.stages},
@@ -116,8 +131,8 @@ def frontier(
         mean = getattr(outcome, name).mean(axis=0)
         out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
     if reject is not None:
-        out["reject_threshold"] = (("point", "stage"), to_thresholds(reject, draws))
-    out["price"] = ("point", prices)
+        out["reject_threshold"] = (("point", "stage"), reject[order])
+    out["price"] = ("point", prices[order])
     out["efficient"] = ("point", _undominated(outcome))
     return out
 
@@ -166,9 +181,7 @@ def sweep(
     if by == "latency":
         assert kernel.draws.latency is not None
         kernel = replace(kernel, cost=kernel.draws.latency, next_cost=None)
-    cost, n = kernel.cost[0], len(draws.stages)
-    # from a price at which no error is worth the second stage to one at which every error is
-    prices = np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+    prices, n = price_range(kernel), len(draws.stages)
     if abstain_price is not None:
         # where an error is hardly worse than none, nothing would be answered
         prices = np.maximum(prices, abstain_price * (1.0 + 1e-6))
@@ -177,7 +190,19 @@ def sweep(
     ends[1, : n - 1] = [len(m.low) for m in draws.margins[:-1]]
     rows = np.concatenate([ends[:1], rows, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    expected = forward(kernel, rows).cost[0]
+    return spread(forward(kernel, rows).cost[0], rows, prices, n_points)
+
+
+def price_range(kernel: Kernel) -> np.ndarray:
+    """Prices from one at which no error is worth the second stage to one at which every error is (price,)."""
+    cost = kernel.cost[0]
+    return np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+
+
+def spread(
+    expected: np.ndarray, rows: np.ndarray, prices: np.ndarray, n_points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a sweep, given what each costs, that are evenly spaced in cost: rows and prices."""
     order = np.argsort(expected, kind="stable")
     target = np.linspace(expected.min(), expected.max(), n_points)
     nearest = np.abs(expected[order] - target[:, None]).argmin(axis=1)

@@ -161,7 +161,7 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
     points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
     amounts = measure_all(draws, points, goal, kernels)
     order, keeps = goal.rank(amounts)
-    reachable = "" if keeps.any() else _reachable(goal, amounts)
+    reachable = "" if keeps.any() else what_is_reachable(goal, amounts)
     closer = between(draws, points, order, keeps, goal.risk(amounts))
     points = np.concatenate([points[order[:1]], closer])
     if goal.bounds or goal.tail is not None:
@@ -177,7 +177,7 @@ def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] 
     order, keeps = goal.rank(amounts)
     best = int(order[0])
     if not keeps.any() and not reachable:
-        reachable = _reachable(goal, amounts)
+        reachable = what_is_reachable(goal, amounts)
     kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
     one = Outcome._make(None if part is None else part[:, best] for part in outcome)
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
@@ -236,7 +236,7 @@ def _prices(draws: Draws, wish: Wish) -> list[float]:
     return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]
 
 
-def _reachable(goal: Goal, amounts: Amounts) -> str:
+def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
     """Say what can be promised at most, and which bound stands in the way."""
     sure = f"can be promised with probability {goal.prob:g}"
     sure += "" if goal.batch is None else f" for {goal.batch} queries"
@@ -250,8 +250,17 @@ def _reachable(goal: Goal, amounts: Amounts) -> str:
 
 
 def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
-    draws, outcome = best.draws, best.outcome
+    draws = best.draws
     accept, reject = split_positions(best.row[None], len(draws.stages))
+    thresholds = with_last(to_thresholds(accept[0], draws))
+    return as_solution(best, wish, fit, thresholds, None if reject is None else to_thresholds(reject[0], draws))
+
+
+def as_solution(
+    best: Solved, wish: Wish, fit: xr.DataTree, thresholds: np.ndarray, reject: np.ndarray | None = None
+) -> ThresholdSolution:
+    """What `tune` returns, given the thresholds (stage,) of the best row."""
+    draws, outcome = best.draws, best.outcome
     shape, coords = (len(draws.chains), -1), {"chain": draws.chains, "stage": draws.stages}
 
     def folded(values: np.ndarray | None, *dims: str) -> xr.DataArray | None:
@@ -261,8 +270,8 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
         kept = {name: coords[name] for name in ("chain", *dims)}
         return xr.DataArray(values.reshape(*shape, *values.shape[1:]), dims=names, coords=kept)
 
-    def raw(positions: np.ndarray) -> xr.DataArray:
-        return xr.DataArray(to_thresholds(positions[0], draws), dims="stage", coords={"stage": draws.stages})
+    def by_stage(values: np.ndarray) -> xr.DataArray:
+        return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
 
     text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
     if against_the_chain(draws):
@@ -281,7 +290,7 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
     assert cost is not None
     assert reach is not None
     return ThresholdSolution(
-        thresholds=with_last(raw(accept)),
+        thresholds=by_stage(thresholds),
         error=error,
         cost=cost,
         reach=reach,
@@ -296,7 +305,7 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
             "n_queries": int(fit.attrs.get("n_queries", 0)),
             **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
         },
-        reject=None if reject is None else raw(reject),
+        reject=None if reject is None else by_stage(reject),
         abstained=folded(outcome.abstained),
         latency=folded(outcome.latency),
     )
