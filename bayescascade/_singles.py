@@ -8,7 +8,7 @@ from bayescascade.cascade import blocks, build_kernel
 from bayescascade.draws import Draws
 
 # Thresholds that come down to one stage must not beat it by rounding in the forward recursion.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
@@ -30,14 +30,14 @@ def beats_singles(
     """
     if price is not None:
         loss = singles[0] * price + singles[1]
-        return error * price + cost < loss.min(axis=1) - _ROUNDING * price
+        return error * price + cost < loss.min(axis=1) - ROUNDING * price
     return ~rivals(error, cost, singles).any(axis=1)
 
 
 def rivals(error: np.ndarray, cost: np.ndarray, singles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Which stages, used alone, are at least as good in both error and cost (draw, stage)."""
-    as_good = singles[0] <= error[:, None] + _ROUNDING
-    return as_good & (singles[1] <= cost[:, None] * (1.0 + _ROUNDING))
+    as_good = singles[0] <= error[:, None] + ROUNDING
+    return as_good & (singles[1] <= cost[:, None] * (1.0 + ROUNDING))
 
 
 def beats_mixtures(error: np.ndarray, cost: np.ndarray, singles: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -46,11 +46,11 @@ def beats_mixtures(error: np.ndarray, cost: np.ndarray, singles: tuple[np.ndarra
     n = singles[0].shape[1]
     for i in range(n):
         # a stage alone, for what costs less than the thresholds do
-        best = np.minimum(best, np.where(singles[1][:, i] <= cost * (1.0 + _ROUNDING), singles[0][:, i], np.inf))
+        best = np.minimum(best, np.where(singles[1][:, i] <= cost * (1.0 + ROUNDING), singles[0][:, i], np.inf))
         for j in range(n):
             low, high = singles[1][:, i], singles[1][:, j]
             between = (low < cost) & (cost < high)
             share = np.divide(cost - low, high - low, out=np.zeros_like(cost), where=between)
             mixed = (1.0 - share) * singles[0][:, i] + share * singles[0][:, j]
             best = np.minimum(best, np.where(between, mixed, np.inf))
-    return error < best - _ROUNDING
+    return error < best - ROUNDING

@@ -54,9 +54,13 @@ class Kernel:
         """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
         return self.correct if self.pair_right is None else self.draws.segment_correct()
 
+    @cached_property
+    def _inverse_mass(self) -> np.ndarray:
+        return _inverse(self.mass)
+
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
-        return _inverse(self.mass[:, stage])
+        return self._inverse_mass[:, stage]
 
     def mean(self) -> Kernel:
         """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""
@@ -194,7 +198,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
     on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
-    threshold cuts goes on as that part would, not as the segment as a whole does (see `_lean`). The search does
+    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
     without, for the sake of a simple gradient.
     """
     draws = kernel.draws
@@ -223,7 +227,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
             if lean:
-                _lean(ratio, kernel, j, positions)
+                lean_cut(ratio, kernel, j, positions)
             arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
@@ -235,7 +239,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
     """Shift deferred mass of a cut segment between the segments above and below it, in place.
 
     What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment
@@ -292,9 +296,15 @@ def forward_all(
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
+    from bayescascade._orders import evaluate_order
+
     def run(block: slice) -> Outcome:
         some = draws.take(block)
-        return forward(build_kernel(some), positions) if factorisation == "exact" else published(some, positions)
+        if factorisation != "exact":
+            return published(some, positions)
+        if some.whole is not None and against_the_chain(some):
+            return evaluate_order(build_kernel(some.whole), some.keep, positions)
+        return forward(build_kernel(some), positions)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
@@ -304,9 +314,17 @@ def forward_all(
     return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
 
 
+def against_the_chain(draws: Draws) -> bool:
+    """Whether draws are of stages in an order in which their signals are no Markov chain."""
+    return list(draws.keep) != sorted(draws.keep)
+
+
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
-    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB.
+
+    None also for an order of stages against the chain, of which `forward_all` has more exact things to say.
+    """
+    if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
     with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))

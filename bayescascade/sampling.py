@@ -85,13 +85,9 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
     import nutpie
 
-    compiled = _compiled(design.structure)
-    # lengths of dims may be among the shared variables; the structure fixes those
-    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
-    compiled = compiled.with_data(**used)
     # not blocking: nutpie's own wait turns Ctrl-C into a result with too few draws
     sampler = nutpie.sample(
-        compiled,
+        compiled_with(design),
         draws=how.draws,
         tune=how.tune,
         chains=how.chains,
@@ -113,6 +109,14 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
         raise RuntimeError(
             f"the sampler stopped: {error}. Please report this with the log that caused it."
         ) from error
+
+
+def compiled_with(design: Design) -> Any:
+    """The compiled model of a design's structure, with the design's arrays for its data."""
+    compiled = _compiled(design.structure)
+    # lengths of dims may be among the shared variables; the structure fixes those
+    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
+    return compiled.with_data(**used)
 
 
 @lru_cache(maxsize=16)
