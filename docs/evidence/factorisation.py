@@ -131,7 +131,7 @@ induction, and by L-BFGS-B on each factorisation's expected loss from there.
 With three stages the published reach and cost are exact (the table's hundredths are the exact recursion's position within a
 segment), since P(both earlier stages defer) needs one link only; the error is not. Most biases are below zero: given only that
 the stage before deferred, queries look better than those that several stages have deferred, so that error is understated and
-fewer of them seem to come to the last stage. On real logs it is small where atoms of sure answers decide.
+fewer of them seem to come to the last stage.
 
 The simulation's queries have Gumbel links of the stated tau, and a tenth of each stage's confidences at the top. The real
 logs are those of "Rational Tuning of LLM Cascades via Probabilistic Modeling" (Zellinger & Thomson 2025, arXiv:2501.09345).
