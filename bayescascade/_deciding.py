@@ -79,6 +79,14 @@ def tune(
         str | None,
         typer.Option(metavar="A,B,...", help="Run these stages only, or search for the best.", show_default="all"),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Decide by each stage's own confidence (own), or by the one before too (history; for a fit with "
+            "--calibration sequential).",
+            show_default="own",
+        ),
+    ] = None,
     task: Task = None,
 ) -> None:
     """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
@@ -93,6 +101,7 @@ def tune(
         "batch": batch,
         "risk": risk,
         "alpha": alpha,
+        "policy": policy,
     }
     goal = {name: value for name, value in given.items() if value is not None}
     if not {"error_price", "max_error", "max_cost", "max_latency"} & set(goal):

@@ -17,6 +17,7 @@ from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
 from bayescascade.published import check_factorisation, polish
+from bayescascade.wishes import check_policy
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
@@ -32,6 +33,7 @@ def frontier(
     batch: int | None = None,
     stages: Sequence[str] | None = None,
     factorisation: str = "exact",
+    policy: str = "own",
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
@@ -61,6 +63,8 @@ def frontier(
     factorisation : str
         ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
         found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
+    policy : str
+        ``"own"``, or ``"history"`` for decisions by a stage's confidence and the one before, as in `tune`.
 
     Returns
     -------
@@ -87,6 +91,12 @@ def frontier(
     check_prob("ci_prob", ci_prob)
     check_positive("abstain_price", abstain_price)
     check_batch(batch)
+    published = None if factorisation == "exact" else factorisation
+    options = {"abstain_price": abstain_price, "stages": stages, "factorisation": published}
+    if check_policy(policy, **options) == "history":
+        from bayescascade.history import history_frontier
+
+        return history_frontier(fit, n_points=n_points, ci_prob=ci_prob, batch=batch)
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))

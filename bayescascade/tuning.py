@@ -33,7 +33,7 @@ from bayescascade.moves import whole_atoms
 from bayescascade.search import between, candidates, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets
-from bayescascade.wishes import Wish
+from bayescascade.wishes import Wish, check_policy
 
 _SEARCH_DRAWS = 300
 _N_SWEEP = 40
@@ -57,6 +57,7 @@ def tune(
     abstain_price: float | None = None,
     latency_price: float | None = None,
     stages: str | Sequence[str] | None = None,
+    policy: str = "own",
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
 
@@ -93,6 +94,9 @@ def tune(
         What a unit of latency costs, in the log's currency.
     stages : list of str or "search", optional
         Run these stages only, in this order; or search for the best stages and their order.
+    policy : str
+        ``"own"``: a stage decides by its own confidence. ``"history"``: by P(correct) given its confidence and the
+        one before, which needs a fit with ``calibration="sequential"``; without abstaining, on all stages.
 
     Returns
     -------
@@ -122,6 +126,21 @@ def tune(
         abstain_price=abstain_price,
         latency_price=latency_price,
     )
+    if check_policy(policy, abstain_price=abstain_price, stages=stages) == "history":
+        from bayescascade.history import tune_history
+
+        return tune_history(
+            fit,
+            error_price=error_price,
+            max_error=max_error,
+            max_cost=max_cost,
+            max_latency=max_latency,
+            prob=prob,
+            batch=batch,
+            risk=risk,
+            alpha=alpha,
+            latency_price=latency_price,
+        )
     draws = get_draws(fit)
     if stages is None:
         best = solve_draws(draws, wish)
