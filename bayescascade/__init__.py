@@ -22,9 +22,16 @@ _HOME = {
     "save_fit": "storage",
     "load_fit": "storage",
     "evaluate": "cascade",
-    "score": "cascade",
+    "score": "scoring",
     "tune": "tuning",
     "frontier": "frontiers",
+    "backward_induction": "induction",
+    "verdict": "verdicts",
+    "label_value": "labels",
+    "reprice": "whatif",
+    "drift": "whatif",
+    "sensitivity": "sensitivities",
+    "learn_then_test": "certifying",
     "ThresholdSolution": "solution",
     "Policy": "policy",
     "check": "checks",
@@ -38,19 +45,23 @@ __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from bayescascade.cascade import evaluate as evaluate
-    from bayescascade.cascade import score as score
+    from bayescascade.certifying import learn_then_test as learn_then_test
     from bayescascade.checks import check as check
     from bayescascade.data import read_log as read_log
     from bayescascade.data import validate_log as validate_log
     from bayescascade.errors import CascadeError as CascadeError
     from bayescascade.errors import CascadeWarning as CascadeWarning
     from bayescascade.frontiers import frontier as frontier
+    from bayescascade.induction import backward_induction as backward_induction
     from bayescascade.inference import fit as fit
+    from bayescascade.labels import label_value as label_value
     from bayescascade.model import build_model as build_model
     from bayescascade.plots import plot_frontier as plot_frontier
     from bayescascade.plots import plot_reliability as plot_reliability
     from bayescascade.policy import Policy as Policy
     from bayescascade.reporting import report as report
+    from bayescascade.scoring import score as score
+    from bayescascade.sensitivities import sensitivity as sensitivity
     from bayescascade.simulation import load_example as load_example
     from bayescascade.simulation import simulate as simulate
     from bayescascade.solution import ThresholdSolution as ThresholdSolution
@@ -59,6 +70,9 @@ if TYPE_CHECKING:
     from bayescascade.tasks import combine_tasks as combine_tasks
     from bayescascade.tasks import select_task as select_task
     from bayescascade.tuning import tune as tune
+    from bayescascade.verdicts import verdict as verdict
+    from bayescascade.whatif import drift as drift
+    from bayescascade.whatif import reprice as reprice
 
 
 def __getattr__(name: str) -> Any:

@@ -60,13 +60,20 @@ def best_thresholds(lines: Lines, mass: np.ndarray) -> Thresholds:
     )
 
 
+def best_split(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
+    """Where every part does what is best for it: how often each segment is accepted and right, and what else it is
+    worth."""
+    width, accept, wait = _parts(lines, _nodes(lines))
+    rest = wait if lines.refuse is None else np.maximum(wait, lines.refuse[..., None])
+    accepts = accept >= rest
+    right = np.sum(np.where(accepts, width * accept, 0.0), axis=-1)
+    return right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
+
+
 def best_value(lines: Lines) -> np.ndarray:
     """What each segment is worth where every part of it does what is best for it."""
-    width, accept, wait = _parts(lines, _nodes(lines))
-    value = np.maximum(accept, wait)
-    if lines.refuse is not None:
-        value = np.maximum(value, lines.refuse[..., None])
-    return np.sum(width * value, axis=-1)
+    right, rest = best_split(lines)
+    return right + rest
 
 
 def best_actions(accept: np.ndarray, wait: np.ndarray, refuse: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Commands that decide and judge decisions: tune, score. `cli` puts them on the command line."""
+"""Commands that decide and judge decisions; `cli` puts them on the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bayescascade._arguments import (
     Cost,
     FitFile,
     LogFile,
+    Seed,
     Task,
     TaskColumn,
     keep_input,
@@ -23,10 +24,13 @@ from bayescascade._terminal import (
     INFEASIBLE,
     as_typed,
     expected_table,
+    labels_table,
     say,
     score_lines,
+    sensitivity_table,
     show,
     thresholds_table,
+    verdict_table,
     working,
 )
 from bayescascade.errors import CascadeError
@@ -141,3 +145,92 @@ def score(
         )
     data = log_for(log, chosen, cost, task, task_column)
     show(*score_lines(bc.score(data, chosen.thresholds), f"{policy.name} on {log.name}"))
+
+
+def verdict(
+    fit_file: FitFile,
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    abstain_price: Annotated[
+        float | None, typer.Option(help=f"What no answer costs, {Money}: stages may then abstain.")
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Comparing"):
+        found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+    show(verdict_table(found.table))
+    typer.echo(as_typed(found.text))
+
+
+def labels(
+    fit_file: FitFile,
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    n_labels: Annotated[
+        str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
+    ] = "25,50,100,200,400",
+    stages: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Stages whose answers are labelled, all, or each in turn.")
+    ] = "all",
+    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {Money}.")] = 0.0,
+    horizon: Annotated[
+        int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
+    ] = None,
+    task: Task = None,
+    seed: Seed = None,
+) -> None:
+    """Say what more labelled queries are worth: in money, and in narrower intervals."""
+    sizes = _whole_numbers(n_labels)
+    wanted: Any = stages if stages in ("all", "each") else names_of(stages)
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Simulating labels and fitting again (a minute or two)"):
+        found = bc.label_value(
+            posterior,
+            error_price=error_price,
+            n_labels=sizes,
+            stages=wanted,
+            label_price=label_price,
+            horizon=horizon,
+            random_seed=seed,
+        )
+    show(labels_table(found.table))
+    typer.echo(as_typed(found.text))
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in names_of(text) or []]
+    except ValueError:
+        raise CascadeError(f"--n-labels {text} is no list of whole numbers; write e.g. 50,100,200.") from None
+
+
+def sensitivity(
+    fit_file: FitFile,
+    max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="The cost per query is at most this, with --prob.")
+    ] = None,
+    error_price: Annotated[float | None, typer.Option(help=f"What one wrong answer costs, {Money}.")] = None,
+    prob: Annotated[
+        float | None,
+        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Tune, and say how error, cost and thresholds move with prices, with the prior and with harder queries."""
+    given = {"max_error": max_error, "max_cost": max_cost, "error_price": error_price, "prob": prob}
+    goal: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not set(goal) - {"prob"}:
+        raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Tuning under each change"):
+        solution = bc.tune(posterior, **goal)
+        found = bc.sensitivity(posterior, solution)
+    show(sensitivity_table(found.table))
+    typer.echo(as_typed(found.text))

@@ -16,12 +16,13 @@ from bayescascade._checks.evidence import Evidence, gather
 from bayescascade._checks.results import WORDS, CheckResult
 from bayescascade._singles import beats_mixtures, beats_singles, rivals, single_stages
 from bayescascade._svg import inline_svg
-from bayescascade.cascade import evaluate, score
+from bayescascade.cascade import evaluate
 from bayescascade.checks import check
 from bayescascade.draws import Draws, check_thresholds, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import frontier
 from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
+from bayescascade.scoring import score
 from bayescascade.solution import show_threshold
 
 if TYPE_CHECKING:

@@ -9,11 +9,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bayescascade.errors import CascadeWarning
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from rich.table import Table
 
@@ -224,3 +226,44 @@ def checks_table(checks: Iterable[Any]) -> Table:
     table = _table("Is the fit to be believed?", "Check", "Result", "What was found", rows=rows)
     table.columns[-1].justify = "left"
     return table
+
+
+def verdict_table(found: pd.DataFrame) -> Table:
+    """The cascade and its rivals, in money per 1,000 queries."""
+    rows = []
+    for row in found.itertuples():
+        cascade = row.kind == "cascade"
+        band = "" if cascade else f"{_number(row.saving_low)} to {_number(row.saving_high)}"
+        saves = ("", "", "") if cascade else (_number(row.saving), band, f"{row.p_beats:.1%}")
+        rows.append((row.rival, _number(row.loss), *saves))
+    columns = ("", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves")
+    return _table("Per 1,000 queries", *columns, rows=rows)
+
+
+def labels_table(found: pd.DataFrame) -> Table:
+    """The worth of more labels, by which stages are labelled and how many queries."""
+    rows = [
+        (
+            str(row.labelled),
+            str(row.n_labels),
+            f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}",
+            _number(row.label_cost),
+            _number(row.error_width),
+            _number(row.cost_width),
+        )
+        for row in found.itertuples()
+    ]
+    columns = ("Labelled", "Queries", "Worth per 1,000 served", "Cost", "Width of error", "Width of cost")
+    return _table(f"More labels (widths: {CI_PROB:.0%} intervals)", *columns, rows=rows)
+
+
+def sensitivity_table(found: pd.DataFrame) -> Table:
+    """What becomes of thresholds that are kept, and of new ones, when something changes."""
+    rows = []
+    for (change, of, by), row in found.iterrows():
+        of_stage = change == "price"
+        name = f"{change} of {of} x {by:g}" if of_stage else f"{change} {by:g}" if change != "as tuned" else change
+        numbers = (row[key] for key in ("error", "cost", "new_error", "new_cost", "lost"))
+        rows.append((str(name), *("" if isnan(x) else f"{x:.3g}" for x in numbers)))
+    columns = ("Change", "Error", "Cost", "Error, tuned anew", "Cost, tuned anew", "Lost by keeping")
+    return _table("When something changes", *columns, rows=rows)

@@ -86,3 +86,8 @@ def logit_correct(intercept: Any, slope: Any, offset: Any, curve: Any, previous:
 def bent(ramp: Any, bend: Any, xp: Any) -> Any:
     """The monotone curve: the sum of ramps (..., piece), each steeper by exp(bend) (..., piece)."""
     return (ramp * xp.exp(bend)).sum(-1)
+
+
+def log_bernoulli(correct: Any, logit: Any, xp: Any) -> Any:
+    """Log of P(correct), or of P(wrong) where ``correct`` is 0, from the logit of P(correct)."""
+    return -xp.logaddexp(0.0, (1.0 - 2.0 * correct) * logit)

@@ -1,4 +1,4 @@
-"""Error, cost and reach of threshold vectors: exactly under each posterior draw, and on a log.
+"""Error, cost and reach of threshold vectors: exactly under each posterior draw.
 
 For one draw the signals are a Markov chain, and so are the segments they fall in. With D_j the share of each
 segment that stage j defers and M_j the probability of each pair of segments (differences of the copula's C),
@@ -18,11 +18,12 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._curves import history_of
 from bayescascade._skips import restricted_parts
-from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, cut_of, draws_for, get_draws, is_one_point, to_rows_of
-from bayescascade.errors import CascadeError
+from bayescascade._tilt import tilted
+from bayescascade.draws import Draws, cut_of, draws_for, get_draws, is_one_point, to_rows_of
 from bayescascade.links import Link
+from bayescascade.published import check_factorisation, forward_published
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
@@ -52,9 +53,13 @@ class Kernel:
         """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
         return self.correct if self.pair_right is None else self.draws.segment_correct()
 
+    @cached_property
+    def _inverse_mass(self) -> np.ndarray:
+        return _inverse(self.mass)
+
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
-        return _inverse(self.mass[:, stage])
+        return self._inverse_mass[:, stage]
 
     def mean(self) -> Kernel:
         """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""
@@ -82,8 +87,8 @@ def _inverse(mass: np.ndarray) -> np.ndarray:
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     if draws.whole is not None:
-        # correctness and cost of the first stage kept may depend on the stage before it
-        first, last = max(min(draws.keep) - 1, 0), max(draws.keep)
+        # correctness and cost of the first stage kept may depend on the stage before it; a tilt is of the first
+        first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
         between = build_kernel(draws.whole.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
@@ -102,7 +107,8 @@ def build_kernel(draws: Draws) -> Kernel:
             cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
         ]
         cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
-    return Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    kernel = Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
 
 def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
@@ -191,7 +197,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
     on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
-    threshold cuts goes on as that part would, not as the segment as a whole does (see `_lean`). The search does
+    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
     without, for the sake of a simple gradient.
     """
     draws = kernel.draws
@@ -220,7 +226,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
             if lean:
-                _lean(ratio, kernel, j, positions)
+                lean_cut(ratio, kernel, j, positions)
             arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
@@ -232,7 +238,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def _lean(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
     """Shift deferred mass of a cut segment between the segments above and below it, in place.
 
     What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment
@@ -271,14 +277,33 @@ def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
-def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
+def published(draws: Draws, positions: np.ndarray) -> Outcome:
+    """`forward` under the published factorisation, see `bayescascade.published`."""
+    own = draws.segment_correct()
+    # what a segment accepts does not depend on pairs
+    alone = Kernel(draws, np.diff(draws.edges(), axis=2), [], own, draws.cost)
+    error, cost, reach = forward_published(draws, positions, accepted_correct(alone, positions))
+    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
+    return Outcome(error, cost, reach, None, latency)
+
+
+def forward_all(
+    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None, *, factorisation: str = "exact"
+) -> Outcome:
     """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
+    from bayescascade._orders import evaluate_order
+
     def run(block: slice) -> Outcome:
-        return forward(build_kernel(draws.take(block)), positions)
+        some = draws.take(block)
+        if factorisation != "exact":
+            return published(some, positions)
+        if some.whole is not None and against_the_chain(some):
+            return evaluate_order(build_kernel(some.whole), some.keep, positions)
+        return forward(build_kernel(some), positions)
 
     with ThreadPoolExecutor(n_cores()) as pool:
         if kernels is None:
@@ -288,15 +313,23 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
     return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
 
 
+def against_the_chain(draws: Draws) -> bool:
+    """Whether draws are of stages in an order in which their signals are no Markov chain."""
+    return list(draws.keep) != sorted(draws.keep)
+
+
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
-    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB.
+
+    None also for an order of stages against the chain, of which `forward_all` has more exact things to say.
+    """
+    if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
     with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
-def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
+def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact") -> xr.Dataset:
     """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
 
     Examples
@@ -313,6 +346,10 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+        Thresholds on P(correct) by history bring their curves along.
+    factorisation : str
+        ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
+        arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
 
     Returns
     -------
@@ -324,10 +361,18 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     Raises
     ------
     CascadeError
-        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+        For thresholds of the wrong length or with NaN, or a last one other than -inf; and for what the published
+        factorisation does not cover.
     """
     draws = draws_for(get_draws(fit), thresholds)
-    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    if history_of(thresholds, len(draws.stages)) is not None:
+        from bayescascade.two_signals import outcome_of_history
+
+        out = outcome_of_history(draws, thresholds, factorisation)._asdict()
+    else:
+        rows = to_rows_of(thresholds, draws)
+        check_factorisation(factorisation, draws, rows)
+        out = forward_all(draws, rows, factorisation=factorisation)._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)
 
@@ -343,96 +388,3 @@ def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
         coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])},
     )
     return out.isel(point=0) if single else out
-
-
-def score(log: xr.Dataset, thresholds: Any, *, cost: str = "mean") -> xr.Dataset:
-    """Run thresholds on a log: the empirical counterpart of `evaluate`.
-
-    Examples
-    --------
-    >>> import bayescascade as bc
-    >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")])
-    >>> float(out["reach"][0])
-    1.0
-
-    Parameters
-    ----------
-    log : xarray.Dataset
-        As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
-    thresholds : array-like, DataArray, ThresholdSolution or Policy
-        As for `evaluate`.
-    cost : str
-        ``"mean"``: the sum of reach times the stage's mean cost in the log. ``"queries"``: what the queries that
-        reached each stage did cost there, where known, which matters when hard queries cost more.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``error``, ``cost`` over ([point]); ``reach`` and ``answered`` (share answered by each stage) over
-        ([point,] stage); ``n_queries``.
-
-    Raises
-    ------
-    CascadeError
-        For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
-    """
-    log = validate_log(log)
-    stages = [str(s) for s in log["stage"].values]
-    array = check_thresholds(thresholds, stages, str(log.attrs["confidence_kind"]))
-    confidence = log["confidence"].transpose("query", "stage").values
-    correct = log["correct"].transpose("query", "stage").values
-    n, own_cost = len(confidence), _costs(log, cost)
-    costs = np.zeros(len(array))
-    error, reach, answered = (np.zeros((len(array), *shape)) for shape in ((), (len(stages),), (len(stages),)))
-    for point, threshold in enumerate(array):
-        going = np.ones(n, dtype=bool)
-        for j, name in enumerate(stages):
-            missing = going & ~np.isfinite(correct[:, j]) & ~(confidence[:, j] < threshold[j])
-            missing |= going & np.isnan(confidence[:, j])
-            if missing.any():
-                query = log["query"].values[np.flatnonzero(missing)[0]]
-                raise CascadeError(
-                    f"{missing.sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
-                    "has not run or not labelled for them; score needs a log in which it is run and labelled."
-                )
-            costs[point] += np.mean(going * _price(own_cost[:, j], going, cost))
-            accept = going & (confidence[:, j] >= threshold[j])
-            reach[point, j], answered[point, j] = going.mean(), accept.mean()
-            error[point] += np.sum(accept & (correct[:, j] < 0.5)) / n
-            going &= ~accept
-    out = xr.Dataset(
-        {
-            "error": ("point", error),
-            "cost": ("point", costs),
-            "reach": (("point", "stage"), reach),
-            "answered": (("point", "stage"), answered),
-        },
-        coords={"stage": stages},
-        attrs={"n_queries": n},
-    )
-    return out.isel(point=0) if is_one_point(thresholds) else out
-
-
-def cost_of_queries(log: xr.Dataset, threshold: np.ndarray, cost: str = "mean") -> np.ndarray:
-    """What each query costs under thresholds (stage,), by stages' mean costs or by its own if known (query,)."""
-    own, confidence = _costs(log, cost), log["confidence"].transpose("query", "stage").values
-    going, total = np.ones(len(confidence), dtype=bool), np.zeros(len(confidence))
-    for j in range(len(threshold)):
-        total += going * _price(own[:, j], going, cost)
-        going &= confidence[:, j] < threshold[j]
-    return total
-
-
-def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
-    if cost not in ("mean", "queries"):
-        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
-    return log["cost"].transpose("query", "stage").values
-
-
-def _price(own: np.ndarray, going: np.ndarray, cost: str) -> np.ndarray:
-    """What one stage costs each query: its mean cost, or the query's own where that is known (query,)."""
-    known = np.isfinite(own)
-    price = np.full(len(own), own[known].mean())
-    if cost == "queries":
-        price = np.where(known, own, own[known & going].mean() if (known & going).any() else price)
-    return price

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._curves import history_of
+from bayescascade._tilt import ratios
 from bayescascade.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
 from bayescascade.copulas import NUMPY, Family
 from bayescascade.errors import CascadeError
@@ -22,7 +24,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous", "latency"),
+    *("bend", "previous", "cost_slope", "cost_previous", "latency", "tilt"),
 )
 
 
@@ -54,6 +56,8 @@ class Draws:
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
         How much cost and latency of one call vary between the queries of a stage: standard deviations.
+    tilt : ndarray (draw, segment), optional
+        Density ratio of the mix of queries to the fitted one, by segment of the first stage.
     whole : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
@@ -80,6 +84,7 @@ class Draws:
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
+    tilt: np.ndarray | None = None
     whole: Draws | None = None
     keep: tuple[int, ...] = ()
 
@@ -141,7 +146,8 @@ class Draws:
     def pick(self, stages: Sequence[int]) -> Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
-        held = {name: getattr(self, name)[:, index] for name in self._held() if name not in ("which", "tau")}
+        by_stage = set(self._held()) - {"which", "tau", "tilt"}
+        held = {name: getattr(self, name)[:, index] for name in by_stage}
         held |= {
             name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
         }
@@ -155,6 +161,7 @@ class Draws:
             scalings=[self.scalings[j] for j in index],
             which=self.which[:, at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
+            tilt=self.tilt if index[0] == 0 else None,
         )
 
     def _check_adjacent(self, link: int) -> None:
@@ -243,12 +250,8 @@ class Draws:
 def get_draws(fit: xr.DataTree) -> Draws:
     """Read a fit's draws into arrays."""
     check_fit(fit)
+    refuse_tasks(fit)
     posterior = fit["posterior"].to_dataset()
-    if "task" in posterior.dims:
-        names = [str(name) for name in posterior["task"].values]
-        raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
-        )
     constant = fit["constant_data"].to_dataset()
     margins, scalings = restore(constant)
 
@@ -262,6 +265,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
     previous = optional("previous_slope", "link")
     families, which = read_families(fit)
     tau = flat(posterior["tau"], "link")
+    mass = flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
         kind=str(fit.attrs["confidence_kind"]),
@@ -269,7 +273,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         which=np.broadcast_to(which, tau.shape),
         margins=margins,
         scalings=scalings,
-        mass=flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment"),
+        mass=mass,
         tau=tau,
         intercept=flat(posterior["intercept"], "stage"),
         slope=flat(posterior["slope"], "stage"),
@@ -283,7 +287,18 @@ def get_draws(fit: xr.DataTree) -> Draws:
         latency=optional("latency", "stage"),
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
+        tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
+
+
+def refuse_tasks(fit: xr.DataTree) -> None:
+    """Raise `CascadeError` for a fit of several tasks, of which one has to be chosen."""
+    posterior = fit["posterior"].to_dataset()
+    if "task" in posterior.dims:
+        names = [str(name) for name in posterior["task"].values]
+        raise CascadeError(
+            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
@@ -360,14 +375,18 @@ def _atom_raw(margin: Margin, segment: np.ndarray, kind: str) -> np.ndarray:
 
 def draws_for(draws: Draws, thresholds: Any) -> Draws:
     """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
+    names = stages_named(thresholds, draws.stages)
+    return draws if names == draws.stages else draws.restrict([draws.stages.index(name) for name in names])
+
+
+def stages_named(thresholds: Any, stages: list[str]) -> list[str]:
+    """The stages that thresholds name, if these are some of the given ones; else the given ones."""
     names = getattr(thresholds, "stages", None)
     if names is None:
         array = getattr(thresholds, "thresholds", thresholds)
         names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
     names = [str(name) for name in names]
-    if not names or names == draws.stages or not set(names) <= set(draws.stages):
-        return draws
-    return draws.restrict([draws.stages.index(name) for name in names])
+    return names if names and set(names) <= set(stages) else stages
 
 
 def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
@@ -388,8 +407,14 @@ def is_one_point(thresholds: Any) -> bool:
 def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarray:
     """Return thresholds as an array (point, stage), or raise `CascadeError`.
 
-    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these.
+    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these. They have to be
+    on the scale of confidences: those that decide by history go through `scoring.read_rules`.
     """
+    if history_of(thresholds, len(stages)) is not None:
+        raise CascadeError(
+            "these thresholds are on P(correct) by history, which cannot be used here; tune without "
+            "policy='history', or apply them with evaluate, score or a policy."
+        )
     thresholds = getattr(thresholds, "thresholds", thresholds)
     if isinstance(thresholds, xr.DataArray):
         if "stage" in thresholds.coords:

@@ -10,15 +10,17 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
-from bayescascade.cascade import Outcome, forward, forward_all, split_positions
+from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
 from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
+from bayescascade.published import check_factorisation, polish
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
+_POLISH_DRAWS = 32
 
 
 def frontier(
@@ -29,6 +31,7 @@ def frontier(
     abstain_price: float | None = None,
     batch: int | None = None,
     stages: Sequence[str] | None = None,
+    factorisation: str = "exact",
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
@@ -55,6 +58,9 @@ def frontier(
         mean costs, given the rate.
     stages : list of str, optional
         Run these stages only, in this order.
+    factorisation : str
+        ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
+        found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
 
     Returns
     -------
@@ -68,8 +74,8 @@ def frontier(
     Raises
     ------
     CascadeError
-        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive, or
-        a stage that the fit does not have.
+        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
+        a stage that the fit does not have, or what the published factorisation does not cover.
 
     Notes
     -----
@@ -84,18 +90,37 @@ def frontier(
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
+    check_factorisation(factorisation, draws)
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
+    check_factorisation(factorisation, draws, rows)
+    if factorisation != "exact":
+        rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
-    outcome = forward_all(draws, rows)
+    outcome = forward_all(draws, rows, factorisation=factorisation)
+    accept, reject = split_positions(rows, len(draws.stages))
+    thresholds = with_last(to_thresholds(accept, draws))
+    below = None if reject is None else to_thresholds(reject, draws)
+    return as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
+
+
+def as_curve(
+    draws: Draws,
+    thresholds: np.ndarray,
+    reject: np.ndarray | None,
+    prices: np.ndarray,
+    outcome: Outcome,
+    *,
+    ci_prob: float,
+    batch: int | None,
+) -> xr.Dataset:
+    """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
-    rows, prices = rows[order], prices[order]
-    accept, reject = split_positions(rows, len(draws.stages))
     seen = outcome if batch is None else scattered(outcome, draws, batch)
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
     out = xr.Dataset(
         {
-            "threshold": (("point", "stage"), with_last(to_thresholds(accept, draws))),
+            "threshold": (("point", "stage"), thresholds[order]),
             "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
         coords={"stage": draws.stages},
@@ -106,8 +131,8 @@ def frontier(
         mean = getattr(outcome, name).mean(axis=0)
         out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
     if reject is not None:
-        out["reject_threshold"] = (("point", "stage"), to_thresholds(reject, draws))
-    out["price"] = ("point", prices)
+        out["reject_threshold"] = (("point", "stage"), reject[order])
+    out["price"] = ("point", prices[order])
     out["efficient"] = ("point", _undominated(outcome))
     return out
 
@@ -127,6 +152,19 @@ def with_last(thresholds: Any) -> Any:
     return out
 
 
+def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:
+    """Points of the frontier (point, stage), moved to the least loss that a factorisation expects."""
+    few = draws.take(draws.spread(_POLISH_DRAWS))
+    kernels = [build_kernel(few)] if factorisation == "exact" else None
+
+    def expected(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = forward_all(few, at, kernels, factorisation=factorisation)
+        return out.error.mean(axis=0), out.cost.mean(axis=0)
+
+    top = np.array([len(margin.low) for margin in draws.margins[:-1]], dtype=float)
+    return polish(expected, rows, prices, top)
+
+
 def sweep(
     draws: Draws,
     n_points: int,
@@ -143,9 +181,7 @@ def sweep(
     if by == "latency":
         assert kernel.draws.latency is not None
         kernel = replace(kernel, cost=kernel.draws.latency, next_cost=None)
-    cost, n = kernel.cost[0], len(draws.stages)
-    # from a price at which no error is worth the second stage to one at which every error is
-    prices = np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+    prices, n = price_range(kernel), len(draws.stages)
     if abstain_price is not None:
         # where an error is hardly worse than none, nothing would be answered
         prices = np.maximum(prices, abstain_price * (1.0 + 1e-6))
@@ -154,7 +190,19 @@ def sweep(
     ends[1, : n - 1] = [len(m.low) for m in draws.margins[:-1]]
     rows = np.concatenate([ends[:1], rows, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    expected = forward(kernel, rows).cost[0]
+    return spread(forward(kernel, rows).cost[0], rows, prices, n_points)
+
+
+def price_range(kernel: Kernel) -> np.ndarray:
+    """Prices from one at which no error is worth the second stage to one at which every error is (price,)."""
+    cost = kernel.cost[0]
+    return np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
+
+
+def spread(
+    expected: np.ndarray, rows: np.ndarray, prices: np.ndarray, n_points: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a sweep, given what each costs, that are evenly spaced in cost: rows and prices."""
     order = np.argsort(expected, kind="stable")
     target = np.linspace(expected.min(), expected.max(), n_points)
     nearest = np.abs(expected[order] - target[:, None]).argmin(axis=1)

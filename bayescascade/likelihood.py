@@ -28,7 +28,9 @@ def signal_logp(
     start, width = below[cell], mass[cell]
     low = xp.minimum(start + width * place_low, 1.0)
     high = xp.minimum(start + width * place_high, 1.0)
-    log_atom = xp.log(xp.maximum(high - low, MASS_MIN))
+
+    def log_atom(row: Any) -> Any:
+        return xp.log(xp.maximum(high[row] - low[row], MASS_MIN))
 
     def at(row: Any, link: Any) -> tuple[Any, Any]:
         """Ends of a row's interval on the scale of its link's family, which a rotation turns round."""
@@ -44,10 +46,10 @@ def signal_logp(
         left, right, link = _three(data[f"free_{name}"])
         parts.append(family.logpdf(at(left, link)[0], at(right, link)[0], tau[link], xp))
         atom, free, link = _three(data[f"strip_{name}"])
-        parts.append(family.log_strip(*at(atom, link), at(free, link)[0], tau[link], xp) - log_atom[atom])
+        parts.append(family.log_strip(*at(atom, link), at(free, link)[0], tau[link], xp) - log_atom(atom))
         left, right, link = _three(data[f"corner_{name}"])
         mass = family.log_rectangle(*at(left, link), *at(right, link), tau[link], xp)
-        parts.append((mass - log_atom[left] - log_atom[right])[data[f"corner_of_{name}"]])
+        parts.append((mass - log_atom(left) - log_atom(right))[data[f"corner_of_{name}"]])
     return log_mass[cell] + log_shape + xp.concatenate(parts)
 
 

@@ -70,13 +70,14 @@ class MarginModel:
         return (np.arange(n.max()) < n[:, None]).astype(float)
 
     def segment_masses(
-        self, values: Arrays, margins: list[Margin], n_draws: int, rng: np.random.Generator
+        self, values: Arrays, margins: list[Margin], n_draws: int, rng: np.random.Generator | None
     ) -> np.ndarray:
         """Draw the mass of every segment (draw, column, segment) given the variables (draw, column, ...).
 
         Within a group of segments the shares follow a Dirichlet with the segments' counts: the Bayesian bootstrap
         (Rubin 1981, doi:10.1214/aos/1176345338) of what the model is too coarse to see. The copula is not
-        consulted at that scale. Stages with fewer segments are padded with zeros.
+        consulted at that scale. Without ``rng`` the shares are those of the counts. Stages with fewer segments are
+        padded with zeros.
         """
         cells = np.asarray(self.mass(values, self.arrays(margins), NUMPY)) * self.cell_used(margins)
         cells = np.broadcast_to(cells, (n_draws, *cells.shape[-2:]))
@@ -88,7 +89,9 @@ class MarginModel:
             # every cell lies in one group
             first = np.unique(cell, return_index=True)[1]
             weight = cells[:, j, cell[first]] @ member[first]
-            gamma = rng.standard_gamma(margin.count, size=(n_draws, len(group)))
+            shape = (n_draws, len(group))
+            counts = np.broadcast_to(margin.count, shape)
+            gamma = counts if rng is None else rng.standard_gamma(counts)
             share = np.where(member.sum(axis=0)[group] > 1, gamma / (gamma @ member)[:, group], 1.0)
             mass[:, j, : len(group)] = share * weight[:, group]
         return mass / mass.sum(axis=2, keepdims=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.calibration import ATOMS, N_ATOMS, N_PIECES, bent, logit_correct
+from bayescascade.calibration import ATOMS, N_ATOMS, N_PIECES, bent, log_bernoulli, logit_correct
 from bayescascade.copulas import pytensor_namespace
 from bayescascade.data import validate_log
 from bayescascade.design import Design, build_design, mean_of
@@ -195,7 +195,20 @@ def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp
     logit = logit_correct(
         intercept.flatten()[column], slope.flatten()[column], jump[column, data["label_atom"]], curve, previous
     )
-    pm.Bernoulli("correct", logit_p=logit, observed=data["label_correct"], dims="label")
+
+    def logp(value: Any, logit: Any) -> Any:
+        return log_bernoulli(value, logit, xp)
+
+    # not pm.Bernoulli, whose softplus takes three times as long
+    pm.CustomDist(
+        "correct",
+        logit,
+        logp=logp,
+        random=_draw_bernoulli,
+        dtype="int64",
+        observed=data["label_correct"],
+        dims="label",
+    )
 
 
 def _cost(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
@@ -216,6 +229,12 @@ def _cost(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) 
     alpha = shape_parameter.flatten()[column]
     pm.Gamma("cost_seen", alpha=alpha, beta=alpha / mean, observed=data["cost_value"])
     pm.Deterministic("cost", known[0] * xp.exp(level), dims=dims)
+
+
+def _draw_bernoulli(logit: Any, rng: Any = None, size: Any = None) -> Any:
+    from scipy.special import expit
+
+    return rng.binomial(1, expit(logit), size=size)
 
 
 def _given(value: Any, row_logp: Any) -> Any:

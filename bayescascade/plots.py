@@ -25,10 +25,10 @@ from bayescascade._checks.labels import bin_signals
 from bayescascade._checks.signals import pit_band, stage_pit
 from bayescascade._ranges import check_prob
 from bayescascade._singles import single_stages
-from bayescascade.cascade import score
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import frontier
+from bayescascade.scoring import score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
-from bayescascade.calibration import N_PIECES, bent, logit_correct
+from bayescascade.calibration import N_PIECES, bent, log_bernoulli, logit_correct
 from bayescascade.copulas import NUMPY
 from bayescascade.design import Design
 from bayescascade.likelihood import signal_logp
@@ -120,7 +120,7 @@ def label_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
         slope = np.concatenate([np.zeros_like(slope[..., :1]), slope], axis=-1).reshape(n, -1)
         previous = slope[:, column] * data["label_previous"]
     logit = logit_correct(of_column("intercept"), of_column("slope"), offset, curve, previous)
-    return -np.logaddexp(0.0, -(2.0 * data["label_correct"] - 1.0) * logit)
+    return np.asarray(log_bernoulli(data["label_correct"], logit, NUMPY))
 
 
 def _by_query(rows: np.ndarray, query: np.ndarray, n_queries: int) -> np.ndarray:

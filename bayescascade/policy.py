@@ -4,7 +4,6 @@ Imports NumPy and the standard library only, so that a service starts fast.
 """
 
 import html
-import json
 import math
 import operator
 import os
@@ -13,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
+from bayescascade._curves import History, as_plain, check_history, p_correct
+from bayescascade._policy_files import read_parts, to_json
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
 from bayescascade.signals import check_kind, clip_rounding, off_scale
 
-FORMAT = "bayescascade-policy"
-VERSION = 1
-
-Decision = Literal["accept", "defer"]
+Decision = Literal["accept", "defer", "abstain"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +45,14 @@ class Policy:
         A key of `bayescascade.signals.KINDS`.
     metadata : dict
         Anything worth keeping that JSON can hold: the goal, the expected error and cost, versions.
+    reject : list of float, optional
+        One per stage, each at most the stage's threshold: a stage abstains when confidence < reject, and the query
+        ends there without an answer. -inf never abstains. The last stage abstains below its own and otherwise
+        accepts. None, and -inf throughout, means that no stage abstains.
+    history : list of curves, optional
+        One for each stage but the last. Then a stage decides on P(correct) given its own confidence and that of
+        the stage before, by its curve, and `thresholds` are probabilities. `tune` writes these; they do not go
+        with `reject`.
 
     Raises
     ------
@@ -58,52 +64,129 @@ class Policy:
     thresholds: list[float]
     confidence_kind: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    reject: list[float] | None = None
+    history: History | None = None
 
     def __post_init__(self) -> None:
         # Copies, so that a list changed later by the caller does not change the policy.
         object.__setattr__(self, "stages", _check_stages(self.stages))
         check_kind(self.confidence_kind)
-        thresholds = _check_thresholds(self.thresholds, self.stages, self.confidence_kind)
+        if self.history is not None:
+            object.__setattr__(self, "history", check_history(self.history, len(self.stages)))
+        scale = self.confidence_kind if self.history is None else "probability"
+        thresholds = _check_thresholds(self.thresholds, self.stages, scale)
         object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "reject", _check_reject(self.reject, thresholds, self.stages, scale))
+        if self.history is not None and self.reject is not None:
+            raise CascadeError("a policy that decides by history cannot abstain: leave out reject, or history")
         if not isinstance(self.metadata, Mapping):
             raise CascadeError(f"metadata should be a dict but is {self.metadata!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
 
-    def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
-        """Accept this stage's answer, or defer the query to the next stage.
+    def decide(
+        self, stage: str | int, confidence: SupportsFloat, previous: SupportsFloat | None = None
+    ) -> Decision:
+        """Accept this stage's answer, defer the query to the next stage, or abstain.
 
         Examples
         --------
         >>> from bayescascade.policy import Policy
-        >>> policy = Policy(["small", "large"], [0.8, float("-inf")], "probability")
-        >>> policy.decide(0, 0.8), policy.decide("large", 0.1)
-        ('accept', 'accept')
+        >>> policy = Policy(["small", "large"], [0.8, float("-inf")], "probability", reject=[0.1, 0.3])
+        >>> policy.decide(0, 0.8), policy.decide("small", 0.5), policy.decide("large", 0.2)
+        ('accept', 'defer', 'abstain')
 
         Parameters
         ----------
         stage : str or int
             Name, or position counted from 0.
         confidence : float
-            On the raw scale. Overshoot of the scale by rounding (at most 1e-6) is forgiven. The last stage
-            accepts whatever its confidence, so NaN is allowed there: services seldom compute it.
+            On the raw scale. Overshoot of the scale by rounding (at most 1e-6) is forgiven. A last stage that
+            never abstains accepts whatever its confidence, so NaN is allowed there: services seldom compute it.
+        previous : float, optional
+            Confidence of the stage before. A policy with `history` needs it at every stage but the first and the
+            last; others do not look at it.
+
+        Returns
+        -------
+        str
+            ``"accept"``, ``"defer"`` or ``"abstain"``.
 
         Raises
         ------
         CascadeError
-            If the stage is unknown, or the confidence is missing, not a number or off its scale.
+            If the stage is unknown, or a confidence that is needed is missing, not a number or off its scale.
         """
         position = self._position(stage)
+        last = position == len(self.stages) - 1
+        low = -math.inf if self.reject is None else self.reject[position]
+        value = self._confidence(position, confidence)
+        if math.isnan(value) and not (last and low == -math.inf):
+            raise CascadeError(
+                f"confidence at stage {self.stages[position]!r} is NaN, so there is nothing to decide on; "
+                "pass the number the stage reports, or defer the query yourself"
+            )
+        if value < low:
+            return "abstain"
+        if last:
+            return "accept"
+        if self.history is not None:
+            value = self._p_correct(self.history, position, value, previous)
+        return "accept" if value >= self.thresholds[position] else "defer"
+
+    def run(self, confidences: Sequence[SupportsFloat] | Mapping[str, SupportsFloat]) -> Decision:
+        """Decide at the last stage that has run, given the confidences of all stages so far.
+
+        Examples
+        --------
+        >>> from bayescascade.policy import Policy
+        >>> policy = Policy(["small", "middle", "large"], [0.8, 0.9, float("-inf")], "probability")
+        >>> policy.run([0.7]), policy.run([0.7, 0.95]), policy.run({"small": 0.7, "middle": 0.1})
+        ('defer', 'accept', 'defer')
+
+        Parameters
+        ----------
+        confidences : list of float, or dict of stage name to float
+            Of the stages that have run, from the first on.
+
+        Returns
+        -------
+        str
+            As `decide` says it.
+
+        Raises
+        ------
+        CascadeError
+            If no confidence came, one between is missing, a name is unknown, or `decide` refuses.
+        """
+        if isinstance(confidences, Mapping):
+            unknown = [name for name in confidences if name not in self.stages]
+            if unknown:
+                self._position(unknown[0] if isinstance(unknown[0], str) else str(unknown[0]))
+            missing = [name for name in self.stages[: len(confidences)] if name not in confidences]
+            if missing:
+                raise CascadeError(
+                    f"a confidence of a later stage came without that of {missing[0]!r}; give the confidences of "
+                    "all stages that have run"
+                )
+            values = [confidences[name] for name in self.stages[: len(confidences)]]
+        elif isinstance(confidences, str) or not hasattr(confidences, "__len__"):
+            raise CascadeError(f"confidences should be a list or a dict but are {confidences!r}")
+        else:
+            values = list(confidences)
+        if not 1 <= len(values) <= len(self.stages):
+            raise CascadeError(
+                f"got {len(values)} confidences; give those of the stages that have run, from 1 to "
+                f"{len(self.stages)}"
+            )
+        return self.decide(len(values) - 1, values[-1], values[-2] if len(values) > 1 else None)
+
+    def _confidence(self, position: int, confidence: SupportsFloat) -> float:
+        """A confidence as a number on its scale, or NaN."""
         name = self.stages[position]
         try:
             value = float(confidence)
         except (TypeError, ValueError):
             raise CascadeError(f"confidence at stage {name!r} should be a number but is {confidence!r}") from None
-        last = position == len(self.stages) - 1
-        if math.isnan(value) and not last:
-            raise CascadeError(
-                f"confidence at stage {name!r} is NaN, so there is nothing to decide on; "
-                "pass the number the stage reports, or defer the query yourself"
-            )
         value = float(clip_rounding(value, self.confidence_kind))
         if off_scale(value, self.confidence_kind):
             kind = check_kind(self.confidence_kind)
@@ -111,7 +194,19 @@ class Policy:
                 f"confidence {value!r} at stage {name!r} is off the scale of this policy's confidence kind "
                 f"{kind.name!r}: it should be {kind.description}"
             )
-        return "accept" if last or value >= self.thresholds[position] else "defer"
+        return value
+
+    def _p_correct(self, history: History, position: int, value: float, previous: SupportsFloat | None) -> float:
+        before = None
+        if position > 0:
+            name = self.stages[position - 1]
+            before = math.nan if previous is None else self._confidence(position - 1, previous)
+            if math.isnan(before):
+                raise CascadeError(
+                    f"this policy decides by history: at stage {self.stages[position]!r} it needs the confidence "
+                    f"of {name!r} too; pass it as previous=, or use Policy.run with all confidences so far"
+                )
+        return float(p_correct(history, position, value, before, self.confidence_kind))
 
     def _position(self, stage: str | int) -> int:
         known = ", ".join(map(repr, self.stages))
@@ -149,15 +244,8 @@ class Policy:
         CascadeError
             If the metadata cannot be written as JSON, or the path cannot be written.
         """
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
-            "confidence_kind": self.confidence_kind,
-            "stages": self.stages,
-            "thresholds": [_encode(threshold) for threshold in self.thresholds],
-            "metadata": _encode(self.metadata),
-        }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        history = None if self.history is None else as_plain(self.history)
+        text = to_json({**vars(self), "history": history})
         with whole_file(path, "the policy") as part:
             part.write_text(text, encoding="utf-8")
 
@@ -181,47 +269,37 @@ class Policy:
         CascadeError
             If the file is missing, truncated, foreign, of another version, or lacks or garbles a part.
         """
-        content = _read_json(Path(path))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise CascadeError(
-                f'{path} is not a policy file: it does not say "format": "{FORMAT}"; '
-                "write one with Policy.save or `bayescascade tune -o`"
-            )
-        version = content.get("version")
-        if isinstance(version, bool) or version != VERSION:
-            raise CascadeError(
-                f"{path} is a policy of version {version!r}, but this bayescascade reads version {VERSION}; "
-                "upgrade bayescascade, or write the policy again with this version"
-            )
-        names = ("stages", "thresholds", "confidence_kind", "metadata")
-        missing = [name for name in names if name not in content]
-        if missing:
-            raise CascadeError(f"{path} is not a whole policy: missing {', '.join(missing)}; write it again")
+        parts = read_parts(Path(path))
         try:
-            thresholds = _decode(content["thresholds"])
-            return cls(content["stages"], thresholds, content["confidence_kind"], content["metadata"])
+            return cls(**parts)
         except CascadeError as error:
             raise CascadeError(f"{path} is not a valid policy: {error}") from None
 
     def __repr__(self) -> str:
-        names = ("stages", "thresholds", "confidence_kind") + (("metadata",) if self.metadata else ())
+        names = ["stages", "thresholds", "confidence_kind"]
+        names += [name for name in ("metadata", "reject", "history") if getattr(self, name)]
         return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{position}</td><td>{html.escape(stage)}</td><td>{_rule(threshold)}</td></tr>"
-            for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True))
-        )
+        heads = ["", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
+        what = "confidence" if self.history is None else "P(correct)"
+        rows = ""
+        for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True)):
+            cells = [str(position), html.escape(stage), _rule(threshold, f"{what} &ge;", "always", "never")]
+            if self.reject is not None:
+                cells.append(_rule(self.reject[position], f"{what} &lt;", "never", "always"))
+            rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+        on = "" if self.history is None else ": P(correct) by a stage's confidence and the one before"
         return (
-            f"<table><caption>Policy on {html.escape(self.confidence_kind)}</caption>"
-            f"<thead><tr><th></th><th>stage</th><th>accepts</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"<table><caption>Policy on {html.escape(self.confidence_kind)}{on}</caption>"
+            f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
 
-def _rule(threshold: float) -> str:
+def _rule(threshold: float, compared: str, low: str, high: str) -> str:
     if math.isinf(threshold):
-        return "always" if threshold < 0 else "never"
-    return f"confidence &ge; {threshold:.6g}"
+        return low if threshold < 0 else high
+    return f"{compared} {threshold:.6g}"
 
 
 def _check_stages(stages: Sequence[str]) -> list[str]:
@@ -238,71 +316,49 @@ def _check_stages(stages: Sequence[str]) -> list[str]:
 
 
 def _check_thresholds(thresholds: Sequence[float], stages: list[str], kind: str) -> list[float]:
-    try:
-        if isinstance(thresholds, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in thresholds):
-            raise TypeError
-        values = [float(threshold) for threshold in thresholds]
-    except (TypeError, ValueError):
-        raise CascadeError(f"thresholds should be a list of numbers but is {thresholds!r}") from None
-    if len(values) != len(stages):
-        raise CascadeError(
-            f"got {len(values)} thresholds for {len(stages)} stages ({', '.join(stages)}); "
-            "give one per stage, -inf for the last"
-        )
+    values = _numbers("thresholds", thresholds, stages, "give one per stage, -inf for the last")
     if values[-1] != -math.inf:
         raise CascadeError(
             f"the last stage ({stages[-1]!r}) always accepts, so its threshold should be -inf "
             f"but is {values[-1]!r}"
         )
+    _check_scale("threshold", values, stages, kind, "-inf (always accept) or inf (never accept)")
+    return values
+
+
+def _check_reject(
+    reject: Sequence[float] | None, thresholds: list[float], stages: list[str], kind: str
+) -> list[float] | None:
+    if reject is None:
+        return None
+    values = _numbers("rejecting thresholds", reject, stages, "give one per stage, -inf where it never abstains")
+    _check_scale("rejecting threshold", values, stages, kind, "-inf (never abstain) or inf (always abstain)")
+    for stage, low, high in zip(stages[:-1], values, thresholds, strict=False):
+        if low > high:
+            raise CascadeError(
+                f"stage {stage!r} would accept from {high!r} on but abstain below {low!r}; "
+                "a rejecting threshold should be at most the accepting one"
+            )
+    return values if max(values) > -math.inf else None
+
+
+def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[float]:
+    try:
+        if isinstance(given, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in given):
+            raise TypeError
+        values = [float(threshold) for threshold in given]
+    except (TypeError, ValueError):
+        raise CascadeError(f"{what} should be a list of numbers but is {given!r}") from None
+    if len(values) != len(stages):
+        raise CascadeError(f"got {len(values)} {what} for {len(stages)} stages ({', '.join(stages)}); {advice}")
+    return values
+
+
+def _check_scale(what: str, values: list[float], stages: list[str], kind: str, or_else: str) -> None:
     for stage, value in zip(stages, values, strict=True):
         # A finite threshold off the scale was meant for another kind: it would never, or always, accept.
         if math.isnan(value) or (math.isfinite(value) and off_scale(clip_rounding(value, kind), kind)):
             raise CascadeError(
-                f"threshold {value!r} of stage {stage!r} is off the scale of {kind!r}: it should be "
-                f"{check_kind(kind).description}, or -inf (always accept) or inf (never accept)"
+                f"{what} {value!r} of stage {stage!r} is off the scale of {kind!r}: it should be "
+                f"{check_kind(kind).description}, or {or_else}"
             )
-    return values
-
-
-def _encode(value: Any) -> Any:
-    """Plain JSON: infinities and NaN as strings, NumPy scalars and arrays as numbers and lists."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    raise CascadeError(
-        f"the policy's metadata holds {value!r}, which JSON cannot; keep numbers, strings and lists"
-    )
-
-
-def _decode(thresholds: Any) -> Any:
-    """Undo `_encode` for thresholds; what is not a list of numbers is left for the checks to name."""
-    if not isinstance(thresholds, list):
-        return thresholds
-    infinities = {"-inf": -math.inf, "inf": math.inf}
-    return [infinities.get(item, item) if isinstance(item, str) else item for item in thresholds]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise CascadeError(f"there is no policy file {path}; write one with Policy.save") from None
-    except OSError as error:
-        raise CascadeError(f"the policy file {path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise CascadeError(f"{path} is not a policy file: it holds binary data, not JSON") from None
-    if not text.strip():
-        raise CascadeError(f"the policy file {path} is empty; write it again with Policy.save")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # A file cut short fails at its end; a foreign one (YAML, a log) fails at its start.
-        cause = "foreign to bayescascade" if text.lstrip()[0] != "{" else "truncated or damaged"
-        raise CascadeError(f"{path} is {cause}: not readable as JSON ({error}); write it again") from None

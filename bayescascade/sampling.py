@@ -74,7 +74,7 @@ def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
     """Sample the posterior of a design and gather all that a fit holds."""
     start = time.perf_counter()
     raw = sample(design, how)
-    posterior = _labelled(raw["posterior"].to_dataset(), design)
+    posterior = labelled(raw["posterior"].to_dataset(), design)
     stats = raw["sample_stats"].to_dataset()[list(_STATS)].rename(_STATS)
     tree = assemble(posterior, stats, design, log, how)
     tree.attrs["sampling_time"] = time.perf_counter() - start
@@ -85,13 +85,9 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
     import nutpie
 
-    compiled = _compiled(design.structure)
-    # lengths of dims may be among the shared variables; the structure fixes those
-    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
-    compiled = compiled.with_data(**used)
     # not blocking: nutpie's own wait turns Ctrl-C into a result with too few draws
     sampler = nutpie.sample(
-        compiled,
+        compiled_with(design),
         draws=how.draws,
         tune=how.tune,
         chains=how.chains,
@@ -113,6 +109,14 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
         raise RuntimeError(
             f"the sampler stopped: {error}. Please report this with the log that caused it."
         ) from error
+
+
+def compiled_with(design: Design) -> Any:
+    """The compiled model of a design's structure, with the design's arrays for its data."""
+    compiled = _compiled(design.structure)
+    # lengths of dims may be among the shared variables; the structure fixes those
+    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
+    return compiled.with_data(**used)
 
 
 @lru_cache(maxsize=16)
@@ -156,7 +160,7 @@ def placeholder(structure: Structure) -> Design:
     return build_design(log, options)
 
 
-def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
+def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
     """Give the sampler's draws the log's own coordinates."""
     names = {"stage": design.stages, "link": design.links, "atom": list(ATOMS), "task": design.tasks}
     posterior = posterior.assign_coords(
@@ -172,13 +176,22 @@ def _labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def assemble(
-    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling
+    posterior: xr.Dataset,
+    stats: xr.Dataset,
+    design: Design,
+    log: xr.Dataset,
+    how: Sampling,
+    *,
+    point: bool = False,
 ) -> xr.DataTree:
-    """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
-    options, rng = design.options, np.random.default_rng(how.random_seed)
-    mass = _segment_masses(posterior, design, rng)
+    """Everything a fit holds, from draws of the model's variables (chain, draw, ...).
+
+    For a ``point`` estimate, what would be drawn here is as observed.
+    """
+    options = design.options
+    mass = _segment_masses(posterior, design, None if point else np.random.default_rng(how.random_seed))
     lead = design.lead
-    posterior = posterior.assign(_latency(posterior, design, log, how))
+    posterior = posterior.assign(_latency(posterior, design, log, None if point else how.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
@@ -212,7 +225,7 @@ def assemble(
     return tree
 
 
-def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
+def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator | None) -> np.ndarray:
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -220,8 +233,8 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
 
 
-def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling) -> dict[str, Any]:
-    """Mean latency of each stage, drawn as mean costs are; NaN at stages without a known one.
+def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int | None) -> dict[str, Any]:
+    """Mean latency of each stage, drawn as mean costs are, or as observed without a seed; NaN where none is known.
 
     It is drawn here, since nothing else in the model depends on it.
     """
@@ -229,7 +242,8 @@ def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, how: Sampli
         return {}
     known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    drawn = draw_means(known, n_chains * n_draws, np.random.default_rng([how.random_seed, 2]))
+    n = n_chains * n_draws
+    drawn = np.tile(known[0], (n, 1)) if seed is None else draw_means(known, n, np.random.default_rng([seed, 2]))
     shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
     return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
 

@@ -127,11 +127,19 @@ def _aimed_at_all_draws(
         path = []
         for slack in _SLACKS:
             moved = goal.shifted(off, slack)
-            path.append(_best_first(kernel, solve(kernel, x, moved), moved.nearly)[0])
+            path.append(_best_first(kernel, _nearby(kernel, x, moved), moved.nearly)[0])
         for left, right in pairwise(path):
             out += [left + share * (right - left) for share in np.arange(8) / 8]
         out.append(path[-1])
     return out
+
+
+def _nearby(kernel: Kernel, x: np.ndarray, goal: Goal) -> list[np.ndarray]:
+    """Answers near one that is good already: thresholds beside atoms stay there but for steps across."""
+    stages = stages_of(len(x), len(kernel.draws.stages))
+    beside = np.array([bool(across_atoms(kernel.draws, j, at)) for j, at in zip(stages, x, strict=True)])
+    held = _minimise(kernel, x, goal, beside, False)
+    return [held, climb(kernel, held, goal)]
 
 
 def solve(kernel: Kernel, start: np.ndarray, goal: Goal, reach_only: bool = False) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._curves import History, history_of
 from bayescascade.cascade import Outcome
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
@@ -23,7 +24,8 @@ class ThresholdSolution:
     Attributes
     ----------
     thresholds : DataArray (stage,)
-        On the raw confidence scale; a stage accepts when confidence >= threshold.
+        On the raw confidence scale; a stage accepts when confidence >= threshold. With `history`, P(correct) given
+        its confidence and the one before takes the confidence's place.
     error, cost : DataArray (chain, draw)
     reach : DataArray (chain, draw, stage)
         Share of queries that run each stage.
@@ -61,11 +63,17 @@ class ThresholdSolution:
         return self.reach - self.reach.shift(stage=-1, fill_value=0.0)
 
     @property
+    def history(self) -> History | None:
+        """Curves that the thresholds are compared with, where decisions are by history; else None."""
+        return history_of(self.thresholds, self.thresholds.sizes["stage"])
+
+    @property
     def head(self) -> tuple[str, ...]:
         """Titles of the columns of `table`."""
         ends = "answered" if self.reject is None else "ended"
         rejects = () if self.reject is None else ("abstain below",)
-        return ("stage", "threshold", *rejects, "reached", f"{ends} (90% interval)")
+        threshold = "threshold" if self.history is None else "threshold on P(correct)"
+        return ("stage", threshold, *rejects, "reached", f"{ends} (90% interval)")
 
     def table(self, ci_prob: float = 0.9) -> list[tuple[str, ...]]:
         """Rows of (stage, threshold, share reached, share answered), as text; see `head`."""
@@ -94,6 +102,8 @@ class ThresholdSolution:
             stages=[str(s) for s in self.thresholds["stage"].values],
             thresholds=[float(t) for t in self.thresholds.values],
             confidence_kind=self.confidence_kind,
+            reject=None if self.reject is None else [float(t) for t in self.reject.values],
+            history=self.history,
             metadata={
                 "goal": self.goal,
                 "error_mean": float(self.error.mean()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bayescascade.calibration import CALIBRATIONS
 from bayescascade.copulas import Family, get_family
 from bayescascade.errors import CascadeError
-from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
+from bayescascade.margin_models import get_margin_model
 
 COSTS = ("mean", "signal")
 Copula = str | Sequence[str]
@@ -81,6 +81,3 @@ def check_options(copula: Copula, margin: str, calibration: str, cost: str, n_li
         if value not in known:
             raise CascadeError(f"{option}={value!r} is not known; choose one of {', '.join(map(repr, known))}.")
     return Options(names, margin, calibration, cost)
-
-
-__all__ = ["COSTS", "MARGIN_MODELS", "Copula", "Options", "Structure", "check_options", "structure_of"]

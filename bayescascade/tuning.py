@@ -10,23 +10,37 @@ finalists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade import Outcome, build_kernel, build_kernels, forward_all, split_positions
+from bayescascade.cascade import (
+    Kernel,
+    Outcome,
+    against_the_chain,
+    build_kernel,
+    build_kernels,
+    forward_all,
+    split_positions,
+)
 from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import with_last
+from bayescascade.frontiers import sweep, with_last
 from bayescascade.goals import Amounts, Goal, amounts_of
-from bayescascade.induction import optimal_loss
+from bayescascade.induction import mean_kernel, optimal_loss
+from bayescascade.moves import whole_atoms
 from bayescascade.search import between, candidates, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
+from bayescascade.subsets import best_subsets
 from bayescascade.wishes import Wish
 
 _SEARCH_DRAWS = 300
-_N_SUBSETS = 5
+_N_SWEEP = 40
+# Subsets tuned for each price where stages are searched, how many of them on all draws, and prices about a bound.
+_N_SUBSETS, _N_FINAL = 3, 2
+_PRICE_FACTORS = (1 / 3, 1.0, 3.0)
+_MARKED = 0.01  # by how much of the loss another order must be better than the log's
 
 
 def tune(
@@ -140,27 +154,36 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
     """Tune the cascade of some draws."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
-    goal = wish.goal(_own_optimum(draws, wish))
+    goal = wish.goal(own_optimum(draws, wish))
+    if len(draws.stages) == 1 and wish.abstain_price is None:
+        return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
     points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
     amounts = measure_all(draws, points, goal, kernels)
     order, keeps = goal.rank(amounts)
-    reachable = "" if keeps.any() else _reachable(goal, amounts)
+    reachable = "" if keeps.any() else what_is_reachable(goal, amounts)
     closer = between(draws, points, order, keeps, goal.risk(amounts))
     points = np.concatenate([points[order[:1]], closer])
     if goal.bounds or goal.tail is not None:
         best = int(goal.rank(measure_all(draws, points, goal, kernels))[0][0])
         points = settle(draws, points[best], goal, kernels)[None]
+    return _solved(draws, points, goal, kernels, reachable)
+
+
+def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:
+    """The best of some rows."""
     outcome = forward_all(draws, points, kernels)
     amounts = amounts_of(outcome, draws, goal.names)
     order, keeps = goal.rank(amounts)
     best = int(order[0])
+    if not keeps.any() and not reachable:
+        reachable = what_is_reachable(goal, amounts)
     kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
     one = Outcome._make(None if part is None else part[:, best] for part in outcome)
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
 
-def _own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
+def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
     """Each draw's own least loss (draw,), where regret is asked for."""
     if wish.risk != "regret" or wish.error_price is None:
         return None
@@ -168,16 +191,52 @@ def _own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
 
 
 def _search_stages(draws: Draws, wish: Wish, stages: str) -> Solved:
+    """Tune the most promising subsets and orders on some draws, and the best of these on all."""
     if stages != "search":
         raise CascadeError(f"stages={stages!r} is not known; give a list of the stages to run, or 'search'.")
-    from bayescascade.subsets import best_subsets
-
     wish.check_latency(draws)
-    found = [solve_draws(draws.restrict(keep), wish) for keep in best_subsets(draws, wish, _N_SUBSETS)]
-    return min(found, key=lambda solved: solved.place)
+    some = draws.thin(_SEARCH_DRAWS)
+    keeps = best_subsets(
+        mean_kernel(some),
+        _prices(some, wish),
+        _N_SUBSETS,
+        abstain_price=wish.abstain_price,
+        latency_price=wish.latency_price,
+    )
+    if tuple(range(len(draws.stages))) not in keeps:
+        keeps.append(tuple(range(len(draws.stages))))
+    tried = sorted((solve_draws(some.restrict(keep), wish) for keep in keeps), key=lambda one: one.place)
+    along = [one for one in tried if not against_the_chain(one.draws)][:_N_FINAL]
+    best = min((_on_all(draws, one, wish) for one in along), key=lambda one: one.place)
+    for one in tried[:1]:
+        if against_the_chain(one.draws):
+            other = _on_all(draws, one, wish)
+            # what such an order gains rests on an assumption that the order of the log does not need
+            if other.feasible and (not best.feasible or other.risk < best.risk - _MARKED * abs(best.risk)):
+                return other
+    return best
 
 
-def _reachable(goal: Goal, amounts: Amounts) -> str:
+def _on_all(draws: Draws, solved: Solved, wish: Wish) -> Solved:
+    keep = solved.draws.keep or range(len(draws.stages))
+    return solve_draws(draws.restrict(keep), wish)
+
+
+def _prices(draws: Draws, wish: Wish) -> list[float]:
+    """Prices of an error at which subsets are compared: the one given, or those about where the bounds bind."""
+    if wish.error_price is not None and not wish.bounds:
+        return [wish.error_price]
+    rows, prices = sweep(draws, _N_SWEEP, abstain_price=wish.abstain_price, latency_price=wish.latency_price)
+    rows = whole_atoms(draws, rows)
+    goal = replace(wish, risk="mean").goal()
+    best = goal.rank(measure_all(draws, rows, goal, None))[0][0]
+    price = float(np.clip(prices[best], prices[prices > 0].min(), prices[np.isfinite(prices)].max()))
+    least = 0.0 if wish.abstain_price is None else 1.001 * wish.abstain_price
+    own = [] if wish.error_price is None else [wish.error_price]
+    return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]
+
+
+def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
     """Say what can be promised at most, and which bound stands in the way."""
     sure = f"can be promised with probability {goal.prob:g}"
     sure += "" if goal.batch is None else f" for {goal.batch} queries"
@@ -191,8 +250,17 @@ def _reachable(goal: Goal, amounts: Amounts) -> str:
 
 
 def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
-    draws, outcome = best.draws, best.outcome
+    draws = best.draws
     accept, reject = split_positions(best.row[None], len(draws.stages))
+    thresholds = with_last(to_thresholds(accept[0], draws))
+    return as_solution(best, wish, fit, thresholds, None if reject is None else to_thresholds(reject[0], draws))
+
+
+def as_solution(
+    best: Solved, wish: Wish, fit: xr.DataTree, thresholds: np.ndarray, reject: np.ndarray | None = None
+) -> ThresholdSolution:
+    """What `tune` returns, given the thresholds (stage,) of the best row."""
+    draws, outcome = best.draws, best.outcome
     shape, coords = (len(draws.chains), -1), {"chain": draws.chains, "stage": draws.stages}
 
     def folded(values: np.ndarray | None, *dims: str) -> xr.DataArray | None:
@@ -202,17 +270,27 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
         kept = {name: coords[name] for name in ("chain", *dims)}
         return xr.DataArray(values.reshape(*shape, *values.shape[1:]), dims=names, coords=kept)
 
-    def raw(positions: np.ndarray) -> xr.DataArray:
-        return xr.DataArray(to_thresholds(positions[0], draws), dims="stage", coords={"stage": draws.stages})
+    def by_stage(values: np.ndarray) -> xr.DataArray:
+        return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
 
-    text = describe(wish, best.feasible, best.kept, outcome, best.reachable)
+    text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
+    if against_the_chain(draws):
+        text += (
+            "This order is not the log's: it counts on correctness to depend on a stage's own confidence alone "
+            "(see the check of that name), so try it on a log before use. "
+        )
+    text += describe(wish, best.feasible, best.kept, outcome, best.reachable)
     text += remark_on_idle(draws.stages, outcome.reach.mean(axis=0))
+    if fit.attrs.get("method") == "map":
+        text += (
+            " The fit is a point estimate: it has no uncertainty, and neither have intervals and promises here."
+        )
     error, cost, reach = folded(outcome.error), folded(outcome.cost), folded(outcome.reach, "stage")
     assert error is not None
     assert cost is not None
     assert reach is not None
     return ThresholdSolution(
-        thresholds=with_last(raw(accept)),
+        thresholds=by_stage(thresholds),
         error=error,
         cost=cost,
         reach=reach,
@@ -227,7 +305,7 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
             "n_queries": int(fit.attrs.get("n_queries", 0)),
             **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
         },
-        reject=None if reject is None else raw(reject),
+        reject=None if reject is None else by_stage(reject),
         abstained=folded(outcome.abstained),
         latency=folded(outcome.latency),
     )

@@ -26,6 +26,14 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
     check_fit(previous)
     if previous.attrs.get("copula_choice") == "stack":
         raise CascadeError("a stacked fit cannot be updated; fit all queries again with copula='stack'.")
+    for name in ("repriced", "drift"):
+        if name in previous.attrs:
+            raise CascadeError(
+                f"this fit was changed after sampling ({name}: {previous.attrs[name]}); update the fit that it "
+                "came from, and change the result."
+            )
+    if previous.attrs.get("method") == "map":
+        raise CascadeError("a point estimate has no draws to update; fit all queries again with method='map'.")
     if "task" in previous.attrs:
         raise CascadeError(
             f"this is the fit of the task {previous.attrs['task']!r} alone; update the fit of all tasks, and "
@@ -46,7 +54,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         return _with_history(tree, previous, {"update": "sampled anew"})
     design = build_design(log, options, replace(whole, margins=margins, scalings=scalings))
     log_ratio = _new_log_likelihood(posterior, design, n_old)
-    weight, k = _psis(log_ratio)
+    weight, k = psis(log_ratio)
     share = _share(weight, posterior["tau"].transpose("chain", "draw", ...).values.reshape(len(weight), -1))
     if not (k <= _MAX_K and share >= _LEAST_SHARE):
         warnings.warn(
@@ -59,11 +67,11 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         tree = fit_design(whole, log, how)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
-    index = _resample(weight, np.random.default_rng(how.random_seed))
+    index = resample(weight, np.random.default_rng(how.random_seed))
     design = replace(design, margins=_counted(design))
     tree = assemble(
-        _with_costs(_picked(posterior, index), design, how),
-        _picked(previous["sample_stats"].to_dataset(), index),
+        _with_costs(picked(posterior, index), design, how),
+        picked(previous["sample_stats"].to_dataset(), index),
         design,
         log,
         how,
@@ -166,7 +174,7 @@ def _cost_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
     return gamma.logpdf(value, shape, scale=mean / shape)
 
 
-def _psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
+def psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed weights (draw,), which sum to one, and k-hat."""
     from arviz_stats.base import array_stats
 
@@ -182,13 +190,13 @@ def _share(weight: np.ndarray, values: np.ndarray) -> float:
     return 1.0 / float(np.sum(np.bincount(owner, weight) ** 2) * len(weight))
 
 
-def _resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Systematic resampling; copies of a draw stay side by side, so that effective sample sizes see them."""
     n = len(weight)
     return np.minimum(np.searchsorted(np.cumsum(weight), (rng.uniform() + np.arange(n)) / n), n - 1)
 
 
-def _picked(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
+def picked(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
     chain, draw = np.divmod(index, group.sizes["draw"])
     shape = (group.sizes["chain"], group.sizes["draw"])
     pick = {"chain": chain.reshape(shape), "draw": draw.reshape(shape)}

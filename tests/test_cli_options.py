@@ -458,3 +458,74 @@ def test_tune_takes_every_argument_of_the_function():
 
     theirs, ours = (set(inspect.signature(f).parameters) for f in (tuning.tune, _deciding.tune))
     assert theirs - {"fit"} <= ours
+
+
+# ---- what a decision is worth
+
+
+def test_verdict_shows_the_rivals_and_the_words(calls, folder, monkeypatch):
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "rival": ["this cascade", "small alone"],
+            "kind": ["cascade", "single stage"],
+            "loss": [5.0, 7.5],
+            "saving": [0.0, 2.5],
+            "saving_low": [0.0, 1.25],
+            "saving_high": [0.0, 3.75],
+            "p_beats": [0.0, 0.987],
+        }
+    )
+    seen = {}
+
+    def stand_in(fit, **options):
+        seen.update(options)
+        return SimpleNamespace(table=table, text="Run this cascade: error_price=3 says so.")
+
+    monkeypatch.setitem(vars(bc), "verdict", stand_in)
+    result = run("verdict", "fit.nc", "--error-price", 3)
+    assert result.exit_code == 0, result.output
+    assert seen == {"error_price": 3.0, "abstain_price": None}
+    assert "98.7%" in result.stdout
+    assert "1.25 to 3.75" in result.stdout
+    assert "--error-price 3 says so" in result.stdout
+
+
+def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
+    import pandas as pd
+
+    columns = ("evsi", "evsi_mcse", "label_cost", "error_width", "cost_width")
+    table = pd.DataFrame({"labelled": ["large"], "n_labels": [50], **{name: [0.125] for name in columns}})
+    seen = {}
+
+    def stand_in(fit, **options):
+        seen.update(options)
+        return SimpleNamespace(table=table, text="50 labels pay.")
+
+    monkeypatch.setitem(vars(bc), "label_value", stand_in)
+    typed = ("labels", "fit.nc", "--error-price", 3, "--n-labels", "50,100", "--stages", "large", "--seed", 4)
+    result = run(*typed)
+    assert result.exit_code == 0, result.output
+    assert seen["n_labels"] == [50, 100]
+    assert (seen["stages"], seen["random_seed"], seen["horizon"]) == (["large"], 4, None)
+    assert "50 labels pay." in result.stdout
+    assert_one_sentence(run(*typed[:5], "many"), "is no list of whole numbers")
+
+
+def test_sensitivity_tunes_first(calls, folder, monkeypatch):
+    import pandas as pd
+
+    index = pd.MultiIndex.from_tuples([("as tuned", "", 1.0), ("price", "large", 2.0), ("drift", "queries", 0.25)])
+    columns = ("error", "cost", "new_error", "new_cost", "lost")
+    table = pd.DataFrame({name: [0.125, 0.25, float("nan")] for name in columns}, index=index)
+    monkeypatch.setitem(
+        vars(bc), "sensitivity", lambda fit, solution: SimpleNamespace(table=table, text="Steady.")
+    )
+    result = run("sensitivity", "fit.nc", "--max-error", 0.2, "--prob", 0.8)
+    assert result.exit_code == 0, result.output
+    assert calls["tune"][1] == {"max_error": 0.2, "prob": 0.8}
+    assert "price of large x 2" in result.stdout
+    assert "drift 0.25" in result.stdout
+    assert "nan" not in result.stdout
+    assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "no goal came")

@@ -201,7 +201,9 @@ def saved(policy, path, **changes):
     [
         ({"format": "other"}, 'is not a policy file: it does not say "format": "bayescascade-policy"'),
         ({"format": ...}, "is not a policy file"),
-        ({"version": 2}, "is a policy of version 2, but this bayescascade reads version 1; upgrade"),
+        ({"version": 3}, "is a policy of version 3, but this bayescascade reads versions 1 and 2; upgrade"),
+        ({"version": 2}, "says version 2 but holds neither reject nor history; write it again"),
+        ({"reject": ["-inf", -3.0, "-inf"]}, "says version 1 but holds reject; write it again"),
         ({"version": ...}, "is a policy of version None"),
         ({"version": True}, "is a policy of version True"),
         ({"stages": ..., "metadata": ...}, "is not a whole policy: missing stages, metadata"),

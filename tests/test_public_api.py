@@ -14,24 +14,31 @@ NAMES = [
     "CascadeWarning",
     "Policy",
     "ThresholdSolution",
+    "backward_induction",
     "build_model",
     "check",
     "combine_tasks",
+    "drift",
     "evaluate",
     "fit",
     "frontier",
+    "label_value",
+    "learn_then_test",
     "load_example",
     "load_fit",
     "plot_frontier",
     "plot_reliability",
     "read_log",
     "report",
+    "reprice",
     "save_fit",
     "score",
     "select_task",
+    "sensitivity",
     "simulate",
     "tune",
     "validate_log",
+    "verdict",
 ]
 
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
@@ -54,6 +61,13 @@ SIGNATURES = {
             **{"draws": 1000, "tune": 300, "chains": 4, "random_seed": None, "progressbar": True},
         },
     ),
+    "backward_induction": (["fit"], {"error_price": REQUIRED, "abstain_price": None}),
+    "verdict": (["fit"], {"error_price": REQUIRED, "solution": None}),
+    "label_value": (["fit"], {"error_price": REQUIRED, "stages": "all", "label_price": 0.0}),
+    "learn_then_test": (["log"], {"max_error": REQUIRED, "prob": 0.9}),
+    "reprice": (["fit"], {"factor": None}),
+    "drift": (["fit", "amount"], {}),
+    "sensitivity": (["fit", "solution"], {}),
     "save_fit": (["fit", "path"], {}),
     "load_fit": (["path"], {}),
     "evaluate": (["fit", "thresholds"], {}),
@@ -134,3 +148,9 @@ def test_importing_is_light(code):
 def test_policy_needs_neither_xarray_nor_scipy():
     loaded = loaded_by("from bayescascade import Policy; Policy(['a', 'b'], [0.5, float('-inf')], 'probability')")
     assert loaded.isdisjoint([*HEAVY, "xarray", "pandas", "scipy"])
+
+
+def test_no_module_hides_a_public_name():
+    from bayescascade import _HOME
+
+    assert not set(_HOME) & set(_HOME.values())

@@ -277,3 +277,43 @@ def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, messa
     monkeypatch.setattr(frontiers, "get_draws", lambda fit: draws)
     with pytest.raises(CascadeError, match=message):
         frontier(None, **options)
+
+
+def test_searching_stages_finds_the_best_part(tune_draws):
+    """Four stages, of which one is hardly ever right: subsets and orders are tuned one by one, too."""
+    four = make_draws(4, "top atom", n_draws=60, seed=6, n_queries=150)
+    intercept, cost = four.intercept.copy(), four.cost.copy()
+    intercept[:, 2], cost[:, 2] = intercept[:, 2] - 9.0, 3.0 * cost[:, 1]
+    four = replace(four, intercept=intercept, cost=cost)
+    for wish in ({"error_price": 60.0}, {"max_error": 0.25}):
+        found = tune_draws(four, stages="search", **wish)
+        names = list(found.thresholds["stage"].values)
+        assert "s2" not in names
+        assert found.text.startswith(f"Run {', then '.join(names)}.")
+        parts = [["s0", "s1"], ["s0", "s3"], ["s1", "s3"], ["s0", "s1", "s3"], ["s1", "s0", "s3"], None]
+        losses = []
+        for part in parts:
+            one = tune_draws(four, stages=part, **wish)
+            if one.feasible:
+                losses.append(float(wish.get("error_price", 0.0) * one.error.mean() + one.cost.mean()))
+        assert float(wish.get("error_price", 0.0) * found.error.mean() + found.cost.mean()) <= min(losses) * 1.001
+
+
+def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
+    solution = tune_draws(draws, error_price=20.0, stages=["s0", "s2", "s1"])
+    assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
+    part = draws.restrict([0, 2, 1])
+    from bayescascade._orders import evaluate_order
+    from bayescascade.cascade import build_kernel
+    from bayescascade.draws import to_rows_of
+
+    exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
+    np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)
+
+
+def test_one_stage_can_be_the_best_cascade(tune_draws, draws):
+    # a first stage that is always right and costs next to nothing
+    best = replace(draws, intercept=draws.intercept + np.array([12.0, 0.0, 0.0]))
+    solution = tune_draws(best, error_price=20.0, stages="search")
+    assert list(solution.thresholds["stage"].values) == ["s0"]
+    assert float(solution.cost.mean()) == pytest.approx(float(best.cost[:, 0].mean()))

@@ -9,11 +9,11 @@ import xarray as xr
 from hand_made import make_draws
 
 import bayescascade as bc
-from bayescascade import verdict as module
+from bayescascade import verdicts as module
 from bayescascade.cascade import forward_all
 from bayescascade.draws import get_draws
 from bayescascade.simulation import replicate_draw
-from bayescascade.verdict import _mix, _pairs, _single_stages, _singles, _table, _way, verdict
+from bayescascade.verdicts import _mix, _pairs, _single_stages, _singles, _table, _way, verdict
 from bayescascade.wishes import Wish
 
 PRICE = 30.0

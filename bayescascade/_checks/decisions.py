@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._checks import pictures
-from bayescascade._checks.evidence import Evidence
+from bayescascade._checks.evidence import MANY, Evidence
 from bayescascade._checks.results import LEVEL, CheckResult
-from bayescascade.cascade import cost_of_queries, evaluate, score
-from bayescascade.draws import check_thresholds
+from bayescascade.cascade import evaluate
 from bayescascade.errors import CascadeError
+from bayescascade.scoring import Rules, cost_of_queries, read_rules, score
 
 
 def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generator) -> CheckResult:
@@ -20,19 +20,21 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     if thresholds is None:
         text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
         return CheckResult("cascade", None, pd.DataFrame(), text)
-    array = check_thresholds(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
+    rules = read_rules(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
     try:
-        found = score(evidence.log, array, cost=_scored(evidence))
+        found = score(evidence.log, rules, cost=_scored(evidence))
     except CascadeError as error:
         return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
-    predicted = evaluate(evidence.fit, array).stack(sample=("chain", "draw")).transpose("sample", ...)
+    predicted = evaluate(evidence.fit, rules).stack(sample=("chain", "draw")).transpose("sample", ...)
+    if predicted.sizes["sample"] == 1:
+        predicted = predicted.isel(sample=np.zeros(MANY, dtype=int))
     n = evidence.log.sizes["query"]
     rows = []
-    for point in range(len(array)):
+    for point in range(len(rules.thresholds)):
         wrong, cost = (predicted[name].isel(point=point).values for name in ("error", "cost"))
         # what a batch of n queries shows scatters about the long-run rate
         wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
-        cost = cost + rng.normal(size=len(cost)) * _cost_spread(evidence, array[point]) / np.sqrt(n)
+        cost = cost + rng.normal(size=len(cost)) * _cost_spread(evidence, rules, point) / np.sqrt(n)
         for name, draws in (("error", wrong), ("cost", cost)):
             value = float(found[name].isel(point=point))
             low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
@@ -62,6 +64,6 @@ def _scored(evidence: Evidence) -> str:
     return "mean" if evidence.many.cost_slope is None else "queries"
 
 
-def _cost_spread(evidence: Evidence, threshold: np.ndarray) -> float:
+def _cost_spread(evidence: Evidence, rules: Rules, point: int) -> float:
     """Standard deviation over queries of the costs of the stages that run."""
-    return float(np.std(cost_of_queries(evidence.log, threshold, _scored(evidence))))
+    return float(np.std(cost_of_queries(evidence.log, rules, point, _scored(evidence))))

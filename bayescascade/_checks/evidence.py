@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.draws import Draws, get_draws
+from bayescascade.errors import CascadeError
 from bayescascade.margins import Margin
 from bayescascade.signals import to_signal
 from bayescascade.storage import own_log
@@ -66,6 +67,13 @@ class Evidence:
 def gather(fit: xr.DataTree) -> Evidence:
     """Read a fit's log and draws."""
     draws, log = get_draws(fit), own_log(fit)
+    if draws.tilt is not None:
+        raise CascadeError(
+            f"this fit has drifted by {fit.attrs['drift']:g}, so its log is not of its mix of queries; check or "
+            "report the fit that it came from."
+        )
+    if fit.attrs.get("method") == "map":
+        draws = draws.take(np.zeros(MANY, dtype=int))  # replicates of the one draw
     signal = to_signal(log["confidence"].values, draws.kind)
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
 

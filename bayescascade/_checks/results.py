@@ -13,6 +13,8 @@ import pandas as pd
 from bayescascade.errors import CascadeError
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
+POINT = "The fit is a point estimate"
+RESAMPLE = "Fit again without method='map'."
 LEVEL = 0.01  # at which a check rejects, over all its rows together
 
 

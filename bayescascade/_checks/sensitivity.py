@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
-from bayescascade._checks.results import CheckResult, listed
+from bayescascade._checks.results import POINT, RESAMPLE, CheckResult, listed
 from bayescascade.design import Design, build_design
 from bayescascade.storage import options_of, own_log
 from bayescascade.structure import Structure
@@ -29,7 +29,7 @@ _BLOCKS = {"signal": ("tau",), "correct": ("intercept", "slope")}
 
 def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Sensitivity of tau, intercepts and slopes to the power of their prior and of their likelihood."""
-    nothing = _why_not(evidence)
+    nothing = why_not(evidence.fit)
     if nothing:
         return CheckResult("sensitivity", None, pd.DataFrame(), nothing)
     tree = thinned(evidence.fit)
@@ -62,8 +62,10 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     return CheckResult("sensitivity", True, table, text, picture)
 
 
-def _why_not(evidence: Evidence) -> str:
-    fit = evidence.fit
+def why_not(fit: xr.DataTree) -> str:
+    """Why a fit's prior and likelihood cannot be reweighted; empty where they can."""
+    if fit.attrs.get("method") == "map":
+        return f"{POINT}, which has no draws to reweight. {RESAMPLE}"
     if "task" in fit.attrs:
         return "What one task's prior is, the other tasks say; sensitivity is computed for fits of one task only."
     if fit.attrs.get("copula_choice") == "stack":
@@ -79,10 +81,10 @@ def _why_not(evidence: Evidence) -> str:
     return ""
 
 
-def thinned(fit: xr.DataTree) -> xr.DataTree:
+def thinned(fit: xr.DataTree, n_draws: int = _DRAWS) -> xr.DataTree:
     """Some hundred draws with their log prior and log-likelihood, as ArviZ wants them."""
     posterior = fit["posterior"].to_dataset()
-    thin = slice(None, None, max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // _DRAWS))
+    thin = slice(None, None, max(1, posterior.sizes["chain"] * posterior.sizes["draw"] // n_draws))
     posterior = posterior.isel(draw=thin)
     return xr.DataTree.from_dict(
         {

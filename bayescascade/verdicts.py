@@ -111,7 +111,7 @@ def verdict(
     Examples
     --------
     >>> import bayescascade as bc
-    >>> from bayescascade.verdict import verdict
+    >>> from bayescascade.verdicts import verdict
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> verdict(fit, error_price=0.02).decision
     'run it, though the gain is uncertain'

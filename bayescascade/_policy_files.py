@@ -1,0 +1,101 @@
+"""A policy as JSON: what is read from a file, and what is written to one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bayescascade.errors import CascadeError
+
+FORMAT = "bayescascade-policy"
+# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds, or curves.
+VERSIONS = (1, 2)
+_PARTS = ("stages", "thresholds", "confidence_kind", "metadata")
+_NEW_PARTS = ("reject", "history")
+
+
+def encode(value: Any) -> Any:
+    """Plain JSON: infinities and NaN as strings, NumPy scalars and arrays as numbers and lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    raise CascadeError(
+        f"the policy's metadata holds {value!r}, which JSON cannot; keep numbers, strings and lists"
+    )
+
+
+def decode(thresholds: Any) -> Any:
+    """Undo `encode` for thresholds; what is not a list of numbers is left for the checks to name."""
+    if not isinstance(thresholds, list):
+        return thresholds
+    infinities = {"-inf": -math.inf, "inf": math.inf}
+    return [infinities.get(item, item) if isinstance(item, str) else item for item in thresholds]
+
+
+def to_json(parts: Mapping[str, Any]) -> str:
+    """The text of a policy file; of the oldest version that says everything."""
+    new = {name: parts[name] for name in _NEW_PARTS if parts[name] is not None}
+    content = {
+        "format": FORMAT,
+        "version": VERSIONS[bool(new)],
+        "confidence_kind": parts["confidence_kind"],
+        "stages": parts["stages"],
+        "thresholds": encode(parts["thresholds"]),
+        **encode(new),
+        "metadata": encode(parts["metadata"]),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_parts(path: Path) -> dict[str, Any]:
+    """The parts of a policy file by name, not yet checked one by one."""
+    content = _read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CascadeError(
+            f'{path} is not a policy file: it does not say "format": "{FORMAT}"; '
+            "write one with Policy.save or `bayescascade tune -o`"
+        )
+    version = content.get("version")
+    if isinstance(version, bool) or version not in VERSIONS:
+        raise CascadeError(
+            f"{path} is a policy of version {version!r}, but this bayescascade reads versions "
+            f"{' and '.join(map(str, VERSIONS))}; upgrade bayescascade, or write the policy again with this one"
+        )
+    missing = [name for name in _PARTS if name not in content]
+    if missing:
+        raise CascadeError(f"{path} is not a whole policy: missing {', '.join(missing)}; write it again")
+    new = [name for name in _NEW_PARTS if content.get(name) is not None]
+    if bool(new) != (version == 2):
+        what = f"holds {' and '.join(new)}" if new else f"holds neither {' nor '.join(_NEW_PARTS)}"
+        raise CascadeError(f"{path} says version {version} but {what}; write it again with Policy.save")
+    parts = {name: content.get(name) for name in (*_PARTS, *_NEW_PARTS)}
+    return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(parts["reject"])}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CascadeError(f"there is no policy file {path}; write one with Policy.save") from None
+    except OSError as error:
+        raise CascadeError(f"the policy file {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise CascadeError(f"{path} is not a policy file: it holds binary data, not JSON") from None
+    if not text.strip():
+        raise CascadeError(f"the policy file {path} is empty; write it again with Policy.save")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        # A file cut short fails at its end; a foreign one (YAML, a log) fails at its start.
+        cause = "foreign to bayescascade" if text.lstrip()[0] != "{" else "truncated or damaged"
+        raise CascadeError(f"{path} is {cause}: not readable as JSON ({error}); write it again") from None

@@ -1,0 +1,260 @@
+"""Decisions by history: accept when P(correct), given a stage's signal and the one before, reaches a threshold.
+
+Backward induction on the posterior mean gives a sweep of prices (see `two_signal_induction`). From its best point
+thresholds move by ever smaller steps, on some of the draws and then on all. SLSQP gained less than 0.1% over that,
+in twice the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, permutations
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._curves import ATTRIBUTE, History, to_text
+from bayescascade._ranges import check_batch, check_prob
+from bayescascade.cascade import Kernel, Outcome, build_kernel, build_kernels
+from bayescascade.draws import Draws, get_draws
+from bayescascade.errors import CascadeError
+from bayescascade.frontiers import as_curve
+from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.induction import mean_kernel, with_latency
+from bayescascade.solution import ThresholdSolution
+from bayescascade.tuning import Solved, as_solution, own_optimum, what_is_reachable
+from bayescascade.two_signal_induction import Scale, build_scale, induce_history, sweep_history, to_thresholds
+from bayescascade.two_signals import curves_of, forward, forward_all
+from bayescascade.wishes import Wish
+
+_MEAN_DRAWS = 512
+_SEARCH_DRAWS = 200
+_N_SWEEP = 40
+_N_BEST = 3  # points that go on, each time
+_N_LEAPS = 80  # for each step of one threshold, over all others
+_MAX_LEAPS = 3
+_HEAVY = 0.04  # share of a group that is worth a leap
+_ROUNDS = (3, 10)
+_SETTLE_WORK = 100_000  # draws times points
+
+Measure = Callable[[np.ndarray], Amounts]  # of positions (point, stage - 1)
+
+
+def history_frontier(
+    fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9, batch: int | None = None
+) -> xr.Dataset:
+    """The frontier of decisions by history: as `frontier`, with thresholds on P(correct).
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.history import history_frontier
+    >>> fit = bc.fit(bc.load_example(), calibration="sequential", random_seed=1, progressbar=False)
+    >>> curve = history_frontier(fit, n_points=5)
+    >>> bool(0.0 < curve["threshold"][2, 0] < 1.0)
+    True
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        With ``calibration="sequential"``.
+    n_points, ci_prob, batch
+        As for `frontier`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `frontier` returns it. ``threshold`` is on P(correct) given a stage's confidence and the one before, and
+        brings along the curves that say it, so `score` and `evaluate` take it as it is.
+
+    Raises
+    ------
+    CascadeError
+        For a fit of another calibration, ``n_points`` below 2, ``ci_prob`` outside (0, 1), or a ``batch`` below 1.
+    """
+    if n_points < 2:
+        raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
+    check_prob("ci_prob", ci_prob)
+    check_batch(batch)
+    draws = get_draws(fit)
+    history = _history(draws)
+    kernel = mean_kernel(draws.thin(_MEAN_DRAWS))
+    scales = _scales(draws, history, kernel)
+    positions, prices = sweep_history(kernel, history, scales, n_points)
+    thresholds = to_thresholds(scales, positions)
+    outcome = forward_all(draws, history, thresholds)
+    curve = as_curve(draws, thresholds, None, prices, outcome, ci_prob=ci_prob, batch=batch)
+    curve["threshold"].attrs[ATTRIBUTE] = to_text(history)
+    return curve
+
+
+def _history(draws: Draws) -> History:
+    if draws.previous is None:
+        raise CascadeError(
+            "decisions by history need to know how correctness depends on the confidence before; fit again with "
+            "calibration='sequential'."
+        )
+    return curves_of(draws)
+
+
+def _scales(draws: Draws, history: History, kernel: Kernel) -> list[Scale]:
+    return [build_scale(draws, history, kernel, j) for j in range(len(draws.stages) - 1)]
+
+
+def tune_history(
+    fit: xr.DataTree,
+    *,
+    error_price: float | None = None,
+    max_error: float | None = None,
+    max_cost: float | None = None,
+    max_latency: float | None = None,
+    prob: float = 0.9,
+    batch: int | None = None,
+    risk: str = "mean",
+    alpha: float = 0.1,
+    latency_price: float | None = None,
+) -> ThresholdSolution:
+    """Choose thresholds on P(correct) given a stage's confidence and the one before, for a stated goal.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.history import tune_history
+    >>> fit = bc.fit(bc.load_example(), calibration="sequential", random_seed=1, progressbar=False)
+    >>> policy = tune_history(fit, max_error=0.3, prob=0.9).to_policy()
+    >>> policy.run({"small": 0.2})
+    'defer'
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        With ``calibration="sequential"``.
+    error_price, max_error, max_cost, max_latency, prob, batch, risk, alpha, latency_price
+        As for `tune`.
+
+    Returns
+    -------
+    ThresholdSolution
+        With ``history``: the curves that its thresholds are compared with, which its policy carries too.
+
+    Raises
+    ------
+    CascadeError
+        For a fit of another calibration, and whatever `tune` does not allow.
+    """
+    wish = Wish(
+        error_price=error_price,
+        max_error=max_error,
+        max_cost=max_cost,
+        max_latency=max_latency,
+        prob=prob,
+        batch=batch,
+        risk=risk,
+        alpha=alpha,
+        latency_price=latency_price,
+    )
+    draws = get_draws(fit)
+    wish.check_latency(draws)
+    history = _history(draws)
+    kernels, goal = build_kernels(draws), wish.goal(own_optimum(draws, wish))
+    scales, points = _candidates(draws, history, wish, goal)
+
+    def on_all(points: np.ndarray) -> Amounts:
+        outcome = forward_all(draws, history, to_thresholds(scales, points), kernels)
+        return amounts_of(outcome, draws, goal.names)
+
+    tried = on_all(points)
+    n_rounds = int(np.clip(_SETTLE_WORK // (draws.n * len(_moves(len(scales)))), *_ROUNDS))
+    best = _settle(points[goal.rank(tried)[0][0]], scales, goal, on_all, n_rounds)
+    thresholds = to_thresholds(scales, best[None])
+    outcome = forward_all(draws, history, thresholds, kernels)
+    amounts = amounts_of(outcome, draws, goal.names)
+    feasible = bool(goal.rank(amounts)[1][0])
+    both = {name: np.concatenate([tried[name], amounts[name]], axis=1) for name in goal.names}
+    solved = Solved(
+        draws,
+        best,
+        Outcome._make(None if part is None else part[:, 0] for part in outcome),
+        float(goal.risk(amounts)[0]),
+        feasible,
+        float(goal.kept(amounts)[0]) if goal.bounds else float("nan"),
+        "" if feasible else what_is_reachable(goal, both),
+    )
+    solution = as_solution(solved, wish, fit, thresholds[0])
+    solution.thresholds.attrs[ATTRIBUTE] = to_text(history)
+    text = f"{solution.text} Thresholds are on P(correct) given a stage's confidence and the one before."
+    return replace(solution, text=text)
+
+
+def _candidates(draws: Draws, history: History, wish: Wish, goal: Goal) -> tuple[list[Scale], np.ndarray]:
+    """Finalists (point, stage - 1): the best of a sweep of prices, and what a search on some draws makes of it."""
+    mean = mean_kernel(draws.thin(_MEAN_DRAWS))
+    scales, index = _scales(draws, history, mean), draws.spread(_SEARCH_DRAWS)
+    some, goal = build_kernel(draws.take(index)), goal.of(index)
+
+    def on_some(points: np.ndarray) -> Amounts:
+        return amounts_of(forward(some, history, to_thresholds(scales, points)), some.draws, goal.names)
+
+    few = [_best_few(_starts(mean, history, scales, wish), goal, on_some)]
+    for _ in range(_MAX_LEAPS):
+        found = _settle(few[-1][0], scales, goal, on_some, _ROUNDS[1])
+        few += [found[None], _best_few(_leaps(found, scales), goal, on_some)]
+        if np.all(few[-1][0] == found):
+            break
+    return scales, np.unique(np.concatenate(few), axis=0)
+
+
+def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish) -> np.ndarray:
+    """Points along the frontier for a wish (point, stage - 1); see `search.starting_rows`."""
+    bounded = [name for name, _ in wish.bounds]
+    points = []
+    if "latency" in bounded:
+        assert mean.draws.latency is not None
+        by_latency = replace(mean, cost=mean.draws.latency, next_cost=None)
+        points.append(sweep_history(by_latency, history, scales, _N_SWEEP)[0])
+    priced = with_latency(mean, wish.latency_price)
+    if "cost" in bounded or not points:
+        points.append(sweep_history(priced, history, scales, _N_SWEEP)[0])
+    if wish.error_price is not None:
+        points.append(induce_history(priced, scales, np.array([wish.error_price])))
+    return np.concatenate(points)
+
+
+def _best_few(points: np.ndarray, goal: Goal, measure: Measure) -> np.ndarray:
+    """The best points on some draws, and those that may turn out to be the best on all, best first."""
+    amounts = measure(points)
+    order = [x.rank(amounts)[0][:_N_BEST] for x in (goal, goal.nearly)]
+    return points[list(dict.fromkeys(np.concatenate(order)))]
+
+
+def _moves(n: int) -> np.ndarray:
+    """Directions in which to try thresholds: one alone, or one up and another down, as along a bound (move, n)."""
+    eye, signs = np.eye(n), (1.0, -1.0)
+    against = [r * a - b / r for a, b in combinations(eye, 2) for r in (0.7, 1.0, 1.4)]
+    return np.array([sign * move for move in (*eye, *against) for sign in signs])
+
+
+def _settle(best: np.ndarray, scales: list[Scale], goal: Goal, measure: Measure, n_rounds: int) -> np.ndarray:
+    """Move thresholds by ever smaller steps while that helps (stage - 1,)."""
+    top, moves, step = np.array([scale.top for scale in scales]), _moves(len(scales)), 1.0
+    for _ in range(n_rounds):
+        points = np.concatenate([best[None], np.clip(best + step * moves, 0.0, top)])
+        first = int(goal.rank(measure(points))[0][0])
+        step = step if first else 0.5 * step
+        best = points[first]
+    return best
+
+
+def _leaps(best: np.ndarray, scales: list[Scale]) -> np.ndarray:
+    """Points at which one threshold passes an atom and another makes up for it, and the best so far itself."""
+    points, pairs = [best[None]], list(permutations(range(len(scales)), 2))
+    for i, j in pairs:
+        n = min(int(scales[j].top) + 1, max(8, _N_LEAPS // len(pairs)))
+        for by in (-2.0, -1.0, 1.0, 2.0):
+            if scales[i].heaviest(best[i], best[i] + by) > _HEAVY:
+                moved = np.tile(best, (n, 1))
+                moved[:, i] = np.clip(best[i] + by, 0.0, scales[i].top)
+                moved[:, j] = np.linspace(0.0, scales[j].top, n)
+                points.append(moved)
+    return np.concatenate(points)

@@ -1,0 +1,238 @@
+"""`score`: run thresholds on the queries of a log; thresholds in any form, checked once for all who apply them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._curves import History, history_of, p_correct
+from bayescascade.data import validate_log
+from bayescascade.draws import check_thresholds, is_one_point, stages_named
+from bayescascade.errors import CascadeError
+from bayescascade.signals import KINDS
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Checked thresholds of some points: what `read_rules` makes of every form that users give.
+
+    Attributes
+    ----------
+    thresholds : ndarray (point, stage)
+        On the raw scale of confidences; with `history`, on that of P(correct).
+    reject : ndarray (point, stage), optional
+        A stage abstains below these; None where no stage ever does.
+    history : tuple of curves, optional
+        P(correct) by the confidences so far, which is then what the thresholds are compared with.
+    """
+
+    thresholds: np.ndarray
+    reject: np.ndarray | None = None
+    history: History | None = None
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What rules make of the queries of a log: who runs and answers what, (query, stage) each."""
+
+    ran: np.ndarray
+    accepted: np.ndarray
+    abstained: np.ndarray
+
+
+def read_rules(thresholds: Any, stages: list[str], kind: str, reject: Any = None) -> Rules:
+    """Check thresholds in any form: arrays, a solution, a policy, with what these say of abstaining and history.
+
+    Raises
+    ------
+    CascadeError
+        For thresholds of the wrong length, off their scale or with NaN, a last one other than -inf, or rejecting
+        thresholds above the accepting ones.
+    """
+    if isinstance(thresholds, Rules):
+        return thresholds
+    history = history_of(thresholds, len(stages))
+    reject = getattr(thresholds, "reject", None) if reject is None else reject
+    if history is None:
+        array = check_thresholds(thresholds, stages, kind)
+    else:
+        array = check_thresholds(_without_curves(thresholds), stages, "probability")
+    if reject is None:
+        return Rules(array, None, history)
+    if history is not None:
+        raise CascadeError("thresholds that decide by history cannot abstain: leave out reject.")
+    low = _check_reject(reject, array, stages, kind)
+    return Rules(array, low if (low > -np.inf).any() else None)
+
+
+def _without_curves(thresholds: Any) -> Any:
+    thresholds = getattr(thresholds, "thresholds", thresholds)
+    return thresholds.drop_attrs() if isinstance(thresholds, xr.DataArray) else thresholds
+
+
+def _check_reject(reject: Any, thresholds: np.ndarray, stages: list[str], kind: str) -> np.ndarray:
+    if isinstance(reject, xr.DataArray):
+        reject = reject.transpose(..., "stage").values if "stage" in reject.dims else reject.values
+    try:
+        array = np.atleast_2d(np.asarray(reject, dtype=float))
+    except (TypeError, ValueError):
+        raise CascadeError(f"reject came as {reject!r}; give numbers over (stage,) or (point, stage).") from None
+    if array.ndim != 2 or array.shape[1] != len(stages) or len(array) not in (1, len(thresholds)):
+        raise CascadeError(
+            f"reject has shape {np.shape(reject)}; give one for each of the {len(stages)} stages {list(stages)}, "
+            f"as (stage,), or (point, stage) with {len(thresholds)} points as in thresholds."
+        )
+    if np.isnan(array).any():
+        raise CascadeError("reject contains NaN; use -inf where a stage never abstains.")
+    low, high = KINDS[kind].lower, KINDS[kind].upper
+    off = np.isfinite(array) & ((array < low - 1e-6) | (array > high + 1e-6))
+    if off.any():
+        raise CascadeError(
+            f"a rejecting threshold is {array[off][0]:g}, but a confidence of kind {kind!r} lies between {low:g} "
+            f"and {high:g}; give it on that scale, or -inf where a stage never abstains."
+        )
+    array = np.broadcast_to(array, thresholds.shape)
+    above = array[:, :-1] > thresholds[:, :-1]
+    if above.any():
+        point, j = np.argwhere(above)[0]
+        raise CascadeError(
+            f"stage {stages[j]!r} would accept from {thresholds[point, j]:g} on but abstain below "
+            f"{array[point, j]:g}; give a rejecting threshold at or below the accepting one."
+        )
+    return array
+
+
+def walk(confidence: np.ndarray, rules: Rules, point: int, kind: str) -> Walk:
+    """Run one point of rules on confidences (query, stage); a query stops where its confidence is NaN."""
+    n_stages = confidence.shape[1]
+    going = np.ones(len(confidence), dtype=bool)
+    ran, accepted, abstained = np.zeros((3, *confidence.shape), dtype=bool)
+    for j in range(n_stages):
+        ran[:, j], value = going, confidence[:, j]
+        if rules.history is not None and j < n_stages - 1:
+            value = p_correct(rules.history, j, value, confidence[:, j - 1] if j else None, kind)
+        if rules.reject is not None:
+            abstained[:, j] = going & (value < rules.reject[point, j])
+        accepted[:, j] = going & ~abstained[:, j] & (value >= rules.thresholds[point, j])
+        going = going & ~abstained[:, j] & (value < rules.thresholds[point, j])
+    return Walk(ran, accepted, abstained)
+
+
+def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "mean") -> xr.Dataset:
+    """Run thresholds on a log: the empirical counterpart of `evaluate`.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")])
+    >>> float(out["reach"][0])
+    1.0
+
+    A last stage that would rather not answer than answer below a confidence of 0.6:
+
+    >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")], reject=[float("-inf")] * 2 + [0.6])
+    >>> bool(out["abstained"] > 0)
+    True
+
+    Parameters
+    ----------
+    log : xarray.Dataset
+        As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
+    thresholds : array-like, DataArray, ThresholdSolution or Policy
+        As for `evaluate`. Those that name some of the log's stages only run these, in their order. Thresholds on
+        P(correct) by history bring their curves along.
+    reject : array-like or DataArray, optional
+        (stage,) or (point, stage): a stage abstains below it, and the query ends there. -inf never abstains. By
+        default what the solution or policy says.
+    cost : str
+        ``"mean"``: the sum of reach times the stage's mean cost in the log. ``"queries"``: what the queries that
+        reached each stage did cost there, where known, which matters when hard queries cost more. Latency
+        likewise.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``error`` (wrong answers per query), ``cost`` and ``abstained`` (share of queries left without an answer)
+        over ([point]); ``reach`` and ``answered`` (share answered by each stage) over ([point,] stage); where the
+        log has it, ``latency`` (per query, in the log's units, NaN where a stage's is not known) over ([point]);
+        ``n_queries``.
+
+    Raises
+    ------
+    CascadeError
+        For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
+    """
+    log = validate_log(log)
+    stages, kind = (
+        stages_named(thresholds, [str(s) for s in log["stage"].values]),
+        str(log.attrs["confidence_kind"]),
+    )
+    log = log.sel(stage=stages)
+    rules = read_rules(thresholds, stages, kind, reject)
+    confidence = log["confidence"].transpose("query", "stage").values
+    correct = log["correct"].transpose("query", "stage").values
+    own_cost = _costs(log, cost)
+    latency = log["latency"].transpose("query", "stage").values if "latency" in log else None
+    found: dict[str, list[Any]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
+    waited = []
+    for point in range(len(rules.thresholds)):
+        went = walk(confidence, rules, point, kind)
+        _check_labels(log, went, confidence, correct)
+        found["error"].append(np.sum(went.accepted & (correct < 0.5)) / len(confidence))
+        found["cost"].append(_total(own_cost, went.ran, cost).mean())
+        found["abstained"].append(went.abstained.any(axis=1).mean())
+        found["reach"].append(went.ran.mean(axis=0))
+        found["answered"].append(went.accepted.mean(axis=0))
+        if latency is not None:
+            waited.append(_total(latency, went.ran, cost).mean())
+    dims = ("point", "stage")
+    out = xr.Dataset(
+        {name: (dims[: np.ndim(values)], values) for name, values in found.items()},
+        coords={"stage": stages},
+        attrs={"n_queries": len(confidence)},
+    )
+    if latency is not None:
+        out["latency"] = ("point", waited, log["latency"].attrs)
+    return out.isel(point=0) if is_one_point(thresholds) else out
+
+
+def _check_labels(log: xr.Dataset, went: Walk, confidence: np.ndarray, correct: np.ndarray) -> None:
+    missing = (went.accepted & ~np.isfinite(correct)) | (went.ran & np.isnan(confidence))
+    if missing.any():
+        j = int(np.argmax(missing.any(axis=0)))
+        query, name = log["query"].values[np.flatnonzero(missing[:, j])[0]], str(log["stage"].values[j])
+        raise CascadeError(
+            f"{missing[:, j].sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
+            "has not run or not labelled for them; score needs a log in which it is run and labelled."
+        )
+
+
+def cost_of_queries(log: xr.Dataset, rules: Rules, point: int = 0, cost: str = "mean") -> np.ndarray:
+    """What each query costs under one point of rules, by stages' mean costs or by its own if known (query,)."""
+    confidence = log["confidence"].transpose("query", "stage").values
+    went = walk(confidence, rules, point, str(log.attrs["confidence_kind"]))
+    return _total(_costs(log, cost), went.ran, cost)
+
+
+def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
+    if cost not in ("mean", "queries"):
+        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
+    return log["cost"].transpose("query", "stage").values
+
+
+def _total(own: np.ndarray, ran: np.ndarray, cost: str) -> np.ndarray:
+    """Sum over the stages that each query runs of what they take (query,)."""
+    each = [np.where(ran[:, j], _price(own[:, j], ran[:, j], cost), 0.0) for j in range(ran.shape[1])]
+    return np.sum(each, axis=0)
+
+
+def _price(own: np.ndarray, going: np.ndarray, cost: str) -> np.ndarray:
+    """What one stage costs each query: its mean cost, or the query's own where that is known (query,)."""
+    known = np.isfinite(own)
+    price = np.full(len(own), own[known].mean() if known.any() else np.nan)
+    if cost == "queries":
+        price = np.where(known, own, own[known & going].mean() if (known & going).any() else price)
+    return price

@@ -1,0 +1,404 @@
+"""How far a solution depends on what may change: prices, the prior's weight, and the mix of queries."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade._axes import BLUE, GREEN, ORANGE, VERMILION, bare, new_axes, tidy
+from bayescascade._checks.sensitivity import thinned, why_not
+from bayescascade._ranges import check_positive
+from bayescascade._tilt import ratios, tilted
+from bayescascade.cascade import Kernel, blocks, build_kernel, forward, forward_all, restrict_kernel
+from bayescascade.draws import Draws, draws_for, get_draws, to_rows_of
+from bayescascade.errors import CascadeError
+from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.solution import ThresholdSolution
+from bayescascade.tuning import own_optimum, tune
+from bayescascade.updating import picked, psis, resample
+from bayescascade.whatif import drift, drift_range, replaced, reprice
+from bayescascade.wishes import Wish
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MAX_K = 0.7
+_N_DRIFT_DRAWS = 1000
+_N_DRIFTS = 20
+_N_HALVINGS = 8
+_MEASURES = ("error", "cost", "kept", "loss")
+_POWERED = ("prior", "likelihood")
+_LITTLE = 0.05
+_WHEN = {
+    "price": "When one stage's price changes",
+    "prior": "Under a weaker or stronger prior",
+    "likelihood": "Under a weaker or stronger likelihood",
+    "drift": "When queries drift towards those of which the first stage is unsure",
+}
+_COLOURS = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What becomes of a solution when something changes.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row for each change, by (``change``, ``of``, ``by``); the first row is the solution as tuned.
+        ``error``, ``cost``, ``kept`` (probability that the promise holds) and ``loss`` (what is minimised) with
+        the thresholds kept; ``new_error`` and so on with thresholds tuned anew; ``lost``: by how much the loss is
+        higher with the thresholds kept, NaN where they break the promise; ``moved``: the largest move of a
+        threshold, as a share of the stage's queries.
+    thresholds : pandas.DataFrame
+        The new thresholds, one row for each change, one column for each stage.
+    breaks, even : float
+        The least drift at which the promise no longer holds with the probability asked for, and at which it is as
+        likely broken as kept; infinite where no drift does that, NaN where nothing is promised.
+    goal : dict
+        What the solution was asked for.
+    text : str
+        The findings in words.
+    """
+
+    table: pd.DataFrame
+    thresholds: pd.DataFrame
+    breaks: float
+    even: float
+    goal: dict[str, Any]
+    text: str = field(repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw error against cost: a dot where the thresholds are kept, a ring where they are tuned anew.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            To draw on; by default a new figure is made.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        ax = new_axes(ax, (6.4, 4.4))
+        for (change, of, by), row in self.table.iloc[1:].iterrows():  # type: ignore[misc]
+            colour = _COLOURS[change]
+            ax.plot([row["cost"], row["new_cost"]], [row["error"], row["new_error"]], color=colour, lw=0.8)
+            ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
+            ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
+            if change not in _POWERED:  # these lie close to the solution
+                ax.annotate(
+                    _label(change, of, by),
+                    (row["cost"], row["error"]),
+                    (3, 4),
+                    textcoords="offset points",
+                    fontsize=7,
+                    rotation=45 if change == "price" else 0,
+                )
+        first = self.table.iloc[0]
+        ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
+        for change in dict.fromkeys(self.table.index.get_level_values("change")[1:]):
+            ax.plot([], [], "o", color=_COLOURS[change], label=change)
+        ax.plot([], [], "o", color="black", ms=7, mfc="none", label="tuned anew")
+        if "max_error" in self.goal:
+            ax.axhline(self.goal["max_error"], color="0.5", lw=0.8, ls="--")
+        if "max_cost" in self.goal:
+            ax.axvline(self.goal["max_cost"], color="0.5", lw=0.8, ls="--")
+        ax.set_xlabel("expected cost per query")
+        ax.set_ylabel("expected error")
+        ax.legend(frameon=False, fontsize=8)
+        tidy(ax)
+        return ax
+
+    def __repr__(self) -> str:
+        return f"{self.text}\n\n{self.table.to_string(float_format='{:.4g}'.format, na_rep='')}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.text)}</p>" + self.table.to_html(float_format="{:.4g}".format, na_rep="")
+
+
+def sensitivity(
+    fit: xr.DataTree,
+    solution: ThresholdSolution,
+    *,
+    price_factors: Sequence[float] = (0.5, 2.0),
+    powers: Sequence[float] = (0.8, 1.25),
+    drifts: Sequence[float] = (0.1, 0.25, 0.5),
+    retune: bool = True,
+) -> Sensitivity:
+    """Say how error, cost and thresholds of a solution move when prices, prior or queries change.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.sensitivities import sensitivity
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> solution = bc.tune(fit, error_price=0.01)
+    >>> found = sensitivity(fit, solution, price_factors=(), powers=(), drifts=(0.25,))
+    >>> bool(found.table.loc[("drift", "queries", 0.25), "lost"] >= 0)
+    True
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    solution : ThresholdSolution
+        As `tune` returned it for this fit.
+    price_factors : sequence of float
+        What each stage's cost in turn is multiplied by.
+    powers : sequence of float
+        Powers to which the prior, and then the likelihood, is raised (power scaling); below 1 is weaker. Draws are
+        reweighted by PSIS and resampled.
+    drifts : sequence of float
+        Fractions, in (0, 1), by which the mean rank of the first stage's confidence falls, see `drift`.
+    retune : bool
+        Tune anew under each change. Without it, the columns on new thresholds are NaN.
+
+    Returns
+    -------
+    Sensitivity
+
+    Raises
+    ------
+    CascadeError
+        For a solution that is none, or numbers out of range.
+
+    References
+    ----------
+    Kallioinen et al. (2024), power scaling, doi:10.1007/s11222-023-10366-5; Vehtari et al. (2024), PSIS,
+    arXiv:1507.02646.
+    """
+    if not isinstance(solution, ThresholdSolution):
+        raise CascadeError(f"give a solution, as tune(fit, ...) returns it; {type(solution).__name__} came.")
+    for name, values in (("price_factors", price_factors), ("powers", powers), ("drifts", drifts)):
+        for value in values:
+            check_positive(f"a number in {name}", value)
+    if any(amount >= 1.0 for amount in drifts):
+        raise CascadeError(f"drifts={list(drifts)} are not allowed; give fractions below 1, such as 0.25.")
+    judge = _Judge(fit, solution)
+    rows = [judge.row(fit, retune=False)]
+    index: list[tuple[str, str, float]] = [("as tuned", "", 1.0)]
+    thresholds = [solution.thresholds.values]
+    remarks = []
+    for change, of, by, changed, why in _changes(fit, judge.stages, price_factors, powers, drifts):
+        if changed is None:
+            remarks.append(why)
+            continue
+        row = judge.row(changed, retune)
+        index.append((change, of, float(by)))
+        thresholds.append(row.pop("thresholds"))
+        rows.append(row)
+    rows[0].pop("thresholds")
+    names = pd.MultiIndex.from_tuples(index, names=["change", "of", "by"])
+    table = pd.DataFrame(rows, index=names)
+    breaks, even = judge.limits()
+    frame = pd.DataFrame(thresholds, index=names, columns=judge.stages)
+    text = " ".join([*_told(table, judge), *_told_limits(breaks, even, judge), *dict.fromkeys(remarks)])
+    return Sensitivity(table, frame, breaks, even, dict(solution.goal), text)
+
+
+def _changes(
+    fit: xr.DataTree,
+    stages: list[str],
+    price_factors: Sequence[float],
+    powers: Sequence[float],
+    drifts: Sequence[float],
+) -> Iterator[tuple[str, str, float, xr.DataTree | None, str]]:
+    """What changes, of what, by how much; the changed fit, or why there is none."""
+    for stage in stages:
+        for factor in price_factors:
+            yield "price", stage, factor, reprice(fit, factor={stage: factor}), ""
+    nothing = why_not(fit) if len(powers) else ""
+    if nothing:
+        yield "prior", "", 1.0, None, nothing
+    every = fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"]
+    tree = thinned(fit, every) if len(powers) and not nothing else None
+    for group in _POWERED:
+        for power in powers if tree is not None else ():
+            assert tree is not None
+            changed, k = powered(fit, tree, group, power)
+            yield (
+                group,
+                "",
+                power,
+                changed if k <= _MAX_K else None,
+                (f"Draws cannot be reweighted to a {group} of power {power:g} (Pareto k-hat {k:.2f})."),
+            )
+    _, most = drift_range(get_draws(fit).mass)
+    for amount in drifts:
+        why = f"A drift of {amount:g} is out of reach: the mix of queries can drift by less than {most:.2g}."
+        yield "drift", "queries", amount, drift(fit, amount) if amount < most else None, why
+
+
+def powered(fit: xr.DataTree, tree: xr.DataTree, group: str, power: float) -> tuple[xr.DataTree, float]:
+    """The fit with its prior or its likelihood raised to a power, by resampling all its draws; and k-hat.
+
+    ``tree`` holds the log prior and the log-likelihood of each draw, see `thinned`.
+    """
+    if group == "prior":
+        density = tree["log_prior"].to_dataset().to_array().sum("variable")
+    else:
+        density = tree["log_likelihood"].to_dataset().to_array().sum(("variable", "query"))
+    log_ratio = (power - 1.0) * density.transpose("chain", "draw").values.reshape(-1)
+    weight, k = psis(log_ratio - log_ratio.max())
+    index = resample(weight, np.random.default_rng(0))
+    groups = {name: picked(fit[name].to_dataset(), index) for name in ("posterior", "margins", "sample_stats")}
+    return replaced(fit, groups, {f"{group}_power": power}), k
+
+
+class _Judge:
+    """Measures thresholds under changed fits by the goal that a solution was tuned for."""
+
+    def __init__(self, fit: xr.DataTree, solution: ThresholdSolution) -> None:
+        self.fit, self.solution = fit, solution
+        self.whole = get_draws(fit)
+        self.draws = draws_for(self.whole, solution)
+        self.stages = self.draws.stages
+        self.wish = Wish(**solution.goal)
+        self.goal: Goal = self.wish.goal()
+
+    @property
+    def what(self) -> str:
+        """What is minimised, in a word."""
+        if self.wish.error_price is not None:
+            return "loss"
+        return "error" if self.wish.max_error is None else "cost"
+
+    def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
+        """A row of the table, with the new thresholds beside it."""
+        draws = draws_for(get_draws(fit), self.solution)
+        goal = self.wish.goal(own_optimum(draws, self.wish))
+        old = _measured(draws, goal, self.solution)
+        nothing = dict.fromkeys(_MEASURES, np.nan)
+        new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
+        if retune:
+            names = None if self.stages == self.whole.stages else self.stages
+            found = tune(fit, **self.solution.goal, stages=names)
+            new, thresholds, moved = _measured(draws, goal, found), found.thresholds.values, self._moved(found)
+            # a search may end a hair above where it could have stayed
+            if old["holds"] and not (found.feasible and new["loss"] < old["loss"]):
+                new, thresholds, moved = old, self.solution.thresholds.values, 0.0
+        return {
+            **{name: old[name] for name in _MEASURES},
+            **{f"new_{name}": new[name] for name in _MEASURES},
+            "lost": old["loss"] - new["loss"] if old["holds"] else np.nan,
+            "moved": moved,
+            "thresholds": thresholds,
+        }
+
+    def _moved(self, solution: ThresholdSolution) -> float:
+        """The largest move of a threshold, as a share of its stage's queries."""
+        return float(np.abs(self._levels(solution) - self._levels(self.solution)).max())
+
+    def _levels(self, solution: ThresholdSolution) -> np.ndarray:
+        """F at each accepting and rejecting threshold."""
+        edges = self.draws.edges().mean(axis=0)
+        rows = to_rows_of(solution, self.draws)[0]
+        segments = np.arange(edges.shape[1])
+        return np.array([np.interp(x, segments, edges[i % len(edges)]) for i, x in enumerate(rows)])
+
+    def limits(self) -> tuple[float, float]:
+        """Least drifts at which the promise breaks, and at which it is as likely broken as kept."""
+        if not self.goal.bounds:
+            return np.nan, np.nan
+        some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
+        kernels = [build_kernel(some.take(block)) for block in blocks(some.n)]
+        rows = to_rows_of(self.solution, self.draws)
+        _, most = drift_range(some.mass)
+
+        def kept(amount: float) -> float:
+            parts = [self._amounts(kernel, amount, rows) for kernel in kernels]
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            return float(self.goal.kept(joined)[0])
+
+        amounts = np.linspace(0.0, most, _N_DRIFTS + 2)[:-1]
+        at = [kept(amount) for amount in amounts]
+        return _first(kept, amounts, at, self.goal.prob), _first(kept, amounts, at, 0.5)
+
+    def _amounts(self, kernel: Kernel, amount: float, rows: np.ndarray) -> Amounts:
+        changed = tilted(kernel, ratios(kernel.mass[:, 0], amount))
+        if self.draws.whole is not None:
+            changed = restrict_kernel(changed, self.draws.keep)
+        return amounts_of(forward(changed, rows), changed.draws, self.goal.names)
+
+
+def _measured(draws: Draws, goal: Goal, solution: ThresholdSolution) -> dict[str, Any]:
+    outcome = forward_all(draws, to_rows_of(solution, draws))
+    amounts = amounts_of(outcome, draws, goal.names)
+    kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan
+    return {
+        "error": float(outcome.error.mean()),
+        "cost": float(outcome.cost.mean()),
+        "kept": kept,
+        "loss": float(goal.risk(amounts)[0]),
+        "holds": not goal.bounds or kept >= goal.prob,
+    }
+
+
+def _first(kept: Any, amounts: np.ndarray, at: list[float], prob: float) -> float:
+    """Where a probability first falls below a level, by bisection within the step in which it does."""
+    below = np.flatnonzero(np.array(at) < prob)
+    if not len(below):
+        return np.inf
+    if below[0] == 0:
+        return 0.0
+    low, high = amounts[below[0] - 1], amounts[below[0]]
+    for _ in range(_N_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if kept(middle) < prob else (middle, high)
+    return float(high)
+
+
+def _label(change: str, of: str, by: float) -> str:
+    return f"{bare(of)} x{by:g}" if change == "price" else f"{change} {by:g}"
+
+
+def _told(table: pd.DataFrame, judge: _Judge) -> Iterator[str]:
+    """Sentences on the table."""
+    first = table.iloc[0]
+    for change, rows in table.iloc[1:].groupby(level="change", sort=False):
+        moves = [f"the expected {name} is {_range(rows[name], first[name])}" for name in ("error", "cost")]
+        said = f"{_WHEN[str(change)]}, with the thresholds kept {' and '.join(moves)}"
+        if judge.goal.bounds:
+            worst = rows["kept"].idxmin()
+            said += f"; the promise is kept with probability {rows['kept'].min():.3f} at least ({_label(*worst)})"
+        yield said + "."
+        lost, moved = rows["lost"].max(), rows["moved"]
+        if not moved.notna().any():
+            continue
+        said = f"Tuning anew would move a threshold past {moved.max():.1%} of its stage's queries at most"
+        if np.isfinite(lost):
+            which = rows["lost"].idxmax()
+            share = lost / abs(rows["new_loss"][which])
+            said += f", and save at most {lost:.3g} ({share:.1%}) of the {judge.what} ({_label(*which)})"
+        yield said + "."
+
+
+def _range(values: pd.Series, tuned: float) -> str:
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return f"{low if low == high else f'{low} to {high}'} (as tuned {tuned:.4g})"
+
+
+def _told_limits(breaks: float, even: float, judge: _Judge) -> Iterator[str]:
+    """A sentence on how much drift the promise stands."""
+    if np.isnan(breaks):
+        return
+    if np.isinf(breaks):
+        yield "No drift of the queries towards unsure ones breaks the promise."
+        return
+    asked = f"with probability {judge.goal.prob:g}"
+    said = f"The promise holds {asked} up to a drift of {breaks:.2g}"
+    if breaks == 0.0:
+        said = f"Even without drift the promise does not hold {asked}"
+    elif breaks < _LITTLE:
+        said += ", as thresholds that just keep it leave no room"
+    yield f"{said}; " + (
+        "no drift makes it more likely broken than kept."
+        if np.isinf(even)
+        else f"from a drift of {even:.2g} on it is more likely broken than kept."
+    )
