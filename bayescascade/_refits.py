@@ -95,7 +95,9 @@ class Refits:
             base = None
         else:
             log, right, given = *self._with_labels(index, m, rng), self._given
-            base = self._draws.take(rng.permutation(self._draws.n)[: _DRAWS * _CHAINS])
+            # what the labels do not touch stays as it is; a short fit's draws are used more than once
+            every = rng.permutation(self._draws.n)
+            base = self._draws.take(np.resize(every, _DRAWS * _CHAINS))
         for option in self._options:
             chosen = np.isin(np.arange(len(self._draws.stages)), option)
             correct = np.where(np.isfinite(right) & chosen, right, log["correct"].values)

@@ -157,6 +157,9 @@ def verdict(
     ]
     table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
     decision, text = _describe(table, prices, _THOUSAND * equal)
+    if decision.startswith("do not") and solution.goal.get("error_price") != error_price:
+        tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), prices)
+        text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
     shape = (len(draws.chains), -1)
     return Verdict(
         decision,
@@ -328,7 +331,11 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
         decision = f"do not run this cascade: {instead}"
     else:
         decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
-    unanswered = "" if prices.abstain_price is None else f" and no answer {prices.abstain_price:g}"
+    unanswered = (
+        ""
+        if prices.abstain_price is None
+        else f" and no answer {prices.abstain_price:g} (rivals may abstain, too)"
+    )
     sentences = [
         f"{decision[0].upper()}{decision[1:]}. Where an error costs {prices.error_price:g}{unanswered}, the "
         f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",

@@ -101,6 +101,29 @@ def test_mix_of_a_cascade_that_costs_more_than_any_stage_is_a_stage():
     assert _mix(draws, singles, cheap, PRICE) == []
 
 
+def test_single_stage_that_abstains():
+    """Against every cut between segments; what lies below it is left unanswered."""
+    draws, prices = make_draws(3, "both atoms", n_draws=40, seed=3), Wish(error_price=PRICE, abstain_price=10.0)
+    found = _single_stages(draws, prices)
+    mass, wrong = draws.mass, 1.0 - draws.segment_correct()
+    for j, margin in enumerate(draws.margins):
+        cuts = [
+            draws.cost[:, j] + 10.0 * mass[:, j, :s].sum(axis=1) + PRICE * (mass * wrong)[:, j, s:].sum(axis=1)
+            for s in range(len(margin.low) + 1)
+        ]
+        coarse = np.mean(cuts, axis=1).min()
+        # a cut within a segment may be better still, by at most a part of what the segment weighs
+        assert coarse - 0.02 <= found.loss[:, j].mean() <= coarse + 1e-6
+        assert found.loss[:, j].mean() < cuts[0].mean()
+
+
+def test_pair_that_abstains_loses_less(draws):
+    cascade = middling(draws)
+    (plain,) = _pairs(draws, Wish(error_price=PRICE), cascade, EQUAL)
+    (found,) = _pairs(draws, Wish(error_price=PRICE, abstain_price=10.0), cascade, EQUAL)
+    assert found.loss.mean() < plain.loss.mean() - 0.05
+
+
 def test_rival_is_one_decision_and_not_the_best_of_each_draw():
     """Two stages that take turns in being best: the cascade beats either alone, but not whichever is better."""
     base = make_draws(2, n_draws=200, seed=2)
@@ -199,11 +222,27 @@ def test_solution_tuned_to_a_bound(example_fit):
     assert pairs[0] == pairs[1]
 
 
+def test_solution_that_loses_is_told_what_tuning_to_the_price_would_bring(example_fit):
+    solution = bc.tune(example_fit, max_error=0.4)
+    found = verdict(example_fit, error_price=0.05, solution=solution)
+    assert found.decision.startswith("do not run this cascade")
+    best = verdict(example_fit, error_price=0.05)
+    assert found.text.endswith(f"Thresholds tuned to this price would lose {best.table['loss'][0]:.3g}.")
+    assert "Thresholds tuned" not in best.text
+
+
 def test_unanswered_queries_have_a_price(example_fit):
     solution = bc.tune(example_fit, error_price=0.02)
     some = xr.full_like(solution.error, 0.1)
+    solution = replace(solution, abstained=some)
     with pytest.raises(bc.CascadeError, match="leaves queries unanswered; give abstain_price"):
-        verdict(example_fit, error_price=0.02, solution=replace(solution, abstained=some))
+        verdict(example_fit, error_price=0.02, solution=solution)
+    found = verdict(example_fit, error_price=0.02, solution=solution, abstain_price=0.01)
+    own = 0.02 * solution.error + solution.cost + 0.01 * 0.1
+    np.testing.assert_allclose(found.loss.sel(rival="this cascade"), own)
+    assert "and no answer 0.01 (rivals may abstain, too)" in found.text
+    with pytest.raises(bc.CascadeError, match=r"abstain_price=0.03 is not below error_price=0.02"):
+        verdict(example_fit, error_price=0.02, abstain_price=0.03)
 
 
 def test_plot_names_axes_and_units(example_fit):

@@ -10,6 +10,7 @@ simulation takes no such short cut: old and new queries are fitted as `fit` does
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/labels.csv")
 PRICE, SEED = 0.02, 3
 SIZES = (25, 50, 100, 200, 400)
 NESTED = [(ALL, 25), (ALL, 100), (ALL, 200), ("small", 100), ("medium", 100), ("large", 100)]
-HOW = {"draws": 350, "tune": 200, "chains": 2, "cores": 1}
+HOW = {"draws": 300, "tune": 150, "chains": 2, "cores": 1}
 
 
 def small_log() -> xr.Dataset:
@@ -36,19 +37,42 @@ def small_log() -> xr.Dataset:
     return bc.simulate(60, n_stages=3, top_atom=[0.2, 0.1, 0.0], random_seed=SEED)
 
 
-def nested(
-    fit: xr.DataTree, decisions: Decisions, order: np.ndarray, option: str, m: int, number: int
-) -> dict[str, float]:
-    """One refit: how much better the best decision is after the labels than the one that is best before.
+@dataclass
+class Question:
+    """A fit, the decisions to choose from, and what its draws say of them."""
 
-    ``order`` sorts the draws by how they tell the decisions apart; new queries come of draws evenly spread over it.
-    """
-    draws = get_draws(fit)
+    fit: xr.DataTree
+
+    def __post_init__(self) -> None:
+        self.draws = get_draws(self.fit)
+        decisions = _decisions(self.fit, self.draws, PRICE)
+        error, cost = decisions.outcomes(self.draws)
+        keep = contenders(-(error * PRICE + cost))
+        self.decisions = decisions.take(keep)
+        self.space = make_space(-(error * PRICE + cost)[:, keep])
+        # new queries come of draws evenly spread over how these tell the decisions apart
+        self.order = np.argsort(self.space.z[:, 0], kind="stable")
+
+    def draw_of(self, number: int) -> int:
+        """The draw that the queries of a refit come from."""
+        return int(self.order[int(halton(number) * len(self.order))])
+
+    def features(self, numbers: np.ndarray) -> np.ndarray:
+        """What the draws behind some refits say, less its mean over all draws, to take its noise out (refit, x)."""
+        z = self.space.z[:, :2]
+        best = (self.space.mean + self.space.z @ self.space.load).max(axis=1)
+        every = np.column_stack([z, z**2, z[:, 0] * z[:, 1], best / best.std()])
+        return (every - every.mean(axis=0))[[self.draw_of(int(number)) for number in numbers]]
+
+
+def nested(question: Question, option: str, m: int, number: int) -> dict[str, float]:
+    """One refit: how much better the best decision is after the labels than the one that is best before."""
+    fit, draws, decisions = question.fit, question.draws, question.decisions
     names = draws.stages
     rng = np.random.default_rng([SEED, 9, m, number])  # the same queries for every choice of stages
     chosen = list(range(len(names))) if option == ALL else [names.index(option)]
     refits = Refits(fit, draws, [chosen], "new", SEED)
-    log, right, _ = refits._with_new(int(order[int(halton(number) * len(order))]), m, rng)
+    log, right, _ = refits._with_new(question.draw_of(number), m, rng)
     labelled = np.isfinite(right) & np.isin(np.arange(len(names)), chosen)
     log = log.assign(correct=(("query", "stage"), np.where(labelled, right, log["correct"].values)))
     how = Sampling(**HOW, random_seed=int(rng.integers(2**31)), log_likelihood=False)
@@ -57,7 +81,7 @@ def nested(
     thresholds[:, -1] = -np.inf
     error, cost = Decisions(to_positions(thresholds, after), decisions.alone).outcomes(after)
     net = -(error * PRICE + cost)
-    before = int(np.argmax(mean_net(decisions, draws)))
+    before = question.space.best
     gap = net - net[:, before, None]
     # the noise of few draws favours whatever is picked by them; picked by one half and judged by the other, it does not
     halves = gap[: len(gap) // 2].mean(axis=0), gap[len(gap) // 2 :].mean(axis=0)
@@ -70,10 +94,13 @@ def halton(number: int) -> float:
     return sum(int(bit) / 2 ** (i + 1) for i, bit in enumerate(reversed(f"{number + 1:b}")))
 
 
-def mean_net(decisions: Decisions, draws: object) -> np.ndarray:
-    """Expected net benefit of the decisions now."""
-    error, cost = decisions.outcomes(draws)
-    return -(error * PRICE + cost).mean(axis=0)
+def controlled(values: np.ndarray, features: np.ndarray) -> str:
+    """Mean of some values and its standard error, less what features of known mean explain of them by chance."""
+    x = np.column_stack([np.ones(len(values)), features])
+    weights, *_ = np.linalg.lstsq(x, values, rcond=None)
+    rest = values - x @ weights
+    variance = rest @ rest / (len(values) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0]
+    return f"{1000 * weights[0]:.3f} ± {1000 * np.sqrt(variance):.3f}"
 
 
 def _width(values: np.ndarray) -> float:
@@ -81,12 +108,9 @@ def _width(values: np.ndarray) -> float:
     return float(high - low)
 
 
-def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
+def run_nested(question: Question, n: int) -> pd.DataFrame:
     """All rows of the nested simulation, those of an earlier run included."""
     ROWS.parent.mkdir(exist_ok=True)
-    draws = get_draws(fit)
-    error, cost = decisions.outcomes(draws)
-    order = np.argsort(make_space(-(error * PRICE + cost)).z[:, 0], kind="stable")
     rows = pd.read_csv(ROWS).to_dict("records") if ROWS.exists() else []
     done = {(row["option"], row["m"], row["number"]) for row in rows}
     for number in range(n):
@@ -94,7 +118,7 @@ def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
             if (option, m, number) in done:
                 continue
             start = time.process_time()
-            row = {"option": option, "m": m, "number": number, **nested(fit, decisions, order, option, m, number)}
+            row = {"option": option, "m": m, "number": number, **nested(question, option, m, number)}
             rows.append(row | {"seconds": time.process_time() - start})
             pd.DataFrame(rows).to_csv(ROWS, index=False)
     table = pd.DataFrame(rows)
@@ -104,21 +128,20 @@ def run_nested(fit: xr.DataTree, decisions: Decisions, n: int) -> pd.DataFrame:
 def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 120
     fit = bc.fit(small_log(), random_seed=1, progressbar=False)
-    draws = get_draws(fit)
+    question = Question(fit)
+    rows = run_nested(question, n)
     start = time.process_time()
     worth = label_value(fit, error_price=PRICE, n_labels=SIZES, stages="each", random_seed=1)
     seconds = time.process_time() - start
-    decisions = _decisions(fit, draws, PRICE)
-    error, cost = decisions.outcomes(draws)
-    rows = run_nested(fit, decisions.take(contenders(-(error * PRICE + cost))), n)
     lines = [
         "# What labels are worth: few refits against many",
         "",
         f"`.venv/bin/python docs/evidence/labels.py {n}`: three stages, 60 labelled queries, {PRICE:g} for an error; money per",
         f"1,000 queries served, ± one Monte Carlo error. Knowing everything would be worth {worth.evpi:.3f}. *Nested* is a lower and",
         f"an upper estimate from {n} refits at one number of labels, with the segments cut anew each time: decisions picked and",
-        "judged by different halves of the draws, or by the same. *Few refits* is `label_value`: all its rows come from 28 refits",
-        f"as a whole and 84 of the calibration alone ({seconds:.0f} s of processor time).",
+        "judged by different halves of the draws, or by the same. What the draws that the new queries come from explain of these",
+        "by chance is taken out by regression. *Few refits* is `label_value`: all its rows come from 28 refits as a whole and 84 of",
+        f"the calibration alone ({seconds:.0f} s of processor time).",
         "",
         "| labelled at | queries | nested, lower | nested, upper | few refits | width of the error's 90% interval, nested | few refits |",
         "|---|---|---|---|---|---|---|",
@@ -126,9 +149,8 @@ def main() -> None:
     for option, m in NESTED:
         part = rows[(rows["option"] == option) & (rows["m"] == m)]
         at = worth.data.sel(labelled=option, n_labels=m)
-        cells = [
-            f"{1000 * part[name].mean():.3f} ± {1000 * part[name].sem():.3f}" for name in ("crossed", "picked")
-        ]
+        features = question.features(part["number"].to_numpy())
+        cells = [controlled(part[name].to_numpy(), features) for name in ("crossed", "picked")]
         width = f"{part['width'].mean():.4f} ± {part['width'].sem():.4f}"
         lines.append(
             f"| {option} | {m} | {cells[0]} | {cells[1]} | {float(at['evsi']):.3f} ± {float(at['evsi_mcse']):.3f} "
