@@ -135,7 +135,7 @@ def check_policy(policy: str, **options: object) -> str:
     given = [name for name, value in options.items() if value is not None]
     if policy == "history" and given:
         raise CascadeError(
-            f"policy='history' does not take {' and '.join(given)}: decisions by history run all stages and always "
-            "answer; leave it out, or decide by each stage's own confidence."
+            f"policy='history' does not take {' and '.join(given)}: decisions by history run all stages and "
+            "always answer; leave it out, or decide by each stage's own confidence."
         )
     return policy
