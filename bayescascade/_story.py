@@ -14,16 +14,18 @@ import xarray as xr
 
 from bayescascade._checks.evidence import Evidence, gather
 from bayescascade._checks.results import WORDS, CheckResult
-from bayescascade._singles import beats_mixtures, beats_singles, rivals, single_stages
+from bayescascade._singles import beats_mixtures, single_stages
 from bayescascade._svg import inline_svg
+from bayescascade._words import Choice, answer, band, care, chance, money, share
 from bayescascade.cascade import evaluate
 from bayescascade.checks import check
-from bayescascade.draws import Draws, check_thresholds, get_draws
+from bayescascade.draws import Draws, check_thresholds, draws_for, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import frontier
 from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
 from bayescascade.scoring import score
 from bayescascade.solution import show_threshold
+from bayescascade.verdicts import verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,32 +35,6 @@ if TYPE_CHECKING:
 
 _TABLE_POINTS = 8
 _PANEL = (3.5, 3.0)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Thresholds with what the draws say of them; from a solution, or the user's own.
-
-    Attributes
-    ----------
-    thresholds : ndarray (stage,)
-    error, cost : ndarray (draw,)
-    reach : ndarray (draw, stage)
-    """
-
-    thresholds: np.ndarray
-    error: np.ndarray
-    cost: np.ndarray
-    reach: np.ndarray
-    goal: dict[str, float]
-    feasible: bool
-    kept: float
-
-    @property
-    def answered(self) -> np.ndarray:
-        """Share of queries that each stage answers (draw, stage)."""
-        left = np.concatenate([self.reach[:, 1:], np.zeros_like(self.reach[:, :1])], axis=1)
-        return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
 
 
 @dataclass(frozen=True)
@@ -81,17 +57,21 @@ def tell(
     """Everything that the template asks for."""
     draws = get_draws(fit)
     choice = _choice(fit, draws, solution, thresholds)
-    scored = None if test is None or choice is None else _score(test, draws, choice)
+    chosen = solution if solution is not None else thresholds
+    scored = None if test is None or choice is None else _score(test, draws, choice, chosen)
+    price = None if choice is None else choice.goal.get("error_price")
+    worth = None if price is None else verdict(fit, error_price=price, solution=solution, **_abstaining(choice))
     curve = frontier(fit, n_points=50, ci_prob=ci_prob)
-    checks = check(fit, thresholds=None if choice is None else choice.thresholds)
+    whole = choice is not None and choice.stages == draws.stages
+    checks = check(fit, thresholds=chosen if whole else None)
     log, remarks = _scorable(log, draws, curve)
     n_queries = int(fit.attrs.get("n_queries", 0))
     failed = [result.name for result in checks if result.passed is False]
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": _answer(choice, draws, scored, ci_prob),
-        "care": _care(failed),
+        "answer": answer(choice, draws, scored, worth, ci_prob),
+        "care": care(failed),
         "chosen": None if choice is None else _chosen(choice, draws, scored, ci_prob),
         "kind": draws.kind,
         "ci": f"{ci_prob:.0%}",
@@ -110,34 +90,63 @@ def _choice(
 ) -> Choice | None:
     if solution is not None:
         stages = [str(s) for s in solution.thresholds["stage"].values]
-        if stages != draws.stages:
+        if not set(stages) <= set(draws.stages):
             raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
         error, cost = (np.ravel(getattr(solution, name).values) for name in ("error", "cost"))
         reach = solution.reach.transpose("chain", "draw", "stage").values.reshape(len(error), -1)
-        values, goal, feasible, kept = solution.thresholds.values, solution.goal, solution.feasible, solution.kept
-        return Choice(values, error, cost, reach, goal, feasible, kept)
+        return Choice(
+            stages,
+            solution.thresholds.values,
+            error,
+            cost,
+            reach,
+            solution.goal,
+            solution.feasible,
+            solution.kept,
+            None if solution.reject is None else solution.reject.values,
+            None if solution.abstained is None else np.ravel(solution.abstained.values),
+            solution.history is not None,
+        )
     if thresholds is None:
         return None
-    array = check_thresholds(thresholds, draws.stages, draws.kind)
+    part = draws_for(draws, thresholds)
+    array = check_thresholds(thresholds, part.stages, draws.kind)
     if len(array) != 1:
         raise CascadeError(f"a report is about one threshold vector, but {len(array)} came; give (stage,).")
-    found = evaluate(fit, array[0]).transpose("chain", "draw", ...)
+    found = evaluate(fit, thresholds).transpose("chain", "draw", ...)
     error, cost = np.ravel(found["error"].values), np.ravel(found["cost"].values)
     reach = found["reach"].values.reshape(len(error), -1)
-    return Choice(array[0], error, cost, reach, {}, True, float("nan"))
+    reject = getattr(thresholds, "reject", None)
+    return Choice(
+        part.stages,
+        array[0],
+        error,
+        cost,
+        reach,
+        {},
+        True,
+        float("nan"),
+        None if reject is None else np.asarray(reject, dtype=float),
+        np.ravel(found["abstained"].values) if reject is not None else None,
+        bool(getattr(thresholds, "history", None)),
+    )
 
 
-def _score(test: xr.Dataset, draws: Draws, choice: Choice) -> xr.Dataset:
+def _abstaining(choice: Choice | None) -> dict[str, float]:
+    price = None if choice is None else choice.goal.get("abstain_price")
+    return {} if price is None else {"abstain_price": float(price)}
+
+
+def _score(test: xr.Dataset, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
     kind = test.attrs.get("confidence_kind") if isinstance(test, xr.Dataset) else None
     if kind is not None and kind != draws.kind:
         raise CascadeError(f"the test log's confidences are {kind!r}, but the fit's are {draws.kind!r}.")
-    thresholds = xr.DataArray(choice.thresholds, dims="stage", coords={"stage": draws.stages})
     stages = (
         [str(s) for s in test["stage"].values] if isinstance(test, xr.Dataset) and "stage" in test.coords else []
     )
-    if stages != draws.stages:
+    if stages != draws.stages and stages != choice.stages:
         raise CascadeError(f"the test log has stages {stages}, but the fit has {draws.stages}.")
-    return score(test, thresholds)
+    return score(test.sel(stage=choice.stages), chosen)
 
 
 def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:
@@ -151,102 +160,6 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
     return log, []
 
 
-# ---- words
-
-
-def _answer(choice: Choice | None, draws: Draws, scored: xr.Dataset | None, ci_prob: float) -> list[str]:
-    if choice is None:
-        return [
-            "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
-            "row whose error and cost suit you, and set its thresholds, or ask tune for a goal and pass what it "
-            "returns as solution."
-        ]
-    rule = f"{'; '.join(_rules(draws.stages, choice.thresholds))}."
-    lead = f"To have {_goal(choice.goal)}, set" if choice.goal else "Set"
-    if not choice.feasible:
-        lead = f"No thresholds give {_goal(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
-    expected = (
-        f"Of the answers {_band(choice.error, ci_prob, _share)} are expected to be wrong, at a cost of "
-        f"{_band(choice.cost, ci_prob, _money)} per query"
-    )
-    if scored is not None:
-        expected += (
-            f"; on the test log of {scored.attrs['n_queries']} queries it is {_share(float(scored['error']))} "
-            f"and {_money(float(scored['cost']))}"
-        )
-    return [f"{lead}: {rule}", f"{expected}.", _comparison(choice, draws)]
-
-
-def _comparison(choice: Choice, draws: Draws) -> str:
-    singles = single_stages(draws)
-    price = choice.goal.get("error_price")
-    p = float(np.mean(beats_singles(choice.error, choice.cost, singles, price)))
-    if price is not None:
-        best = draws.stages[int(np.argmin((singles[0] * price + singles[1]).mean(axis=0)))]
-        return (
-            f"The cascade beats the best single stage ({best}) with probability {_chance(p)}, counting "
-            f"{price:g} for each error."
-        )
-    text = (
-        f"The cascade beats the best single stage with probability {_chance(p)}, that is, no stage used alone "
-        "errs as little for as little money"
-    )
-    if p >= 0.5:
-        return f"{text}."
-    rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
-    return (
-        f"{text}; consider {draws.stages[rival]} alone, whose error is "
-        f"{_share(float(singles[0][:, rival].mean()))} at a cost of {_money(float(singles[1][:, rival].mean()))}."
-    )
-
-
-def _goal(goal: dict[str, float]) -> str:
-    if "error_price" in goal:
-        return f"the least expected loss when an error costs {goal['error_price']:g}"
-    name = "error" if "max_error" in goal else "cost"
-    limit = goal[f"max_{name}"]
-    shown = f"{100.0 * limit:.4g}%" if name == "error" else f"{limit:.4g}"
-    return f"{name} at most {shown} with probability {goal['prob']:g}"
-
-
-def _care(failed: list[str]) -> str:
-    if not failed:
-        return ""
-    names = ", ".join(failed)
-    return f"Read this with care: the fit failed the check of {names}. What that means stands further down."
-
-
-def _rules(stages: list[str], thresholds: np.ndarray) -> list[str]:
-    """What each stage does, in words; nothing is left for the stages after one that accepts all."""
-    last = int(np.argmax(thresholds == -np.inf))
-    rules = [
-        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {t:.6g} up"
-        for name, t in zip(stages[:last], thresholds[:last], strict=True)
-    ]
-    rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")
-    if last < len(stages) - 1:
-        rules.append(f"{', '.join(stages[last + 1 :])} {'is' if last == len(stages) - 2 else 'are'} never called")
-    return rules
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"
-
-
-def _chance(p: float) -> str:
-    # a share of some thousand draws cannot show certainty
-    return "above 99.9%" if p > 0.999 else "below 0.1%" if p < 0.001 else _share(p)
-
-
-def _money(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:
-    low, high = np.quantile(values, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
-    return f"{show(float(np.mean(values)))} ({show(float(low))} to {show(float(high))})"
-
-
 # ---- tables
 
 
@@ -254,21 +167,21 @@ def _chosen(choice: Choice, draws: Draws, scored: xr.Dataset | None, ci_prob: fl
     answered = choice.answered
     columns = ["stage", "threshold", "runs for", "answers"]
     rows = [
-        [name, show_threshold(float(t)), _share(float(reach)), _band(answered[:, j], ci_prob, _share)]
+        [name, show_threshold(float(t)), share(float(reach)), band(answered[:, j], ci_prob, share)]
         for j, (name, t, reach) in enumerate(
-            zip(draws.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
+            zip(choice.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
         )
     ]
-    found = [["error", _band(choice.error, ci_prob, _share)], ["cost", _band(choice.cost, ci_prob, _money)]]
+    found = [["error", band(choice.error, ci_prob, share)], ["cost", band(choice.cost, ci_prob, money)]]
     expected = ["", f"model: mean ({ci_prob:.0%} interval)"]
     if scored is not None:
         columns, expected = [*columns, "answers on test"], [*expected, "on the test log"]
-        rows = [[*row, _share(float(share))] for row, share in zip(rows, scored["answered"].values, strict=True)]
-        found[0].append(_share(float(scored["error"])))
-        found[1].append(_money(float(scored["cost"])))
+        rows = [[*row, share(float(share))] for row, share in zip(rows, scored["answered"].values, strict=True)]
+        found[0].append(share(float(scored["error"])))
+        found[1].append(money(float(scored["cost"])))
     mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
     note = (
-        f"With probability {_chance(mixed)} these thresholds err less than sending queries to two stages at "
+        f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
         "random for the same mean cost."
     )
     if scored is not None:
@@ -287,7 +200,7 @@ def _frontier_sheet(curve: xr.Dataset) -> Sheet:
     for point in picked:
         at = curve.isel(point=int(point))
         row = []
-        for name, show in (("error", _share), ("cost", _money)):
+        for name, show in (("error", share), ("cost", money)):
             mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
             row.append(f"{show(mean)} ({show(low)} to {show(high)})")
         rows.append([*row, *(show_threshold(float(t)) for t in at["threshold"].values[:-1])])
@@ -349,9 +262,9 @@ def _frontier_figure(
 ) -> Any:
     ends = curve.isel(point=[0, -1])
     label = (
-        f"Error against cost along the frontier: from {_share(float(ends['error'][0]))} at "
-        f"{_money(float(ends['cost'][0]))} per query to {_share(float(ends['error'][1]))} at "
-        f"{_money(float(ends['cost'][1]))}, with a credible band, each stage used alone"
+        f"Error against cost along the frontier: from {share(float(ends['error'][0]))} at "
+        f"{money(float(ends['cost'][0]))} per query to {share(float(ends['error'][1]))} at "
+        f"{money(float(ends['cost'][1]))}, with a credible band, each stage used alone"
         f"{', and the chosen thresholds' if solution is not None else ''}."
     )
 

@@ -1,0 +1,175 @@
+"""The words of a report: what to set, what it brings, whether to run the cascade at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._singles import beats_singles, rivals, single_stages
+from bayescascade.draws import Draws
+
+if TYPE_CHECKING:
+    from bayescascade.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Thresholds with what the draws say of them; from a solution, or the user's own.
+
+    Attributes
+    ----------
+    stages : list of str
+    thresholds : ndarray (stage,)
+    reject : ndarray (stage,), optional
+        Below these a stage abstains.
+    error, cost : ndarray (draw,)
+    reach : ndarray (draw, stage)
+    """
+
+    stages: list[str]
+    thresholds: np.ndarray
+    error: np.ndarray
+    cost: np.ndarray
+    reach: np.ndarray
+    goal: dict[str, Any]
+    feasible: bool
+    kept: float
+    reject: np.ndarray | None = None
+    abstained: np.ndarray | None = None
+    by_history: bool = False
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Share of queries that each stage answers (draw, stage)."""
+        left = np.concatenate([self.reach[:, 1:], np.zeros_like(self.reach[:, :1])], axis=1)
+        return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
+
+
+def answer(
+    choice: Choice | None, draws: Draws, scored: xr.Dataset | None, worth: Verdict | None, ci_prob: float
+) -> list[str]:
+    """What to set, what it brings, and whether to run the cascade at all."""
+    if choice is None:
+        return [
+            "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
+            "row whose error and cost suit you, and set its thresholds, or ask tune for a goal and pass what it "
+            "returns as solution."
+        ]
+    rule = f"{'; '.join(_rules(choice))}."
+    lead = f"To have {goal_in_words(choice.goal)}, set" if choice.goal else "Set"
+    if not choice.feasible:
+        lead = (
+            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
+        )
+    expected = (
+        f"Of the answers {band(choice.error, ci_prob, share)} are expected to be wrong, at a cost of "
+        f"{band(choice.cost, ci_prob, money)} per query"
+    )
+    if choice.abstained is not None:
+        expected = (
+            f"Of the queries {band(choice.error, ci_prob, share)} are expected to be answered wrongly and "
+            f"{band(choice.abstained, ci_prob, share)} not at all, at a cost of "
+            f"{band(choice.cost, ci_prob, money)} per query"
+        )
+    if scored is not None:
+        expected += (
+            f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
+            f"and {money(float(scored['cost']))}"
+        )
+    judged = _comparison(choice, draws) if worth is None else worth.text
+    return [f"{lead}: {rule}", f"{expected}.", judged]
+
+
+def _comparison(choice: Choice, draws: Draws) -> str:
+    singles = single_stages(draws)
+    p = float(np.mean(beats_singles(choice.error, choice.cost, singles)))
+    text = (
+        f"The cascade beats the best single stage with probability {chance(p)}, that is, no stage used alone "
+        "errs as little for as little money"
+    )
+    if p >= 0.5:
+        return f"{text}."
+    rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
+    wrong, spent = (float(values[:, rival].mean()) for values in singles)
+    return (
+        f"Do not run this cascade before you have looked at {draws.stages[rival]} alone, whose error is "
+        f"{share(wrong)} at a cost of {money(spent)}. {text}."
+    )
+
+
+def goal_in_words(goal: dict[str, Any]) -> str:
+    """What `tune` was asked for."""
+    prices = [
+        f"{what} costs {goal[name]:g}"
+        for name, what in (
+            ("error_price", "an error"),
+            ("abstain_price", "an abstention"),
+            ("latency_price", "a unit of latency"),
+        )
+        if name in goal
+    ]
+    bounds = []
+    for name in ("error", "cost", "latency"):
+        if f"max_{name}" in goal:
+            limit = goal[f"max_{name}"]
+            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
+    about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
+    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
+    if not prices:
+        return promise
+    loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
+    loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
+    loss += f" when {' and '.join(prices)}"
+    return f"{loss}, and {promise}" if promise else loss
+
+
+def care(failed: list[str]) -> str:
+    """A warning where checks failed."""
+    if not failed:
+        return ""
+    names = ", ".join(failed)
+    return f"Read this with care: the fit failed the check of {names}. What that means stands further down."
+
+
+def _rules(choice: Choice) -> list[str]:
+    """What each stage does, in words; nothing is left for the stages after one that accepts all."""
+    stages, thresholds = choice.stages, choice.thresholds
+    last = int(np.argmax(thresholds == -np.inf))
+    scale = "a probability of being right of" if choice.by_history else "confidence"
+    rules = [
+        f"{name} defers everything" if t == np.inf else f"{name} answers from {scale} {t:.6g} up"
+        for name, t in zip(stages[:last], thresholds[:last], strict=True)
+    ]
+    rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")
+    if choice.reject is not None:
+        for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
+            rules[j] += f" and leaves unanswered what is below {choice.reject[j]:.6g}"
+    if last < len(stages) - 1:
+        rules.append(f"{', '.join(stages[last + 1 :])} {'is' if last == len(stages) - 2 else 'are'} never called")
+    return rules
+
+
+def share(value: float) -> str:
+    """A share of queries."""
+    return f"{value:.1%}"
+
+
+def chance(p: float) -> str:
+    """A probability."""
+    # a share of some thousand draws cannot show certainty
+    return "above 99.9%" if p > 0.999 else "below 0.1%" if p < 0.001 else share(p)
+
+
+def money(value: float) -> str:
+    """An amount of money."""
+    return f"{value:.3g}"
+
+
+def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:
+    """Mean and interval over draws."""
+    low, high = np.quantile(values, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
+    return f"{show(float(np.mean(values)))} ({show(float(low))} to {show(float(high))})"
