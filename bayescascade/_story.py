@@ -173,12 +173,16 @@ def _chosen(choice: Choice, draws: Draws, scored: xr.Dataset | None, ci_prob: fl
         )
     ]
     found = [["error", band(choice.error, ci_prob, share)], ["cost", band(choice.cost, ci_prob, money)]]
+    if choice.abstained is not None:
+        found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
     expected = ["", f"model: mean ({ci_prob:.0%} interval)"]
     if scored is not None:
         columns, expected = [*columns, "answers on test"], [*expected, "on the test log"]
-        rows = [[*row, share(float(share))] for row, share in zip(rows, scored["answered"].values, strict=True)]
+        rows = [[*row, share(float(part))] for row, part in zip(rows, scored["answered"].values, strict=True)]
         found[0].append(share(float(scored["error"])))
         found[1].append(money(float(scored["cost"])))
+        if choice.abstained is not None:
+            found[2].append(share(float(scored["abstained"])))
     mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
     note = (
         f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
@@ -234,6 +238,9 @@ def _provenance(fit: xr.DataTree) -> list[tuple[str, str]]:
     labels = int(fit["observed_data"].to_dataset()["correct"].count())
     named = ("copula", "margin", "calibration", "cost")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
+    if attrs.get("method") == "map":
+        model += "; a point estimate, so intervals have no width"
+    model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     return [
         ("Page written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),

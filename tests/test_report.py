@@ -151,7 +151,7 @@ def test_a_cascade_that_a_single_stage_beats_is_told_so(example_fit, tmp_path):
     path = bc.report(example_fit, tmp_path / "r.html", thresholds=[np.inf, np.inf, -np.inf])
     text = Page(path.read_text(encoding="utf-8")).text
     assert "with probability below 0.1%" in text
-    assert "consider large alone" in text
+    assert "Do not run this cascade before you have looked at large alone" in text
     assert "-0.0%" not in text
 
 
@@ -163,7 +163,16 @@ def test_a_goal_out_of_reach_is_called_so(example_fit, tmp_path):
 def test_a_price_of_an_error_names_the_stage_to_beat(example_fit, tmp_path):
     path = bc.report(example_fit, tmp_path / "r.html", solution=bc.tune(example_fit, error_price=0.01))
     text = Page(path.read_text(encoding="utf-8")).text
-    assert re.search(r"beats the best single stage \(\w+\) with probability .* counting 0.01 for each error", text)
+    assert re.search(r"Against the best single stage, \w+, it saves .* with probability", text)
+
+
+def test_a_report_of_a_part_that_abstains(example_fit, example_log, tmp_path):
+    solution = bc.tune(example_fit, error_price=0.02, abstain_price=0.008, stages=["small", "large"])
+    path = bc.report(example_fit, tmp_path / "r.html", solution=solution, test=example_log)
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "leaves unanswered what is below" in text
+    assert "left unanswered" in text
+    assert "an abstention costs 0.008" in text
 
 
 def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, example_log, tmp_path):
