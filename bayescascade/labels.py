@@ -145,6 +145,9 @@ def label_value(
     alone. What labels are worth is EVSI = E max E[worth | old and new queries] - max E[worth | old queries]. What
     it costs to run the stages on new queries is not counted.
 
+    New queries are simulated from ``n_simulations`` draws, and the model is fitted again to old and new ones,
+    shortly (2 chains of 250 draws); so time grows with the log, with ``queries="logged"`` only with its labels.
+
     References
     ----------
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
@@ -168,21 +171,13 @@ def label_value(
     keep = contenders(-(error * price + cost))
     decisions, error, cost = decisions.take(keep), error[:, keep], cost[:, keep]
     space = make_space(-(error * price + cost))
-    now = {"error": error[:, space.best], "cost": cost[:, space.best]}
     size, width, covariance = _simulate(refits, decisions, space, price, sizes, n_simulations, seed)
 
-    n_chains = len(draws.chains)
+    now = {name: _width(values[:, space.best]) for name, values in (("error", error), ("cost", cost))}
     parts = []
     for o in range(len(options)):
-        learning = learn(size, covariance[:, o])
-        better = np.array([gains(space, learning, m) for m in sizes])
-        spread = leave_one_out(space, size, covariance[:, o], sizes)
-        part = {
-            "evsi": _THOUSAND * better.mean(axis=1),
-            "evsi_mcse": _THOUSAND * np.hypot(_mcse(better, n_chains), spread),
-        }
-        for i, name in enumerate(("error", "cost")):
-            whole = _width(now[name])
+        part = _worth(space, size, covariance[:, o], sizes, len(draws.chains))
+        for i, (name, whole) in enumerate(now.items()):
             s, h = fit_curve(size, 1.0 - (width[:, o, i] / whole) ** 2) if whole > 0 else (0.0, 1.0)
             part[f"{name}_width"] = whole * np.sqrt(1.0 - s * sizes / (sizes + h))
         parts.append(xr.Dataset({name: ("n_labels", values) for name, values in part.items()}))
@@ -196,8 +191,8 @@ def label_value(
         "error_price": price,
         "label_price": float(label_price),
         "horizon": np.nan if horizon is None else int(horizon),
-        "error_width_now": _width(now["error"]),
-        "cost_width_now": _width(now["cost"]),
+        "error_width_now": now["error"],
+        "cost_width_now": now["cost"],
         "n_simulations": int(n_simulations),
         "random_seed": seed,
         "queries": queries,
@@ -279,6 +274,19 @@ def _simulate(
         found += pool.map(one, range(1, n_simulations))
     width = np.array([[option[0] for option in refit] for refit in found])
     return size, width, np.array([[option[1] for option in refit] for refit in found])
+
+
+def _worth(
+    space: Space, size: np.ndarray, covariance: np.ndarray, sizes: np.ndarray, n_chains: int
+) -> dict[str, np.ndarray]:
+    """Worth of ``sizes`` (size,) of labels and its Monte Carlo error, of draws and of refits together."""
+    learning = learn(size, covariance)
+    better = np.array([gains(space, learning, m) for m in sizes])
+    spread = leave_one_out(space, size, covariance, sizes)
+    return {
+        "evsi": _THOUSAND * better.mean(axis=1),
+        "evsi_mcse": _THOUSAND * np.hypot(_mcse(better, n_chains), spread),
+    }
 
 
 def _width(values: np.ndarray) -> float:
