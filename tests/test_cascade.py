@@ -270,49 +270,6 @@ def test_every_edge_of_a_segment_can_be_realised(kind):
         np.testing.assert_allclose(back, positions, atol=1e-6)
 
 
-def test_score_is_a_loop_over_the_log():
-    log = simulate(150, n_stages=3, top_atom=0.2, random_seed=6)
-    thresholds = np.array([[0.8, 0.9, -INF], [1.0, 1.0, -INF], [-INF, 0.3, -INF], [0.5, INF, -INF]])
-    out = score(log, thresholds)
-    mean_cost = log["cost"].values.mean(axis=0)
-    for point, threshold in enumerate(thresholds):
-        wrong, spent, ran = run_cascade(log["confidence"].values, log["correct"].values, mean_cost, threshold)
-        assert float(out["error"][point]) == pytest.approx(wrong.mean())
-        assert float(out["cost"][point]) == pytest.approx(spent.mean())
-        for j in range(3):
-            assert float(out["reach"][point, j]) == pytest.approx(np.mean(ran > j))
-            assert float(out["answered"][point, j]) == pytest.approx(np.mean(ran == j + 1))
-    assert out.attrs["n_queries"] == 150
-    assert dict(score(log, thresholds[0]).sizes) == {"stage": 3}
-
-
-def test_score_needs_only_what_the_cascade_runs():
-    log = simulate(60, n_stages=3, random_seed=6)
-    thresholds = [0.6, 0.7, -INF]
-    whole = score(log, thresholds)
-    confidence, correct = log["confidence"].values.copy(), log["correct"].values.copy()
-    for j in range(2):
-        later = np.any(confidence[:, : j + 1] >= thresholds[: j + 1], axis=1)
-        confidence[later, j + 1], correct[later, j + 1] = np.nan, np.nan
-        correct[confidence[:, j] < thresholds[j], j] = np.nan
-    log = log.assign(confidence=log["confidence"].copy(data=confidence), correct=log["correct"].copy(data=correct))
-    partial = score(log, thresholds)
-    # the cost is a mean over other queries now
-    xr.testing.assert_allclose(partial.drop_vars("cost"), whole.drop_vars("cost"))
-
-
-def test_score_says_which_stage_is_missing():
-    log = simulate(30, n_stages=3, random_seed=6)
-    confidence = log["confidence"].values.copy()
-    confidence[4:, 2] = np.nan
-    log = log.assign(
-        confidence=log["confidence"].copy(data=confidence),
-        correct=log["correct"].where(np.isfinite(confidence)),
-    )
-    with pytest.raises(CascadeError, match=r"26 queries \(first: .*4.*\) are answered by stage 'large'.* not run"):
-        score(log, [INF, INF, -INF])
-
-
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [

@@ -1,0 +1,197 @@
+"""`score` against a plain loop over the queries of a log."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bayescascade import simulate
+from bayescascade._curves import Curve, to_text
+from bayescascade.errors import CascadeError
+from bayescascade.policy import Policy
+from bayescascade.scoring import Rules, cost_of_queries, read_rules, score
+
+INF = float("inf")
+STAGES = ["small", "medium", "large"]
+POINTS = np.array([[0.8, 0.9, -INF], [1.0, 1.0, -INF], [-INF, 0.3, -INF], [0.5, INF, -INF]])
+REJECT = np.array([[0.2, -INF, 0.5], [-INF, 0.6, INF], [-INF, 0.3, -INF], [0.5, 0.4, 0.9]])
+
+
+@pytest.fixture(scope="module")
+def log():
+    """A log with a latency that some calls do not tell."""
+    made = simulate(150, n_stages=3, top_atom=0.2, random_seed=6)
+    rng = np.random.default_rng(1)
+    latency = rng.gamma(4.0, [[50.0, 100.0, 400.0]], size=(150, 3))
+    latency[rng.uniform(size=latency.shape) < 0.1] = np.nan
+    return made.assign(latency=(("query", "stage"), latency, {"units": "ms"}))
+
+
+def by_loop(log, policy, price):
+    """Error, cost, latency, abstained and, for each stage, run and answered; ``price(name, j, i)`` of a call."""
+    confidence, correct = (log[name].values for name in ("confidence", "correct"))
+    n, n_stages = confidence.shape
+    out = {name: 0.0 for name in ("error", "cost", "latency", "abstained")}
+    out |= {"reach": np.zeros(n_stages), "answered": np.zeros(n_stages)}
+    for i in range(n):
+        for j in range(n_stages):
+            out["reach"][j] += 1 / n
+            for name in ("cost", "latency"):
+                out[name] += price(name, j, i) / n
+            decision = policy.run(confidence[i, : j + 1])
+            if decision == "accept":
+                out["answered"][j] += 1 / n
+                out["error"] += (1 - correct[i, j]) / n
+            if decision == "abstain":
+                out["abstained"] += 1 / n
+            if decision != "defer":
+                break
+    return out
+
+
+def same(found, point, expected):
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name].isel(point=point), value, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("reject", [None, REJECT])
+def test_score_is_a_loop_over_the_log(log, reject):
+    found = score(log, POINTS, reject)
+    mean = {name: np.nanmean(log[name].values, axis=0) for name in ("cost", "latency")}
+    for point, thresholds in enumerate(POINTS):
+        policy = Policy(STAGES, thresholds, "probability", reject=None if reject is None else reject[point])
+        same(found, point, by_loop(log, policy, lambda name, j, i: mean[name][j]))
+    assert found.attrs["n_queries"] == 150
+    assert found["latency"].attrs["units"] == "ms"
+    shares = found["answered"].sum("stage") + found["abstained"]
+    np.testing.assert_allclose(shares, 1.0)
+    assert (found["abstained"] > 0).any() == (reject is not None)
+    assert dict(score(log, POINTS[0]).sizes) == {"stage": 3}
+    assert "latency" not in score(log.drop_vars("latency"), POINTS)
+
+
+def test_one_rejecting_vector_serves_all_points(log):
+    low = [0.1, 0.1, 0.6]
+    points = POINTS[[0, 1, 3]]
+    xr.testing.assert_identical(score(log, points, low), score(log, points, np.tile(low, (3, 1))))
+
+
+def test_costs_of_the_queries_themselves(log):
+    policy = Policy(STAGES, POINTS[0], "probability", reject=REJECT[0])
+    found = score(log, policy, cost="queries")
+    ran = np.zeros((150, 3), dtype=bool)
+    for i in range(150):
+        for j in range(3):
+            ran[i, j] = True
+            if policy.run(log["confidence"].values[i, : j + 1]) != "defer":
+                break
+    expected = {}
+    for name in ("cost", "latency"):
+        own = log[name].values
+        known = np.where(ran, own, np.nan)
+        expected[name] = np.where(ran, np.where(np.isnan(known), np.nanmean(known, axis=0), own), 0.0).sum(axis=1)
+        assert float(found[name]) == pytest.approx(expected[name].mean())
+    rules = read_rules(policy, STAGES, "probability")
+    np.testing.assert_allclose(cost_of_queries(log, rules, cost="queries"), expected["cost"])
+    with pytest.raises(CascadeError, match="cost='median' is not known"):
+        score(log, policy, cost="median")
+
+
+def test_latency_of_a_stage_that_tells_none_is_not_known(log):
+    part = log.assign(latency=log["latency"].where(log["stage"] != "large"))
+    found = score(part, [[0.8, -INF, -INF], [0.8, 0.9, -INF]])
+    assert np.isfinite(found["latency"][0])
+    assert np.isnan(found["latency"][1])
+
+
+def test_score_needs_only_what_the_cascade_runs():
+    log = simulate(60, n_stages=3, random_seed=6)
+    thresholds = np.array([0.6, 0.7, -INF])
+    reject = np.array([0.3, -INF, 0.5])
+    whole = score(log, thresholds, reject)
+    confidence, correct = log["confidence"].values.copy(), log["correct"].values.copy()
+    for j in range(2):
+        ended = (confidence[:, : j + 1] >= thresholds[: j + 1]) | (confidence[:, : j + 1] < reject[: j + 1])
+        confidence[ended.any(axis=1), j + 1], correct[ended.any(axis=1), j + 1] = np.nan, np.nan
+    # nor is a label asked of a query that a stage defers or leaves without an answer
+    for j in range(3):
+        correct[(confidence[:, j] < thresholds[j]) | (confidence[:, j] < reject[j]), j] = np.nan
+    log = log.assign(confidence=log["confidence"].copy(data=confidence), correct=log["correct"].copy(data=correct))
+    partial = score(log, thresholds, reject)
+    # the cost is a mean over other queries now
+    xr.testing.assert_allclose(partial.drop_vars("cost"), whole.drop_vars("cost"))
+
+
+def test_score_says_which_stage_is_missing():
+    log = simulate(30, n_stages=3, random_seed=6)
+    confidence = log["confidence"].values.copy()
+    confidence[4:, 2] = np.nan
+    log = log.assign(
+        confidence=log["confidence"].copy(data=confidence),
+        correct=log["correct"].where(np.isfinite(confidence)),
+    )
+    with pytest.raises(CascadeError, match=r"26 queries \(first: .*4.*\) are answered by stage 'large'.* not run"):
+        score(log, [INF, INF, -INF])
+
+
+def test_what_a_policy_or_a_solution_says_of_abstaining_counts(log):
+    policy = Policy(STAGES, POINTS[0], "probability", reject=REJECT[0])
+    plain = score(log, POINTS[0], REJECT[0])
+    assert score(log, policy).identical(plain)
+    by_stage = [xr.DataArray(x[0], dims="stage", coords={"stage": STAGES}) for x in (POINTS, REJECT)]
+    assert score(log, SimpleNamespace(thresholds=by_stage[0], reject=by_stage[1])).identical(plain)
+    # but what is said outright goes first
+    never = score(log, policy, [-INF] * 3)
+    assert never.identical(score(log, POINTS[0]))
+    assert float(never["abstained"]) == 0.0
+
+
+def test_thresholds_that_name_some_stages_run_these(log):
+    thresholds = xr.DataArray([0.8, -INF], dims="stage", coords={"stage": ["large", "small"]})
+    found = score(log, thresholds)
+    assert list(found["stage"].values) == ["large", "small"]
+    assert found.identical(score(log.sel(stage=["large", "small"]), [0.8, -INF]))
+
+
+CURVES = (
+    Curve(1.0, 1.4, -2.5, 2.5, 0.3, 1.1, atoms=((16.635532333438686, 1.5),)),
+    Curve(1.8, 1.4, -2.5, 2.5, 1.0, 0.9, 1.2, ((16.635532333438686, -0.5),)),
+)
+
+
+def test_score_by_history_decides_as_the_policy_does(log):
+    """On confidences that include atoms: exactly 1, to which a curve gives an offset of its own."""
+    assert (log["confidence"].values[:, :2] == 1.0).sum() > 30
+    points = np.array([[0.6, 0.7, -INF], [0.75, 0.5, -INF], [-INF, 0.9, -INF], [0.4, INF, -INF]])
+    mean = {name: np.nanmean(log[name].values, axis=0) for name in ("cost", "latency")}
+    found = score(log, Rules(points, None, CURVES))
+    for point, thresholds in enumerate(points):
+        policy = Policy(STAGES, thresholds, "probability", history=CURVES)
+        same(found, point, by_loop(log, policy, lambda name, j, i: mean[name][j]))
+        assert score(log, policy).identical(found.isel(point=point))
+    array = xr.DataArray(points, dims=("point", "stage"), attrs={"curves": to_text(CURVES)})
+    assert score(log, array).identical(found)
+    # the history matters: own confidences would decide otherwise
+    alone = tuple(replace(curve, previous_slope=0.0) for curve in CURVES)
+    assert not np.allclose(score(log, Rules(points, None, alone))["reach"], found["reach"])
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "reject", "message"),
+    [
+        (POINTS[0], [0.2, 0.2], r"reject has shape \(2,\); give one for each of the 3 stages"),
+        (POINTS, REJECT[:2], r"reject has shape \(2, 3\); .* with 4 points as in thresholds"),
+        (POINTS[0], [0.2, np.nan, 0.2], "reject contains NaN; use -inf"),
+        (POINTS[0], [0.2, 20.0, 0.2], "a rejecting threshold is 20, but a confidence of kind 'probability'"),
+        (POINTS[0], [0.2, 0.95, 0.2], "stage 'medium' would accept from 0.9 on but abstain below 0.95"),
+        (POINTS[0], "low", "reject came as 'low'; give numbers"),
+        (SimpleNamespace(thresholds=POINTS[0] * 2, history=CURVES), None, "a threshold is 1.6"),
+        (SimpleNamespace(thresholds=POINTS[0], history=CURVES), REJECT[0], "decide by history cannot abstain"),
+        (SimpleNamespace(thresholds=POINTS[0], history=CURVES[:1]), None, "history holds 1 curves for 3 stages"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(log, thresholds, reject, message):
+    with pytest.raises(CascadeError, match=message):
+        score(log, thresholds, reject)
