@@ -87,6 +87,13 @@ def tune(
             show_default="own",
         ),
     ] = None,
+    doubt: Annotated[
+        float | None,
+        typer.Option(
+            help="Room for what the model misses of the error, as a share of it; 0.3 keeps promises on real logs.",
+            show_default="0",
+        ),
+    ] = None,
     task: Task = None,
 ) -> None:
     """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
@@ -102,6 +109,7 @@ def tune(
         "risk": risk,
         "alpha": alpha,
         "policy": policy,
+        "doubt": doubt,
     }
     goal = {name: value for name, value in given.items() if value is not None}
     if not {"error_price", "max_error", "max_cost", "max_latency"} & set(goal):

@@ -36,7 +36,7 @@ _PHRASES = (
 _OPTIONS = (
     *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
     *("target_accept", "random_seed", "max_error", "max_cost", "max_latency", "error_price", "abstain_price"),
-    *("latency_price", "prob", "batch", "risk", "alpha", "policy"),
+    *("latency_price", "prob", "batch", "risk", "alpha", "policy", "doubt"),
 )
 _RENAMED = {"task": "task-column", "random_seed": "seed"}
 _PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}

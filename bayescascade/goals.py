@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import bdtr, ndtr, ndtri
@@ -17,6 +17,9 @@ from scipy.stats import binom
 
 from bayescascade.cascade import Kernel, Outcome
 from bayescascade.draws import Draws
+
+if TYPE_CHECKING:
+    from bayescascade.discrepancy import Doubt
 
 Amounts = Mapping[str, np.ndarray]
 _SQUARES = ("cost", "latency")
@@ -43,6 +46,8 @@ class Goal:
         The loss is averaged over this share of the worst draws (CVaR); None is the mean over all.
     reference : ndarray (draw,), optional
         What is taken off each draw's loss: its own optimum, where regret is what counts.
+    discrepancy : Doubt, optional
+        Room for what the model misses, added to the error where all draws decide.
     """
 
     weights: tuple[tuple[str, float], ...]
@@ -51,6 +56,7 @@ class Goal:
     batch: int | None = None
     tail: float | None = None
     reference: np.ndarray | None = None
+    discrepancy: Doubt | None = None
 
     @property
     def names(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.cascade import Kernel, forward, forward_all
+from bayescascade.cascade import Kernel, Outcome, forward, forward_all
 from bayescascade.draws import Draws
 from bayescascade.frontiers import sweep
 from bayescascade.goals import Goal, amounts_of, per_unit
@@ -40,7 +40,16 @@ def measure(kernel: Kernel, rows: np.ndarray, goal: Goal) -> dict[str, np.ndarra
 
 def measure_all(draws: Draws, rows: np.ndarray, goal: Goal, kernels: list[Kernel] | None) -> dict[str, np.ndarray]:
     """The goal's amounts of rows under all draws (draw, point)."""
-    return amounts_of(forward_all(draws, rows, kernels), draws, goal.names)
+    return amounts_of(doubted(forward_all(draws, rows, kernels), draws, rows, goal), draws, goal.names)
+
+
+def doubted(outcome: Outcome, draws: Draws, rows: np.ndarray, goal: Goal) -> Outcome:
+    """What rows come to, with room for what the model misses where the goal asks for it."""
+    return (
+        outcome
+        if goal.discrepancy is None
+        else outcome._replace(error=goal.discrepancy.error(outcome.error, rows, draws))
+    )
 
 
 def starting_rows(draws: Draws, kernel: Kernel, wish: Wish) -> np.ndarray:

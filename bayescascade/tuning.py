@@ -24,13 +24,14 @@ from bayescascade.cascade import (
     forward_all,
     split_positions,
 )
+from bayescascade.discrepancy import Doubt, read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import sweep, with_last
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.induction import mean_kernel, optimal_loss
 from bayescascade.moves import whole_atoms
-from bayescascade.search import between, candidates, measure_all, settle, starting_rows
+from bayescascade.search import between, candidates, doubted, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets
 from bayescascade.wishes import Wish, check_policy
@@ -58,6 +59,7 @@ def tune(
     latency_price: float | None = None,
     stages: str | Sequence[str] | None = None,
     policy: str = "own",
+    doubt: float = 0.0,
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
 
@@ -97,6 +99,11 @@ def tune(
     policy : str
         ``"own"``: a stage decides by its own confidence. ``"history"``: by P(correct) given its confidence and the
         one before, which needs a fit with ``calibration="sequential"``; without abstaining, on all stages.
+    doubt : float
+        Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
+        deviation, as a share of the error, updated by what the labelled queries did under these thresholds. 0
+        believes the model; on resplit real logs promises made with 0 were kept less often than asked, and with 0.3
+        about as often (see the page on promises). Not with abstaining, regret or ``policy="history"``.
 
     Returns
     -------
@@ -125,8 +132,9 @@ def tune(
         alpha=alpha,
         abstain_price=abstain_price,
         latency_price=latency_price,
+        doubt=doubt,
     )
-    if check_policy(policy, abstain_price=abstain_price, stages=stages) == "history":
+    if check_policy(policy, abstain_price=abstain_price, stages=stages, doubt=doubt or None) == "history":
         from bayescascade.history import tune_history
 
         return tune_history(
@@ -142,12 +150,13 @@ def tune(
             latency_price=latency_price,
         )
     draws = get_draws(fit)
+    believed = read_doubt(fit, doubt)
     if stages is None:
-        best = solve_draws(draws, wish)
+        best = solve_draws(draws, wish, believed)
     elif isinstance(stages, str):
-        best = _search_stages(draws, wish, stages)
+        best = _search_stages(draws, wish, stages, believed)
     else:
-        best = solve_draws(draws.restrict(stage_numbers(stages, draws.stages)), wish)
+        best = solve_draws(draws.restrict(stage_numbers(stages, draws.stages)), wish, believed)
     return _solution(best, wish, fit)
 
 
@@ -169,11 +178,11 @@ class Solved:
         return not self.feasible, 0.0 if self.feasible else -self.kept, self.risk
 
 
-def solve_draws(draws: Draws, wish: Wish) -> Solved:
+def solve_draws(draws: Draws, wish: Wish, doubt: Doubt | None = None) -> Solved:
     """Tune the cascade of some draws."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
-    goal = wish.goal(own_optimum(draws, wish))
+    goal = replace(wish.goal(own_optimum(draws, wish)), discrepancy=doubt)
     if len(draws.stages) == 1 and wish.abstain_price is None:
         return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
@@ -191,7 +200,7 @@ def solve_draws(draws: Draws, wish: Wish) -> Solved:
 
 def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:
     """The best of some rows."""
-    outcome = forward_all(draws, points, kernels)
+    outcome = doubted(forward_all(draws, points, kernels), draws, points, goal)
     amounts = amounts_of(outcome, draws, goal.names)
     order, keeps = goal.rank(amounts)
     best = int(order[0])
@@ -209,7 +218,7 @@ def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
     return optimal_loss(draws, wish.error_price, wish.abstain_price, wish.latency_price)
 
 
-def _search_stages(draws: Draws, wish: Wish, stages: str) -> Solved:
+def _search_stages(draws: Draws, wish: Wish, stages: str, doubt: Doubt | None) -> Solved:
     """Tune the most promising subsets and orders on some draws, and the best of these on all."""
     if stages != "search":
         raise CascadeError(f"stages={stages!r} is not known; give a list of the stages to run, or 'search'.")
@@ -224,21 +233,21 @@ def _search_stages(draws: Draws, wish: Wish, stages: str) -> Solved:
     )
     if tuple(range(len(draws.stages))) not in keeps:
         keeps.append(tuple(range(len(draws.stages))))
-    tried = sorted((solve_draws(some.restrict(keep), wish) for keep in keeps), key=lambda one: one.place)
+    tried = sorted((solve_draws(some.restrict(keep), wish, doubt) for keep in keeps), key=lambda one: one.place)
     along = [one for one in tried if not against_the_chain(one.draws)][:_N_FINAL]
-    best = min((_on_all(draws, one, wish) for one in along), key=lambda one: one.place)
+    best = min((_on_all(draws, one, wish, doubt) for one in along), key=lambda one: one.place)
     for one in tried[:1]:
         if against_the_chain(one.draws):
-            other = _on_all(draws, one, wish)
+            other = _on_all(draws, one, wish, doubt)
             # what such an order gains rests on an assumption that the order of the log does not need
             if other.feasible and (not best.feasible or other.risk < best.risk - _MARKED * abs(best.risk)):
                 return other
     return best
 
 
-def _on_all(draws: Draws, solved: Solved, wish: Wish) -> Solved:
+def _on_all(draws: Draws, solved: Solved, wish: Wish, doubt: Doubt | None) -> Solved:
     keep = solved.draws.keep or range(len(draws.stages))
-    return solve_draws(draws.restrict(keep), wish)
+    return solve_draws(draws.restrict(keep), wish, doubt)
 
 
 def _prices(draws: Draws, wish: Wish) -> list[float]:

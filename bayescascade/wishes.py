@@ -30,11 +30,13 @@ class Wish:
     alpha: float = 0.1
     abstain_price: float | None = None
     latency_price: float | None = None
+    doubt: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("error_price", "max_error", "max_cost", "max_latency", "abstain_price", "latency_price"):
             check_positive(name, getattr(self, name))
         self._check_aims()
+        self._check_doubt()
         check_prob("prob", self.prob)
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
@@ -52,6 +54,13 @@ class Wish:
             raise CascadeError(
                 "risk='regret' compares losses in money; give error_price too, what an error costs."
             )
+
+    def _check_doubt(self) -> None:
+        if not (np.isfinite(self.doubt) and self.doubt >= 0.0):
+            raise CascadeError(f"doubt={self.doubt!r} is not allowed; give a share of at least 0, such as 0.3.")
+        if self.doubt and (self.abstain_price is not None or self.risk == "regret"):
+            other = "abstain_price" if self.abstain_price is not None else "risk='regret'"
+            raise CascadeError(f"doubt={self.doubt:g} does not go with {other}; leave one of them out.")
 
     def _check_aims(self) -> None:
         if self.max_error is not None and self.max_error >= 1.0:
@@ -99,6 +108,8 @@ class Wish:
         out = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         if not self.bounds:
             out.pop("prob")
+        if not self.doubt:
+            del out["doubt"]
         if self.risk == "mean":
             del out["risk"], out["alpha"]
         return {name: value if isinstance(value, str) else _plain(value) for name, value in out.items()}
