@@ -147,7 +147,7 @@ def fit(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=4, help="Draws kept from each chain.")] = 1000,
-    tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 300,
+    tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 200,
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     target_accept: Annotated[
         float, typer.Option(help="Acceptance rate the sampler aims at; nearer to 1 against divergences.")

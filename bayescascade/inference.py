@@ -27,7 +27,7 @@ def fit(
     method: str = "nuts",
     previous: xr.DataTree | None = None,
     draws: int = 1000,
-    tune: int = 300,
+    tune: int = 200,
     chains: int = 4,
     cores: int | None = None,
     random_seed: int | None = None,

@@ -52,7 +52,7 @@ class Sampling:
     """How to sample, as the arguments of `fit`."""
 
     draws: int = 1000
-    tune: int = 300
+    tune: int = 200
     chains: int = 4
     cores: int | None = None
     random_seed: int = 0

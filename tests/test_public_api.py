@@ -58,7 +58,7 @@ SIGNATURES = {
         {
             **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"},
             "previous": None,
-            **{"draws": 1000, "tune": 300, "chains": 4, "random_seed": None, "progressbar": True},
+            **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
         },
     ),
     "backward_induction": (["fit"], {"error_price": REQUIRED, "abstain_price": None}),
