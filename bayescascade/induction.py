@@ -83,13 +83,13 @@ def backward_induction(
 
     Notes
     -----
-    V_k = phi_k, and V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price)
-    [1]_. Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing,
+    V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
+    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing,
     but for a sequential calibration: there the best policy looks at the signal before, too.
 
     References
     ----------
-    .. [1] Puterman, M. L. (1994). Markov Decision Processes, chapter 4. doi:10.1002/9780470316887
+    Puterman, M. L. (1994). Markov Decision Processes, chapter 4. doi:10.1002/9780470316887
     """
     prices = _check_prices(error_price, abstain_price)
     draws = get_draws(fit)
