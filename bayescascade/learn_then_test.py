@@ -157,7 +157,7 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
         )
     log = validate_log(log)
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
-    confidence, wrong, cost = _complete(log)
+    confidence, wrong, cost = complete_rows(log)
     n = len(confidence)
     tests = learns = np.arange(n)
     if isinstance(path, str) and path != "common":
@@ -353,7 +353,7 @@ def _expected_wrong(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(best[0] + best[1] * z))
 
 
-def _complete(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence and wrong answers (query, stage) of the labelled queries, mean cost (stage,) of all."""
     confidence, correct, cost = (
         log[name].transpose("query", "stage").values for name in ("confidence", "correct", "cost")

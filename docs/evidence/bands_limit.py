@@ -25,11 +25,23 @@ def main(*calibrations: str) -> None:
                 if (calibration, name, k) in seen:
                     continue
                 log = rs.pooled(name, k)
-                how = {"draws": 60, "tune": 150, "chains": 2, "cores": 1, "log_likelihood": False, "progressbar": False}
+                how = {
+                    "draws": 60,
+                    "tune": 150,
+                    "chains": 2,
+                    "cores": 1,
+                    "log_likelihood": False,
+                    "progressbar": False,
+                }
                 of = rs.curve(bc.fit(log, calibration=calibration, random_seed=1, **how), log)
                 rows = pd.DataFrame(
                     {
-                        **{"calibration": calibration, "log": name, "k": k, "point": np.arange(len(of["held_error"]))},
+                        **{
+                            "calibration": calibration,
+                            "log": name,
+                            "k": k,
+                            "point": np.arange(len(of["held_error"])),
+                        },
                         **{"error": of["error"].mean(axis=0), "held_error": of["held_error"]},
                         **{"cost": of["cost"].mean(axis=0), "held_cost": of["held_cost"]},
                     }
@@ -38,7 +50,9 @@ def main(*calibrations: str) -> None:
                 part = OUT.with_suffix(".part")
                 done.to_csv(part, index=False)
                 part.replace(OUT)
-                print(calibration, k, name, float((rows["error"] - rows["held_error"]).mean().round(4)), flush=True)
+                print(
+                    calibration, k, name, float((rows["error"] - rows["held_error"]).mean().round(4)), flush=True
+                )
 
 
 if __name__ == "__main__":

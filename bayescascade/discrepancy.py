@@ -1,0 +1,132 @@
+"""What the model misses at given thresholds: allowed for, and learnt from the labelled queries' own outcomes.
+
+No model of signals and labels is exactly right, and a posterior that does not know this promises too much: its
+bands are as narrow as if nothing but the parameters were unknown. Here error and cost of a threshold vector are
+the model's plus a discrepancy of unknown size, with a normal prior whose standard deviation is a share of what the
+model expects. What the labelled queries did under these thresholds, beside what the model expects of them, updates
+it. With a share of 0 the model is believed; with a large one only the queries' own outcomes count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.cascade import evaluate
+from bayescascade.data import validate_log
+from bayescascade.draws import check_thresholds, is_one_point
+from bayescascade.errors import CascadeError
+from bayescascade.learn_then_test import complete_rows, reach_of, run
+from bayescascade.storage import own_log
+
+# Below this share of errors the binomial's spread would vanish where no error was seen.
+_LEAST_VARIANCE = 1e-3
+
+
+class Discrepancy(NamedTuple):
+    """Mean and standard deviation of what the model misses (point,), after the labelled queries were seen."""
+
+    shift: np.ndarray
+    sd: np.ndarray
+
+
+def learn(expected: np.ndarray, seen: np.ndarray, noise: np.ndarray, spread: float) -> Discrepancy:
+    """Normal update of a discrepancy with prior sd ``spread * expected`` by a residual with sd ``noise`` (point,).
+
+    The model was fitted to the same queries, so the residual is smaller than one of new queries would be: the
+    shift is on the timid side.
+    """
+    prior = (spread * expected) ** 2
+    weight = prior / np.maximum(prior + noise**2, 1e-300)
+    return Discrepancy(weight * (seen - expected), np.sqrt(prior * (1.0 - weight)))
+
+
+def noise_of_error(expected: np.ndarray, n: int) -> np.ndarray:
+    """Binomial standard deviation of the share of errors in ``n`` queries (point,)."""
+    return np.sqrt(np.maximum(expected * (1.0 - expected), _LEAST_VARIANCE) / n)
+
+
+def allow(
+    error: np.ndarray, seen: np.ndarray, n: int, spread: float, rng: np.random.Generator
+) -> tuple[np.ndarray, Discrepancy]:
+    """Draws of error (draw, point) with the discrepancy added, in [0, 1], and the discrepancy."""
+    expected = error.mean(axis=0)
+    found = learn(expected, seen, noise_of_error(expected, n), spread)
+    # one number for each draw, common to all points: neighbouring thresholds are wrong together
+    wrong = rng.standard_normal(len(error))[:, None]
+    return np.clip(error + found.shift + found.sd * wrong, 0.0, 1.0), found
+
+
+def evaluate_doubted(
+    fit: xr.DataTree, thresholds: Any, *, spread: float = 0.2, random_seed: int = 0
+) -> xr.Dataset:
+    """`evaluate`, with room for what the model misses.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.discrepancy import evaluate_doubted
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> thresholds = [0.9, 0.9, float("-inf")]
+    >>> believed = bc.evaluate(fit, thresholds)["error"].std()
+    >>> bool(evaluate_doubted(fit, thresholds, spread=0.3)["error"].std() > believed)
+    True
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    thresholds : array-like, DataArray, ThresholdSolution or Policy
+        As for `evaluate`.
+    spread : float
+        Prior standard deviation of the discrepancy of the error, as a share of the error that the model
+        expects; of the cost it is half of that. 0 is `evaluate`.
+    random_seed : int
+        Of the normal numbers that are added, one to each draw.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``error`` and ``cost`` over (chain, draw[, point]); ``error_shift``, ``error_sd``, ``cost_shift``,
+        ``cost_sd`` over ([point]): what was added.
+
+    Raises
+    ------
+    CascadeError
+        For a negative spread, bad thresholds, or when a labelled query of the fit's log misses a stage.
+
+    Notes
+    -----
+    In the manner of Kennedy & O'Hagan (2001), doi:10.1111/1467-9868.00294, with a discrepancy of the prediction
+    itself in the place of a Gaussian process. ``docs/evidence/promises.md`` shows what it does to promises on
+    real logs.
+    """
+    if not (np.isfinite(spread) and spread >= 0.0):
+        raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
+    log = validate_log(own_log(fit))
+    stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
+    points = check_thresholds(thresholds, stages, kind)
+    confidence, wrong, price = complete_rows(log)
+    expected = evaluate(fit, points)
+    dims = ("chain", "draw", "point")
+    error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
+    shape, rng = error.shape, np.random.default_rng(random_seed)
+    error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
+    error, of_error = allow(error, run(confidence, wrong, points).mean(axis=1), len(wrong), spread, rng)
+    paid = np.einsum("psq,s->pq", reach_of(confidence, points), price)
+    noise = paid.std(axis=1) / np.sqrt(len(wrong))
+    of_cost = learn(cost.mean(axis=0), paid.mean(axis=1), noise, 0.5 * spread)
+    cost = cost + of_cost.shift + of_cost.sd * rng.standard_normal(len(cost))[:, None]
+    out = xr.Dataset(
+        {
+            "error": (dims, error.reshape(shape)),
+            "cost": (dims, np.maximum(cost, 0.0).reshape(shape)),
+            "error_shift": ("point", of_error.shift),
+            "error_sd": ("point", of_error.sd),
+            "cost_shift": ("point", of_cost.shift),
+            "cost_sd": ("point", of_cost.sd),
+        },
+        coords={"chain": expected["chain"], "draw": expected["draw"]},
+    )
+    return out.isel(point=0) if is_one_point(thresholds) else out

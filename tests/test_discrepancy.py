@@ -1,0 +1,78 @@
+"""The discrepancy: its update against quadrature, its two limits, and bands that a wrong model lacks."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.integrate import quad
+from scipy.stats import norm
+
+import bayescascade as bc
+from bayescascade.discrepancy import allow, evaluate_doubted, learn
+
+
+def test_the_update_is_bayes_rule():
+    expected, seen, noise, spread = 0.2, 0.26, 0.03, 0.25
+
+    def moment(power, centre=0.0):
+        def density(d):
+            weight = norm.pdf(d, 0.0, spread * expected) * norm.pdf(seen - expected - d, 0.0, noise)
+            return (d - centre) ** power * weight
+
+        return quad(density, -0.6, 0.6, points=[0.0, 0.06])[0]
+
+    mean = moment(1) / moment(0)
+    found = learn(np.array([expected]), np.array([seen]), np.array([noise]), spread)
+    np.testing.assert_allclose(found.shift, mean, rtol=1e-6)
+    np.testing.assert_allclose(found.sd, np.sqrt(moment(2, mean) / moment(0)), rtol=1e-6)
+
+
+def test_no_spread_believes_the_model_and_a_large_one_the_queries():
+    rng = np.random.default_rng(1)
+    error = np.clip(rng.normal([0.2, 0.3], 0.02, (4000, 2)), 0.0, 1.0)
+    seen = np.array([0.26, 0.25])
+    believed, _ = allow(error, seen, 150, 0.0, rng)
+    np.testing.assert_array_equal(believed, error)
+    own, found = allow(error, seen, 150, 50.0, rng)
+    np.testing.assert_allclose(own.mean(axis=0), seen, atol=0.003)
+    binomial = np.sqrt(error.mean(axis=0) * (1 - error.mean(axis=0)) / 150)
+    np.testing.assert_allclose(found.sd, binomial, rtol=1e-3)
+    np.testing.assert_allclose(own.std(axis=0), np.hypot(binomial, 0.02), rtol=0.05)
+
+
+def test_a_biased_model_is_covered_when_the_spread_is_as_large_as_the_bias():
+    """Truths scatter about the model by 20%: bands of the believed model miss them, the doubted one's hold."""
+    rng = np.random.default_rng(2)
+    inside = np.zeros((2, 600), dtype=bool)
+    for i in range(600):
+        truth = 0.2 * (1.0 + 0.2 * rng.standard_normal())
+        error = rng.normal(0.2, 0.01, (800, 1))
+        seen = np.array([rng.binomial(200, truth) / 200])
+        for j, spread in enumerate((0.0, 0.2)):
+            low, high = np.quantile(allow(error, seen, 200, spread, rng)[0], [0.05, 0.95])
+            inside[j, i] = low <= truth <= high
+    # three binomial standard errors; the model's own 0.01 makes the bands a little too wide
+    assert inside[0].mean() < 0.6
+    assert 0.9 - 3 * np.sqrt(0.09 / 600) < inside[1].mean() < 0.97
+
+
+def test_a_fit_is_doubted_at_one_point_and_at_many(example_fit):
+    points = np.array([[0.9, 0.9, -np.inf], [0.7, 0.8, -np.inf]])
+    believed = bc.evaluate(example_fit, points)
+    same = evaluate_doubted(example_fit, points, spread=0.0)
+    xr.testing.assert_allclose(same["error"], believed["error"].transpose("chain", "draw", "point"))
+    xr.testing.assert_allclose(same["cost"], believed["cost"].transpose("chain", "draw", "point"))
+    doubted = evaluate_doubted(example_fit, points, spread=0.3)
+    assert (doubted["error"].std(("chain", "draw")) > believed["error"].std(("chain", "draw"))).all()
+    one = evaluate_doubted(example_fit, points[0], spread=0.3)
+    assert one["error"].dims == ("chain", "draw")
+    np.testing.assert_allclose(one["error_shift"], doubted["error_shift"][0])
+    # the shift goes towards what the fit's own log shows
+    log = bc.load_example()
+    gap = bc.score(log, points)["error"].values - believed["error"].mean(("chain", "draw")).values
+    np.testing.assert_array_equal(np.sign(doubted["error_shift"]), np.sign(gap))
+    assert (np.abs(doubted["error_shift"]) < np.abs(gap)).all()
+
+
+def test_a_negative_spread_is_a_mistake(example_fit):
+    with pytest.raises(bc.CascadeError, match=r"spread=-0\.1 is not allowed"):
+        evaluate_doubted(example_fit, [0.9, 0.9, -np.inf], spread=-0.1)
