@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import resplits as rs
-from promises import arrays
+from promises_measures import arrays
 
 from bayescascade.discrepancy import allow, learn
 from bayescascade.learn_then_test import reach_of, run
