@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import resplits as rs
-from promises import arrays
+from promises_measures import arrays
 
 from bayescascade.certifying import reach_of, run
 from bayescascade.discrepancy import allow, learn

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import resplits as rs
-from promises import arrays
+from promises_measures import arrays
 from scipy.optimize import minimize
 
 import bayescascade as bc

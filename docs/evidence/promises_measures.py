@@ -1,0 +1,220 @@
+"""What is measured on one split for `promises.py`: our promises, `tune` itself, the rivals and the oracle."""
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import resplits as rs
+from scipy.stats import beta, binom
+
+import bayescascade as bc
+from bayescascade.certifying import certify, descend, lay_out, price_range, reach_of, run
+from bayescascade.discrepancy import allow
+
+# Where between the last stage's error (0) and the first's (1), on the pooled log, the bound on the error lies.
+TARGETS = (0.15, 0.35, 0.55, 0.75)
+# Where between the first stage's cost (0) and that of all stages (1) the bound on the cost lies.
+COST_TARGETS = (0.25, 0.5)
+PROBS = (0.8, 0.9, 0.95)
+SPLIT = ["log", "k", "n", "seed", "target"]
+SPREADS = (0.1, 0.2, 0.3, 0.4)  # of the discrepancy, as a share of the error
+GRID = np.linspace(0.0, 1.0, 4001)
+TUNED = 1  # the target on which tune itself is run
+LTT = {
+    "LTT, common threshold": {"path": "common"},
+    "LTT, learnt path, half": {"path": "pareto", "share": 0.5},
+    "LTT, learnt path, 30%": {"path": "pareto", "share": 0.3},
+    "LTT, grid": {"path": "grid", "share": 0.3},
+}
+
+
+def arrays(log):
+    """Confidence and wrong answers (query, stage), mean cost (stage,)."""
+    log = log.transpose("query", "stage")
+    return log["confidence"].values, 1.0 - log["correct"].values, log["cost"].mean("query").values
+
+
+def targets_of(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds on error and on cost, from the pooled log."""
+    _, wrong, cost = arrays(rs.pooled(name, k))
+    error = wrong.mean(axis=0)
+    bounds = error[-1] + np.array(TARGETS) * (error[0] - error[-1])
+    return bounds, cost[0] + np.array(COST_TARGETS) * (cost.sum() - cost[0])
+
+
+def known_vectors(confidence, wrong, cost) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Threshold vectors of low loss at 100 prices and "all to the last stage", with their error and cost on these queries."""
+    points = np.unique(descend(confidence, wrong, cost, price_range(cost, 100)), axis=0)
+    points = np.concatenate([points, [np.append(np.full(confidence.shape[1] - 1, np.inf), -np.inf)]])
+    return points, run(confidence, wrong, points).mean(axis=1), reach_of(confidence, points).mean(axis=2) @ cost
+
+
+def cheapest(confidence, wrong, cost, known, max_error: float) -> np.ndarray | None:
+    """Cheapest thresholds whose error on these queries is at most ``max_error``, as far as this search finds them.
+
+    Starts from the best of the known vectors; then one threshold moves over all its values, and two do, one over 8 levels
+    and the other over all, until neither helps.
+    """
+    points, error, price = known
+    n_stages = points.shape[1]
+    if not (error <= max_error).any():
+        return None
+    best = points[np.lexsort((price, error > max_error))[0]]
+    paid = price[error <= max_error].min()
+    levels = [np.unique(np.quantile(c, np.linspace(0, 1, 8), method="lower")) for c in confidence.T[:-1]]
+    for _ in range(6):
+        starts = [best]
+        for j in range(n_stages - 1):
+            if n_stages > 2:
+                starts += [np.where(np.arange(n_stages) == j, x, best) for x in (*levels[j], np.inf)]
+        moved = [
+            line(confidence, wrong, cost, start, j, max_error) for start in starts for j in range(n_stages - 1)
+        ]
+        first = min(moved, key=lambda pair: pair[0])
+        if not first[0] < paid * (1 - 1e-9):
+            return best
+        paid, best = first
+    return best
+
+
+def line(confidence, wrong, cost, start, j: int, max_error: float) -> tuple[float, np.ndarray]:
+    """Cheapest value of one threshold within the bound, the others held: cost and thresholds."""
+    n = len(confidence)
+    accept, defer = start.copy(), start.copy()
+    accept[j], defer[j] = -np.inf, np.inf
+    both = np.stack([accept, defer])
+    lost, paid = run(confidence, wrong, both), np.einsum("pjq,j->pq", reach_of(confidence, both), cost)
+    order = np.argsort(-confidence[:, j], kind="stable")
+    falling = confidence[order, j]
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), n - 1)
+
+    def path(x):
+        return np.append(0.0, np.cumsum((x[0] - x[1])[order])[ends]) / n + x[1].mean()
+
+    error, price = path(lost), path(paid)
+    price = np.where(error <= max_error + 1e-12, price, np.inf)
+    best = int(price.argmin())
+    start = start.copy()
+    start[j] = np.append(np.inf, falling[ends])[best]
+    return float(price[best]), start
+
+
+def measure_rivals(name: str, k: int, n: int, seed: int) -> list[dict]:
+    """LTT at each level, the empirical plug-in and the oracle, on one split."""
+    labelled, held_out = rs.resplit(name, k, n, seed)
+    bounds, _ = targets_of(name, k)
+    found = []
+
+    def add(method: str, i: int, prob: float, thresholds, feasible: bool) -> None:
+        found.append({"method": method, "target": i, "prob": prob, "feasible": feasible, "thresholds": thresholds})
+
+    of_log = {"plug-in, labelled rows": arrays(labelled)}
+    if n == rs.SIZES[0]:
+        of_log["oracle"] = arrays(held_out)  # the held-out rows are the same for every n
+    known = {method: known_vectors(*log) for method, log in of_log.items()}
+    trials = {method: lay_out(labelled, random_seed=seed, **options) for method, options in LTT.items()}
+    for i, bound in enumerate(bounds):
+        for prob in PROBS:
+            for method, trial in trials.items():
+                out = certify(trial, bound, prob)
+                add(method, i, prob, out.thresholds.values, out.feasible)
+        for method, log in of_log.items():
+            best = cheapest(*log, known[method], bound)
+            last = np.append(np.full(k - 1, np.inf), -np.inf)
+            add(method, i, np.nan, last if best is None else best, best is not None)
+    points = np.stack([row.pop("thresholds") for row in found])
+    scored = bc.score(held_out, points)
+    for row, error, cost in zip(found, scored["error"].values, scored["cost"].values, strict=True):
+        row.update(log=name, k=k, n=n, seed=seed, error=error, cost=cost)
+    return found
+
+
+@lru_cache
+def batch_table(bound: float, m: int) -> np.ndarray:
+    """P(errors in m queries <= bound m) on a grid of error rates."""
+    return binom.cdf(np.floor(bound * m + 1e-9), m, GRID)
+
+
+def batch_keeps(bound: float, m: int, error: np.ndarray) -> np.ndarray:
+    """Probability that a batch of m queries keeps the bound, under draws of the error (point,)."""
+    return np.interp(error, GRID, batch_table(float(bound), m)).mean(axis=0)
+
+
+def measure_ours(calibration: str, name: str, k: int, n: int, seed: int) -> list[dict]:
+    """Promises and the plug-in along the fit's frontier, on one split."""
+    bounds, cost_bounds = targets_of(name, k)
+    of = rs.load_curve(calibration, name, k, n, seed)
+    m = rs.pooled(name, k).sizes["query"] - max(rs.SIZES)
+    error, cost = of["error"].astype(float), of["cost"].astype(float)
+    rows = []
+
+    def add(method: str, i: int, prob: float, keeps, wanted, sure, expected=None) -> None:
+        feasible = bool(keeps.any())
+        best = int(np.where(keeps, wanted, np.inf).argmin()) if feasible else int(sure.argmax())
+        rows.append(
+            {
+                **{"method": method, "target": i, "prob": prob, "feasible": feasible},
+                **{"log": name, "k": k, "n": n, "seed": seed},
+                **{"error": of["held_error"][best], "cost": of["held_cost"][best]},
+                "expected": np.nan if expected is None else expected[best],
+            }
+        )
+
+    mean_cost, mean_error = cost.mean(axis=0), error.mean(axis=0)
+    confidence, wrong, _ = arrays(rs.resplit(name, k, n, seed)[0])
+    own = run(confidence, wrong, of["thresholds"]).sum(axis=1) + 0.5, n + 1.0
+    rng, seen = np.random.default_rng([seed, n, k]), (own[0] - 0.5) / n
+    wider = {spread: allow(np.tile(error, (2, 1)), seen, n, spread, rng)[0] for spread in SPREADS}
+    for i, bound in enumerate(bounds):
+        long_run = (error <= bound).mean(axis=0)
+        batch = batch_keeps(bound, m, error)
+        doubted = {
+            spread: ((wide <= bound).mean(axis=0), batch_keeps(bound, m, wide)) for spread, wide in wider.items()
+        }
+        add("plug-in, posterior mean", i, np.nan, mean_error <= bound, mean_cost, -mean_error, batch)
+        for prob in PROBS:
+            add("ours, long run", i, prob, long_run >= prob, mean_cost, long_run, batch)
+            add("ours, batch", i, prob, batch >= prob, mean_cost, batch, batch)
+            counted = beta.cdf(bound, own[0], own[1] - own[0])
+            for spread, (sure, sure_batch) in doubted.items():
+                add(f"ours, doubted {spread:.0%}, long run", i, prob, sure >= prob, mean_cost, sure, batch)
+                add(
+                    f"ours, doubted {spread:.0%}, batch", i, prob, sure_batch >= prob, mean_cost, sure_batch, batch
+                )
+            add("own errors on the frontier", i, prob, counted >= prob, mean_cost, counted, batch)
+    for i, bound in enumerate(cost_bounds):
+        kept = (cost <= bound).mean(axis=0)
+        add("cost plug-in", i, np.nan, mean_cost <= bound, mean_error, -mean_cost)
+        for prob in PROBS:
+            add("cost, ours", i, prob, kept >= prob, mean_error, kept)
+    return rows
+
+
+def measure_tune(name: str, k: int, n: int, seed: int) -> list[dict]:
+    """`tune` itself on one split: one target, one level, the long run and the batch."""
+    labelled, held_out = rs.resplit(name, k, n, seed)
+    bound, m = targets_of(name, k)[0][TUNED], held_out.sizes["query"]
+    fit = rs.make_fit(labelled, seed)
+    rows = []
+    for method, batch in (("tune, long run", None), ("tune, batch", m)):
+        found = bc.tune(fit, max_error=bound, prob=0.9, batch=batch)
+        scored = bc.score(held_out, found.thresholds)
+        rows.append(
+            {
+                **{"method": method, "target": TUNED, "prob": 0.9, "feasible": found.feasible},
+                **{"log": name, "k": k, "n": n, "seed": seed},
+                **{"error": float(scored["error"]), "cost": float(scored["cost"])},
+            }
+        )
+    return rows
+
+
+def once(name: str, seed: int, measure) -> pd.DataFrame:
+    """Measure all splits of one seed, and keep the table."""
+    path = rs.KEEP / f"{name}.{seed}.csv"
+    if not path.is_file():
+        rows = [row for cell in rs.cells(range(seed, seed + 1)) for row in measure(*cell)]
+        part = path.with_suffix(".part")
+        pd.DataFrame(rows).to_csv(part, index=False)
+        part.replace(path)
+    return pd.read_csv(path)
