@@ -5,12 +5,15 @@ Run from the project's root: ``.venv/bin/python docs/evidence/history.py``, with
 
 The protocol is that of the logs' README: fit on all of ``train``, take 50 frontier points, score them on ``test``, area under
 error against cost by ``answer_cost``. Three rules: P(correct) given a stage's confidence and the one before, by a sequential
-fit; own confidence, by the same fit; own confidence, by a logistic fit.
+fit; own confidence, by the same fit; own confidence, by a logistic fit. Where the last stages err more than earlier ones, the
+second half of a frontier only leads on to "always the last stage", in no order that matters to anybody; so the area is also
+taken over the efficient points alone, those that the fit itself would choose for some price.
 """
 
 import sys
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,7 @@ LOGS = [
     ("mmlu", "qwen_oai", "logprob", QWEN),
 ]
 RULES = ("history", "own, sequential", "own, logistic")
+POINTS = ("all", "efficient")
 N_POINTS, N_RESAMPLES = 50, 400
 # what the logs' README says there is to gain with the calibration known, by the number of stages
 LIMIT = {3: 0.004, 4: 0.007, 5: 0.009}
@@ -71,16 +75,15 @@ def one(train: xr.Dataset, test: xr.Dataset) -> list[dict[str, object]]:
     counts = np.random.default_rng(1).multinomial(n, np.full(n, 1.0 / n), size=N_RESAMPLES)
     weights = np.concatenate([np.ones((1, n)), counts]) / n
     rows = []
-    for rule, curve in frontiers(train).items():
-        found = areas(curve, test, weights)
-        expected = np.trapezoid(curve["error"], curve["cost"]) / float(curve["cost"][-1] - curve["cost"][0])
+    for (rule, curve), points in product(frontiers(train).items(), POINTS):
+        part = curve if points == "all" else curve.isel(point=np.flatnonzero(curve["efficient"]))
+        found = areas(part, test, weights)
+        # on to the last stage, as the protocol has it
+        error, cost = (np.append(part[name], curve[name][-1]) for name in ("error", "cost"))
+        expected = np.trapezoid(error, cost) / (cost[-1] - cost[0])
+        resampled = " ".join(f"{x:.6f}" for x in found[1:])
         rows.append(
-            {
-                "rule": rule,
-                "auc": found[0],
-                "expected": expected,
-                "resampled": " ".join(f"{x:.6f}" for x in found[1:]),
-            }
+            {"rule": rule, "points": points, "auc": found[0], "expected": expected, "resampled": resampled}
         )
     return rows
 
@@ -108,24 +111,36 @@ def main() -> None:
 
 def write(done: pd.DataFrame) -> None:
     """The summary as a page."""
-    mean = done.pivot(index=["log", "stages", "k"], columns="rule", values="auc")
-    expected = done.pivot(index=["log", "stages", "k"], columns="rule", values="expected")
+    n = done[["log", "stages"]].drop_duplicates().shape[0]
+    lines = [
+        "# Decisions by history, a backtest",
+        "",
+        f"`.venv/bin/python docs/evidence/history.py`: {n} cascades, each fitted on all of `train` with 4 x 250 draws, once with the "
+        "sequential calibration and once with the logistic one. Area under error against cost on `test` for the 50 points of a "
+        "frontier (lower is better). *History*: accept when P(correct), given a stage's confidence and the one before, reaches the "
+        "stage's threshold. *Own*: accept when the stage's own confidence does.",
+        "",
+        "Differences are relative, history less own (below 0: history is better). The first standard error is over cascades; the "
+        f"second over {N_RESAMPLES} resamples of the test queries, the same ones for all cascades of a benchmark, since these share "
+        "their queries. *Expected* is what the sequential fit itself expects of history less own. *Limit* is the gain with the "
+        "calibration known, from the logs' README.",
+        "",
+    ]
+    for points, title in zip(POINTS, ("all points", "efficient points only"), strict=True):
+        lines += [f"## By benchmark and length: {title}", "", *summary(done[done["points"] == points]), ""]
+    lines += ["## By cascade: efficient points only", "", *by_cascade(done[done["points"] == "efficient"]), ""]
+    OUT.write_text("\n".join(lines), encoding="utf-8")
+
+
+def summary(done: pd.DataFrame) -> list[str]:
+    """Means over cascades."""
+    mean, expected = (
+        done.pivot(index=["log", "stages", "k"], columns="rule", values=name) for name in ("auc", "expected")
+    )
     resampled = done.set_index(["log", "stages", "k", "rule"])["resampled"].map(
         lambda text: np.array(text.split(), float)
     )
     lines = [
-        "# Decisions by history, a backtest",
-        "",
-        f"`.venv/bin/python docs/evidence/history.py`: {len(mean)} cascades, each fitted on all of `train` with 4 x 250 draws, once "
-        "with the sequential calibration and once with the logistic one. Area under error against cost on `test` for the 50 points "
-        "of a frontier (lower is better). *History*: accept when P(correct), given a stage's confidence and the one before, reaches "
-        "the stage's threshold. *Own*: accept when the stage's own confidence does.",
-        "",
-        "Differences are relative, in per cent of the area, history less own (below 0: history is better). The first standard error "
-        f"is over cascades; the second over {N_RESAMPLES} resamples of the test queries, the same ones for all cascades of a "
-        "benchmark, since these share their queries. *Expected* is what the sequential fit itself expects of history less own. "
-        "*Limit* is the gain with the calibration known, from the logs' README.",
-        "",
         "| cascades | | history | own, same fit | own, logistic fit | history - own, same fit | history - own, logistic | expected | limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -139,21 +154,23 @@ def write(done: pd.DataFrame) -> None:
         hope = (expected[rows][RULES[0]] / expected[rows][RULES[1]] - 1.0).mean()
         limit = np.mean([LIMIT[n] for n in k[rows]])
         lines.append(f"| {name} | {rows.sum()} | {' | '.join(cells)} | {hope:+.2%} | {-limit:.2%} |")
-    lines += [
-        "",
-        "## By cascade",
-        "",
+    return lines
+
+
+def by_cascade(done: pd.DataFrame) -> list[str]:
+    """One row for each cascade."""
+    mean, expected = (
+        done.pivot(index=["log", "stages"], columns="rule", values=name) for name in ("auc", "expected")
+    )
+    lines = [
         "| log | stages | history | own, same fit | own, logistic fit | expected |",
         "|---|---|---|---|---|---|",
     ]
     for key, row in mean.iterrows():
         hope = expected.loc[key, RULES[0]] / expected.loc[key, RULES[1]] - 1.0
-        cells = [
-            f"{row[RULES[0]]:.4f}",
-            *(f"{row[rule]:.4f} ({row[RULES[0]] / row[rule] - 1.0:+.2%})" for rule in RULES[1:]),
-        ]
-        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} | {hope:+.2%} |")
-    OUT.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        cells = [f"{row[rule]:.4f} ({row[RULES[0]] / row[rule] - 1.0:+.2%})" for rule in RULES[1:]]
+        lines.append(f"| {key[0]} | {key[1]} | {row[RULES[0]]:.4f} | {' | '.join(cells)} | {hope:+.2%} |")
+    return lines
 
 
 def relative(part: pd.DataFrame, resampled: pd.Series, names: pd.Index, rule: str) -> str:
