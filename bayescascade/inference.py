@@ -24,7 +24,7 @@ def fit(
     cost: str = "mean",
     previous: xr.DataTree | None = None,
     draws: int = 1000,
-    tune: int = 300,
+    tune: int = 200,
     chains: int = 4,
     cores: int | None = None,
     random_seed: int | None = None,
