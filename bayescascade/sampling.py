@@ -81,7 +81,7 @@ def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
     return tree
 
 
-def sample(design: Design, how: Sampling) -> xr.DataTree:
+def sample(design: Design, how: Sampling, *, save_warmup: bool = False) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
     import nutpie
 
@@ -95,7 +95,7 @@ def sample(design: Design, how: Sampling) -> xr.DataTree:
         seed=int(how.random_seed),
         progress_bar=how.progressbar,
         target_accept=how.target_accept,
-        save_warmup=False,
+        save_warmup=save_warmup,
         blocking=False,
     )
     try:
