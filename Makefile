@@ -17,12 +17,13 @@ PYTEST := $(BIN)/python -m pytest
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types notebooks docs bench constraints clean distclean
+.PHONY: help demo test test-slow test-long lint format types notebooks docs bench constraints clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
 	@echo "make test         tests and doctests, without the slow ones"
 	@echo "make test-slow    the slow tests"
+	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
 	@echo "make lint         ruff: rules and format (make format applies them)"
 	@echo "make types        mypy on the package"
 	@echo "make notebooks    execute the notebooks again, into build/notebooks"
@@ -73,7 +74,10 @@ test: $(VENV)/.stamp-dev
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
-	$(PYTEST) -m "slow and not benchmark" || [ $$? -eq 5 ]
+	$(PYTEST) -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
+
+test-long: $(VENV)/.stamp-dev
+	$(PYTEST) -m long
 
 bench: $(VENV)/.stamp-dev
 	$(PYTEST) -m benchmark

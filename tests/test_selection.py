@@ -143,6 +143,7 @@ def families_of(fit):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_right_tail_is_found_at_each_link(auto):
     chosen = families_of(auto)
     assert chosen.shape == (2,)
@@ -156,6 +157,7 @@ def test_the_right_tail_is_found_at_each_link(auto):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_the_comparison_holds(auto, stack):
     for fit in (auto, stack):
         table = fit["comparison"].to_dataset()
@@ -182,6 +184,7 @@ def test_what_the_comparison_holds(auto, stack):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_table_is_what_arviz_makes_of_log_densities(log, auto):
     """Gumbel at the second link, by hand: fit, log densities of the third stage given the second, az.loo."""
     options = Options(("gumbel", "gumbel"), candidates=CANDIDATES)
@@ -202,6 +205,7 @@ def test_the_table_is_what_arviz_makes_of_log_densities(log, auto):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_choice_is_one_of_named_families(log, auto):
     """The chosen families, named, give the posterior that the choice gave, up to Monte Carlo error."""
     named = quick_fit(log, copula=list(families_of(auto)))
@@ -214,6 +218,7 @@ def test_a_choice_is_one_of_named_families(log, auto):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_draws_of_a_stack_have_the_weights_of_their_families(stack):
     family = stack["copula"]["family"]
     assert family.dims == ("chain", "draw", "link")
@@ -232,6 +237,7 @@ def test_draws_of_a_stack_have_the_weights_of_their_families(stack):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_each_draw_of_a_stack_is_one_of_its_family(log, stack):
     """Posterior, margins and statistics come from the fit of the draw's own family."""
     names = json.loads(stack["copula"].attrs["families"])
@@ -252,6 +258,7 @@ def test_each_draw_of_a_stack_is_one_of_its_family(log, stack):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_stack_survives_the_disk_and_the_main_job(stack, tmp_path):
     bc.save_fit(stack, tmp_path / "fit.nc")
     back = bc.load_fit(tmp_path / "fit.nc")
@@ -274,6 +281,7 @@ def test_a_stack_survives_the_disk_and_the_main_job(stack, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_stack_lies_between_its_parts(log, stack):
     """The error of a mixture is the average of its families' errors, by their shares."""
     thresholds = [0.8, 0.7, -np.inf]
@@ -290,6 +298,7 @@ def test_a_stack_lies_between_its_parts(log, stack):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_comparison_passes_over_what_was_not_run(log):
     """Queries that end at the first stage say nothing of the second link: its rows are the other queries."""
     part = log.isel(query=slice(150)).copy(deep=True)
@@ -311,6 +320,7 @@ def rank(fits, var_name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_fits_with_other_families_are_compared(log):
     fits = {"gumbel": quick_fit(log), "frank": quick_fit(log, copula="frank")}
     mixed = fits | {"both": quick_fit(log, copula=["frank", "gumbel"])}
@@ -325,6 +335,7 @@ def test_fits_with_other_families_are_compared(log):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_fits_with_other_margins_are_compared(log):
     fits = {name: quick_fit(log, margin=name) for name in ("polya_tree", "empirical")}
     loos = {name: quiet(az.loo, fit, var_name="signal") for name, fit in fits.items()}
@@ -335,6 +346,7 @@ def test_fits_with_other_margins_are_compared(log):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_fits_with_other_calibrations_are_compared():
     """Where correctness depends on the previous signal as well, the sequential calibration is better."""
     log = bc.simulate(400, n_stages=3, tau=0.2, random_seed=5)
