@@ -251,11 +251,14 @@ def test_control_c_while_sampling(tmp_path, monkeypatch):
     fit = ("fit", "log.csv", "--kind", "probability", "-o", "fit.nc", "--chains", 2, "--seed", 1)
     assert run(*fit, "--draws", 10).exit_code == 0  # compiles, so that the next one samples at once
     Path("fit.nc").unlink()
+    # a run in the background starts with Ctrl-C ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
         interrupted = run(*fit, "--draws", 1_000_000)
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
     assert_one_sentence(interrupted, "Interrupted", code=130)
     assert os.listdir() == ["log.csv"]
