@@ -19,8 +19,11 @@ def read(name: str, chain: str, kind: str, split: str, stages: list[int]) -> xr.
 
 def auc(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:
     """Area under error against cost, with the two ends that everybody has, by the protocol."""
-    mean = log["cost"].mean("query").values
-    wrong = 1.0 - log["correct"].mean("query").values
+    return area(error, cost, log["cost"].mean("query").values, 1.0 - log["correct"].mean("query").values)
+
+
+def area(error: np.ndarray, cost: np.ndarray, mean: np.ndarray, wrong: np.ndarray) -> float:
+    """`auc`, given the mean cost and the error of each stage."""
     table = pd.DataFrame({"cost": [*cost, mean[0], mean.sum()], "error": [*error, wrong[0], wrong[-1]]})
     points = table.groupby("cost", sort=True)["error"].mean()
     return float(np.trapezoid(points.values, points.index.values) / (mean.sum() - mean[0]))
