@@ -7,9 +7,8 @@ in twice the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import combinations, permutations
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 import xarray as xr
@@ -25,7 +24,7 @@ from bayescascade.induction import mean_kernel, with_latency
 from bayescascade.solution import ThresholdSolution
 from bayescascade.tuning import Solved, as_solution, own_optimum, what_is_reachable
 from bayescascade.two_signal_induction import Scale, build_scale, induce_history, sweep_history, to_thresholds
-from bayescascade.two_signals import curves_of, forward, forward_all
+from bayescascade.two_signals import curves_of, forward_all
 from bayescascade.wishes import Wish
 
 _MEAN_DRAWS = 512
@@ -36,9 +35,8 @@ _N_LEAPS = 80  # for each step of one threshold, over all others
 _MAX_LEAPS = 3
 _HEAVY = 0.04  # share of a group that is worth a leap
 _ROUNDS = (3, 10)
-_SETTLE_WORK = 100_000  # draws times points
-
-Measure = Callable[[np.ndarray], Amounts]  # of positions (point, stage - 1)
+_SETTLE_WORK = 200_000  # draws times points
+_SLACKS = (0.01, 0.0, -0.01)  # shares of the bound to stay clear of it by
 
 
 def history_frontier(
@@ -157,52 +155,60 @@ def tune_history(
     draws = get_draws(fit)
     wish.check_latency(draws)
     history = _history(draws)
-    kernels, goal = build_kernels(draws), wish.goal(own_optimum(draws, wish))
-    scales, points = _candidates(draws, history, wish, goal)
-
-    def on_all(points: np.ndarray) -> Amounts:
-        outcome = forward_all(draws, history, to_thresholds(scales, points), kernels)
-        return amounts_of(outcome, draws, goal.names)
-
-    tried = on_all(points)
+    mean = mean_kernel(draws.thin(_MEAN_DRAWS))
+    scales, goal = _scales(draws, history, mean), wish.goal(own_optimum(draws, wish))
+    whole = _Question(draws, build_kernels(draws), history, scales, goal)
+    index = draws.spread(_SEARCH_DRAWS)
+    part = draws.take(index)
+    some = replace(whole, draws=part, kernels=[build_kernel(part)], goal=goal.of(index))
+    points = _candidates(some, _starts(mean, history, scales, wish))
+    tried = whole.amounts(points)
+    best = points[goal.rank(tried)[0][0]]
     n_rounds = int(np.clip(_SETTLE_WORK // (draws.n * len(_moves(len(scales)))), *_ROUNDS))
-    best = _settle(points[goal.rank(tried)[0][0]], scales, goal, on_all, n_rounds)
-    thresholds = to_thresholds(scales, best[None])
-    outcome = forward_all(draws, history, thresholds, kernels)
+    best = _settle(_aimed(best, some, whole), whole, n_rounds, step=0.25)
+    outcome = whole.outcome(best[None])
     amounts = amounts_of(outcome, draws, goal.names)
     feasible = bool(goal.rank(amounts)[1][0])
     both = {name: np.concatenate([tried[name], amounts[name]], axis=1) for name in goal.names}
     solved = Solved(
         draws,
         best,
-        Outcome._make(None if part is None else part[:, 0] for part in outcome),
+        Outcome._make(None if value is None else value[:, 0] for value in outcome),
         float(goal.risk(amounts)[0]),
         feasible,
         float(goal.kept(amounts)[0]) if goal.bounds else float("nan"),
         "" if feasible else what_is_reachable(goal, both),
     )
-    solution = as_solution(solved, wish, fit, thresholds[0])
+    solution = as_solution(solved, wish, fit, to_thresholds(scales, best[None])[0])
     solution.thresholds.attrs[ATTRIBUTE] = to_text(history)
     text = f"{solution.text} Thresholds are on P(correct) given a stage's confidence and the one before."
     return replace(solution, text=text)
 
 
-def _candidates(draws: Draws, history: History, wish: Wish, goal: Goal) -> tuple[list[Scale], np.ndarray]:
-    """Finalists (point, stage - 1): the best of a sweep of prices, and what a search on some draws makes of it."""
-    mean = mean_kernel(draws.thin(_MEAN_DRAWS))
-    scales, index = _scales(draws, history, mean), draws.spread(_SEARCH_DRAWS)
-    some, goal = build_kernel(draws.take(index)), goal.of(index)
+@dataclass(frozen=True)
+class _Question:
+    """A goal put to some draws, about positions (point, stage - 1)."""
 
-    def on_some(points: np.ndarray) -> Amounts:
-        return amounts_of(forward(some, history, to_thresholds(scales, points)), some.draws, goal.names)
+    draws: Draws
+    kernels: list[Kernel] | None
+    history: History
+    scales: list[Scale]
+    goal: Goal
 
-    few = [_best_few(_starts(mean, history, scales, wish), goal, on_some)]
-    for _ in range(_MAX_LEAPS):
-        found = _settle(few[-1][0], scales, goal, on_some, _ROUNDS[1])
-        few += [found[None], _best_few(_leaps(found, scales), goal, on_some)]
-        if np.all(few[-1][0] == found):
-            break
-    return scales, np.unique(np.concatenate(few), axis=0)
+    def outcome(self, points: np.ndarray) -> Outcome:
+        return forward_all(self.draws, self.history, to_thresholds(self.scales, points), self.kernels)
+
+    def amounts(self, points: np.ndarray) -> Amounts:
+        return amounts_of(self.outcome(points), self.draws, self.goal.names)
+
+    def best_of(self, points: np.ndarray) -> int:
+        return int(self.goal.rank(self.amounts(points))[0][0])
+
+    def best_few(self, points: np.ndarray) -> np.ndarray:
+        """The best points, and those that may turn out to be the best on all draws, best first."""
+        amounts = self.amounts(points)
+        order = [goal.rank(amounts)[0][:_N_BEST] for goal in (self.goal, self.goal.nearly)]
+        return points[list(dict.fromkeys(np.concatenate(order)))]
 
 
 def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish) -> np.ndarray:
@@ -221,11 +227,29 @@ def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish) -> 
     return np.concatenate(points)
 
 
-def _best_few(points: np.ndarray, goal: Goal, measure: Measure) -> np.ndarray:
-    """The best points on some draws, and those that may turn out to be the best on all, best first."""
-    amounts = measure(points)
-    order = [x.rank(amounts)[0][:_N_BEST] for x in (goal, goal.nearly)]
-    return points[list(dict.fromkeys(np.concatenate(order)))]
+def _candidates(some: _Question, starts: np.ndarray) -> np.ndarray:
+    """Finalists (point, stage - 1): the best of a sweep of prices, and what a search on some draws makes of it."""
+    few = [some.best_few(starts)]
+    for _ in range(_MAX_LEAPS):
+        found = _settle(few[-1][0], some, _ROUNDS[1])
+        few += [found[None], some.best_few(_leaps(found, some.scales))]
+        if np.all(few[-1][0] == found):
+            break
+    return np.unique(np.concatenate(few), axis=0)
+
+
+def _aimed(best: np.ndarray, some: _Question, whole: _Question) -> np.ndarray:
+    """Search again with the bounds moved by as much as the search draws misjudge the promise (stage - 1,)."""
+    if not whole.goal.bounds:
+        return best
+    one = best[None]
+    off = float((whole.goal.doubt(whole.amounts(one)) - some.goal.doubt(some.amounts(one)))[0])
+    path = [
+        _settle(best, replace(some, goal=some.goal.shifted(off, slack)), _ROUNDS[1], step=0.5) for slack in _SLACKS
+    ]
+    steps = np.arange(9)[:, None] / 8
+    points = np.concatenate([one, *(left + steps * (right - left) for left, right in pairwise(path))])
+    return points[whole.best_of(points)]
 
 
 def _moves(n: int) -> np.ndarray:
@@ -235,12 +259,12 @@ def _moves(n: int) -> np.ndarray:
     return np.array([sign * move for move in (*eye, *against) for sign in signs])
 
 
-def _settle(best: np.ndarray, scales: list[Scale], goal: Goal, measure: Measure, n_rounds: int) -> np.ndarray:
+def _settle(best: np.ndarray, asked: _Question, n_rounds: int, step: float = 1.0) -> np.ndarray:
     """Move thresholds by ever smaller steps while that helps (stage - 1,)."""
-    top, moves, step = np.array([scale.top for scale in scales]), _moves(len(scales)), 1.0
+    top, moves = np.array([scale.top for scale in asked.scales]), _moves(len(asked.scales))
     for _ in range(n_rounds):
         points = np.concatenate([best[None], np.clip(best + step * moves, 0.0, top)])
-        first = int(goal.rank(measure(points))[0][0])
+        first = asked.best_of(points)
         step = step if first else 0.5 * step
         best = points[first]
     return best
