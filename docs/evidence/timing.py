@@ -167,19 +167,24 @@ PARTS = {"stages": by_stages, "queries": by_queries, "families": by_family, "set
 
 
 def main(names: list[str]) -> None:
-    """Run some parts, all by default, and write the page of all parts run so far."""
+    """Run some parts, all by default, and write the page."""
     warnings.simplefilter("ignore", bc.CascadeWarning)
     BUILD.mkdir(parents=True, exist_ok=True)
     for name in names or list(PARTS):
         lines = PARTS[name]()
         (BUILD / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    write()
+
+
+def write() -> None:
+    """The page of all parts run so far."""
     found = [
         (BUILD / f"{name}.md").read_text(encoding="utf-8") for name in PARTS if (BUILD / f"{name}.md").exists()
     ]
     intro = [
         "# Times and convergence",
         "",
-        f"`.venv/bin/python docs/evidence/timing.py`: refits of 4 x 500 draws after {HOW.tune} on {os.cpu_count()} cores, best of two. "
+        f"`.venv/bin/python docs/evidence/timing.py`: refits of 4 x 500 draws after {HOW.tune}, where a part does not say otherwise, on {os.cpu_count()} cores, best of two. "
         "The first fit of a structure also compiles it, see {doc}`../decisions`.",
         "",
     ]
