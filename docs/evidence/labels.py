@@ -55,14 +55,7 @@ class Question:
 
     def draw_of(self, number: int) -> int:
         """The draw that the queries of a refit come from."""
-        return int(self.order[int(halton(number) * len(self.order))])
-
-    def features(self, numbers: np.ndarray) -> np.ndarray:
-        """What the draws behind some refits say, less its mean over all draws, to take its noise out (refit, x)."""
-        z = self.space.z[:, :2]
-        best = (self.space.mean + self.space.z @ self.space.load).max(axis=1)
-        every = np.column_stack([z, z**2, z[:, 0] * z[:, 1], best / best.std()])
-        return (every - every.mean(axis=0))[[self.draw_of(int(number)) for number in numbers]]
+        return int(self.order[int(evenly(number) * len(self.order))])
 
 
 def nested(question: Question, option: str, m: int, number: int) -> dict[str, float]:
@@ -89,18 +82,9 @@ def nested(question: Question, option: str, m: int, number: int) -> dict[str, fl
     return {"picked": gap.mean(axis=0).max(), "crossed": crossed, "width": _width(error[:, before])}
 
 
-def halton(number: int) -> float:
+def evenly(number: int) -> float:
     """The van der Corput sequence: evenly spread over (0, 1) wherever it stops."""
     return sum(int(bit) / 2 ** (i + 1) for i, bit in enumerate(reversed(f"{number + 1:b}")))
-
-
-def controlled(values: np.ndarray, features: np.ndarray) -> str:
-    """Mean of some values and its standard error, less what features of known mean explain of them by chance."""
-    x = np.column_stack([np.ones(len(values)), features])
-    weights, *_ = np.linalg.lstsq(x, values, rcond=None)
-    rest = values - x @ weights
-    variance = rest @ rest / (len(values) - x.shape[1]) * np.linalg.inv(x.T @ x)[0, 0]
-    return f"{1000 * weights[0]:.3f} ± {1000 * np.sqrt(variance):.3f}"
 
 
 def _width(values: np.ndarray) -> float:
@@ -139,9 +123,8 @@ def main() -> None:
         f"`.venv/bin/python docs/evidence/labels.py {n}`: three stages, 60 labelled queries, {PRICE:g} for an error; money per",
         f"1,000 queries served, ± one Monte Carlo error. Knowing everything would be worth {worth.evpi:.3f}. *Nested* is a lower and",
         f"an upper estimate from {n} refits at one number of labels, with the segments cut anew each time: decisions picked and",
-        "judged by different halves of the draws, or by the same. What the draws that the new queries come from explain of these",
-        "by chance is taken out by regression. *Few refits* is `label_value`: all its rows come from 28 refits as a whole and 84 of",
-        f"the calibration alone ({seconds:.0f} s of processor time).",
+        "judged by different halves of the draws, or by the same. *Few refits* is `label_value`: all its rows come from 28 refits",
+        f"as a whole and 84 of the calibration alone ({seconds:.0f} s of processor time).",
         "",
         "| labelled at | queries | nested, lower | nested, upper | few refits | width of the error's 90% interval, nested | few refits |",
         "|---|---|---|---|---|---|---|",
@@ -149,8 +132,9 @@ def main() -> None:
     for option, m in NESTED:
         part = rows[(rows["option"] == option) & (rows["m"] == m)]
         at = worth.data.sel(labelled=option, n_labels=m)
-        features = question.features(part["number"].to_numpy())
-        cells = [controlled(part[name].to_numpy(), features) for name in ("crossed", "picked")]
+        cells = [
+            f"{1000 * part[name].mean():.3f} ± {1000 * part[name].sem():.3f}" for name in ("crossed", "picked")
+        ]
         width = f"{part['width'].mean():.4f} ± {part['width'].sem():.4f}"
         lines.append(
             f"| {option} | {m} | {cells[0]} | {cells[1]} | {float(at['evsi']):.3f} ± {float(at['evsi_mcse']):.3f} "
