@@ -1,8 +1,8 @@
 """One interface for everyone who decides: learn from a training log, then say who answers each query of another.
 
 A *method* has a name and ``fit(train, random_seed=...)``, which returns *decisions*: a frontier of ways to run the
-cascade. ``decisions.decide(log)`` plays all of them on a log, whose labels it must not look at; `measure` then counts
-errors and cost, the same way for everyone.
+cascade. ``decisions.decide(log)`` plays all of them on a log, whose labels it must not look at; `measure` then
+counts errors and cost, the same way for everyone.
 """
 
 from __future__ import annotations
