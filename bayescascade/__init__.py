@@ -32,12 +32,14 @@ _HOME = {
     "drift": "whatif",
     "sensitivity": "sensitivities",
     "learn_then_test": "certifying",
+    "compare": "comparing",
     "ThresholdSolution": "solution",
     "Policy": "policy",
     "check": "checks",
     "report": "reporting",
     "plot_frontier": "plots",
     "plot_reliability": "plots",
+    "plot_comparison": "comparison_plots",
     "CascadeError": "errors",
     "CascadeWarning": "errors",
 }
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from bayescascade.cascade import evaluate as evaluate
     from bayescascade.certifying import learn_then_test as learn_then_test
     from bayescascade.checks import check as check
+    from bayescascade.comparing import compare as compare
+    from bayescascade.comparison_plots import plot_comparison as plot_comparison
     from bayescascade.data import read_log as read_log
     from bayescascade.data import validate_log as validate_log
     from bayescascade.errors import CascadeError as CascadeError

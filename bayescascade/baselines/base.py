@@ -127,23 +127,34 @@ def measure(played: Played, log: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return error, played.run.mean(axis=2) @ log["cost"].mean("query").transpose("stage").values
 
 
-def area_under(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:
+def area_of(played: Played, log: xr.Dataset) -> float:
+    """`area_under` what decisions do to a log."""
+    mean = log["cost"].mean("query").transpose("stage").values
+    alone = 1.0 - log["correct"].mean("query").transpose("stage").values
+    return area_under(*measure(played, log), mean=mean, alone=alone)
+
+
+def area_under(error: np.ndarray, cost: np.ndarray, *, mean: np.ndarray, alone: np.ndarray) -> float:
     """Area under error against cost, over the cost range: lower is better.
 
     Added are the two policies that everyone has: stop at the first stage, and always go to the last. Points are
     sorted by cost, those of equal cost averaged, and joined linearly; the cost range goes from the first stage's
     mean cost to the sum of all.
 
+    Parameters
+    ----------
+    error, cost : ndarray (point,)
+    mean, alone : ndarray (stage,)
+        Mean cost of each stage, and the error of each stage alone.
+
     References
     ----------
     Zellinger & Thomson (2025), Rational Tuning of LLM Cascades via Probabilistic Modeling, arXiv:2501.09345.
     """
-    mean = log["cost"].mean("query").transpose("stage").values
-    alone = 1.0 - log["correct"].mean("query").transpose("stage").values
     x, y = np.append(cost, [mean[0], mean.sum()]), np.append(error, [alone[0], alone[-1]])
-    # a point cheaper than the first stage alone, or dearer than all, lies outside the range
     levels, inverse = np.unique(x, return_inverse=True)
     heights = np.bincount(inverse, weights=y) / np.bincount(inverse)
+    # a point cheaper than the first stage alone, or dearer than all of them, lies outside the range
     grid = np.unique(np.clip(levels, mean[0], mean.sum()))
     return float(np.trapezoid(np.interp(grid, levels, heights), grid) / (mean.sum() - mean[0]))
 

@@ -1,0 +1,135 @@
+"""This package's own decisions, behind the interface of its rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, spread
+from bayescascade.cascade import forward
+from bayescascade.certifying import reach_of
+from bayescascade.draws import get_draws, to_thresholds
+from bayescascade.frontiers import frontier, price_range, with_last
+from bayescascade.induction import induce, mean_kernel
+from bayescascade.inference import fit
+from bayescascade.scoring import read_rules, walk
+from bayescascade.storage import data_hash
+from bayescascade.subsets import best_subsets
+
+_N_DRAWS = 512  # that the mean over draws is taken of, as `frontier` does
+_N_SWEEP = 80  # prices at which stages are chosen
+
+
+@dataclass(frozen=True)
+class Bayes:
+    """Thresholds of least expected loss under the posterior, for a sweep of prices: `fit`, then `frontier`.
+
+    ``options`` go to `fit`, as pairs. ``point`` replaces the posterior by one draw, its mean. ``policy="history"``
+    decides by the signal before, too, and needs a sequential calibration. ``subsets`` leaves stages out wherever
+    the posterior expects to gain by it.
+    """
+
+    name: str = "bayes"
+    options: tuple[tuple[str, Any], ...] = ()
+    point: bool = False
+    policy: str = "own"
+    subsets: bool = False
+    n_points: int = 50
+    needs_text: bool = field(default=False, repr=False)
+    sees_test: bool = field(default=False, repr=False)
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> Decisions:
+        """Sample the posterior of a log and take its frontier."""
+        posterior = _fit(_Keyed(train, lambda: train), self.options, random_seed)
+        if self.subsets:
+            return _with_subsets(posterior, self.n_points)
+        if self.point:
+            posterior = posterior_mean(posterior)
+        curve = frontier(posterior, n_points=self.n_points, policy=self.policy)
+        if self.policy == "history":
+            return RuleDecisions(curve["threshold"], str(train.attrs["confidence_kind"]))
+        return ThresholdDecisions(curve["threshold"].values)
+
+
+class _Keyed:
+    """A log under its hash, so that methods which need the same posterior sample it once."""
+
+    def __init__(self, log: xr.Dataset, get: Callable[[], xr.Dataset]) -> None:
+        self.key, self.get = data_hash(log), get
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+
+@lru_cache(maxsize=4)
+def _fit(log: _Keyed, options: tuple[tuple[str, Any], ...], random_seed: int) -> xr.DataTree:
+    settings = {"draws": 500, "chains": 4, **dict(options)}
+    return fit(log.get(), random_seed=random_seed, progressbar=False, log_likelihood=False, **settings)
+
+
+def posterior_mean(posterior: xr.DataTree) -> xr.DataTree:
+    """A fit whose one draw is the mean of all: a point estimate."""
+    out = posterior.copy()
+    mean = posterior["posterior"].to_dataset().mean(("chain", "draw"), keep_attrs=True)
+    out["posterior"] = xr.DataTree(mean.expand_dims(chain=[0], draw=[0]))
+    return out
+
+
+@dataclass(frozen=True)
+class RuleDecisions:
+    """Thresholds in any form that `score` takes, e.g. on P(correct) given two signals."""
+
+    rules: Any
+    kind: str
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """Walk every point."""
+        rules = read_rules(self.rules, [str(s) for s in log["stage"].values], self.kind)
+        confidence = log["confidence"].transpose("query", "stage").values
+        walks = [walk(confidence, rules, i, self.kind) for i in range(len(rules.thresholds))]
+        return Played(np.stack([w.accepted.argmax(axis=1) for w in walks]), np.stack([w.ran.T for w in walks]))
+
+
+@dataclass(frozen=True)
+class SubsetDecisions:
+    """Each point runs its own stages only: ``keeps`` their numbers, ``thresholds`` theirs, the last one's -inf."""
+
+    keeps: tuple[tuple[int, ...], ...]
+    thresholds: tuple[np.ndarray, ...]
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """Run the kept stages as a cascade."""
+        confidence = log["confidence"].transpose("query", "stage").values
+        n, k = confidence.shape
+        run = np.zeros((len(self.keeps), k, n), dtype=bool)
+        answered = np.zeros((len(self.keeps), n), dtype=int)
+        for i, (keep, row) in enumerate(zip(self.keeps, self.thresholds, strict=True)):
+            stages = np.array(keep)
+            run[i, stages] = reach_of(confidence[:, stages], row[None])[0]
+            answered[i] = stages[run[i, stages].sum(axis=0) - 1]
+        return Played(answered, run)
+
+
+def _with_subsets(posterior: xr.DataTree, n_points: int) -> SubsetDecisions:
+    """The best stages and thresholds for each of a sweep of prices."""
+    draws = get_draws(posterior)
+    kernel = mean_kernel(draws.thin(_N_DRAWS))
+    found: list[tuple[tuple[int, ...], np.ndarray]] = []
+    costs: list[float] = []
+    for price in price_range(kernel)[:: max(1, len(price_range(kernel)) // _N_SWEEP)]:
+        (keep,) = best_subsets(kernel, [price], 1, orders=False)
+        some = draws.restrict(list(keep))
+        part = mean_kernel(some.thin(_N_DRAWS))
+        rows = induce(part, np.array([price]))
+        costs.append(float(forward(part, rows).cost[0, 0]))
+        found.append((keep, with_last(to_thresholds(rows, some))[0]))
+    chosen = spread(np.argsort(costs, kind="stable"), np.array(costs), n_points)
+    return SubsetDecisions(tuple(found[i][0] for i in chosen), tuple(found[i][1] for i in chosen))

@@ -1,0 +1,81 @@
+"""The methods by name, each loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from bayescascade.baselines.base import Method
+from bayescascade.errors import CascadeError
+
+_SEQUENTIAL = (("calibration", "sequential"),)
+
+# name: module, class, fields
+_ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bayes": ("ours", "Bayes", {}),
+    "bayes_point": ("ours", "Bayes", {"point": True}),
+    "bayes_sequential": ("ours", "Bayes", {"options": _SEQUENTIAL}),
+    "bayes_history": ("ours", "Bayes", {"options": _SEQUENTIAL, "policy": "history"}),
+    "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
+    "single_stages": ("simple", "SingleStages", {}),
+    "random_mix": ("simple", "RandomMix", {}),
+    "best_pair": ("simple", "BestPair", {}),
+    "oracle": ("simple", "Oracle", {}),
+    "ascent_raw": ("ascent", "CoordinateAscent", {"calibrated": False}),
+    "ascent_calibrated": ("ascent", "CoordinateAscent", {"calibrated": True}),
+    "grid_search": ("grid", "GridSearch", {}),
+    "bayesian_optimisation": ("bayes_opt", "BayesianOptimisation", {}),
+    "markov_copula_mle": ("published_mle", "PublishedCopula", {}),
+    "isotonic_constrained": ("isotonic", "Isotonic", {}),
+    "conformal_cost": ("conformal", "ConformalCost", {}),
+    "learn_then_test": ("conformal", "LearnThenTest", {}),
+    "random_routing": ("routing", "RandomRouting", {}),
+    "routing": ("routing", "Routing", {}),
+    "hybrid_llm": ("routing", "HybridLLM", {}),
+    "frugalgpt": ("routing", "FrugalGPT", {}),
+    "margin_sampling": ("routing", "MarginSampling", {}),
+    "bayes_gain": ("routing", "PosteriorGain", {}),
+    "frugalgpt_cascade": ("frugal", "FrugalCascade", {}),
+}
+METHODS = tuple(_ENTRIES)
+
+
+def make(name: str) -> Method:
+    """A method with its defaults."""
+    if name not in _ENTRIES:
+        raise CascadeError(f"method {name!r} is not known; choose among {', '.join(METHODS)}, or give an object.")
+    module, kind, fields = _ENTRIES[name]
+    method: Method = getattr(import_module(f"bayescascade.baselines.{module}"), kind)(name=name, **fields)
+    return method
+
+
+def choose(wanted: Sequence[str | Method] | None, has_text: bool) -> list[Method]:
+    """The methods asked for, each name once; by default all that a log has what they need for.
+
+    Raises
+    ------
+    CascadeError
+        For an unknown name, an object without ``name`` and ``fit``, a name that comes twice, or a method that
+        reads prompts where the log has none.
+    """
+    if wanted is None:
+        return [method for method in map(make, METHODS) if has_text or not method.needs_text]
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    methods = [make(one) if isinstance(one, str) else one for one in wanted]
+    if not methods:
+        raise CascadeError(f"methods is empty; choose among {', '.join(METHODS)}.")
+    for method in methods:
+        if not (hasattr(method, "name") and callable(getattr(method, "fit", None))):
+            raise CascadeError(f"{method!r} is no method: it needs a name and fit(train, random_seed=...).")
+        if getattr(method, "needs_text", False) and not has_text:
+            raise CascadeError(
+                f"method {method.name!r} reads what was asked, but the logs have no variable 'prompt' over query; "
+                "attach the prompts with bayescascade.baselines.prompts.with_prompts, or leave the method out."
+            )
+    names = [method.name for method in methods]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise CascadeError(f"two methods are called {double!r}; give each its own name.")
+    return methods

@@ -1,0 +1,211 @@
+"""`compare`: rivals and us on the same logs, learnt from the same queries, measured the same way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, product
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._cells import Cell, Store, key_of, run_cell
+from bayescascade.baselines.base import TEXT, Method
+from bayescascade.baselines.registry import choose
+from bayescascade.comparison import Comparison, Place
+from bayescascade.data import validate_log
+from bayescascade.draws import stage_numbers
+from bayescascade.errors import CascadeError
+
+_FOLDS = 5
+
+
+class _Run(NamedTuple):
+    """One training set and its test set: the labels of its place in the result, and the logs."""
+
+    cascade: str
+    n: str
+    seed: int
+    train: xr.Dataset
+    test: xr.Dataset
+
+
+def compare(
+    train: xr.Dataset,
+    test: xr.Dataset | None = None,
+    *,
+    methods: Sequence[str | Method] | None = None,
+    n: int | Sequence[int | None] | None = None,
+    seeds: int | Iterable[int] | None = None,
+    cascades: str | Sequence[Sequence[str]] | None = None,
+    n_replicates: int = 200,
+    resume: str | os.PathLike[str] | None = None,
+    progressbar: bool = True,
+) -> Comparison:
+    """Compare ways to choose on your own log: area under error against cost on held-out queries.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> log = bc.load_example()
+    >>> train, test = log.isel(query=slice(0, 200)), log.isel(query=slice(200, None))
+    >>> found = bc.compare(train, test, methods=["ascent_raw", "ascent_calibrated", "oracle"], progressbar=False)
+    >>> bool(found.data["auc"].sel(rival="oracle") < found.data["auc"].sel(rival="ascent_raw"))
+    True
+
+    Parameters
+    ----------
+    train : xarray.Dataset
+        As `read_log` returns it, every stage run and labelled: rivals have no use for parts. Methods that
+        read what was asked need a variable ``prompt`` over query.
+    test : xarray.Dataset, optional
+        What methods are measured on; they never see its labels (the oracle alone does). Without it ``train`` is
+        cross-validated in five folds.
+    methods : sequence of str or objects, optional
+        Names among `bayescascade.baselines.registry.METHODS`, or objects with ``name`` and
+        ``fit(train, random_seed=...)`` that return decisions, see `bayescascade.baselines.base`. By default
+        all that the log has what they need for.
+    n : int or None, or a sequence of these
+        Queries to learn from, drawn without replacement; ``None`` for all.
+    seeds : int or iterable of int, optional
+        Seeds, or how many: of the subset, and of methods that draw. By default one where a test log is given and
+        all queries are used, five otherwise. In cross-validation seed s is fold s modulo 5 of split s // 5.
+    cascades : "all", or a sequence of stage lists, optional
+        Parts of the log's stages to be run as cascades; by default the log as it is.
+    n_replicates : int
+        Bootstrap samples of the test queries, the same for all methods, behind the intervals.
+    resume : path, optional
+        Finished cells are kept in this file (JSON lines), and not run again. A cell is known by its data, the
+        method with its options, and the seed.
+    progressbar : bool
+        Show progress on standard error.
+
+    Returns
+    -------
+    Comparison
+        ``data`` (Dataset over rival, cascade, n, seed), ``table()``, ``plot()``, ``text``.
+
+    Raises
+    ------
+    CascadeError
+        For logs that miss labels or differ in their stages, unknown methods or stages, or more queries than there
+        are.
+
+    References
+    ----------
+    Zellinger & Thomson (2025), arXiv:2501.09345, for the area; Wilcoxon (1945), doi:10.2307/3001968.
+    """
+    train, test = _checked(train, "train"), None if test is None else _checked(test, "test")
+    if test is not None and list(test["stage"].values) != list(train["stage"].values):
+        raise CascadeError(
+            f"train has the stages {train['stage'].values.tolist()} but test has {test['stage'].values.tolist()}; "
+            "give both with the same stages in the same order."
+        )
+    if test is not None and test.attrs["confidence_kind"] != train.attrs["confidence_kind"]:
+        raise CascadeError(
+            f"confidences are of kind {train.attrs['confidence_kind']!r} in train but "
+            f"{test.attrs['confidence_kind']!r} in test; read both as the same kind."
+        )
+    if not isinstance(n_replicates, int | np.integer) or n_replicates < 2:
+        raise CascadeError(f"n_replicates={n_replicates!r} is not allowed; give a whole number of at least 2.")
+    sizes = list(n) if isinstance(n, Sequence) else [n]
+    has_text = TEXT in train and (test is None or TEXT in test)
+    chosen = choose(methods, has_text)
+    keeps = _cascades(cascades, [str(s) for s in train["stage"].values])
+    runs = list(_runs(train, test, sizes, seeds, keeps))
+    return Comparison.gather(_run_all(runs, chosen, n_replicates, Store(resume), progressbar))
+
+
+def _run_all(
+    runs: list[_Run], methods: list[Method], n_replicates: int, store: Store, progressbar: bool
+) -> dict[Place, Cell]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    cells = {}
+    with Progress(*columns, console=Console(stderr=True), disable=not progressbar) as progress:
+        bar = progress.add_task("Comparing", total=len(runs) * len(methods))
+        for run, method in product(runs, methods):
+            progress.update(bar, description=f"{method.name} ({run.cascade}, n = {run.n})")
+            key = key_of(method, run.train, run.test, run.seed, n_replicates)
+            cell = store.get(key)
+            if cell is None:
+                cell = run_cell(method, run.train, run.test, run.seed, n_replicates)
+                store.put(key, cell)
+            cells[Place(method.name, run.cascade, run.n, run.seed)] = cell
+            progress.advance(bar)
+    return cells
+
+
+def _checked(log: xr.Dataset, name: str) -> xr.Dataset:
+    """A log whose queries ran, and have labelled, every stage."""
+    log = validate_log(log)
+    lacks = (log["confidence"].isnull() | log["correct"].isnull()).any("stage").values
+    if lacks.any():
+        raise CascadeError(
+            f"{int(lacks.sum())} of the {len(lacks)} queries of {name} miss an answer or a label at some stage; "
+            f"compare measures what every stage would have answered. Keep the others: log.isel(query=...)."
+        )
+    return log
+
+
+def _cascades(wanted: str | Sequence[Sequence[str]] | None, stages: list[str]) -> list[list[int]]:
+    """Stage numbers of each cascade."""
+    if wanted is None:
+        return [list(range(len(stages)))]
+    if isinstance(wanted, str):
+        if wanted != "all":
+            raise CascadeError(f"cascades={wanted!r} is not known; give 'all' or lists of stage names.")
+        if len(stages) > 8:
+            raise CascadeError(f"all cascades of {len(stages)} stages are too many to run; name some.")
+        return [list(keep) for k in range(2, len(stages) + 1) for keep in combinations(range(len(stages)), k)]
+    keeps = [sorted(stage_numbers(names, stages)) for names in wanted]
+    if not keeps:
+        raise CascadeError(f"cascades={wanted!r} names no cascade; give 'all' or lists of stage names.")
+    return keeps
+
+
+def _runs(
+    train: xr.Dataset,
+    test: xr.Dataset | None,
+    sizes: Sequence[int | None],
+    seeds: int | Iterable[int] | None,
+    keeps: list[list[int]],
+) -> Iterator[_Run]:
+    for size in sizes:
+        if size is not None and (not isinstance(size, int | np.integer) or size < 2):
+            raise CascadeError(f"n={size!r} is not allowed; give whole numbers of at least 2, or None for all.")
+        for seed in _seeds(seeds, once=test is not None and size is None):
+            learns, judges = (train, test) if test is not None else _fold(train, seed)
+            total = learns.sizes["query"]
+            if size is not None and size > total:
+                raise CascadeError(f"n={size} queries to learn from are more than the {total} there are.")
+            if size is not None and size < total:
+                rows = np.random.default_rng(seed).choice(total, size, replace=False)
+                learns = learns.isel(query=np.sort(rows))
+            for keep in keeps:
+                name = "-".join(map(str, keep))
+                label = "all" if size is None else str(size)
+                yield _Run(name, label, seed, learns.isel(stage=keep), judges.isel(stage=keep))
+
+
+def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:
+    if seeds is None:
+        seeds = 1 if once else _FOLDS
+    if isinstance(seeds, int | np.integer):
+        if seeds < 1:
+            raise CascadeError(f"seeds={seeds} is not allowed; give a positive number of seeds, or the seeds.")
+        # all queries, tested on one log: another seed changes nothing but the draws
+        return list(range(1 if once else seeds))
+    return [int(seed) for seed in seeds]
+
+
+def _fold(log: xr.Dataset, seed: int) -> tuple[xr.Dataset, xr.Dataset]:
+    n = log.sizes["query"]
+    if n < 2 * _FOLDS:
+        raise CascadeError(f"{n} queries are too few to cross-validate in {_FOLDS} folds; give a test log.")
+    order = np.random.default_rng(seed // _FOLDS).permutation(n)
+    judges = np.sort(order[seed % _FOLDS :: _FOLDS])
+    return log.isel(query=np.setdiff1d(np.arange(n), judges)), log.isel(query=judges)
