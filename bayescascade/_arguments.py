@@ -33,6 +33,7 @@ class WithChoices(TyperCommand):
 
 
 def _choices() -> dict[str, list[str]]:
+    from bayescascade.baselines.registry import METHODS
     from bayescascade.calibration import CALIBRATIONS
     from bayescascade.copulas import FAMILIES
     from bayescascade.margin_models import MARGIN_MODELS
@@ -45,6 +46,7 @@ def _choices() -> dict[str, list[str]]:
         "calibrations": CALIBRATIONS,
         "costs": COSTS,
         "kinds": KINDS,
+        "methods": METHODS,
     }
     return {key: list(values) for key, values in registries.items()}
 

@@ -19,10 +19,11 @@ from bayescascade._svg import inline_svg
 from bayescascade._words import Choice, answer, band, care, chance, money, share
 from bayescascade.cascade import evaluate
 from bayescascade.checks import check
-from bayescascade.draws import Draws, check_thresholds, draws_for, get_draws
+from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import frontier
 from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
+from bayescascade.positions import check_thresholds, draws_for
 from bayescascade.scoring import score
 from bayescascade.solution import show_threshold
 from bayescascade.verdicts import verdict

@@ -209,6 +209,20 @@ def comparison_table(comparison: xr.Dataset) -> Table:
     return table
 
 
+def against_table(table: pd.DataFrame, reference: str) -> Table:
+    """Areas of methods beside a reference's; ``table`` as `Comparison.table` gives it."""
+    rows = []
+    for (n, method), row in table.iterrows():
+        gap = "" if isnan(row["difference"]) else f"{row['difference']:+.2f}%"
+        band = gap and f"{row['low']:+.2f} to {row['high']:+.2f}%"
+        numbers = [f"{row[name]:{form}}" for name, form in (("auc", ".4f"), ("regret", ".4f"), ("p_value", ".2g"))]
+        auc, regret, p_value = ("" if text == "nan" else text for text in numbers)
+        rows.append((str(method), str(n), auc, regret, gap, band, p_value, f"{row['seconds']:.1f}"))
+    title = f"Area under error against cost, beside {reference} (lower is better)"
+    columns = ("Method", "n", "Area", "Over the oracle", "Difference", "95% interval", "p (Wilcoxon)", "Seconds")
+    return _table(title, *columns, rows=rows)
+
+
 def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
     """What an update did."""
     k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"

@@ -21,8 +21,9 @@ from bayescascade._cores import n_cores
 from bayescascade._curves import history_of
 from bayescascade._skips import restricted_parts
 from bayescascade._tilt import tilted
-from bayescascade.draws import Draws, cut_of, draws_for, get_draws, is_one_point, to_rows_of
+from bayescascade.draws import Draws, get_draws
 from bayescascade.links import Link
+from bayescascade.positions import cut_of, draws_for, is_one_point, to_rows_of
 from bayescascade.published import check_factorisation, forward_published
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache

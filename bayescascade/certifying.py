@@ -19,8 +19,8 @@ import xarray as xr
 
 from bayescascade._ranges import check_prob
 from bayescascade.data import validate_log
-from bayescascade.draws import check_thresholds
 from bayescascade.errors import CascadeError
+from bayescascade.positions import check_thresholds
 from bayescascade.signals import to_signal
 
 PATHS = ("common", "pareto", "grid")

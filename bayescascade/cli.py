@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bayescascade import _deciding
+from bayescascade import _against, _deciding
 from bayescascade._arguments import (
     Cost,
     FitFile,
@@ -189,6 +189,7 @@ app.command(cls=WithChoices)(_deciding.score)
 app.command()(_deciding.verdict)
 app.command()(_deciding.labels)
 app.command()(_deciding.sensitivity)
+app.command(cls=WithChoices)(_against.compare)
 
 
 @app.command()

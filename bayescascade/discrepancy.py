@@ -18,9 +18,10 @@ import xarray as xr
 from bayescascade.cascade import evaluate
 from bayescascade.certifying import complete_rows, reach_of, run
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws, check_thresholds, is_one_point, to_thresholds
+from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import with_last
+from bayescascade.positions import check_thresholds, is_one_point, to_thresholds
 from bayescascade.storage import own_log
 
 # Below this share of errors the binomial's spread would vanish where no error was seen.

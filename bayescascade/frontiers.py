@@ -11,11 +11,12 @@ import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
-from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
+from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
+from bayescascade.positions import to_thresholds
 from bayescascade.published import check_factorisation, polish
 from bayescascade.wishes import check_policy
 

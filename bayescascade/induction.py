@@ -24,8 +24,9 @@ from bayescascade._branches import ABSTAIN, ACCEPT, DEFER
 from bayescascade._cores import n_cores
 from bayescascade._ranges import check_positive
 from bayescascade.cascade import Kernel, blocks, build_kernel, forward
-from bayescascade.draws import Draws, get_draws, to_thresholds
+from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
+from bayescascade.positions import to_thresholds
 from bayescascade.signals import to_confidence
 
 # Thresholds are chosen anew for the flow that arrives at them so many times, where that can make a difference:

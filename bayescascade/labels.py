@@ -19,10 +19,11 @@ from bayescascade._cores import n_cores
 from bayescascade._preposterior import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade._ranges import check_positive
 from bayescascade._refits import QUERIES, Decisions, Refits
-from bayescascade.draws import Draws, get_draws, to_positions
+from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import induce, mean_kernel
 from bayescascade.moves import realisable
+from bayescascade.positions import to_positions
 from bayescascade.storage import check_fit
 from bayescascade.tuning import tune
 

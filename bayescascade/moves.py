@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.draws import Draws, cut_of
+from bayescascade.draws import Draws
+from bayescascade.positions import cut_of
 
 
 def to_rows(free: Any, n_stages: int) -> np.ndarray:

@@ -17,9 +17,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayescascade.draws import Draws, cut_of
+from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.links import Link
+from bayescascade.positions import cut_of
 
 FACTORISATIONS = ("exact", "published")
 _STEP = 1e-3  # of a segment, for differences of the loss

@@ -10,8 +10,8 @@ import xarray as xr
 
 from bayescascade._curves import History, history_of, p_correct
 from bayescascade.data import validate_log
-from bayescascade.draws import check_thresholds, is_one_point, stages_named
 from bayescascade.errors import CascadeError
+from bayescascade.positions import check_thresholds, is_one_point, stages_named
 from bayescascade.signals import KINDS
 
 

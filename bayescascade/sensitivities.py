@@ -16,9 +16,10 @@ from bayescascade._checks.sensitivity import thinned, why_not
 from bayescascade._ranges import check_positive
 from bayescascade._tilt import ratios, tilted
 from bayescascade.cascade import Kernel, blocks, build_kernel, forward, forward_all, restrict_kernel
-from bayescascade.draws import Draws, draws_for, get_draws, to_rows_of
+from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.goals import Amounts, Goal, amounts_of
+from bayescascade.positions import draws_for, to_rows_of
 from bayescascade.solution import ThresholdSolution
 from bayescascade.tuning import own_optimum, tune
 from bayescascade.updating import picked, psis, resample

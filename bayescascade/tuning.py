@@ -25,12 +25,13 @@ from bayescascade.cascade import (
     split_positions,
 )
 from bayescascade.discrepancy import Doubt, read_doubt
-from bayescascade.draws import Draws, get_draws, stage_numbers, to_thresholds
+from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import sweep, with_last
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.induction import mean_kernel, optimal_loss
 from bayescascade.moves import whole_atoms
+from bayescascade.positions import to_thresholds
 from bayescascade.search import between, candidates, doubted, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets

@@ -20,9 +20,10 @@ from bayescascade._cores import n_cores
 from bayescascade._ranges import check_positive
 from bayescascade._singles import ROUNDING, beats_mixtures, single_stages
 from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel, forward, restrict_kernel
-from bayescascade.draws import Draws, get_draws, to_thresholds
+from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.moves import realisable
+from bayescascade.positions import to_thresholds
 from bayescascade.solution import ThresholdSolution, show_threshold
 from bayescascade.tuning import solve_draws, tune
 from bayescascade.wishes import Wish

@@ -10,9 +10,9 @@ from hand_made import make_draws
 import bayescascade as bc
 from bayescascade import induction
 from bayescascade.cascade import build_kernel, forward
-from bayescascade.draws import to_positions
 from bayescascade.frontiers import mean_kernel
 from bayescascade.induction import backward_induction
+from bayescascade.positions import to_positions
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from hand_made import (
 import bayescascade
 from bayescascade import cascade, simulate
 from bayescascade.cascade import build_kernel, evaluate, forward, forward_all
-from bayescascade.draws import check_thresholds, to_positions, to_thresholds
 from bayescascade.errors import CascadeError
+from bayescascade.positions import check_thresholds, to_positions, to_thresholds
 from bayescascade.scoring import score
 from bayescascade.signals import to_signal
 from bayescascade.simulation import replicate_draw

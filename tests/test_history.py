@@ -13,11 +13,11 @@ from bayescascade import cascade, evaluate, history, score
 from bayescascade._curves import history_of, p_correct
 from bayescascade.cascade import build_kernel
 from bayescascade.cascade import forward as forward_own
-from bayescascade.draws import to_positions
 from bayescascade.errors import CascadeError
 from bayescascade.history import history_frontier, tune_history
 from bayescascade.induction import best_loss, induce, mean_kernel
 from bayescascade.policy import Policy
+from bayescascade.positions import to_positions
 from bayescascade.signals import to_signal
 from bayescascade.simulation import replicate_draw
 from bayescascade.two_signal_induction import build_scale, induce_history, to_thresholds

@@ -9,11 +9,11 @@ from test_cascade import run_cascade
 
 from bayescascade.cascade import build_kernel, forward
 from bayescascade.copulas import FAMILIES
-from bayescascade.draws import to_positions
 from bayescascade.frontiers import induce, mean_kernel
 from bayescascade.goals import amounts_of
 from bayescascade.gradients import amounts_and_slopes
 from bayescascade.moves import stages_of, to_rows
+from bayescascade.positions import to_positions
 from bayescascade.signals import to_signal
 from bayescascade.simulation import replicate_draw
 

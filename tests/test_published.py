@@ -7,11 +7,12 @@ from hand_made import make_draws, random_thresholds, signals_at
 
 import bayescascade as bc
 from bayescascade.cascade import build_kernel, evaluate, forward, forward_all, published
-from bayescascade.draws import get_draws, to_positions
+from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import frontier, polished, sweep
 from bayescascade.margin_models import get_margin_model
 from bayescascade.model import build_model
+from bayescascade.positions import to_positions
 from bayescascade.published import check_factorisation
 from bayescascade.simulation import draw_uniforms
 from bayescascade.tuning import tune

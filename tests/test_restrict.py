@@ -8,9 +8,9 @@ from hand_made import draws_around, make_draws, make_signals, random_thresholds
 
 from bayescascade._singles import single_stages
 from bayescascade.cascade import build_kernel, build_kernels, forward, forward_all, restrict_kernel
-from bayescascade.draws import to_positions
 from bayescascade.frontiers import mean_kernel
 from bayescascade.gradients import amounts_and_slopes
+from bayescascade.positions import to_positions
 from bayescascade.simulation import replicate_draw
 
 OPTIONS = {

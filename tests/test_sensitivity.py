@@ -12,9 +12,10 @@ import bayescascade as bc
 from bayescascade._singles import single_stages
 from bayescascade._tilt import ratios, reachable, tilted
 from bayescascade.cascade import build_kernel, forward
-from bayescascade.draws import get_draws, to_positions
+from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.induction import induce, optimal_loss
+from bayescascade.positions import to_positions
 from bayescascade.sensitivities import Sensitivity, sensitivity
 from bayescascade.simulation import replicate_draw
 from bayescascade.tuning import tune

@@ -13,8 +13,8 @@ from bayescascade import subsets
 from bayescascade._orders import evaluate_order
 from bayescascade._skips import pair_cost
 from bayescascade.cascade import build_kernel, forward, restrict_kernel
-from bayescascade.draws import to_positions
 from bayescascade.induction import induce
+from bayescascade.positions import to_positions
 from bayescascade.subsets import best_subsets, rank_subsets, threshold_loss
 
 EFFECTS = {

@@ -305,7 +305,7 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     part = draws.restrict([0, 2, 1])
     from bayescascade._orders import evaluate_order
     from bayescascade.cascade import build_kernel
-    from bayescascade.draws import to_rows_of
+    from bayescascade.positions import to_rows_of
 
     exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)

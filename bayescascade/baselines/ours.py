@@ -13,10 +13,11 @@ import xarray as xr
 from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, spread
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
-from bayescascade.draws import get_draws, to_thresholds
+from bayescascade.draws import get_draws
 from bayescascade.frontiers import frontier, price_range, with_last
 from bayescascade.induction import induce, mean_kernel
 from bayescascade.inference import fit
+from bayescascade.positions import to_thresholds
 from bayescascade.scoring import read_rules, walk
 from bayescascade.storage import data_hash
 from bayescascade.subsets import best_subsets

@@ -15,9 +15,10 @@ from scipy.optimize import minimize
 import bayescascade as bc
 from bayescascade.cascade import forward_all
 from bayescascade.certifying import descend, price_range, reach_of, run
-from bayescascade.draws import get_draws, to_positions, to_thresholds
+from bayescascade.draws import get_draws
 from bayescascade.frontiers import sweep, with_last
 from bayescascade.links import families_of
+from bayescascade.positions import to_positions, to_thresholds
 from bayescascade.signals import to_signal
 
 FAMILIES = ("gumbel", "clayton", "frank", "gaussian", "joe", "gumbel_180", "clayton_180", "joe_180")

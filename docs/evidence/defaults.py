@@ -25,9 +25,10 @@ from bayescascade.calibration import CALIBRATIONS
 from bayescascade.cascade import forward_all
 from bayescascade.copulas import FAMILIES
 from bayescascade.design import build_design
-from bayescascade.draws import get_draws, to_thresholds
+from bayescascade.draws import get_draws
 from bayescascade.frontiers import sweep, with_last
 from bayescascade.margin_models import MARGIN_MODELS
+from bayescascade.positions import to_thresholds
 from bayescascade.sampling import Sampling, fit_design
 from bayescascade.structure import Options
 

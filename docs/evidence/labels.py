@@ -21,8 +21,9 @@ import bayescascade as bc
 from bayescascade._preposterior import contenders, make_space
 from bayescascade._refits import Decisions, Refits
 from bayescascade.design import build_design
-from bayescascade.draws import get_draws, to_positions, to_thresholds
+from bayescascade.draws import get_draws
 from bayescascade.labels import ALL, _decisions, label_value
+from bayescascade.positions import to_positions, to_thresholds
 from bayescascade.sampling import Sampling, fit_design
 
 OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/labels.csv")

@@ -20,8 +20,9 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.cascade import forward_all
-from bayescascade.draws import get_draws, to_positions, to_thresholds
+from bayescascade.draws import get_draws
 from bayescascade.frontiers import sweep, with_last
+from bayescascade.positions import to_positions, to_thresholds
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 KEEP = Path(__file__).parents[2] / "build" / "promises"
