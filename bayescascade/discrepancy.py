@@ -9,13 +9,13 @@ it. With a share of 0 the model is believed; with a large one only the queries' 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade import evaluate
+from bayescascade.cascade import evaluate, forward_all
 from bayescascade.certifying import complete_rows, reach_of, run
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws
@@ -24,6 +24,9 @@ from bayescascade.frontiers import with_last
 from bayescascade.positions import check_thresholds, is_one_point, to_thresholds
 from bayescascade.storage import own_log
 
+# With this, promises about the error were kept about as often as asked, see docs/evidence/promises.md.
+SPREAD = 0.3
+_MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3
 
@@ -52,11 +55,23 @@ def noise_of_error(expected: np.ndarray, n: int) -> np.ndarray:
 
 
 def allow(
-    error: np.ndarray, seen: np.ndarray, n: int, spread: float, rng: np.random.Generator
+    error: np.ndarray,
+    seen: np.ndarray,
+    n: int,
+    spread: float,
+    rng: np.random.Generator,
+    expected: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Discrepancy]:
-    """Draws of error (draw, point) with the discrepancy added, in [0, 1], and the discrepancy."""
-    expected = error.mean(axis=0)
+    """Draws of error (draw, point) with the discrepancy added, in [0, 1], and the discrepancy.
+
+    ``expected`` is the error that the model expects on the mix of queries that were seen (point,), where ``error``
+    is of another mix: the discrepancy then keeps its share of the error.
+    """
+    here = error.mean(axis=0)
+    expected = here if expected is None else expected
     found = learn(expected, seen, noise_of_error(expected, n), spread)
+    share = here / np.maximum(expected, 1e-300)
+    found = Discrepancy(found.shift * share, found.sd * share)
     # one number for each draw, common to all points: neighbouring thresholds are wrong together
     wrong = rng.standard_normal(len(error))[:, None]
     return np.clip(error + found.shift + found.sd * wrong, 0.0, 1.0), found
@@ -73,13 +88,31 @@ class Doubt:
     wrong: np.ndarray
     spread: float
 
-    def error(self, error: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
-        """The error of rows under all draws (draw, point), with the discrepancy added."""
+    def error(
+        self, error: np.ndarray, rows: np.ndarray, draws: Draws, expected: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The error of rows under all draws (draw, point), with the discrepancy added, as `allow` does."""
+        if expected is None and draws.tilt is not None:
+            expected = self.expected(rows, draws)
         keep = list(draws.keep) or list(range(len(draws.stages)))
         thresholds = with_last(to_thresholds(rows[:, : len(draws.stages)], draws))
         seen = run(self.confidence[:, keep], self.wrong[:, keep], thresholds).mean(axis=1)
         # the same numbers each time, so that points compare
-        return allow(error, seen, len(self.wrong), self.spread, np.random.default_rng(0))[0]
+        return allow(error, seen, len(self.wrong), self.spread, np.random.default_rng(0), expected)[0]
+
+    def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
+        """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
+        whole = None if draws.whole is None else replace(draws.whole, tilt=None)
+        return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
+
+
+def default_doubt(fit: xr.DataTree) -> float:
+    """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
+    try:
+        complete_rows(validate_log(own_log(fit)))
+    except CascadeError:
+        return 0.0
+    return 0.0 if fit.attrs.get("method") == "map" else SPREAD
 
 
 def read_doubt(fit: xr.DataTree, spread: float) -> Doubt | None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._axes import BLUE, GREEN, ORANGE, VERMILION, bare, new_axes, tidy
+from bayescascade._axes import BLUE, GREEN, ORANGE, VERMILION, new_axes, tidy
 from bayescascade._checks.sensitivity import thinned, why_not
 from bayescascade._ranges import check_positive
+from bayescascade._sensitivity_words import label, told, told_limits
 from bayescascade._tilt import ratios, tilted
 from bayescascade.cascade import Kernel, blocks, build_kernel, forward, forward_all, restrict_kernel
+from bayescascade.discrepancy import read_doubt
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.positions import draws_for, to_rows_of
+from bayescascade.search import doubted
 from bayescascade.solution import ThresholdSolution
 from bayescascade.tuning import own_optimum, tune
 from bayescascade.updating import picked, psis, resample
@@ -35,13 +38,6 @@ _N_DRIFTS = 20
 _N_HALVINGS = 8
 _MEASURES = ("error", "cost", "kept", "loss")
 _POWERED = ("prior", "likelihood")
-_LITTLE = 0.05
-_WHEN = {
-    "price": "When one stage's price changes",
-    "prior": "Under a weaker or stronger prior",
-    "likelihood": "Under a weaker or stronger likelihood",
-    "drift": "When queries drift towards those of which the first stage is unsure",
-}
 _COLOURS = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
 
 
@@ -95,7 +91,7 @@ class Sensitivity:
             ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
             if change not in _POWERED:  # these lie close to the solution
                 ax.annotate(
-                    _label(change, of, by),
+                    label(change, of, by),
                     (row["cost"], row["error"]),
                     (3, 4),
                     textcoords="offset points",
@@ -199,7 +195,9 @@ def sensitivity(
     table = pd.DataFrame(rows, index=names)
     breaks, even = judge.limits()
     frame = pd.DataFrame(thresholds, index=names, columns=judge.stages)
-    text = " ".join([*_told(table, judge), *_told_limits(breaks, even, judge), *dict.fromkeys(remarks)])
+    text = " ".join(
+        [*told(table, judge.goal, judge.what), *told_limits(breaks, even, judge.goal), *dict.fromkeys(remarks)]
+    )
     return Sensitivity(table, frame, breaks, even, dict(solution.goal), text)
 
 
@@ -261,6 +259,7 @@ class _Judge:
         self.draws = draws_for(self.whole, solution)
         self.stages = self.draws.stages
         self.wish = Wish(**solution.goal)
+        self.doubt = read_doubt(fit, self.wish.doubt)
         self.goal: Goal = self.wish.goal()
 
     @property
@@ -273,7 +272,7 @@ class _Judge:
     def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
         """A row of the table, with the new thresholds beside it."""
         draws = draws_for(get_draws(fit), self.solution)
-        goal = self.wish.goal(own_optimum(draws, self.wish))
+        goal = replace(self.wish.goal(own_optimum(draws, self.wish)), discrepancy=self.doubt)
         old = _measured(draws, goal, self.solution)
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
@@ -310,11 +309,14 @@ class _Judge:
         some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
         kernels = [build_kernel(some.take(block)) for block in blocks(some.n)]
         rows = to_rows_of(self.solution, self.draws)
+        expected = None if self.doubt is None else self.doubt.expected(rows, self.draws)
         _, most = drift_range(some.mass)
 
         def kept(amount: float) -> float:
             parts = [self._amounts(kernel, amount, rows) for kernel in kernels]
             joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if self.doubt is not None:
+                joined["error"] = self.doubt.error(joined["error"], rows, self.draws, expected)
             return float(self.goal.kept(joined)[0])
 
         amounts = np.linspace(0.0, most, _N_DRIFTS + 2)[:-1]
@@ -329,7 +331,8 @@ class _Judge:
 
 
 def _measured(draws: Draws, goal: Goal, solution: ThresholdSolution) -> dict[str, Any]:
-    outcome = forward_all(draws, to_rows_of(solution, draws))
+    rows = to_rows_of(solution, draws)
+    outcome = doubted(forward_all(draws, rows), draws, rows, goal)
     amounts = amounts_of(outcome, draws, goal.names)
     kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan
     return {
@@ -353,53 +356,3 @@ def _first(kept: Any, amounts: np.ndarray, at: list[float], prob: float) -> floa
         middle = 0.5 * (low + high)
         low, high = (low, middle) if kept(middle) < prob else (middle, high)
     return float(high)
-
-
-def _label(change: str, of: str, by: float) -> str:
-    return f"{bare(of)} x{by:g}" if change == "price" else f"{change} {by:g}"
-
-
-def _told(table: pd.DataFrame, judge: _Judge) -> Iterator[str]:
-    """Sentences on the table."""
-    first = table.iloc[0]
-    for change, rows in table.iloc[1:].groupby(level="change", sort=False):
-        moves = [f"the expected {name} is {_range(rows[name], first[name])}" for name in ("error", "cost")]
-        said = f"{_WHEN[str(change)]}, with the thresholds kept {' and '.join(moves)}"
-        if judge.goal.bounds:
-            worst = rows["kept"].idxmin()
-            said += f"; the promise is kept with probability {rows['kept'].min():.3f} at least ({_label(*worst)})"
-        yield said + "."
-        lost, moved = rows["lost"].max(), rows["moved"]
-        if not moved.notna().any():
-            continue
-        said = f"Tuning anew would move a threshold past {moved.max():.1%} of its stage's queries at most"
-        if np.isfinite(lost):
-            which = rows["lost"].idxmax()
-            share = lost / abs(rows["new_loss"][which])
-            said += f", and save at most {lost:.3g} ({share:.1%}) of the {judge.what} ({_label(*which)})"
-        yield said + "."
-
-
-def _range(values: pd.Series, tuned: float) -> str:
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return f"{low if low == high else f'{low} to {high}'} (as tuned {tuned:.4g})"
-
-
-def _told_limits(breaks: float, even: float, judge: _Judge) -> Iterator[str]:
-    """A sentence on how much drift the promise stands."""
-    if np.isnan(breaks):
-        return
-    if np.isinf(breaks):
-        yield "No drift of the queries towards unsure ones breaks the promise."
-        return
-    asked = f"with probability {judge.goal.prob:g}"
-    said = f"The promise holds {asked} up to a drift of {breaks:.2g}"
-    if breaks == 0.0:
-        said = f"Even without drift the promise does not hold {asked}"
-    elif breaks < _LITTLE:
-        said += ", as thresholds that just keep it leave no room"
-    yield f"{said}; " + (
-        "no drift makes it more likely broken than kept."
-        if np.isinf(even)
-        else f"from a drift of {even:.2g} on it is more likely broken than kept."
-    )

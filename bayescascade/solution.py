@@ -157,7 +157,7 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     if not idle:
         return ""
     names = ", ".join(map(repr, idle))
-    return f" {names} would be paid for and answer next to nothing: leave it out with stages=[...] and fit again."
+    return f" {names} would be paid for and answer next to nothing: leave it out, with stages=[...]."
 
 
 def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:

@@ -24,7 +24,7 @@ from bayescascade.cascade import (
     forward_all,
     split_positions,
 )
-from bayescascade.discrepancy import Doubt, read_doubt
+from bayescascade.discrepancy import Doubt, default_doubt, read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import sweep, with_last
@@ -60,7 +60,7 @@ def tune(
     latency_price: float | None = None,
     stages: str | Sequence[str] | None = None,
     policy: str = "own",
-    doubt: float = 0.0,
+    doubt: float | None = None,
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
 
@@ -100,11 +100,13 @@ def tune(
     policy : str
         ``"own"``: a stage decides by its own confidence. ``"history"``: by P(correct) given its confidence and the
         one before, which needs a fit with ``calibration="sequential"``; without abstaining, on all stages.
-    doubt : float
+    doubt : float, optional
         Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
         deviation, as a share of the error, updated by what the labelled queries did under these thresholds. 0
-        believes the model; on resplit real logs promises made with 0 were kept less often than asked, and with 0.3
-        about as often (see the page on promises). Not with abstaining, regret or ``policy="history"``.
+        believes the model. By default 0.3 where ``max_error`` is given, because on resplit real logs promises made
+        with 0 were kept less often than asked, and with 0.3 about as often (see the page on promises); 0 where
+        there is no such promise, with what doubt does not go with (abstaining, regret, ``policy="history"``), for
+        a point estimate, and where a labelled query of the fit's log misses a stage.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def tune(
         alpha=alpha,
         abstain_price=abstain_price,
         latency_price=latency_price,
-        doubt=doubt,
+        doubt=doubt or 0.0,
     )
     if check_policy(policy, abstain_price=abstain_price, stages=stages, doubt=doubt or None) == "history":
         from bayescascade.history import tune_history
@@ -151,7 +153,9 @@ def tune(
             latency_price=latency_price,
         )
     draws = get_draws(fit)
-    believed = read_doubt(fit, doubt)
+    if doubt is None and max_error is not None and abstain_price is None and risk != "regret":
+        wish = replace(wish, doubt=default_doubt(fit))
+    believed = read_doubt(fit, wish.doubt)
     if stages is None:
         best = solve_draws(draws, wish, believed)
     elif isinstance(stages, str):

@@ -108,7 +108,7 @@ class Wish:
         out = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         if not self.bounds:
             out.pop("prob")
-        if not self.doubt:
+        if not (self.doubt or self.max_error):
             del out["doubt"]
         if self.risk == "mean":
             del out["risk"], out["alpha"]

@@ -7,8 +7,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import bayescascade as bc
-from bayescascade.discrepancy import allow, evaluate_doubted, learn
+from bayescascade.cascade import forward_all
+from bayescascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doubted, learn, read_doubt
+from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
+from bayescascade.positions import to_rows_of
+from bayescascade.whatif import drift
 
 
 def test_the_update_is_bayes_rule():
@@ -80,8 +84,8 @@ def test_a_negative_spread_is_a_mistake(example_fit):
 
 
 def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
-    believed = bc.tune(example_fit, max_error=0.33, prob=0.9)
-    doubted = bc.tune(example_fit, max_error=0.33, prob=0.9, doubt=0.3)
+    believed = bc.tune(example_fit, max_error=0.33, prob=0.9, doubt=0.0)
+    doubted = bc.tune(example_fit, max_error=0.33, prob=0.9)
     assert doubted.feasible
     assert doubted.kept >= 0.9
     assert float(doubted.error.std()) > float(believed.error.std())
@@ -94,6 +98,30 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     again = evaluate_doubted(example_fit, believed.thresholds, spread=0.3)
     kept = float((again["error"] <= 0.33).mean())
     assert kept < 0.9 or float(doubted.cost.mean()) <= float(believed.cost.mean()) * 1.01
+
+
+def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell(example_fit):
+    assert "doubt" not in bc.tune(example_fit, error_price=0.01).goal
+    assert "doubt" not in bc.tune(example_fit, max_cost=1e-3).goal
+    assert bc.tune(example_fit, max_error=0.4, error_price=0.01, risk="regret").goal["doubt"] == 0.0
+    assert bc.tune(example_fit, max_error=0.4).goal["doubt"] == SPREAD
+    gap = example_fit.copy()
+    gap["observed_data"] = example_fit["observed_data"].to_dataset().copy(deep=True)
+    assert default_doubt(gap) == SPREAD
+    gap["observed_data"]["confidence"][3, 2] = np.nan
+    gap["observed_data"]["correct"][3, 2] = np.nan
+    assert default_doubt(gap) == 0.0
+
+
+def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
+    drifted = drift(example_fit, 0.3)
+    thresholds = bc.tune(example_fit, error_price=0.01).thresholds
+    draws, moved = get_draws(example_fit), get_draws(drifted)
+    rows, doubt = to_rows_of(thresholds, draws), read_doubt(example_fit, 0.3)
+    one, other = (forward_all(some, rows).error for some in (draws, moved))
+    share = doubt.error(one, rows, draws).mean() / one.mean()
+    assert abs(share - 1.0) > 0.005
+    assert doubt.error(other, rows, moved).mean() / other.mean() == pytest.approx(share, rel=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_drifts_that_cannot_be(example_fit):
 
 @pytest.fixture(scope="module")
 def solution(example_fit):
-    return tune(example_fit, max_error=0.32)
+    return tune(example_fit, max_error=0.32, doubt=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +291,17 @@ def test_rows_are_what_evaluate_says(example_fit, solution, found):
     assert np.isnan(row["lost"])  # the old thresholds break the promise
     assert row["new_kept"] >= 0.9
     assert row["moved"] > 0.02
+
+
+def test_a_solution_tuned_with_doubt_is_judged_with_it(example_fit):
+    solution = tune(example_fit, max_error=0.35)
+    found = sensitivity(example_fit, solution, price_factors=(), powers=(), drifts=(0.25,), retune=False)
+    first, later = found.table.iloc[0], found.table.iloc[1]
+    assert first["kept"] == pytest.approx(solution.kept)
+    assert first["error"] == pytest.approx(float(solution.error.mean()))
+    # by the model alone the promise would look safer than it is
+    assert first["kept"] < float((bc.evaluate(example_fit, solution.thresholds)["error"] <= 0.35).mean())
+    assert later["kept"] < first["kept"]
 
 
 def test_powers_are_those_of_importance_weights(example_fit, solution, found):

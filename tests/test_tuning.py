@@ -71,7 +71,7 @@ def tune_draws(monkeypatch):
 
     def run(draws, **goal):
         monkeypatch.setattr(tuning, "get_draws", lambda fit: draws)
-        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **goal)
+        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **{"doubt": 0.0, **goal})
 
     return run
 
@@ -111,7 +111,7 @@ def example_grid(example_fit):
 def test_tune_on_a_fit_is_as_good_as_a_grid_and_keeps_its_promise(example_fit, example_grid):
     error, cost = example_grid
     for goal in goals_for(error, cost):
-        solution = tune(example_fit, **goal)
+        solution = tune(example_fit, **goal, doubt=0.0)
         assert solution.feasible, goal
         # the fixture has 400 draws, whose quantiles move in steps; a thousand grid points find a lucky step
         assert objective(goal, solution) <= best_of_grid(goal, error, cost) * (1 + 5e-3), goal

@@ -48,7 +48,7 @@ def grid(draws):
 def tune_draws(monkeypatch):
     def run(draws, **goal):
         monkeypatch.setattr(tuning, "get_draws", lambda fit: draws)
-        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **goal)
+        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **{"doubt": 0.0, **goal})
 
     return run
 
