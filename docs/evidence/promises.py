@@ -212,7 +212,7 @@ def write() -> None:
     OUT.write_text(
         f"""# Promises on resplit real logs
 
-**Missed.** The promises of the default model are not kept as often as asked, whether by the frontier's cheapest point or by `tune`. Ten seeds were run, not twenty. Kept at n = 50 / 100 / 200, of
+**Missed.** The promises of the model alone (`doubt=0`) are not kept as often as asked, whether by the frontier's cheapest point or by `tune`. Ten seeds were run, not twenty. Kept at n = 50 / 100 / 200, of
 the promises made: {words("ours, long run")} (long run); {words("ours, batch")} (batch). Their cost is well below learn-then-test's,
 but part of that saving is the risk that was not admitted.
 
@@ -220,7 +220,7 @@ but part of that saving is the risk that was not admitted.
 prior sd of 30% of the expected error, updated by what the labelled queries did under the thresholds): {words("ours, doubted 30%, long run")}
 (long run); {words("ours, doubted 30%, batch")} (batch). The spread of 30% was chosen on these logs. Where each log gets the
 least of {", ".join(f"{s:.0%}" for s in SPREADS)} that keeps as asked on the four other logs ({"; ".join(f"{prob:g}: " + ", ".join(f"{s:.0%}" for s in sorted(x[~np.isnan(x)])) for prob, x in spreads.items())}): {words(ELSEWHERE)}. By log it is uneven
-(below): the default model is worst on triviaqa.qwen_oai, whose errors are few. Counting only the labelled queries' own errors at each point of the model's frontier, with a Jeffreys prior, does
+(below): the model alone is worst on triviaqa.qwen_oai, whose errors are few. Counting only the labelled queries' own errors at each point of the model's frontier, with a Jeffreys prior, does
 about as well at a somewhat higher cost: {words("own errors on the frontier")}.
 
 ## How it was measured
