@@ -240,11 +240,17 @@ def run(confidence: np.ndarray, wrong: np.ndarray, thresholds: np.ndarray) -> np
     return wrong[np.arange(len(wrong)), last]
 
 
-def descend(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, prices: np.ndarray) -> np.ndarray:
+def descend(
+    confidence: np.ndarray,
+    wrong: np.ndarray,
+    cost: np.ndarray,
+    prices: np.ndarray,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
     """Thresholds (price, stage) of low empirical loss, wrong * price + cost, by coordinate descent.
 
     From the last stage back, each threshold goes to the best of all values at which a decision changes, the others
-    held; the first round is backward induction, since nothing is accepted before.
+    held; the first round is backward induction, since nothing is accepted before, unless there is a ``start``.
 
     Parameters
     ----------
@@ -253,9 +259,11 @@ def descend(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, prices:
     cost : ndarray (stage,)
     prices : ndarray (price,)
         What an error costs.
+    start : ndarray (price, stage), optional
+        Where to begin, for each price.
     """
     n_stages = confidence.shape[1]
-    thresholds = np.full((len(prices), n_stages), np.inf)
+    thresholds = np.full((len(prices), n_stages), np.inf) if start is None else start.copy()
     thresholds[:, -1] = -np.inf
     loss = prices[:, None, None] * wrong.T[None]  # (price, stage, query)
     orders = [_descending(confidence[:, j]) for j in range(n_stages - 1)]
@@ -308,7 +316,7 @@ def _grid(confidence: np.ndarray) -> np.ndarray:
 def _learnt(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, kind: str) -> np.ndarray:
     """A frontier by calibrated confidences, from the lowest expected error to the highest (point, stage)."""
     expected = np.stack(
-        [_expected_wrong(to_signal(c, kind), w) for c, w in zip(confidence.T, wrong.T, strict=True)], axis=1
+        [expected_wrong(to_signal(c, kind), w) for c, w in zip(confidence.T, wrong.T, strict=True)], axis=1
     )
     ends = np.full((2, len(cost)), -np.inf)
     ends[0, :-1] = np.inf
@@ -336,7 +344,7 @@ def _in_steps(confidence: np.ndarray, points: np.ndarray) -> np.ndarray:
     return out
 
 
-def _expected_wrong(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def expected_wrong(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """P(wrong) by a logistic curve of the signal, falling, with a little ridge (query,)."""
     from scipy.optimize import minimize
 
