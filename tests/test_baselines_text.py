@@ -77,8 +77,9 @@ def test_the_frontier_of_routing_reads_only_whole_rows(logs):
     holed["correct"].values[:75, 2] = np.nan
     expected = Routing().fit(train.isel(query=slice(75, None))).score(test.isel(stage=[0, 2]))
     np.testing.assert_allclose(Routing().fit(holed).score(test.isel(stage=[0, 2])), expected)
-    holed["correct"].values[:, 2] = np.nan
-    with pytest.raises(CascadeError):
+    assert Routing().fit(holed).costs == Routing().fit(train).costs == RandomRouting().fit(holed).costs
+    holed["correct"].values[75:, 0] = np.nan
+    with pytest.raises(CascadeError, match="none of the 150 queries has every stage run and labelled"):
         Routing().fit(holed)
 
 

@@ -1,4 +1,4 @@
-"""Rivals that choose between a small and a large model under a budget, and our own score among them.
+"""Rivals that choose between a small and a large model under a budget.
 
 All play the same stream (`streams.play_stream`) and differ in the score alone. A router scores what was asked and
 pays for the model it calls; a cascade scores what the small model answered and pays for both where it goes on.
@@ -6,7 +6,6 @@ pays for the model it calls; a cascade scores what the small model answered and 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +18,9 @@ from bayescascade.baselines.prompts import ANSWER
 from bayescascade.baselines.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
 from bayescascade.baselines.text_models import TextModel, answer_features, need_sklearn, query_features
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws, get_draws
-from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.signals import to_signal
+from bayescascade.errors import CascadeError
 
 THRESHOLDS = ("dynamic", "fixed")
-_MAX_CELLS = 2**21
-_EDGE = 1e-12
 
 Scorer = Callable[[xr.Dataset], np.ndarray]
 
@@ -68,7 +63,7 @@ class StreamDecisions:
 
     def decide(self, log: xr.Dataset) -> Played:
         """Play the log's queries in their order, once for each budget."""
-        two = _two(log, self.pair)
+        two = two_stages(log, self.pair)
         if self.cascade and two["confidence"].isel(stage=0).isnull().any():
             raise CascadeError(
                 f"stage {two['stage'].values[0]!r} was not run for some queries of the log, and this method "
@@ -86,7 +81,7 @@ class StreamDecisions:
 
 
 @dataclass(frozen=True)
-class _Stream:
+class Stream:
     """Options of every method here.
 
     Attributes
@@ -108,15 +103,17 @@ class _Stream:
     warm_up: int = 10
     sees_test: bool = False
 
-    def _decisions(self, two: xr.Dataset, cascade: bool, score: Scorer, seen: np.ndarray) -> StreamDecisions:
+    def decisions(self, two: xr.Dataset, cascade: bool, score: Scorer, seen: np.ndarray) -> StreamDecisions:
+        """Decisions by a score on the two stages of the training log, whose scores are ``seen``."""
         if self.n_points < 2:
             raise CascadeError(f"n_points={self.n_points}: a frontier of budgets has two ends; choose at least 2.")
         if self.threshold not in THRESHOLDS:
             raise CascadeError(
                 f"threshold={self.threshold!r} is not known; choose one of {', '.join(map(repr, THRESHOLDS))}."
             )
-        known = know(two)
-        costs = check_costs((float(known.cost[0]), float(known.cost[1])))
+        # of every call, as `know` has it; but no label is needed for them
+        small, large = validate_log(two)["cost"].mean("query").transpose("stage").values
+        costs = check_costs((small, large))
         rule: Callable[[float], Rule] = _Always(Dynamic(self.warm_up))
         if self.threshold == "fixed":
             rule = _Quantile(np.sort(seen))
@@ -124,7 +121,7 @@ class _Stream:
 
 
 @dataclass(frozen=True)
-class RandomRouting(_Stream):
+class RandomRouting(Stream):
     """The large model with the probability that the budget allows, drawn without a look at the query.
 
     Examples
@@ -142,12 +139,12 @@ class RandomRouting(_Stream):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn the costs."""
-        drawn = self._decisions(_two(train, self.pair), False, _Drawn(random_seed), np.empty(0))
+        drawn = self.decisions(two_stages(train, self.pair), False, _Drawn(random_seed), np.empty(0))
         return replace(drawn, rule=Fixed)  # uniform scores lie below a share with that probability
 
 
 @dataclass(frozen=True)
-class MarginSampling(_Stream):
+class MarginSampling(Stream):
     """A cascade by the small model's own confidence: the margin, where that is what the log holds.
 
     Examples
@@ -169,13 +166,13 @@ class MarginSampling(_Stream):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn the costs; labels are not used."""
-        two = _two(train, self.pair)
+        two = two_stages(train, self.pair)
         seen = own_confidence(two)
-        return self._decisions(two, True, own_confidence, seen[~np.isnan(seen)])
+        return self.decisions(two, True, own_confidence, seen[~np.isnan(seen)])
 
 
 @dataclass(frozen=True)
-class _Reader(_Stream):
+class _Reader(Stream):
     model: TextModel = field(default_factory=TextModel)
     needs_text: bool = True
 
@@ -191,7 +188,7 @@ class _Reader(_Stream):
             fitted, seen = self.model.out_of_fold(features(whole), right, random_seed=random_seed)
         else:
             fitted, seen = self.model.fit(features(whole), right, random_seed=random_seed), np.empty(0)
-        return self._decisions(whole, cascade, _Predicted(fitted, features), seen)
+        return self.decisions(two, cascade, _Predicted(fitted, features), seen)
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ class Routing(_Reader):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn P(small model right) from the prompts."""
-        return self._learnt(_two(train, self.pair), False, query_features, "right", random_seed)
+        return self._learnt(two_stages(train, self.pair), False, query_features, "right", random_seed)
 
 
 @dataclass(frozen=True)
@@ -235,7 +232,7 @@ class HybridLLM(_Reader):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn P(small model as good as the large one) from the prompts."""
-        return self._learnt(_two(train, self.pair), False, query_features, "as good", random_seed)
+        return self._learnt(two_stages(train, self.pair), False, query_features, "as good", random_seed)
 
 
 @dataclass(frozen=True)
@@ -263,123 +260,12 @@ class FrugalGPT(_Reader):
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn P(small model's answer right) from prompts and answers."""
         features = _AnswerFeatures(0, ANSWER in train, self.confidence)
-        return self._learnt(_two(train, self.pair), True, features, "right", random_seed)
-
-
-@dataclass(frozen=True)
-class PosteriorGain(_Stream):
-    """Our score: how much more probably right the large model is than the small one, given the small one's signal.
-
-    Examples
-    --------
-    >>> import bayescascade as bc
-    >>> from bayescascade.baselines.routing import PosteriorGain
-    >>> log = bc.load_example()
-    >>> played = PosteriorGain(n_points=3).fit(log, random_seed=1).decide(log)
-    >>> bool(played.run[0, 0].all())  # the lowest budget calls the small model alone
-    True
-
-    Attributes
-    ----------
-    draws, tune, chains : int
-        Of the fit; means need few.
-
-    Notes
-    -----
-    The gain is the posterior mean of E[P(large right) | signal] - P(small right | signal), per unit of the large
-    model's cost. Queries that were run in part, or not labelled, inform the fit. Of a log with a coord ``task``
-    each query is scored by its own task's posterior.
-    """
-
-    name: str = "ours_gain"
-    needs_text: bool = False
-    draws: int = 250
-    tune: int = 200
-    chains: int = 2
-
-    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
-        """Sample the posterior of the two stages."""
-        from bayescascade.inference import fit
-        from bayescascade.tasks import select_task
-
-        two = validate_log(_two(train, self.pair))
-        names = np.unique(two["task"].values.astype(str)).tolist() if "task" in two.coords else []
-        if len(names) < 2:
-            two = two.drop_vars("task", errors="ignore")
-        with warnings.catch_warnings():
-            # so few draws do not satisfy R-hat; a mean of them is near enough
-            warnings.simplefilter("ignore", CascadeWarning)
-            fitted = fit(
-                two[[name for name in ("confidence", "correct", "cost") if name in two]],
-                draws=self.draws,
-                tune=self.tune,
-                chains=self.chains,
-                random_seed=random_seed,
-                progressbar=False,
-                log_likelihood=False,
-            )
-        if len(names) < 2:
-            score = PosteriorScore({"": get_draws(fitted)})
-        else:
-            score = PosteriorScore({name: get_draws(select_task(fitted, name)) for name in names})
-        return self._decisions(two, True, score, score(two) if self.threshold == "fixed" else np.empty(0))
-
-
-def expected_gain(draws: Draws, signal: np.ndarray) -> np.ndarray:
-    """P(second stage right) less P(first stage right), given the first stage's signals, by draw (draw, query).
-
-    What the second stage is expected to do follows from the link: its signal given the first one's, by the
-    h-function of the copula, or by differences of its distribution function where the first signal is an atom.
-    """
-    signal = np.asarray(signal, dtype=float)
-    edges, correct = draws.edges(), draws.segment_correct()[:, 1]
-    margin, link = draws.margins[0], draws.link(0)
-    segment = margin.segment_of(signal)
-    atom = margin.is_atom[segment]
-    width = np.where(atom, 1.0, (margin.high - margin.low)[segment])
-    inside = np.clip((signal - margin.low[segment]) / width, 0.0, 1.0)
-    low, high = edges[:, 0, segment], edges[:, 0, segment + 1]
-    later = np.empty((draws.n, len(signal)))
-    at_once = max(1, _MAX_CELLS // (draws.n * edges.shape[2]))
-    ends = edges[:, 1][:, None]
-    for of_atoms in (False, True):
-        mine = np.flatnonzero(atom == of_atoms)
-        for start in range(0, len(mine), at_once):
-            at = mine[start : start + at_once]
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-                if of_atoms:
-                    below = link.cdf(high[:, at, None], ends) - link.cdf(low[:, at, None], ends)
-                    below /= np.maximum(high - low, 1e-300)[:, at, None]
-                else:
-                    u = low[:, at] + inside[at] * (high - low)[:, at]
-                    below = link.hfunc1(np.clip(u, _EDGE, 1.0 - _EDGE)[..., None], ends)
-            # exact at the ends, where the formulas are not defined
-            below = np.where(ends <= 0.0, 0.0, np.where(ends >= 1.0, 1.0, below))
-            later[:, at] = np.einsum("dqs,ds->dq", np.diff(below, axis=2), correct)
-    return later - draws.p_correct(0, signal)
+        return self._learnt(two_stages(train, self.pair), True, features, "right", random_seed)
 
 
 def own_confidence(two: xr.Dataset) -> np.ndarray:
     """The small model's confidence (query,)."""
     return two["confidence"].transpose("query", "stage").values[:, 0]
-
-
-@dataclass(frozen=True)
-class PosteriorScore:
-    """Scores by `expected_gain`, the least where most is to be gained; ``draws`` of each task, or of ``""``."""
-
-    draws: dict[str, Draws]
-
-    def __call__(self, two: xr.Dataset) -> np.ndarray:
-        confidence = own_confidence(two)
-        tasks = np.full(len(confidence), "") if "" in self.draws else _tasks_of(two, list(self.draws))
-        out = np.empty(len(confidence))
-        for name, draws in self.draws.items():
-            mine = np.flatnonzero(tasks == name)
-            signal, inverse = np.unique(to_signal(confidence[mine], draws.kind), return_inverse=True)
-            gain = expected_gain(draws, signal).mean(axis=0) / draws.cost[:, 1].mean()
-            out[mine] = -gain[inverse]
-        return out
 
 
 @dataclass(frozen=True)
@@ -436,7 +322,7 @@ def _numbers(pair: tuple[int, int], n_stages: int) -> np.ndarray:
     return numbers
 
 
-def _two(log: xr.Dataset, pair: tuple[int, int]) -> xr.Dataset:
+def two_stages(log: xr.Dataset, pair: tuple[int, int]) -> xr.Dataset:
     """The two stages of a log."""
     return log.isel(stage=_numbers(pair, log.sizes["stage"]))
 
@@ -445,15 +331,3 @@ def _whole(two: xr.Dataset) -> np.ndarray:
     """Numbers of the queries that ran both stages and have both labels."""
     there = two["correct"].notnull().all("stage") & two["confidence"].notnull().all("stage")
     return np.flatnonzero(there.values)
-
-
-def _tasks_of(two: xr.Dataset, known: list[str]) -> np.ndarray:
-    if "task" not in two.coords:
-        raise CascadeError("this method has learnt several tasks, but the log has no coord 'task'.")
-    tasks = two["task"].values.astype(str)
-    unknown = sorted(set(tasks) - set(known))
-    if unknown:
-        raise CascadeError(
-            f"the task {str(unknown[0])!r} was not in the training log, which had {', '.join(known)}."
-        )
-    return tasks

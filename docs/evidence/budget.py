@@ -11,6 +11,7 @@ budget between the two.
 
 import sys
 import time
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -21,13 +22,13 @@ import xarray as xr
 import bayescascade as bc
 from bayescascade.baselines.base import Played
 from bayescascade.baselines.frugal import FrugalCascade
+from bayescascade.baselines.gains import PosteriorGain
 from bayescascade.baselines.metrics import budget_area, mixed_stream
 from bayescascade.baselines.prompts import with_answers, with_prompts
 from bayescascade.baselines.routing import (
     FrugalGPT,
     HybridLLM,
     MarginSampling,
-    PosteriorGain,
     RandomRouting,
     Routing,
     StreamDecisions,
@@ -44,7 +45,7 @@ LOGS = {
 }
 MIXED = ("mmlu.llama", "medmcqa.llama", "triviaqa.llama")
 # of these pairs also: other cost ratios, and twice the data
-CLOSER = {5: ((0, 4), (1, 4), (2, 3)), 4: ((0, 3), (0, 2), (2, 3))}
+CLOSER = {5: ((0, 4), (2, 3)), 4: ((0, 3),)}
 RATIOS = (2, 10, 50)
 METHODS = (
     RandomRouting(),
@@ -111,6 +112,11 @@ def row(method: str, decisions, test: xr.Dataset, seconds: float = np.nan) -> di
     }
 
 
+def always(scores: np.ndarray):
+    """Scores that are known, whatever the log."""
+    return lambda two: scores
+
+
 def learn(train: xr.Dataset, methods=METHODS) -> dict[str, tuple]:
     """Decisions of each method, and the seconds they took."""
     out = {}
@@ -126,12 +132,17 @@ def one(train: xr.Dataset, test: xr.Dataset, *, closer: bool) -> list[dict[str, 
     rows = [row(name, found, test, took) | {"setting": "as it is"} for name, (found, took) in learnt.items()]
     if not closer:
         return rows
+    # scores know no costs; the search for a cascade does
+    scored = {
+        name: replace(found, score=always(found.score(test)))
+        for name, (found, _) in learnt.items()
+        if isinstance(found, StreamDecisions)
+    }
     for ratio in RATIOS:
-        dear, again = priced(test, ratio), FrugalCascade().fit(priced(train, ratio), random_seed=1)
-        for name, (found, _) in learnt.items():
-            # scores know no costs; the search for a cascade does
-            found = found.with_costs((1.0, ratio)) if isinstance(found, StreamDecisions) else again
-            rows.append(row(name, found, dear) | {"setting": f"ratio {ratio}"})
+        dear, cascade = priced(test, ratio), FrugalCascade()
+        searched = {cascade.name: cascade.fit(priced(train, ratio), random_seed=1)}
+        again = {name: found.with_costs((1.0, ratio)) for name, found in scored.items()} | searched
+        rows += [row(name, found, dear) | {"setting": f"ratio {ratio}"} for name, found in again.items()]
     n = train.sizes["query"]
     order = np.random.default_rng(1).permutation(test.sizes["query"])
     more, rest = test.isel(query=np.sort(order[:n])), test.isel(query=np.sort(order[n:]))
@@ -148,7 +159,7 @@ def main() -> None:
     ROWS.parent.mkdir(exist_ok=True)
     done = pd.read_csv(ROWS) if ROWS.exists() else pd.DataFrame(columns=["log", "pair"])
     cells = [(name, pair) for name in LOGS for pair in combinations(range(LOGS[name][1]), 2)]
-    cells += [("mixed", pair) for pair in combinations(range(5), 2)]
+    cells += [("mixed", pair) for pair in ((0, 4), (1, 4), (2, 3))]
     for name, pair in cells:
         label = "-".join(map(str, pair))
         if ((done["log"] == name) & (done["pair"] == label)).any():
@@ -260,7 +271,7 @@ def write(done: pd.DataFrame) -> None:
         "",
         "## Other prices",
         "",
-        "The large model's price over the small one's, in place of the logged costs; three pairs of each log.",
+        "The large model's price over the small one's, in place of the logged costs; the pairs 0-4 and 2-3 of each llama log, 0-3 of the others.",
         "",
         *summary(
             pd.concat([base.assign(setting="as logged"), closer[closer["setting"].str.startswith("ratio")]]),
