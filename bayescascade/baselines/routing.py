@@ -223,6 +223,17 @@ class Routing(_Reader):
 class HybridLLM(_Reader):
     """A router by whether the small model will do at least as well as the large one, told from what is asked.
 
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.baselines.routing import HybridLLM
+    >>> log = bc.load_example()
+    >>> worse = log["correct"].values[:, 0] < log["correct"].values[:, 2]
+    >>> log["prompt"] = ("query", [f"a {'hard' if w else 'simple'} one" for w in worse])
+    >>> score = HybridLLM().fit(log).score(log)  # P(at least as well)
+    >>> bool(score[worse].max() < score[~worse].min())
+    True
+
     References
     ----------
     Ding et al. (2024), Hybrid LLM, arXiv:2404.14618.
@@ -238,6 +249,18 @@ class HybridLLM(_Reader):
 @dataclass(frozen=True)
 class FrugalGPT(_Reader):
     """A cascade of two by whether the small model's answer is right, told from what was asked and answered.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.baselines.routing import FrugalGPT
+    >>> log = bc.load_example()
+    >>> right = log["correct"].values > 0.5
+    >>> log["prompt"] = ("query", ["which city?"] * 300)
+    >>> log["answer"] = (("query", "stage"), [["Paris" if r else "no idea" for r in row] for row in right])
+    >>> score = FrugalGPT().fit(log).score(log.isel(stage=[0, 2]))
+    >>> bool(score[right[:, 0]].min() > score[~right[:, 0]].max())
+    True
 
     Attributes
     ----------
