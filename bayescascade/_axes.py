@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette: told apart by readers with any common colour blindness, and on white as on black.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY = "#808080"
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+DASHES = ("-", "--", "-.", ":")  # with the colours, so that no line is known by its colour alone
+EXTREMES = {-np.inf: "accept all", np.inf: "defer all"}
 
 _TITLES = {
     "logprob": "mean log-probability",
@@ -55,6 +58,19 @@ def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def money_axis(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic x axis with plain numbers, where amounts of money span much; else a linear one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if low <= 0 or high <= 4 * low:
+        return
+    ax.set_xscale("log")
+    steps = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)
+    ax.xaxis.set_major_locator(LogLocator(subs=steps))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def tidy(ax: Axes) -> None:
@@ -101,8 +117,8 @@ class ConfidenceAxis:
             out = np.where(signal == atom, position, out)
         return out
 
-    def label(self, ax: Axes) -> None:
-        """Ticks at round confidences; a dotted line where the scale is broken."""
+    def label(self, ax: Axes, side: str = "x") -> None:
+        """Ticks at round confidences on the x or the y axis; a dotted line where the scale is broken."""
         lower, upper = (min([self.low, *self.ends.values()]), max([self.high, *self.ends.values()]))
         ticks: dict[float, str] = {}
         for signal in np.linspace(self.low, self.high, 4):
@@ -112,15 +128,16 @@ class ConfidenceAxis:
             far = all(abs(position - other) > 0.15 * (upper - lower) for other in [*ticks, *self.ends.values()])
             if far and text not in ticks.values():
                 ticks[position] = text
+        line, axis = (ax.axvline, ax.xaxis) if side == "x" else (ax.axhline, ax.yaxis)
         for atom, position in self.ends.items():
-            ticks[position] = rounded(float(to_confidence(np.array([atom]), self.kind)[0]), self.kind)
-            ax.axvline(
-                0.5 * (position + (self.high if position > self.high else self.low)), color=GREY, lw=0.8, ls=":"
+            ticks[position] = EXTREMES.get(atom) or rounded(
+                float(to_confidence(np.array([atom]), self.kind)[0]), self.kind
             )
-        ax.set_xticks(list(ticks), list(ticks.values()))
+            line(0.5 * (position + (self.high if position > self.high else self.low)), color=GREY, lw=0.8, ls=":")
+        axis.set_ticks(list(ticks), labels=list(ticks.values()))
         pad = 0.04 * (upper - lower)
-        ax.set_xlim(lower - pad, upper + pad)
-        ax.set_xlabel(f"confidence ({_TITLES.get(self.kind, self.kind)})")
+        (ax.set_xlim if side == "x" else ax.set_ylim)(lower - pad, upper + pad)
+        axis.set_label_text(f"confidence ({_TITLES.get(self.kind, self.kind)})")
 
 
 def confidence_axis(margin: Margin, kind: str) -> ConfidenceAxis:

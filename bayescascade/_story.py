@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._checks.evidence import Evidence, gather
-from bayescascade._checks.results import WORDS, CheckResult
-from bayescascade._singles import beats_mixtures, single_stages
-from bayescascade._svg import inline_svg
-from bayescascade._words import Choice, answer, band, care, chance, money, share
+from bayescascade._checks.decisions import check_cascade
+from bayescascade._checks.evidence import gather
+from bayescascade._explorer import Explorer, bars, make_explorer
+from bayescascade._figures import (
+    few_points,
+    flow_figure,
+    frontier_figure,
+    labels_figure,
+    panels_of,
+    predictive_figures,
+    worth_figure,
+)
+from bayescascade._sheets import check_rows, chosen_sheets, frontier_sheet, provenance, sheet_of
+from bayescascade._words import Choice, answer, care, comparison
 from bayescascade.cascade import evaluate
 from bayescascade.checks import check
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import frontier
-from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
-from bayescascade.positions import check_thresholds, draws_for
-from bayescascade.scoring import score
-from bayescascade.solution import show_threshold
-from bayescascade.verdicts import verdict
+from bayescascade.labels import LabelValue, label_value
+from bayescascade.policy import Policy
+from bayescascade.positions import draws_for
+from bayescascade.scoring import read_rules, score
+from bayescascade.solution import ThresholdSolution
+from bayescascade.verdicts import Verdict, verdict
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from bayescascade.solution import ThresholdSolution
-
-_TABLE_POINTS = 8
-_PANEL = (3.5, 3.0)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table for the template."""
-
-    columns: list[str]
-    rows: list[list[str]]
+_STEPS = 1000  # of the price slider
 
 
 def tell(
@@ -53,36 +42,49 @@ def tell(
     log: xr.Dataset | None,
     test: xr.Dataset | None,
     thresholds: object,
+    labels: bool | LabelValue,
     ci_prob: float,
 ) -> dict[str, object]:
     """Everything that the template asks for."""
     draws = get_draws(fit)
+    if solution is None:
+        solution = _tuned_here(fit, thresholds)
     choice = _choice(fit, draws, solution, thresholds)
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, draws, choice, chosen)
-    price = None if choice is None else choice.goal.get("error_price")
-    worth = None if price is None else verdict(fit, error_price=price, solution=solution, **_abstaining(choice))
-    curve = frontier(fit, n_points=50, ci_prob=ci_prob)
+    explorer = make_explorer(fit, ci_prob=ci_prob)
+    price, stated = _price(choice, explorer)
+    worth = _worth(fit, solution, choice, price, stated)
     whole = choice is not None and choice.stages == draws.stages
     checks = check(fit, thresholds=chosen if whole else None)
+    evidence = gather(fit)
+    curve = explorer.points
     log, remarks = _scorable(log, draws, curve)
+    along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
     n_queries = int(fit.attrs.get("n_queries", 0))
     failed = [result.name for result in checks if result.passed is False]
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": answer(choice, draws, scored, worth, ci_prob),
+        "answer": answer(choice, draws, scored, worth, ci_prob, stated=stated),
         "care": care(failed),
-        "chosen": None if choice is None else _chosen(choice, draws, scored, ci_prob),
+        "chosen": None if choice is None else chosen_sheets(choice, draws, scored, ci_prob),
+        "flow": None if choice is None else flow_figure(choice, ci_prob),
+        "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
+        "by_history": choice is not None and choice.by_history,
         "ci": f"{ci_prob:.0%}",
-        "frontier_figure": _frontier_figure(curve, draws, solution, log, ci_prob),
-        "frontier_table": _frontier_sheet(curve),
-        "frontier_caption": f"Points of the frontier: thresholds, and means with {ci_prob:.0%} intervals.",
+        "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
+        "frontier_table": frontier_sheet(explorer),
+        "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
         "remarks": remarks,
-        "checks": [_check(result) for result in checks],
-        **_panels(gather(fit), draws, ci_prob),
-        "provenance": _provenance(fit),
+        **_exploring(explorer, choice, price),
+        "checks": [check_rows(result) for result in checks],
+        **panels_of(evidence, draws, ci_prob),
+        "predictive": predictive_figures(along, checks),
+        "predictive_text": "" if along.picture is not None else along.text,
+        "labels": _labels(fit, labels, price, stated),
+        "provenance": provenance(fit, choice, ci_prob),
     }
 
 
@@ -111,31 +113,52 @@ def _choice(
     if thresholds is None:
         return None
     part = draws_for(draws, thresholds)
-    array = check_thresholds(thresholds, part.stages, draws.kind)
-    if len(array) != 1:
-        raise CascadeError(f"a report is about one threshold vector, but {len(array)} came; give (stage,).")
+    rules = read_rules(thresholds, part.stages, draws.kind)
+    if len(rules.thresholds) != 1:
+        raise CascadeError(
+            f"a report is about one threshold vector, but {len(rules.thresholds)} came; give (stage,)."
+        )
     found = evaluate(fit, thresholds).transpose("chain", "draw", ...)
     error, cost = np.ravel(found["error"].values), np.ravel(found["cost"].values)
     reach = found["reach"].values.reshape(len(error), -1)
-    reject = getattr(thresholds, "reject", None)
     return Choice(
         part.stages,
-        array[0],
+        rules.thresholds[0],
         error,
         cost,
         reach,
         {},
         True,
         float("nan"),
-        None if reject is None else np.asarray(reject, dtype=float),
-        np.ravel(found["abstained"].values) if reject is not None else None,
-        bool(getattr(thresholds, "history", None)),
+        None if rules.reject is None else rules.reject[0],
+        np.ravel(found["abstained"].values) if rules.reject is not None else None,
+        rules.history is not None,
     )
 
 
-def _abstaining(choice: Choice | None) -> dict[str, float]:
-    price = None if choice is None else choice.goal.get("abstain_price")
-    return {} if price is None else {"abstain_price": float(price)}
+def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
+    """A policy that was tuned on this very log, as the solution that it came from; else None."""
+    if not isinstance(thresholds, Policy) or thresholds.history is not None:
+        return None
+    known, goal = thresholds.metadata.get("data_hash"), thresholds.metadata.get("goal")
+    if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):
+        return None
+    found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
+    stages = xr.Coordinates({"stage": thresholds.stages})
+    return ThresholdSolution(
+        thresholds=xr.DataArray(thresholds.thresholds, dims="stage", coords=stages),
+        error=found["error"],
+        cost=found["cost"],
+        reach=found["reach"],
+        feasible=True,  # no other solution becomes a policy
+        goal=goal,
+        kept=float("nan") if kept is None else float(kept),
+        text=str(thresholds.metadata.get("text", "")),
+        confidence_kind=thresholds.confidence_kind,
+        provenance={"data_hash": known},
+        reject=None if thresholds.reject is None else xr.DataArray(thresholds.reject, dims="stage", coords=stages),
+        abstained=found.get("abstained"),
+    )
 
 
 def _score(test: xr.Dataset, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
@@ -161,157 +184,113 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
     return log, []
 
 
-# ---- tables
+# ---- is it worth it
 
 
-def _chosen(choice: Choice, draws: Draws, scored: xr.Dataset | None, ci_prob: float) -> dict[str, object]:
-    answered = choice.answered
-    columns = ["stage", "threshold", "runs for", "answers"]
-    rows = [
-        [name, show_threshold(float(t)), share(float(reach)), band(answered[:, j], ci_prob, share)]
-        for j, (name, t, reach) in enumerate(
-            zip(choice.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
-        )
-    ]
-    found = [["error", band(choice.error, ci_prob, share)], ["cost", band(choice.cost, ci_prob, money)]]
-    if choice.abstained is not None:
-        found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
-    expected = ["", f"model: mean ({ci_prob:.0%} interval)"]
-    if scored is not None:
-        columns, expected = [*columns, "answers on test"], [*expected, "on the test log"]
-        rows = [[*row, share(float(part))] for row, part in zip(rows, scored["answered"].values, strict=True)]
-        found[0].append(share(float(scored["error"])))
-        found[1].append(money(float(scored["cost"])))
-        if choice.abstained is not None:
-            found[2].append(share(float(scored["abstained"])))
-    mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
-    note = (
-        f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
-        "random for the same mean cost."
-    )
-    if scored is not None:
-        note += " A test log scatters about the long run, so it may miss an interval by chance."
-    return {"thresholds": Sheet(columns, rows), "expected": Sheet(expected, found), "note": note}
+def _price(choice: Choice | None, explorer: Explorer) -> tuple[float | None, bool]:
+    """The price of an error at which the choice is judged, and whether it is the user's own."""
+    if choice is None:
+        return None, False
+    given = choice.goal.get("error_price")
+    if given is not None:
+        return float(given), True
+    if not choice.goal:
+        return None, False  # thresholds of one's own need not be best at any price
+    cost = explorer.points["cost"].values
+    return float(np.interp(choice.cost.mean(), cost, explorer.prices())), False
 
 
-def _frontier_sheet(curve: xr.Dataset) -> Sheet:
-    # past its least error the frontier only costs more
-    error = curve["error"].values
-    improving = np.flatnonzero(error <= np.minimum.accumulate(error))
-    wanted = np.linspace(error[improving[0]], error[improving[-1]], _TABLE_POINTS)
-    picked = improving[np.unique(np.abs(error[improving] - wanted[:, None]).argmin(axis=1))]
-    stages = [str(s) for s in curve["stage"].values]
-    rows = []
-    for point in picked:
-        at = curve.isel(point=int(point))
-        row = []
-        for name, show in (("error", share), ("cost", money)):
-            mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
-            row.append(f"{show(mean)} ({show(low)} to {show(high)})")
-        rows.append([*row, *(show_threshold(float(t)) for t in at["threshold"].values[:-1])])
-    return Sheet(["error", "cost per query", *stages[:-1]], rows)
+def _worth(
+    fit: xr.DataTree, solution: ThresholdSolution | None, choice: Choice | None, price: float | None, stated: bool
+) -> Verdict | None:
+    if choice is None or price is None:
+        return None
+    abstain = choice.goal.get("abstain_price")
+    try:
+        return verdict(fit, error_price=price, solution=solution, abstain_price=abstain)
+    except CascadeError:
+        if stated:
+            raise
+        return None  # at a price that the user did not give, abstaining need not make sense
 
 
-def _check(result: CheckResult) -> dict[str, object]:
-    css = {True: "passed", False: "failed", None: "none"}[result.passed]
-    table = Sheet([], []) if result.table.empty else _sheet(result.table.reset_index())
-    word = WORDS[result.passed]
-    return {"name": result.name, "result": word, "css": css, "text": result.text, "table": table}
+def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str, object]:
+    """The whole verdict, for those who open it."""
+    beside = comparison(choice, draws)
+    if worth is None:
+        return {"text": [beside], "figure": None, "table": None}
+    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
+    table = worth.table.drop(columns="chosen")
+    return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
 
 
-def _sheet(table: pd.DataFrame) -> Sheet:
-    rows = [[_cell(value) for value in row] for row in table.to_numpy(dtype=object)]
-    return Sheet([str(name).replace("_", " ") for name in table.columns], rows)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        number = float(value)
-        return "" if np.isnan(number) else f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
-    return str(value)
-
-
-def _provenance(fit: xr.DataTree) -> list[tuple[str, str]]:
-    attrs, sizes = {str(name): value for name, value in fit.attrs.items()}, fit["posterior"].sizes
-    versions: dict[str, str] = json.loads(str(attrs.get("versions", "{}")))
-    labels = int(fit["observed_data"].to_dataset()["correct"].count())
-    named = ("copula", "margin", "calibration", "cost")
-    model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
-    if attrs.get("method") == "map":
-        model += "; a point estimate, so intervals have no width"
-    model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
-    task = f"task {attrs['task']}, " if "task" in attrs else ""
-    return [
-        ("Page written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("Log", f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}"),
-        ("SHA-256 of the log", str(attrs.get("data_hash", "unknown"))),
-        ("Model", model),
-        (
-            "Sampling",
-            f"{sizes['chain']} chains of {sizes['draw']} draws after {attrs.get('tuning_steps', '?')} tuning "
-            f"steps, target_accept {attrs.get('target_accept', '?')}, random seed "
-            f"{attrs.get('random_seed', '?')}, {float(attrs.get('sampling_time', float('nan'))):.1f} s",
-        ),
-        ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or "unknown"),
-    ]
-
-
-# ---- figures
-
-
-def _frontier_figure(
-    curve: xr.Dataset,
-    draws: Draws,
-    solution: ThresholdSolution | None,
-    log: xr.Dataset | None,
-    ci_prob: float,
-) -> Any:
-    ends = curve.isel(point=[0, -1])
-    label = (
-        f"Error against cost along the frontier: from {share(float(ends['error'][0]))} at "
-        f"{money(float(ends['cost'][0]))} per query to {share(float(ends['error'][1]))} at "
-        f"{money(float(ends['cost'][1]))}, with a credible band, each stage used alone"
-        f"{', and the chosen thresholds' if solution is not None else ''}."
-    )
-
-    def draw(ax: Axes) -> object:
-        return draw_frontier(ax, curve, draws, solution, log, ci_prob)
-
-    return _figure(draw, "frontier", label, (6.6, 4.5))
-
-
-def _panels(evidence: Evidence, draws: Draws, ci_prob: float) -> dict[str, object]:
-    def each(name: str, parts: Iterable[str], label: str, draw: Callable[[int, Axes], object]) -> list[Any]:
-        return [
-            _figure(partial(draw, j), f"{name}{j}", f"{label} of {part}", _PANEL) for j, part in enumerate(parts)
-        ]
-
+def _labels(
+    fit: xr.DataTree, labels: bool | LabelValue, price: float | None, stated: bool
+) -> dict[str, object] | None:
+    """The worth of further labels, where it was asked for."""
+    if labels is False:
+        return None
+    remark = ""
+    if labels is True:
+        if price is None:
+            raise CascadeError(
+                "labels=True needs to know what an error costs; give a solution, a policy that was tuned on this "
+                "log, or what label_value returns."
+            )
+        labels = label_value(fit, error_price=price, random_seed=0)
+        if not stated:
+            remark = (
+                f"No price of an error was given; {price:.3g} is about what the chosen thresholds are best for."
+            )
     return {
-        "reliability": each(
-            "reliability",
-            evidence.stages,
-            "Reliability",
-            lambda j, ax: draw_reliability(ax, evidence, j, ci_prob),
-        ),
-        "margins": each(
-            "margin",
-            evidence.stages,
-            "Difference between observed and fitted distribution of the confidence",
-            lambda j, ax: draw_margin(ax, evidence, j, 0.99),
-        ),
-        "links": each(
-            "link",
-            evidence.links,
-            "Scatter of the ranks of confidences",
-            lambda j, ax: draw_link(ax, evidence, j, draws.tau[:, j], ci_prob),
-        ),
+        "text": labels.text,
+        "remark": remark,
+        "figure": labels_figure(labels),
+        "table": sheet_of(labels.table, 4),
     }
 
 
-def _figure(draw: Callable[[Axes], object], name: str, label: str, size: tuple[float, float]) -> Any:
+# ---- explorer
+
+
+def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -> dict[str, object]:
+    """The explorer's figure, its first point, and what its script reads."""
     from markupsafe import Markup
 
-    # Matplotlib escapes what it writes, and the label is escaped with it: the element is safe as it stands
-    return Markup(inline_svg(draw, name=f"figure-{name}", label=label, size=size))
+    svg, places = explorer.figure("figure-explorer")
+    points = [
+        {
+            "error": float(at["error"]),
+            "cost": float(at["cost"]),
+            "kept": float(at["kept"]),
+            "price": float(about),
+            "rows": [cells[1:] for cells in explorer.rows(i)],
+            "errorText": explorer.band("error", i),
+            "costText": explorer.band("cost", i),
+            "sentence": explorer.sentence(i),
+            "x": round(float(places[i, 0]), 1),
+            "y": round(float(places[i, 1]), 1),
+            "bars": bars(places[i]),
+        }
+        for i, about in enumerate(explorer.prices())
+        for at in [explorer.points.isel(point=i)]
+    ]
+    low, high = explorer.price_range
+    start = float(np.clip(np.sqrt(low * high) if price is None else price, low, high))
+    if price is None and choice is not None:
+        start = float(np.interp(choice.cost.mean(), explorer.points["cost"].values, explorer.prices()))
+    least, most = explorer.target_range
+    payload: dict[str, Any] = {
+        "points": points,
+        "price": {"low": low, "high": high, "steps": _STEPS},
+        "prob": explorer.prob,
+    }
+    return {
+        "explorer": payload,
+        "explorer_figure": Markup(svg),  # drawn by us, with its label escaped
+        "explorer_start": round(_STEPS * np.log(start / low) / np.log(high / low)),
+        "explorer_steps": _STEPS,
+        "explorer_target": {"least": f"{least:.3f}", "most": f"{most:.3f}"},
+        "explorer_prob": f"{explorer.prob:.0%}",
+        "explorer_stages": explorer.stages,
+    }

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from bayescascade._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, bare, new_axes, plain, tidy
+from bayescascade._axes import BLUE, COLOURS, GREY, VERMILION, bare, new_axes, plain, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
 
 
 def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
@@ -26,7 +24,7 @@ def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
             sizes,
             at["evsi"].values,
             yerr=at["evsi_mcse"].values,
-            color=_COLOURS[i % len(_COLOURS)],
+            color=COLOURS[i % len(COLOURS)],
             marker="o",
             ms=4,
             capsize=3,

@@ -50,9 +50,18 @@ class Choice:
 
 
 def answer(
-    choice: Choice | None, draws: Draws, scored: xr.Dataset | None, worth: Verdict | None, ci_prob: float
+    choice: Choice | None,
+    draws: Draws,
+    scored: xr.Dataset | None,
+    worth: Verdict | None,
+    ci_prob: float,
+    *,
+    stated: bool = True,
 ) -> list[str]:
-    """What to set, what it brings, and whether to run the cascade at all."""
+    """What to set, what it brings, and whether to run the cascade at all; a sentence each.
+
+    ``stated`` says whether the price of an error at which it is judged was the user's own.
+    """
     if choice is None:
         return [
             "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
@@ -80,11 +89,29 @@ def answer(
             f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
             f"and {money(float(scored['cost']))}"
         )
-    judged = _comparison(choice, draws) if worth is None else worth.text
+    judged = comparison(choice, draws) if worth is None else judgement(worth, stated)
     return [f"{lead}: {rule}", f"{expected}.", judged]
 
 
-def _comparison(choice: Choice, draws: Draws) -> str:
+def judgement(worth: Verdict, stated: bool) -> str:
+    """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
+    best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
+    row = best.loc[best["loss"].idxmin()]
+    verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
+    ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
+    price = f"an error costs {worth.error_price:.3g}"
+    if not stated:
+        price += " (no price was given; such thresholds are best at about this one)"
+    rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
+    return (
+        f"{worth.decision[0].upper()}{worth.decision[1:]}; where {price}, it {verb} {money(abs(row['saving']))} "
+        f"({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper of the "
+        f"two with probability {chance(float(row['p_beats']))}."
+    )
+
+
+def comparison(choice: Choice, draws: Draws) -> str:
+    """How thresholds fare against single stages where an error has no price."""
     singles = single_stages(draws)
     p = float(np.mean(beats_singles(choice.error, choice.cost, singles)))
     text = (
@@ -137,17 +164,23 @@ def care(failed: list[str]) -> str:
 
 def _rules(choice: Choice) -> list[str]:
     """What each stage does, in words; nothing is left for the stages after one that accepts all."""
-    stages, thresholds = choice.stages, choice.thresholds
+    rules = spelled(choice.stages, choice.thresholds, by_history=choice.by_history)
+    if choice.reject is not None:
+        last = int(np.argmax(choice.thresholds == -np.inf))
+        for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
+            rules[j] += f" and leaves unanswered what is below {choice.reject[j]:.6g}"
+    return rules
+
+
+def spelled(stages: list[str], thresholds: np.ndarray, *, by_history: bool = False) -> list[str]:
+    """What each stage does at thresholds (stage,)."""
     last = int(np.argmax(thresholds == -np.inf))
-    scale = "a probability of being right of" if choice.by_history else "confidence"
+    scale = "a probability of being right of" if by_history else "confidence"
     rules = [
         f"{name} defers everything" if t == np.inf else f"{name} answers from {scale} {t:.6g} up"
         for name, t in zip(stages[:last], thresholds[:last], strict=True)
     ]
     rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")
-    if choice.reject is not None:
-        for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
-            rules[j] += f" and leaves unanswered what is below {choice.reject[j]:.6g}"
     if last < len(stages) - 1:
         rules.append(f"{', '.join(stages[last + 1 :])} {'is' if last == len(stages) - 2 else 'are'} never called")
     return rules

@@ -207,21 +207,26 @@ def report(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A log the fit has not seen: score the policy on it."),
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Say what more labels are worth, too (takes half a minute).")
+    ] = False,
     cost: Cost = "cost",
     task: Task = None,
     task_column: TaskColumn = None,
 ) -> None:
-    """Write a page with the answer, the checks, the frontier and the calibration of a fit."""
+    """Write a page with the answer, the frontier to explore, the checks and the calibration of a fit."""
+    if labels and policy is None:
+        raise CascadeError("--labels goes with --policy: its goal says what an error is worth.")
     if test is not None and policy is None:
         raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
     keep_input(fit_file, output)
     import bayescascade as bc
 
     posterior = of_fit(bc.load_fit(fit_file), task)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"labels": True} if labels else {}
     if policy is not None:
         chosen = bc.Policy.load(policy)
-        options["thresholds"] = chosen.thresholds
+        options["thresholds"] = chosen
         if test is not None:
             options["test"] = log_for(test, chosen, cost, task, task_column)
     with working("Writing the report"), whole_file(output, "the report") as part:

@@ -135,7 +135,11 @@ def as_curve(
             "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
         coords={"stage": draws.stages},
-        attrs={"ci_prob": ci_prob, **({} if batch is None else {"batch": int(batch)})},
+        attrs={
+            "ci_prob": ci_prob,
+            "confidence_kind": draws.kind,
+            **({} if batch is None else {"batch": int(batch)}),
+        },
     )
     for name in ("error", "cost", *(["abstained"] if reject is not None else [])):
         low, high = np.quantile(getattr(seen, name), tails, axis=0)

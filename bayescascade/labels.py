@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._html import frame_of, note, wrapped
 from bayescascade._preposterior import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade._ranges import check_positive
 from bayescascade._refits import QUERIES, Decisions, Refits
@@ -80,8 +80,7 @@ class LabelValue:
         return f"{self.text}\n\n{self.table.to_string(index=False, float_format='{:.4g}'.format)}"
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(index=False, border=0, float_format="{:.4g}".format)
-        return f"<div><p>{escape(self.text)}</p>{table}</div>"
+        return wrapped(note(self.text), frame_of(self.table, caption="Money per 1,000 queries served", digits=4))
 
 
 def label_value(

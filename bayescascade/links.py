@@ -33,6 +33,10 @@ class Link:
         """Names of the families that occur."""
         return [self.families[i].name for i in np.unique(self.which)]
 
+    def pdf(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Density c(u, v)."""
+        return self._each("pdf", u, v)
+
     def cdf(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """C(u, v)."""
         return self._each("cdf", u, v)

@@ -15,6 +15,7 @@ from bayescascade._axes import (
     VERMILION,
     bare,
     confidence_axis,
+    money_axis,
     new_axes,
     panels,
     shortened,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from bayescascade.solution import ThresholdSolution
 
 _DRAWS = 500
+_CELLS, _FEW = 100, 50  # of the grid and of the draws that show a copula
+_REGIONS = (0.25, 0.5, 0.75)
 
 
 def plot_frontier(
@@ -100,8 +103,6 @@ def draw_frontier(
     ci_prob: float,
 ) -> Axes:
     """Draw a frontier that is known already."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     cost = curve["cost"].values
     band = f"{ci_prob:.0%} credible band"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
@@ -119,11 +120,7 @@ def draw_frontier(
         x, y = (np.ravel(getattr(solution, name).values)[:, None] for name in ("cost", "error"))
         label = "chosen thresholds" if solution.feasible else "nearest thresholds (goal not met)"
         _crosses(ax, x, y, ci_prob, color=ORANGE, marker="D", label=label, markersize=8, zorder=5)
-    if np.min(cost) > 0 and np.max(cost) > 4 * np.min(cost):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+    money_axis(ax, float(np.min(cost)), float(np.max(cost)))
     ax.set_ylim(bottom=0)
     ax.set_xlabel("cost per query (currency of the log)")
     ax.set_ylabel("error (share of queries answered wrongly)")
@@ -172,19 +169,22 @@ def plot_reliability(
     """
     check_prob("ci_prob", ci_prob)
     evidence = gather(fit)
-    wanted = list(range(len(evidence.stages))) if stage is None else [_position(stage, evidence.stages)]
+    wanted = _wanted(stage, evidence.stages)
     grid = panels(axes, [evidence.stages[j] for j in wanted])
     for ax, j in zip(grid, wanted, strict=True):
         draw_reliability(ax, evidence, j, ci_prob)
     return grid
 
 
-def _position(stage: str | int, stages: list[str]) -> int:
-    if isinstance(stage, str) and stage in stages:
-        return stages.index(stage)
-    if isinstance(stage, int | np.integer) and 0 <= stage < len(stages):
-        return int(stage)
-    raise CascadeError(f"there is no stage {stage!r}; give a position or one of {stages}.")
+def _wanted(part: str | int | None, names: list[str], what: str = "stage") -> list[int]:
+    """Positions of one stage or link, by name or position, or of all."""
+    if part is None:
+        return list(range(len(names)))
+    if isinstance(part, str) and part in names:
+        return [names.index(part)]
+    if isinstance(part, int | np.integer) and 0 <= part < len(names):
+        return [int(part)]
+    raise CascadeError(f"there is no {what} {part!r}; give a position or one of {names}.")
 
 
 def draw_reliability(ax: Axes, evidence: Evidence, j: int, ci_prob: float) -> None:
@@ -234,7 +234,9 @@ def draw_reliability(ax: Axes, evidence: Evidence, j: int, ci_prob: float) -> No
     tidy(ax)
 
 
-def plot_margins(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.99) -> np.ndarray:
+def plot_margins(
+    fit: xr.DataTree, stage: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.99
+) -> np.ndarray:
     """Draw the PIT-ECDF of each stage's signals, less the diagonal, with its simultaneous band.
 
     Examples
@@ -248,7 +250,9 @@ def plot_margins(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.99) -
     Parameters
     ----------
     fit : DataTree
-    axes : array of matplotlib Axes, optional
+    stage : str or int, optional
+        One stage, by name or position; by default all.
+    axes : matplotlib Axes or array of them, optional
         One for each stage.
     ci_prob : float
         Probability with which a right model stays inside the band all along.
@@ -256,11 +260,23 @@ def plot_margins(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.99) -
     Returns
     -------
     ndarray of matplotlib Axes
+        One for each stage. The band is ArviZ's. A stage that ran for some queries only is judged given the signal
+        of the stage before.
+
+    Raises
+    ------
+    CascadeError
+        For a stage that the fit does not have, or too few axes.
+
+    References
+    ----------
+    Säilynoja, Bürkner & Vehtari (2022), doi:10.1007/s11222-022-10090-6.
     """
     check_prob("ci_prob", ci_prob)
     evidence = gather(fit)
-    grid = panels(axes, evidence.stages)
-    for j, ax in enumerate(grid):
+    wanted = _wanted(stage, evidence.stages)
+    grid = panels(axes, [evidence.stages[j] for j in wanted])
+    for ax, j in zip(grid, wanted, strict=True):
         draw_margin(ax, evidence, j, ci_prob)
     return grid
 
@@ -279,8 +295,10 @@ def draw_margin(ax: Axes, evidence: Evidence, j: int, ci_prob: float) -> None:
     tidy(ax)
 
 
-def plot_links(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.9) -> np.ndarray:
-    """Draw each link's pseudo-observations: F of one stage's signal against F of the next one's.
+def plot_links(
+    fit: xr.DataTree, link: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.9
+) -> np.ndarray:
+    """Draw each link's pseudo-observations, F of one stage's signal against F of the next one's, and its copula.
 
     Examples
     --------
@@ -293,7 +311,9 @@ def plot_links(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.9) -> n
     Parameters
     ----------
     fit : DataTree
-    axes : array of matplotlib Axes, optional
+    link : str or int, optional
+        One link, by position or by name, such as ``"small > medium"``; by default all.
+    axes : matplotlib Axes or array of them, optional
         One for each link.
     ci_prob : float
         Probability of the interval of Kendall's tau, which stands above each panel.
@@ -301,15 +321,36 @@ def plot_links(fit: xr.DataTree, *, axes: Any = None, ci_prob: float = 0.9) -> n
     Returns
     -------
     ndarray of matplotlib Axes
-        Queries at an atom are spread over the atom's share of the axis.
+        Queries at an atom are spread over the atom's share of the axis. The contours are of the copula's posterior
+        mean density, around the regions of highest density with 25%, 50% and 75% of the queries.
+
+    Raises
+    ------
+    CascadeError
+        For a link that the fit does not have, or too few axes.
     """
     check_prob("ci_prob", ci_prob)
     evidence = gather(fit)
-    grid = panels(axes, evidence.links)
+    wanted = _wanted(link, evidence.links, "link")
+    grid = panels(axes, [evidence.links[i] for i in wanted])
     tau = get_draws(fit).tau
-    for link, ax in enumerate(grid):
-        draw_link(ax, evidence, link, tau[:, link], ci_prob)
+    for ax, i in zip(grid, wanted, strict=True):
+        draw_link(ax, evidence, i, tau[:, i], ci_prob)
     return grid
+
+
+def copula_density(draws: Draws, link: int) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean density of a link's copula in the unit square: middles of cells (cell,), (cell, cell)."""
+    middle = (np.arange(_CELLS) + 0.5) / _CELLS
+    v, u = np.meshgrid(middle, middle, indexing="ij")
+    return middle, draws.thin(_FEW).link(link).pdf(u[None], v[None]).mean(axis=0)
+
+
+def region_levels(density: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """Densities above which given shares of the mass lie, of cells of equal size; rising."""
+    falling = np.sort(density.ravel())[::-1]
+    mass = np.cumsum(falling) / falling.sum()
+    return np.unique(falling[np.searchsorted(mass, np.asarray(shares))])
 
 
 def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob: float) -> None:
@@ -320,10 +361,15 @@ def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob:
     for j in (link, link + 1):
         low, high = pit(evidence.few, j, evidence.signal[rows, j])
         points.append((low + rng.uniform(size=len(rows)) * (high - low)).mean(axis=0))
-    ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.7, mew=0)
+    ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
     ends = np.quantile(tau, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
     # the tau of independence is a free parameter that the data do not touch
     known = evidence.few.link(link).names != ["independence"]
+    if known:
+        middle, density = copula_density(evidence.few, link)
+        ax.contour(
+            middle, middle, density, levels=region_levels(density, _REGIONS), colors=[VERMILION], linewidths=1.2
+        )
     text = f"τ = {tau.mean():.2f} ({ends[0]:.2f} to {ends[1]:.2f})" if known else "independent"
     ax.set_title(text, fontsize="medium")
     ax.set_xlabel(f"F of {bare(evidence.stages[link], 22)}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._curves import History, history_of
+from bayescascade._html import note, table_of, wrapped
 from bayescascade.cascade import Outcome
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
@@ -127,12 +127,12 @@ class ThresholdSolution:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{h}</th>" for h in self.head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in self.table())
-        mark = "goal met" if self.feasible else "goal not met"
-        return (
-            f"<div><p><strong>{mark}</strong>: {escape(self.text)}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        lead = "Goal met." if self.feasible else "Goal not met."
+        caption = f"A stage accepts when its {self.confidence_kind} is at or above its threshold, else it defers."
+        if self.history is not None:
+            caption = "A stage accepts when P(correct) is at or above its threshold, else it defers."
+        return wrapped(
+            note(self.text, lead=lead, passed=self.feasible), table_of(self.head, self.table(), caption=caption)
         )
 
 

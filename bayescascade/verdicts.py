@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from html import escape
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
+from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_positive
 from bayescascade._singles import ROUNDING, beats_mixtures, single_stages
 from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel, forward, restrict_kernel
@@ -82,8 +82,7 @@ class Verdict:
         return f"{self.text}\n\n{self.table.to_string(index=False, float_format='{:.4g}'.format, na_rep='')}"
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(index=False, border=0, float_format="{:.4g}".format, na_rep="")
-        return f"<div><p><strong>{escape(self.decision)}</strong></p><p>{escape(self.text)}</p>{table}</div>"
+        return wrapped(note(self.text), frame_of(self.table, caption="Money per 1,000 queries", digits=4))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -10,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 import pandas as pd
 
+from bayescascade._html import frame_of, note, table_of, wrapped
 from bayescascade.errors import CascadeError
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
@@ -81,8 +81,8 @@ class CheckResult:
         return f"{self.name}: {WORDS[self.passed]}. {self.text}"
 
     def _repr_html_(self) -> str:
-        heading = f"<b>{html.escape(self.name)}: {WORDS[self.passed]}.</b> {html.escape(self.text)}"
-        return f"<p>{heading}</p>" + ("" if self.table.empty else self.table.to_html(float_format="%.3g"))
+        said = note(self.text, lead=f"{self.name}: {WORDS[self.passed]}.", passed=self.passed)
+        return wrapped(said, "" if self.table.empty else frame_of(self.table))
 
 
 class CheckResults(Sequence[CheckResult]):
@@ -136,10 +136,9 @@ class CheckResults(Sequence[CheckResult]):
         return "\n".join(map(repr, self._results))
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(r.name)}</td><td>{WORDS[r.passed]}</td>"
-            f'<td style="text-align:left">{html.escape(r.text)}</td></tr>'
-            for r in self._results
-        )
-        head = "<thead><tr><th>check</th><th>result</th><th>what was found</th></tr></thead>"
-        return f"<table>{head}<tbody>{rows}</tbody></table>"
+        failed = sum(result.passed is False for result in self._results)
+        judged = sum(result.passed is not None for result in self._results)
+        lead = f"{judged - failed} of {judged} checks passed."
+        rows = [(result.name, WORDS[result.passed], result.text) for result in self._results]
+        columns = ("check", "result", "what was found, and what to do")
+        return wrapped(note("", lead=lead, passed=self.passed), table_of(columns, rows, words=(1, 2)))

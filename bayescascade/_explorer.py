@@ -1,0 +1,155 @@
+"""What the explorer of a report and of a notebook choose from: points of the frontier, with all that is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._ranges import check_prob
+from bayescascade._svg import svg_with_marker
+from bayescascade._words import money, share, spelled
+from bayescascade.cascade import evaluate
+from bayescascade.frontiers import frontier
+from bayescascade.plots import draw_frontier
+from bayescascade.solution import show_threshold
+
+N_POINTS = 100
+_SIZE = (6.6, 3.9)
+_ENOUGH = 1e-3  # an error this near to the least one is as good as it
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Points of the frontier by rising cost, none of them dominated, and the rules by which one is picked.
+
+    Attributes
+    ----------
+    points : Dataset
+        What `frontier` returns, with ``kept`` (the error not exceeded with probability ``prob``) over point,
+        and ``answered``, ``answered_low``, ``answered_high`` over (point, stage).
+    prob : float
+        Probability of the promise that an error target is.
+    """
+
+    points: xr.Dataset
+    prob: float
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages."""
+        return [str(name) for name in self.points["stage"].values]
+
+    @property
+    def price_range(self) -> tuple[float, float]:
+        """Prices of an error between which the best point moves."""
+        error, cost = (self.points[name].values for name in ("error", "cost"))
+        if len(cost) == 1:
+            return 0.5 * (float(cost[0]) or 1.0), 2.0 * (float(cost[0]) or 1.0)
+        # what one error less costs on the way up from the cheapest point, and on the last way worth telling
+        low = float(np.min((cost[1:] - cost[0]) / np.maximum(error[0] - error[1:], 1e-12)))
+        near = max(int(np.flatnonzero(error <= error.min() + _ENOUGH)[0]), 1)
+        before = np.arange(near)
+        high = float(np.max((cost[near] - cost[before]) / np.maximum(error[before] - error[near], 1e-12)))
+        return 0.5 * low, 2.0 * max(high, low)
+
+    @property
+    def target_range(self) -> tuple[float, float]:
+        """Targets of the error between which the best point moves, and a little below what can be had."""
+        kept = self.points["kept"].values
+        return max(0.005, np.floor(kept.min() * 100.0 - 1.0) / 100.0), np.ceil(kept.max() * 100.0) / 100.0
+
+    def prices(self) -> np.ndarray:
+        """A price at which each point is about best, inside `price_range` (point,)."""
+        return np.clip(self.points["price"].values, *self.price_range)
+
+    def for_price(self, price: float) -> int:
+        """The point of least expected loss where an error costs ``price``."""
+        return int(np.argmin(self.points["error"].values * price + self.points["cost"].values))
+
+    def for_target(self, target: float) -> tuple[int, bool]:
+        """The cheapest point that keeps an error target, or the one that comes nearest; and whether it does."""
+        kept = self.points["kept"].values
+        able = np.flatnonzero(kept <= target)
+        return (int(able[0]), True) if len(able) else (int(np.argmin(kept)), False)
+
+    def band(self, name: str, point: int, stage: int | None = None) -> str:
+        """Mean and interval of an amount at a point, as text."""
+        show = money if name == "cost" else share
+        at = self.points.isel(point=point) if stage is None else self.points.isel(point=point, stage=stage)
+        mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        return f"{show(mean)} ({show(low)} to {show(high)})"
+
+    def rows(self, point: int) -> list[list[str]]:
+        """Stage, threshold, share that runs it and share that it answers, as text."""
+        at = self.points.isel(point=point)
+        return [
+            [
+                name,
+                show_threshold(float(at["threshold"][j])),
+                share(float(at["reach"][j])),
+                self.band("answered", point, j),
+            ]
+            for j, name in enumerate(self.stages)
+        ]
+
+    def sentence(self, point: int) -> str:
+        """What a point sets, and what it brings."""
+        rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
+        return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per query."
+
+    def figure(self, name: str) -> tuple[str, np.ndarray]:
+        """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
+
+        Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units.
+        """
+        parts = [
+            self.points[[x, y]].to_array().values.T
+            for x, y in (
+                ("cost", "error"),
+                ("cost_low", "error"),
+                ("cost_high", "error"),
+                ("cost", "error_low"),
+                ("cost", "error_high"),
+            )
+        ]
+        svg, places = svg_with_marker(
+            lambda ax: draw_frontier(ax, self.points, None, None, None, float(self.points.attrs["ci_prob"])),
+            np.concatenate(parts),
+            name=name,
+            label="The frontier again, with a marker at the thresholds that the sliders pick; their numbers stand "
+            "in the table beside it.",
+            size=_SIZE,
+        )
+        middle, left, right, lower, upper = np.split(places, 5)
+        return svg, np.column_stack([middle, left[:, 0], right[:, 0], lower[:, 1], upper[:, 1]])
+
+
+def bars(place: np.ndarray) -> str:
+    """A path along both intervals of a marker (x, y, left, right, lower, upper)."""
+    x, y, left, right, lower, upper = place
+    return f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {lower:.1f}V{upper:.1f}"
+
+
+def make_explorer(
+    fit: xr.DataTree, *, ci_prob: float = 0.9, prob: float = 0.9, n_points: int = N_POINTS
+) -> Explorer:
+    """Work the frontier of a fit out, once, so that a slider only has to look things up."""
+    check_prob("ci_prob", ci_prob)
+    check_prob("prob", prob)
+    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)
+    # points that many prices share come more than once
+    curve = curve.isel(point=np.flatnonzero(curve["efficient"].values))
+    found = evaluate(fit, curve["threshold"])
+    over = ("chain", "draw")
+    answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
+    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    ends = answered.quantile(tails, over).drop_vars("stage")
+    points = curve.assign(
+        kept=found["error"].quantile(prob, over, method="higher").drop_vars("quantile"),
+        answered=answered.mean(over),
+        answered_low=(("point", "stage"), ends.isel(quantile=0).transpose("point", "stage").values),
+        answered_high=(("point", "stage"), ends.isel(quantile=1).transpose("point", "stage").values),
+    )
+    return Explorer(points, prob)
