@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ from bayescascade.errors import CascadeError
 
 _SEQUENTIAL = (("calibration", "sequential"),)
 
-# name: module, class, fields
+# name: module, class, options
 _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bayes": ("ours", "Bayes", {}),
     "bayes_point": ("ours", "Bayes", {"point": True}),
@@ -35,7 +36,7 @@ _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "hybrid_llm": ("routing", "HybridLLM", {}),
     "frugalgpt": ("routing", "FrugalGPT", {}),
     "margin_sampling": ("routing", "MarginSampling", {}),
-    "bayes_gain": ("routing", "PosteriorGain", {}),
+    "bayes_gain": ("gains", "PosteriorGain", {}),
     "frugalgpt_cascade": ("frugal", "FrugalCascade", {}),
 }
 METHODS = tuple(_ENTRIES)
@@ -45,8 +46,10 @@ def make(name: str) -> Method:
     """A method with its defaults."""
     if name not in _ENTRIES:
         raise CascadeError(f"method {name!r} is not known; choose among {', '.join(METHODS)}, or give an object.")
-    module, kind, fields = _ENTRIES[name]
-    method: Method = getattr(import_module(f"bayescascade.baselines.{module}"), kind)(name=name, **fields)
+    module, kind, options = _ENTRIES[name]
+    made = getattr(import_module(f"bayescascade.baselines.{module}"), kind)
+    named = {"name": name} if any(field.name == "name" for field in fields(made)) else {}
+    method: Method = made(**named, **options)
     return method
 
 
