@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import Method, Played, area_of, area_under, measure
+from bayescascade.baselines.base import TEXT, Method, Played, area_of, area_under, measure
 from bayescascade.errors import CascadeError
 from bayescascade.storage import data_hash
 
@@ -35,11 +36,27 @@ class Cell:
     failed: str = ""
 
 
-def run_cell(method: Method, train: xr.Dataset, test: xr.Dataset, seed: int, n_replicates: int) -> Cell:
+class Run(NamedTuple):
+    """One training set and its test set: the labels of its place in the result, and the logs.
+
+    ``whole`` is the training set with all stages of the log, those that this cascade does not run among them.
+    """
+
+    cascade: str
+    n: str
+    seed: int
+    train: xr.Dataset
+    test: xr.Dataset
+    whole: xr.Dataset
+
+
+def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
     """Let a method learn from one log and play another."""
+    train, test = run.test if getattr(method, "sees_test", False) else run.train, run.test
+    more = {"whole": run.whole} if getattr(method, "sees_whole", False) else {}
     start = time.perf_counter()
     try:
-        learnt = method.fit(test if getattr(method, "sees_test", False) else train, random_seed=seed)
+        learnt = method.fit(train, random_seed=run.seed, **more)
         seconds = time.perf_counter() - start
         played = learnt.decide(test.drop_vars("correct"))
     except CascadeError as trouble:
@@ -67,9 +84,21 @@ def resample(played: Played, test: xr.Dataset, n_replicates: int) -> np.ndarray:
     )
 
 
-def key_of(method: Method, train: xr.Dataset, test: xr.Dataset, seed: int, n_replicates: int) -> str:
+def key_of(method: Method, run: Run, n_replicates: int) -> str:
     """What tells a cell from all others: the data, the method with its options, the seed."""
-    return "|".join([repr(method), data_hash(train), data_hash(test), str(seed), str(n_replicates)])
+    learns = ["test"]  # an oracle does the same whatever the others learn from
+    if not getattr(method, "sees_test", False):
+        learns = [_hash(run.train), str(run.seed)]
+    if getattr(method, "sees_whole", False):
+        learns.append(_hash(run.whole))
+    return "|".join([repr(method), *learns, _hash(run.test), str(n_replicates)])
+
+
+def _hash(log: xr.Dataset) -> str:
+    """Of a log's numbers and of what was asked and answered, where it holds that."""
+    texts = [log[name].values.astype(str) for name in (TEXT, "answer") if name in log]
+    more = hashlib.sha256("\0".join(text for part in texts for text in part.ravel()).encode()).hexdigest()
+    return data_hash(log)[:20] + (more[:12] if texts else "")
 
 
 class Store:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._cells import Cell, Store, key_of, run_cell
+from bayescascade._cells import Cell, Run, Store, key_of, run_cell
 from bayescascade.baselines.base import TEXT, Method
 from bayescascade.baselines.registry import choose
 from bayescascade.comparison import Comparison, Place
@@ -19,16 +18,6 @@ from bayescascade.draws import stage_numbers
 from bayescascade.errors import CascadeError
 
 _FOLDS = 5
-
-
-class _Run(NamedTuple):
-    """One training set and its test set: the labels of its place in the result, and the logs."""
-
-    cascade: str
-    n: str
-    seed: int
-    train: xr.Dataset
-    test: xr.Dataset
 
 
 def compare(
@@ -118,7 +107,7 @@ def compare(
 
 
 def _run_all(
-    runs: list[_Run], methods: list[Method], n_replicates: int, store: Store, progressbar: bool
+    runs: list[Run], methods: list[Method], n_replicates: int, store: Store, progressbar: bool
 ) -> dict[Place, Cell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -129,10 +118,10 @@ def _run_all(
         bar = progress.add_task("Comparing", total=len(runs) * len(methods))
         for run, method in product(runs, methods):
             progress.update(bar, description=f"{method.name} ({run.cascade}, n = {run.n})")
-            key = key_of(method, run.train, run.test, run.seed, n_replicates)
+            key = key_of(method, run, n_replicates)
             cell = store.get(key)
             if cell is None:
-                cell = run_cell(method, run.train, run.test, run.seed, n_replicates)
+                cell = run_cell(method, run, n_replicates)
                 store.put(key, cell)
             cells[Place(method.name, run.cascade, run.n, run.seed)] = cell
             progress.advance(bar)
@@ -173,7 +162,7 @@ def _runs(
     sizes: Sequence[int | None],
     seeds: int | Iterable[int] | None,
     keeps: list[list[int]],
-) -> Iterator[_Run]:
+) -> Iterator[Run]:
     for size in sizes:
         if size is not None and (not isinstance(size, int | np.integer) or size < 2):
             raise CascadeError(f"n={size!r} is not allowed; give whole numbers of at least 2, or None for all.")
@@ -188,7 +177,7 @@ def _runs(
             for keep in keeps:
                 name = "-".join(map(str, keep))
                 label = "all" if size is None else str(size)
-                yield _Run(name, label, seed, learns.isel(stage=keep), judges.isel(stage=keep))
+                yield Run(name, label, seed, learns.isel(stage=keep), judges.isel(stage=keep), learns)
 
 
 def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:

@@ -13,7 +13,7 @@ import xarray as xr
 from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, spread
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
-from bayescascade.draws import get_draws
+from bayescascade.draws import get_draws, stage_numbers
 from bayescascade.frontiers import frontier, price_range, with_last
 from bayescascade.induction import induce, mean_kernel
 from bayescascade.inference import fit
@@ -32,7 +32,8 @@ class Bayes:
 
     ``options`` go to `fit`, as pairs. ``point`` replaces the posterior by one draw, its mean. ``policy="history"``
     decides by the signal before, too, and needs a sequential calibration. ``subsets`` leaves stages out wherever
-    the posterior expects to gain by it.
+    the posterior expects to gain by it. One fit of all stages of the log serves all of its cascades, unless
+    ``refit`` fits each of them by itself, as history has to.
     """
 
     name: str = "bayes"
@@ -40,18 +41,26 @@ class Bayes:
     point: bool = False
     policy: str = "own"
     subsets: bool = False
+    refit: bool = False
     n_points: int = 50
     needs_text: bool = field(default=False, repr=False)
     sees_test: bool = field(default=False, repr=False)
 
-    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> Decisions:
-        """Sample the posterior of a log and take its frontier."""
-        posterior = _fit(_Keyed(train, lambda: train), self.options, random_seed)
+    @property
+    def sees_whole(self) -> bool:
+        """Whether `fit` takes all stages of the log, besides those of the cascade."""
+        return not self.refit and self.policy == "own"
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0, whole: xr.Dataset | None = None) -> Decisions:
+        """Sample the posterior of a log, of all its stages if given, and take the cascade's frontier."""
+        learns = train if whole is None else whole
+        posterior = _fit(_Keyed(learns, lambda: learns), self.options, random_seed)
+        stages = None if len(learns["stage"]) == len(train["stage"]) else [str(s) for s in train["stage"].values]
         if self.subsets:
-            return _with_subsets(posterior, self.n_points)
+            return _with_subsets(posterior, stages, self.n_points)
         if self.point:
             posterior = posterior_mean(posterior)
-        curve = frontier(posterior, n_points=self.n_points, policy=self.policy)
+        curve = frontier(posterior, n_points=self.n_points, policy=self.policy, stages=stages)
         if self.policy == "history":
             return RuleDecisions(curve["threshold"], str(train.attrs["confidence_kind"]))
         return ThresholdDecisions(curve["threshold"].values)
@@ -119,9 +128,11 @@ class SubsetDecisions:
         return Played(answered, run)
 
 
-def _with_subsets(posterior: xr.DataTree, n_points: int) -> SubsetDecisions:
+def _with_subsets(posterior: xr.DataTree, stages: list[str] | None, n_points: int) -> SubsetDecisions:
     """The best stages and thresholds for each of a sweep of prices."""
     draws = get_draws(posterior)
+    if stages is not None:
+        draws = draws.restrict(stage_numbers(stages, draws.stages))
     kernel = mean_kernel(draws.thin(_N_DRAWS))
     found: list[tuple[tuple[int, ...], np.ndarray]] = []
     costs: list[float] = []
