@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, spread
+from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, efficient, spread
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
 from bayescascade.draws import get_draws, stage_numbers
@@ -24,6 +25,7 @@ from bayescascade.subsets import best_subsets
 
 _N_DRAWS = 512  # that the mean over draws is taken of, as `frontier` does
 _N_SWEEP = 80  # prices at which stages are chosen
+_MAX_SUBSETS = 64  # that are all tried; of more, the best at some prices
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Bayes:
 
     ``options`` go to `fit`, as pairs. ``point`` replaces the posterior by one draw, its mean. ``policy="history"``
     decides by the signal before, too, and needs a sequential calibration. ``subsets`` leaves stages out wherever
-    the posterior expects to gain by it. One fit of all stages of the log serves all of its cascades, unless
-    ``refit`` fits each of them by itself, as history has to.
+    the posterior expects to gain by it, and keeps ``largest`` of them at most. One fit of all stages of the log
+    serves all of its cascades, unless ``refit`` fits each of them by itself, as history has to.
     """
 
     name: str = "bayes"
@@ -41,6 +43,7 @@ class Bayes:
     point: bool = False
     policy: str = "own"
     subsets: bool = False
+    largest: int | None = None
     refit: bool = False
     n_points: int = 50
     needs_text: bool = field(default=False, repr=False)
@@ -57,7 +60,7 @@ class Bayes:
         posterior = _fit(_Keyed(learns, lambda: learns), self.options, random_seed)
         stages = None if len(learns["stage"]) == len(train["stage"]) else [str(s) for s in train["stage"].values]
         if self.subsets:
-            return _with_subsets(posterior, stages, self.n_points)
+            return _with_subsets(posterior, stages, self.n_points, self.largest)
         if self.point:
             posterior = posterior_mean(posterior)
         curve = frontier(posterior, n_points=self.n_points, policy=self.policy, stages=stages)
@@ -128,20 +131,31 @@ class SubsetDecisions:
         return Played(answered, run)
 
 
-def _with_subsets(posterior: xr.DataTree, stages: list[str] | None, n_points: int) -> SubsetDecisions:
+def _with_subsets(
+    posterior: xr.DataTree, stages: list[str] | None, n_points: int, largest: int | None
+) -> SubsetDecisions:
     """The best stages and thresholds for each of a sweep of prices."""
     draws = get_draws(posterior)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
     kernel = mean_kernel(draws.thin(_N_DRAWS))
-    found: list[tuple[tuple[int, ...], np.ndarray]] = []
-    costs: list[float] = []
-    for price in price_range(kernel)[:: max(1, len(price_range(kernel)) // _N_SWEEP)]:
-        (keep,) = best_subsets(kernel, [price], 1, orders=False)
-        some = draws.restrict(list(keep))
+    prices = price_range(kernel)
+    prices = prices[:: max(1, len(prices) // _N_SWEEP)]
+    sizes = range(1, 1 + min(largest or len(draws.stages), len(draws.stages)))
+    keeps = [keep for size in sizes for keep in combinations(range(len(draws.stages)), size)]
+    if len(keeps) > _MAX_SUBSETS:
+        keeps = [k for k in best_subsets(kernel, prices[::4], 1, orders=False) if len(k) <= max(sizes)]
+    error, cost = np.empty((2, len(keeps), len(prices)))
+    thresholds = []
+    for i, keep in enumerate(keeps):
+        some = draws.restrict(keep)
         part = mean_kernel(some.thin(_N_DRAWS))
-        rows = induce(part, np.array([price]))
-        costs.append(float(forward(part, rows).cost[0, 0]))
-        found.append((keep, with_last(to_thresholds(rows, some))[0]))
-    chosen = spread(np.argsort(costs, kind="stable"), np.array(costs), n_points)
-    return SubsetDecisions(tuple(found[i][0] for i in chosen), tuple(found[i][1] for i in chosen))
+        rows = induce(part, prices)
+        expected = forward(part, rows)
+        error[i], cost[i] = expected.error[0], expected.cost[0]
+        thresholds.append(with_last(to_thresholds(rows, some)))
+    best = (prices * error + cost).argmin(axis=0)
+    at = np.arange(len(prices))
+    error, cost = error[best, at], cost[best, at]
+    chosen = spread(efficient(error, cost), cost, n_points)
+    return SubsetDecisions(tuple(keeps[best[i]] for i in chosen), tuple(thresholds[best[i]][i] for i in chosen))

@@ -19,6 +19,7 @@ _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bayes_sequential": ("ours", "Bayes", {"options": _SEQUENTIAL}),
     "bayes_history": ("ours", "Bayes", {"options": _SEQUENTIAL, "policy": "history"}),
     "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
+    "bayes_pair": ("ours", "Bayes", {"subsets": True, "largest": 2}),
     "bayes_refit": ("ours", "Bayes", {"refit": True}),
     "single_stages": ("simple", "SingleStages", {}),
     "random_mix": ("simple", "RandomMix", {}),

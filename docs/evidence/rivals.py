@@ -1,0 +1,254 @@
+"""Everyone on the same logs: area under error against cost by method, labels, benchmark and length of the cascade.
+
+Run from the project's root, with the logs in ``../shared/data``: ``.venv/bin/python docs/evidence/rivals.py``, or only some
+logs: ``rivals.py mmlu.llama``; ``rivals.py write`` writes the page from what is there. Writes ``docs/evidence/rivals.md``; finished
+cells are kept in ``build/rivals/`` by `compare`, and a run that was stopped goes on from there.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from protocol import DATA, read
+
+import bayescascade as bc
+from bayescascade.baselines.base import area_under
+from bayescascade.baselines.prompts import with_answers, with_prompts
+from bayescascade.comparison import Comparison
+
+OUT, CELLS = Path(__file__).with_suffix(".md"), Path("build/rivals")
+LOGS = {
+    "mmlu.llama": ("logprob", 5),
+    "medmcqa.llama": ("logprob", 5),
+    "triviaqa.llama": ("p_true", 5),
+    "mmlu.qwen_oai": ("logprob", 4),
+    "triviaqa.qwen_oai": ("p_true", 4),
+}
+SEEDS, N_REPLICATES = 5, 100
+QUICK = [
+    *("bayes", "bayes_point", "bayes_sequential", "bayes_pair", "bayes_subsets"),
+    *("single_stages", "random_mix", "best_pair", "oracle", "ascent_raw", "ascent_calibrated", "grid_search"),
+    *("isotonic_constrained", "conformal_cost", "learn_then_test"),
+]
+SLOW = ["markov_copula_mle"]
+ONCE = ["bayes_refit", "bayes_history", "frugalgpt_cascade"]
+FEW = ["bayesian_optimisation"]
+SOME = [(0, 2), (1, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3)]
+# What is run: methods, n, seeds, cascades. Slow methods run on fewer cells; differences are always on shared ones.
+PARTS = [
+    (QUICK, None, 1, "all"),
+    (SLOW, None, 1, "all"),
+    (QUICK, 30, SEEDS, "all"),
+    (SLOW, 30, 2, "all"),
+    (ONCE, None, 1, "all"),
+    (FEW, None, 1, SOME),
+    (FEW, 30, 1, SOME),
+    (QUICK, 100, SEEDS, "all"),
+    (SLOW, 100, 1, "all"),
+]
+KEPT = ["auc", "auc_replicate", "seconds", "failed"]
+
+
+def load(name: str, split: str) -> xr.Dataset:
+    kind, n_stages = LOGS[name]
+    benchmark, chain = name.split(".")
+    path = DATA / f"{name}.{split}.parquet"
+    log = with_answers(read(benchmark, chain, kind, split, list(range(n_stages))), path)
+    return with_prompts(log, DATA / f"{name}.{split}.prompts.parquet")
+
+
+def run(name: str) -> None:
+    """All parts of one log."""
+    train, test = load(name, "train"), load(name, "test")
+    CELLS.mkdir(parents=True, exist_ok=True)
+    stages = [str(s) for s in train["stage"].values]
+    for methods, n, seeds, which in PARTS:
+        cascades = which if which == "all" else [[stages[j] for j in keep] for keep in which]
+        done = bc.compare(
+            train,
+            test,
+            methods=methods,
+            n=n,
+            seeds=seeds,
+            cascades=cascades,
+            n_replicates=N_REPLICATES,
+            resume=CELLS / f"{name}.jsonl",
+            progressbar=False,
+        )
+        label = "all" if n is None else str(n)
+        path = CELLS / f"{name}.{'-'.join(methods)[:40]}.{label}.nc"
+        done.data[KEPT].to_netcdf(path)
+        print(name, n, methods[0], "done", flush=True)
+
+
+def gathered() -> Comparison:
+    """Everything that has been run."""
+    parts = {}
+    for name in LOGS:
+        found = [xr.load_dataset(path) for path in sorted(CELLS.glob(f"{name}.*.nc"))]
+        if found:
+            merged = xr.merge(found, join="outer", compat="no_conflicts")
+            parts[name] = Comparison(merged.assign(failed=merged["failed"].fillna("").astype(str)))
+    whole = Comparison.join(parts).data
+    order = [m for m in (*QUICK, *SLOW, *ONCE, *FEW) if m in whole["rival"].values]
+    return Comparison(whole.sel(rival=order, n=[n for n in ("30", "100", "all") if n in whole["n"].values]))
+
+
+def of_length(found: Comparison, lengths: tuple[int, ...], logs: str = "") -> Comparison:
+    """The cascades of some lengths and logs."""
+    names = [str(c) for c in found.data["cascade"].values]
+    keep = [c for c in names if len(c.split(": ")[1].split("-")) in lengths and c.startswith(logs)]
+    return Comparison(found.data.sel(cascade=keep))
+
+
+def page(found: Comparison) -> str:
+    sizes = [str(n) for n in found.data["n"].values]
+    table = found.table("bayes")
+    lines = [
+        "# Everyone on the same logs",
+        "",
+        f"`.venv/bin/python docs/evidence/rivals.py`: {found.data.sizes['cascade']} cascades of two to five stages of "
+        f"five logs, learnt on n queries of `train` ({SEEDS} subsets where n is not all; slow methods fewer), measured "
+        "on `test` by `answer_cost`. Area under error against cost, lower is better. In brackets: the difference to "
+        "`bayes` on the same runs in percent, with a 95% interval over resampled test queries and over seeds. "
+        "`regret` is against thresholds chosen on the test log for the whole cascade; methods that leave stages out "
+        "can go below.",
+        "",
+        INTRO,
+        "",
+        "## All cascades",
+        "",
+        *_headline(table, sizes),
+        "",
+        "## Against the published frontiers",
+        "",
+        *_published(found),
+        "",
+        "## By number of stages",
+        "",
+        *_by_length(found, sizes),
+        "",
+        "## By benchmark",
+        "",
+        *_by_log(found, sizes),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _gap(row: pd.Series) -> str:
+    if np.isnan(row["difference"]):
+        return ""
+    return f" ({row['difference']:+.1f}%, {row['low']:+.1f} to {row['high']:+.1f})"
+
+
+def _headline(table: pd.DataFrame, sizes: list[str]) -> list[str]:
+    names = table.loc[sizes[-1]].index
+    lines = ["| method | " + " | ".join(f"n = {n} | regret | p | runs" for n in sizes) + " | seconds |"]
+    lines.append("|---" * (2 + 4 * len(sizes)) + "|")
+    for name in names:
+        cells = []
+        for n in sizes:
+            row = table.loc[n, name]
+            if not row["runs"]:
+                cells.append(" | | | ")
+                continue
+            p = "" if np.isnan(row["p_value"]) else f"{row['p_value']:.1g}"
+            cells.append(f"{row['auc']:.4f}{_gap(row)} | {row['regret']:+.4f} | {p} | {int(row['runs'])}")
+        seconds = np.nanmean([table.loc[n, name]["seconds"] for n in sizes])
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {seconds:.1f} |")
+    return lines
+
+
+def stored(name: str, test: xr.Dataset) -> dict[tuple[str, str], float]:
+    """Areas of the published frontiers of one log, by (method, cascade)."""
+    table = pd.read_parquet(DATA / "published_frontiers.parquet")
+    benchmark, chain = name.split(".")
+    table = table[(table["benchmark"] == benchmark) & (table["chain"] == chain)]
+    mean, alone = test["cost"].mean("query").values, 1.0 - test["correct"].mean("query").values
+    out = {}
+    for (method, stages), part in table.groupby(["method", "stages"]):
+        keep = [int(j) for j in stages.split("-")]
+        error, cost = 1.0 - part["correctness"].values, part["cost"].values
+        out[str(method), str(stages)] = area_under(error, cost, mean=mean[keep], alone=alone[keep])
+    return out
+
+
+def _published(found: Comparison) -> list[str]:
+    from scipy.stats import wilcoxon
+
+    data = found.data["auc"].sel(n="all").max("seed")
+    rows, gaps = [], {}
+    for name in [n for n in LOGS if n.endswith("llama")]:
+        areas = stored(name, load(name, "test"))
+        cascades = [s for m, s in areas if m == "markov_copula_mle" and len(s.split("-")) >= 3]
+        mle = np.array([areas["markov_copula_mle", s] for s in cascades])
+        cells = [name, f"{np.mean([areas['grid_search', s] for s in cascades]):.4f}", f"{mle.mean():.4f}"]
+        for rival in PUBLISHED_AGAINST:
+            own = np.array([float(data.sel(rival=rival, cascade=f"{name}: {s}")) for s in cascades])
+            gaps.setdefault(rival, []).append(own / mle - 1.0)
+            p = wilcoxon(own, mle).pvalue
+            cells.append(f"{own.mean():.4f} ({own.mean() / mle.mean() - 1.0:+.2%}, p = {p:.1g})")
+        rows.append("| " + " | ".join(cells) + " |")
+    joint = ["all three", "", ""]
+    for rival in PUBLISHED_AGAINST:
+        gap = np.concatenate(gaps[rival])
+        joint.append(f"{gap.mean():+.2%}, p = {wilcoxon(gap).pvalue:.1g}")
+    head = ["log", "grid search, stored", "Markov copula, stored", *PUBLISHED_AGAINST]
+    return [
+        "Mean area of the 16 cascades of three to five stages, n = all, beside the publication's stored frontiers; in brackets the "
+        "difference to its Markov copula and the signed-rank test over cascades.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---" * len(head) + "|",
+        *rows,
+        "| " + " | ".join(joint) + " |",
+    ]
+
+
+def _by_length(found: Comparison, sizes: list[str]) -> list[str]:
+    names = [str(m) for m in found.data["rival"].values]
+    parts = {(k, n): of_length(found, (k,)).table("bayes").loc[n] for k in (2, 3, 4, 5) for n in sizes}
+    keys = [(k, n) for k in (2, 3, 4, 5) for n in sizes]
+    lines = [
+        "| method | " + " | ".join(f"k = {k}, n = {n}" for k, n in keys) + " |",
+        "|---" * (1 + len(keys)) + "|",
+    ]
+    for name in names:
+        cells = [parts[key].loc[name] for key in keys]
+        shown = ["" if not c["runs"] else f"{c['auc']:.4f}" for c in cells]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _by_log(found: Comparison, sizes: list[str]) -> list[str]:
+    logs = list(dict.fromkeys(str(c).split(": ")[0] for c in found.data["cascade"].values))
+    lines = []
+    for n in (sizes[0], sizes[-1]):
+        parts = {log: of_length(found, (2, 3, 4, 5), log).table("bayes").loc[n] for log in logs}
+        lines += [f"### n = {n}", "", "| method | " + " | ".join(logs) + " |", "|---" * (1 + len(logs)) + "|"]
+        for name in found.data["rival"].values:
+            rows = [parts[log].loc[name] for log in logs]
+            cells = ["" if not r["runs"] else f"{r['auc']:.4f}{_gap(r)}" for r in rows]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+PUBLISHED_AGAINST = ["bayes", "bayes_refit", "bayes_history", "bayes_pair", "best_pair", "markov_copula_mle"]
+INTRO = ""
+
+
+def main(wanted: list[str]) -> None:
+    warnings.simplefilter("ignore", bc.CascadeWarning)
+    for name in wanted if wanted != ["write"] else []:
+        run(name)
+    if not wanted or wanted == ["write"] or len(wanted) == len(LOGS):
+        OUT.write_text(page(gathered()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(LOGS))
