@@ -103,6 +103,11 @@ def judgement(worth: Verdict, stated: bool) -> str:
     if not stated:
         price += " (no price was given; such thresholds are best at about this one)"
     rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
+    if worth.loss.sizes["chain"] * worth.loss.sizes["draw"] == 1:
+        return (
+            f"{worth.decision[0].upper()}{worth.decision[1:]}; where {price}, it {verb} {money(abs(row['saving']))} "
+            f"per 1,000 queries {against} {rival}; the fit is a point estimate, so how sure that is nobody can tell."
+        )
     return (
         f"{worth.decision[0].upper()}{worth.decision[1:]}; where {price}, it {verb} {money(abs(row['saving']))} "
         f"({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper of the "

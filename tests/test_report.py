@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pages import EVIL, Page, data_of
 
 import bayescascade as bc
 from bayescascade._svg import inline_svg
+from bayescascade._words import judgement
 from bayescascade.labels import LabelValue
 
 
@@ -193,6 +195,26 @@ def test_labels_are_valued_at_the_price_that_suits_the_thresholds(example_fit, s
         bc.report(example_fit, tmp_path / "r.html", labels=True)
     with pytest.raises(bc.CascadeError, match="needs to know what an error costs"):
         bc.report(example_fit, tmp_path / "r.html", thresholds=solution.thresholds, labels=True)
+
+
+def test_a_log_with_deferrals_that_cannot_be_scored_is_said_to_be_so(example_fit, tmp_path):
+    fit = example_fit.copy(deep=True)
+    seen = fit["observed_data"].to_dataset()
+    answered = (seen["confidence"].isel(stage=0) >= 0.9) & (seen["stage"] != "small")
+    names = [name for name in ("confidence", "correct", "cost") if name in seen]
+    fit["observed_data"] = seen.assign({name: seen[name].where(~answered) for name in names})
+    page = Page(bc.report(fit, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "The fit's own log cannot be scored" in page.text
+    assert "PIT given small" in page.text
+
+
+def test_a_point_estimate_claims_no_probability(example_fit, tmp_path):
+    """One draw beats a rival or does not: that is no probability of 99.9%."""
+    found = bc.verdict(example_fit, error_price=0.02)
+    assert "is the cheaper of the two with probability" in judgement(found, True)
+    one = judgement(replace(found, loss=found.loss.isel(chain=[0], draw=[0])), True)
+    assert "point estimate" in one
+    assert "probability" not in one
 
 
 def renamed(tree, names):
