@@ -17,6 +17,7 @@ _STYLE = """<style>
 .bayescascade { --bc-ink: var(--jp-content-font-color1, var(--vscode-foreground, inherit));
   --bc-line: var(--jp-border-color2, var(--vscode-panel-border, rgba(128, 128, 128, 0.5)));
   --bc-good: var(--jp-success-color1, #009e73); --bc-bad: var(--jp-error-color1, #d55e00);
+  --accent: var(--jp-brand-color1, var(--vscode-charts-blue, #0072b2));
   color: var(--bc-ink); max-width: 60rem; }
 .bayescascade p { margin: 0.3em 0; }
 .bayescascade .good, .bayescascade .bad, .bayescascade .none { padding-left: 0.6em;
@@ -26,7 +27,7 @@ _STYLE = """<style>
 .bayescascade table { border-collapse: collapse; color: inherit; font-variant-numeric: tabular-nums; }
 .bayescascade th, .bayescascade td { padding: 0.2em 0.9em 0.2em 0; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--bc-line); background: transparent; color: inherit; }
-.bayescascade th[scope=row], .bayescascade th:first-child, .bayescascade td.words { text-align: left; }
+.bayescascade th[scope=row], .bayescascade th:first-child, .bayescascade .words { text-align: left; }
 .bayescascade th[scope=row] { font-weight: normal; }
 .bayescascade td.words { white-space: normal; }
 .bayescascade caption { text-align: left; color: inherit; caption-side: top; }
@@ -49,12 +50,11 @@ def table_of(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", words: Sequence[int] = ()
 ) -> str:
     """A table whose first column heads its rows; columns ``words`` hold sentences."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    kind = [' class="words"' if i in words else "" for i in range(len(columns))]
+    head = "".join(f'<th scope="col"{css}>{escape(name)}</th>' for name, css in zip(columns, kind, strict=True))
     body = []
     for first, *rest in rows:
-        cells = "".join(
-            f"<td{' class="words"' if i in words else ''}>{escape(cell)}</td>" for i, cell in enumerate(rest, 1)
-        )
+        cells = "".join(f"<td{css}>{escape(cell)}</td>" for cell, css in zip(rest, kind[1:], strict=True))
         body.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"

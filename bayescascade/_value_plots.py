@@ -31,10 +31,11 @@ def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
             label=plain(str(name)),
         )
     ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
-    ax.set_ylim(bottom=0.0)
+    # room for the legend above the highest line
+    ax.set_ylim(0.0, 1.4 * max(evpi, float((data["evsi"] + data["evsi_mcse"]).max())) or None)
     ax.set_xlabel("queries labelled")
     ax.set_ylabel("worth per 1,000 queries served (money)")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left", ncols=2, fontsize="small")
     tidy(ax)
     return ax
 

@@ -103,10 +103,16 @@ def judgement(worth: Verdict, stated: bool) -> str:
     if not stated:
         price += " (no price was given; such thresholds are best at about this one)"
     rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
+    decision, amount = worth.decision, money(abs(row["saving"]))
+    lead = f"{decision[0].upper()}{decision[1:]}; where {price}, it {verb} {amount}"
+    if worth.loss.sizes["chain"] * worth.loss.sizes["draw"] == 1:
+        return (
+            f"{lead} per 1,000 queries {against} {rival}; the fit is a point estimate, so nobody can tell how "
+            "sure that is."
+        )
     return (
-        f"{worth.decision[0].upper()}{worth.decision[1:]}; where {price}, it {verb} {money(abs(row['saving']))} "
-        f"({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper of the "
-        f"two with probability {chance(float(row['p_beats']))}."
+        f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper "
+        f"of the two with probability {chance(float(row['p_beats']))}."
     )
 
 

@@ -327,6 +327,16 @@ def test_score_keeps_to_the_task_of_the_policy(calls, folder):
     assert calls["score"][0][0].sizes["query"] == 12
 
 
+def test_report_tells_the_worth_of_labels_where_asked(calls, folder):
+    assert run("report", "fit.nc", "-o", "page.html", "--policy", "policy.json", "--labels").exit_code == 0
+    kwargs = calls["report"][1]
+    assert kwargs["labels"] is True
+    assert kwargs["thresholds"].thresholds == [0.5, -np.inf]
+    assert run("report", "fit.nc", "-o", "page.html", "--policy", "policy.json").exit_code == 0
+    assert not calls["report"][1].get("labels", False)
+    assert_one_sentence(run("report", "fit.nc", "-o", "page.html", "--labels"), "--labels goes with --policy")
+
+
 # ---- the report's name
 
 

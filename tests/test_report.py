@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from pages import EVIL, Page, data_of
 
 import bayescascade as bc
 from bayescascade._svg import inline_svg
+from bayescascade._words import judgement
+from bayescascade.labels import LabelValue
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,71 @@ def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, exampl
     part["correct"], part["cost"] = (part[v].where(part["confidence"].notnull()) for v in ("correct", "cost"))
     path = bc.report(example_fit, tmp_path / "r.html", log=part)
     assert "The log was not scored along the frontier" in Page(path.read_text(encoding="utf-8")).text
+
+
+def test_a_policy_of_this_log_brings_its_goal_along(example_fit, solution, tmp_path):
+    policy = solution.to_policy()
+    text = Page(bc.report(example_fit, tmp_path / "r.html", thresholds=policy).read_text(encoding="utf-8")).text
+    assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in text
+    assert "no price was given" in text
+    foreign = bc.Policy(
+        policy.stages, policy.thresholds, "probability", metadata={**policy.metadata, "data_hash": "x"}
+    )
+    text = Page(bc.report(example_fit, tmp_path / "r.html", thresholds=foreign).read_text(encoding="utf-8")).text
+    assert "Set: small answers from confidence" in text
+    assert "To have cost at most" not in text
+
+
+def test_the_worth_of_labels_is_told_where_it_is_known(example_fit, solution, tmp_path):
+    sizes = np.array([25, 50])
+    numbers = {name: (("labelled", "n_labels"), [[0.125, 0.25]]) for name in ("evsi", "evsi_mcse", "net")}
+    data = xr.Dataset(numbers, coords={"labelled": ["all stages"], "n_labels": sizes})
+    value = LabelValue(data, 0.5, None, None, "Fifty labels are worth a quarter.")
+    text = bc.report(example_fit, tmp_path / "r.html", solution=solution, labels=value).read_text(encoding="utf-8")
+    page = Page(text)
+    assert "Fifty labels are worth a quarter." in page.text
+    assert 'id="figure-labels-' in text
+    assert "0.125" in page.text
+    assert "This was not asked for" not in page.text
+
+
+def test_labels_are_valued_at_the_price_that_suits_the_thresholds(example_fit, solution, tmp_path, monkeypatch):
+    asked = {}
+
+    def stand_in(fit, **options):
+        asked.update(options)
+        raise bc.CascadeError("far enough")
+
+    monkeypatch.setattr("bayescascade._story.label_value", stand_in)
+    with pytest.raises(bc.CascadeError, match="far enough"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, labels=True)
+    # at that price, tune comes to thresholds that cost as much
+    again = bc.tune(example_fit, error_price=asked["error_price"])
+    assert float(again.cost.mean()) == pytest.approx(float(solution.cost.mean()), rel=0.1)
+    with pytest.raises(bc.CascadeError, match="needs to know what an error costs"):
+        bc.report(example_fit, tmp_path / "r.html", labels=True)
+    with pytest.raises(bc.CascadeError, match="needs to know what an error costs"):
+        bc.report(example_fit, tmp_path / "r.html", thresholds=solution.thresholds, labels=True)
+
+
+def test_a_log_with_deferrals_that_cannot_be_scored_is_said_to_be_so(example_fit, tmp_path):
+    fit = example_fit.copy(deep=True)
+    seen = fit["observed_data"].to_dataset()
+    answered = (seen["confidence"].isel(stage=0) >= 0.9) & (seen["stage"] != "small")
+    names = [name for name in ("confidence", "correct", "cost") if name in seen]
+    fit["observed_data"] = seen.assign({name: seen[name].where(~answered) for name in names})
+    page = Page(bc.report(fit, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "The fit's own log cannot be scored" in page.text
+    assert "PIT given small" in page.text
+
+
+def test_a_point_estimate_claims_no_probability(example_fit, tmp_path):
+    """One draw beats a rival or does not: that is no probability of 99.9%."""
+    found = bc.verdict(example_fit, error_price=0.02)
+    assert "is the cheaper of the two with probability" in judgement(found, True)
+    one = judgement(replace(found, loss=found.loss.isel(chain=[0], draw=[0])), True)
+    assert "point estimate" in one
+    assert "probability" not in one
 
 
 def renamed(tree, names):
