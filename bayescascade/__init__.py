@@ -40,6 +40,13 @@ _HOME = {
     "plot_frontier": "plots",
     "plot_reliability": "plots",
     "plot_comparison": "comparison_plots",
+    "explore": "exploring",
+    "plot_flow": "decision_plots",
+    "plot_label_value": "decision_plots",
+    "plot_links": "plots",
+    "plot_margins": "plots",
+    "plot_promise": "decision_plots",
+    "plot_thresholds": "decision_plots",
     "CascadeError": "errors",
     "CascadeWarning": "errors",
 }
@@ -53,14 +60,21 @@ if TYPE_CHECKING:
     from bayescascade.comparison_plots import plot_comparison as plot_comparison
     from bayescascade.data import read_log as read_log
     from bayescascade.data import validate_log as validate_log
+    from bayescascade.decision_plots import plot_flow as plot_flow
+    from bayescascade.decision_plots import plot_label_value as plot_label_value
+    from bayescascade.decision_plots import plot_promise as plot_promise
+    from bayescascade.decision_plots import plot_thresholds as plot_thresholds
     from bayescascade.errors import CascadeError as CascadeError
     from bayescascade.errors import CascadeWarning as CascadeWarning
+    from bayescascade.exploring import explore as explore
     from bayescascade.frontiers import frontier as frontier
     from bayescascade.induction import backward_induction as backward_induction
     from bayescascade.inference import fit as fit
     from bayescascade.labels import label_value as label_value
     from bayescascade.model import build_model as build_model
     from bayescascade.plots import plot_frontier as plot_frontier
+    from bayescascade.plots import plot_links as plot_links
+    from bayescascade.plots import plot_margins as plot_margins
     from bayescascade.plots import plot_reliability as plot_reliability
     from bayescascade.policy import Policy as Policy
     from bayescascade.reporting import report as report
