@@ -177,10 +177,12 @@ def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable:
     if not feasible:
         return f"Infeasible: no thresholds give {promise}; the best reach {kept:.3f}. {reachable} {expects}"
     said = f"Least {_loss(wish)}"
+    if wish.bounds:
+        said += f" such that {promise}"
     if wish.doubt:
         said += f", with room for what the model misses (doubt {wish.doubt:g})"
     if wish.bounds:
-        said += f" such that {promise}; here that probability is {kept:.3f}"
+        said += f"; here that probability is {kept:.3f}"
     return f"{said}. {expects}"
 
 
