@@ -80,6 +80,11 @@ def compare(
     if cascades is not None and cascades.strip() != "all":
         parts = [names_of(part) for part in cascades.split(";") if part.strip()]
     import bayescascade as bc
+    from bayescascade.baselines.registry import METHODS
+
+    known = names_of(methods) or METHODS
+    if reference is not None and reference not in known:  # said before the work, not after it
+        raise CascadeError(f"--reference {reference} was not run; choose among {', '.join(known)}.")
 
     def read(path: Path, texts: Path | None) -> xr.Dataset:
         log = bc.read_log(path, confidence_kind=kind, cost=cost_of(cost), stages=names_of(stages))

@@ -43,7 +43,6 @@ def test_a_table_a_picture_and_kept_cells(logs):
 
 
 def test_parts_of_the_stages_and_prompts(logs):
-    names = "stage 0,stage 2;stage 1,stage 2" if "stage 0" in Path("train.csv").read_text() else None
     stages = [str(s) for s in bc.read_log("train.csv", confidence_kind="probability")["stage"].values]
     names = f"{stages[0]},{stages[2]};{stages[1]},{stages[2]}"
     texts = ("--prompts", "train_prompts.csv", "--test-prompts", "test_prompts.csv")
@@ -75,9 +74,8 @@ def test_mistakes_are_one_sentence(logs, options, message):
 
 def test_the_method_that_the_docs_write_runs():
     text = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text(encoding="utf-8")
-    code = next(
-        block for block in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M) if "class Halfway" in block
-    )
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    code = next(block for block in blocks if "class Halfway" in block)
     log = bc.simulate(80, n_stages=3, random_seed=1)
     made: dict = {"bc": bc, "train": log, "test": log}
     exec(code.replace('["bayes", Halfway()]', "[Halfway()], progressbar=False"), made)
