@@ -20,8 +20,7 @@ from bayescascade.certifying import complete_rows, reach_of, run
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import with_last
-from bayescascade.positions import check_thresholds, is_one_point, to_thresholds
+from bayescascade.positions import check_thresholds, is_one_point, to_thresholds, with_last
 from bayescascade.storage import own_log
 
 # With this, promises about the error were kept about as often as asked, see docs/evidence/promises.md.
@@ -77,15 +76,26 @@ def allow(
     return np.clip(error + found.shift + found.sd * wrong, 0.0, 1.0), found
 
 
+def allow_cost(
+    cost: np.ndarray, paid: np.ndarray, spread: float, rng: np.random.Generator
+) -> tuple[np.ndarray, Discrepancy]:
+    """`allow` for cost (draw, point), by what the queries paid (point, query); the share is half as large."""
+    noise = paid.std(axis=1) / np.sqrt(paid.shape[1])
+    found = learn(cost.mean(axis=0), paid.mean(axis=1), noise, 0.5 * spread)
+    return np.maximum(cost + found.shift + found.sd * rng.standard_normal(len(cost))[:, None], 0.0), found
+
+
 @dataclass(frozen=True)
 class Doubt:
     """What a fit's labelled queries did, to allow for what the model misses of the error of any thresholds.
 
-    ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``spread`` as in `evaluate_doubted`.
+    ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``price`` (stage,) the mean costs,
+    ``spread`` as in `evaluate_doubted`.
     """
 
     confidence: np.ndarray
     wrong: np.ndarray
+    price: np.ndarray
     spread: float
 
     def error(
@@ -94,11 +104,21 @@ class Doubt:
         """The error of rows under all draws (draw, point), with the discrepancy added, as `allow` does."""
         if expected is None and draws.tilt is not None:
             expected = self.expected(rows, draws)
-        keep = list(draws.keep) or list(range(len(draws.stages)))
-        thresholds = with_last(to_thresholds(rows[:, : len(draws.stages)], draws))
+        keep, thresholds = self._thresholds(rows, draws)
         seen = run(self.confidence[:, keep], self.wrong[:, keep], thresholds).mean(axis=1)
         # the same numbers each time, so that points compare
         return allow(error, seen, len(self.wrong), self.spread, np.random.default_rng(0), expected)[0]
+
+    def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
+        """The cost of rows under all draws (draw, point), with a discrepancy of half the share."""
+        keep, thresholds = self._thresholds(rows, draws)
+        paid = np.einsum("psq,s->pq", reach_of(self.confidence[:, keep], thresholds), self.price[keep])
+        return allow_cost(cost, paid, self.spread, np.random.default_rng(1))[0]
+
+    def _thresholds(self, rows: np.ndarray, draws: Draws) -> tuple[list[int], np.ndarray]:
+        """The numbers of the draws' stages, and the accepting thresholds of rows (point, stage)."""
+        keep = list(draws.keep) or list(range(len(draws.stages)))
+        return keep, with_last(to_thresholds(rows[:, : len(draws.stages)], draws))
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
@@ -119,8 +139,7 @@ def read_doubt(fit: xr.DataTree, spread: float) -> Doubt | None:
     """The doubt of a fit; None for a spread of 0, which believes the model."""
     if not spread:
         return None
-    confidence, wrong, _ = complete_rows(validate_log(own_log(fit)))
-    return Doubt(confidence, wrong, float(spread))
+    return Doubt(*complete_rows(validate_log(own_log(fit))), float(spread))
 
 
 def evaluate_doubted(
@@ -179,13 +198,11 @@ def evaluate_doubted(
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
     error, of_error = allow(error, run(confidence, wrong, points).mean(axis=1), len(wrong), spread, rng)
     paid = np.einsum("psq,s->pq", reach_of(confidence, points), price)
-    noise = paid.std(axis=1) / np.sqrt(len(wrong))
-    of_cost = learn(cost.mean(axis=0), paid.mean(axis=1), noise, 0.5 * spread)
-    cost = cost + of_cost.shift + of_cost.sd * rng.standard_normal(len(cost))[:, None]
+    cost, of_cost = allow_cost(cost, paid, spread, rng)
     out = xr.Dataset(
         {
             "error": (dims, error.reshape(shape)),
-            "cost": (dims, np.maximum(cost, 0.0).reshape(shape)),
+            "cost": (dims, cost.reshape(shape)),
             "error_shift": ("point", of_error.shift),
             "error_sd": ("point", of_error.sd),
             "cost_shift": ("point", of_cost.shift),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
+from bayescascade.discrepancy import read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
-from bayescascade.positions import to_thresholds
+from bayescascade.positions import to_thresholds, with_last
 from bayescascade.published import check_factorisation, polish
-from bayescascade.wishes import check_policy
+from bayescascade.wishes import check_doubt, check_policy
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
@@ -35,6 +35,7 @@ def frontier(
     stages: Sequence[str] | None = None,
     factorisation: str = "exact",
     policy: str = "own",
+    doubt: float = 0.0,
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
 
@@ -66,6 +67,10 @@ def frontier(
         found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
     policy : str
         ``"own"``, or ``"history"`` for decisions by a stage's confidence and the one before, as in `tune`.
+    doubt : float
+        Room for what the model misses of error and cost, as in `tune`, in the bands and their means. On resplit
+        real logs 90% bands with 0.1 covered the held-out error 90% to 92% of the time, without 83% to 88%. Not
+        with abstaining, ``policy="history"`` or another factorisation.
 
     Returns
     -------
@@ -93,7 +98,12 @@ def frontier(
     check_positive("abstain_price", abstain_price)
     check_batch(batch)
     published = None if factorisation == "exact" else factorisation
-    options = {"abstain_price": abstain_price, "stages": stages, "factorisation": published}
+    options = {
+        "abstain_price": abstain_price,
+        "stages": stages,
+        "factorisation": published,
+        "doubt": doubt or None,
+    }
     if check_policy(policy, **options) == "history":
         from bayescascade.history import history_frontier
 
@@ -102,12 +112,17 @@ def frontier(
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
     check_factorisation(factorisation, draws)
+    check_doubt(doubt, abstain_price=abstain_price, factorisation=published)
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
     check_factorisation(factorisation, draws, rows)
     if factorisation != "exact":
         rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
     outcome = forward_all(draws, rows, factorisation=factorisation)
+    believed = read_doubt(fit, doubt)
+    if believed is not None:
+        error, cost = (getattr(believed, name)(getattr(outcome, name), rows, draws) for name in ("error", "cost"))
+        outcome = outcome._replace(error=error, cost=cost)
     accept, reject = split_positions(rows, len(draws.stages))
     thresholds = with_last(to_thresholds(accept, draws))
     below = None if reject is None else to_thresholds(reject, draws)
@@ -158,13 +173,6 @@ def _undominated(outcome: Outcome) -> np.ndarray:
     means = np.stack([part.mean(axis=0) for part in parts], axis=1)
     as_good = (means[:, None] <= means[None]).all(axis=2)
     return ~np.triu(as_good, 1).any(axis=0)
-
-
-def with_last(thresholds: Any) -> Any:
-    """Set the last stage's threshold to -inf: it answers whatever reaches it."""
-    out = thresholds.copy()
-    out[..., -1] = -np.inf
-    return out
 
 
 def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:

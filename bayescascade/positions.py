@@ -152,3 +152,10 @@ def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarra
             f"{high:g}; give thresholds on that scale, or -inf to accept everything and inf to accept nothing."
         )
     return np.atleast_2d(array)
+
+
+def with_last(thresholds: Any) -> Any:
+    """Set the last stage's threshold to -inf: it answers whatever reaches it."""
+    out = thresholds.copy()
+    out[..., -1] = -np.inf
+    return out

@@ -27,11 +27,11 @@ from bayescascade.cascade import (
 from bayescascade.discrepancy import Doubt, default_doubt, read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import sweep, with_last
+from bayescascade.frontiers import sweep
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.induction import mean_kernel, optimal_loss
 from bayescascade.moves import whole_atoms
-from bayescascade.positions import to_thresholds
+from bayescascade.positions import to_thresholds, with_last
 from bayescascade.search import between, candidates, doubted, measure_all, settle, starting_rows
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets

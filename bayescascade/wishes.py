@@ -36,7 +36,8 @@ class Wish:
         for name in ("error_price", "max_error", "max_cost", "max_latency", "abstain_price", "latency_price"):
             check_positive(name, getattr(self, name))
         self._check_aims()
-        self._check_doubt()
+        regret = self.risk if self.risk == "regret" else None
+        check_doubt(self.doubt, abstain_price=self.abstain_price, risk=regret)
         check_prob("prob", self.prob)
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
@@ -54,13 +55,6 @@ class Wish:
             raise CascadeError(
                 "risk='regret' compares losses in money; give error_price too, what an error costs."
             )
-
-    def _check_doubt(self) -> None:
-        if not (np.isfinite(self.doubt) and self.doubt >= 0.0):
-            raise CascadeError(f"doubt={self.doubt!r} is not allowed; give a share of at least 0, such as 0.3.")
-        if self.doubt and (self.abstain_price is not None or self.risk == "regret"):
-            other = "abstain_price" if self.abstain_price is not None else "risk='regret'"
-            raise CascadeError(f"doubt={self.doubt:g} does not go with {other}; leave one of them out.")
 
     def _check_aims(self) -> None:
         if self.max_error is not None and self.max_error >= 1.0:
@@ -137,6 +131,15 @@ class Wish:
 
 def _plain(value: Any) -> float | int:
     return int(value) if isinstance(value, int | np.integer) else float(value)
+
+
+def check_doubt(doubt: float, **options: object) -> None:
+    """Raise `CascadeError` for a doubt that is no share, or options that it does not go with."""
+    if not (np.isfinite(doubt) and doubt >= 0.0):
+        raise CascadeError(f"doubt={doubt!r} is not allowed; give a share of at least 0, such as 0.3.")
+    other = next((f"{name}={value!r}" for name, value in options.items() if value is not None), None)
+    if doubt and other is not None:
+        raise CascadeError(f"doubt={doubt:g} does not go with {other}; leave one of them out.")
 
 
 def check_policy(policy: str, **options: object) -> str:

@@ -136,3 +136,25 @@ def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
 def test_doubts_that_cannot_be_are_refused(example_fit, options, message):
     with pytest.raises(CascadeError, match=message):
         bc.tune(example_fit, **options)
+
+
+def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
+    plain = bc.frontier(example_fit, n_points=8)
+    found = bc.frontier(example_fit, n_points=8, doubt=0.2)
+    np.testing.assert_array_equal(found["threshold"].sortby("point").values.shape, plain["threshold"].shape)
+    shown = evaluate_doubted(example_fit, found["threshold"], spread=0.2)
+    for name in ("error", "cost"):
+        mean = shown[name].mean(("chain", "draw")).values
+        np.testing.assert_allclose(found[name].values, mean, rtol=0.01, atol=2e-3 * mean.max())
+        width = (found[f"{name}_high"] - found[f"{name}_low"]).values[1:-1]
+        low, high = np.quantile(shown[name].values.reshape(-1, 8), [0.05, 0.95], axis=0)
+        np.testing.assert_allclose(width, (high - low)[1:-1], rtol=0.15)
+    assert (found["error_high"] - found["error_low"]).mean() > (plain["error_high"] - plain["error_low"]).mean()
+
+
+@pytest.mark.parametrize(
+    "options", [{"abstain_price": 0.002}, {"factorisation": "published"}, {"policy": "history"}, {"doubt": -1.0}]
+)
+def test_a_frontier_says_what_doubt_does_not_go_with(example_fit, options):
+    with pytest.raises(CascadeError, match="doubt"):
+        bc.frontier(example_fit, **{"doubt": 0.2, **options})

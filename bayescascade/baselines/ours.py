@@ -15,10 +15,10 @@ from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, e
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
 from bayescascade.draws import get_draws, stage_numbers
-from bayescascade.frontiers import frontier, price_range, with_last
+from bayescascade.frontiers import frontier, price_range
 from bayescascade.induction import induce, mean_kernel
 from bayescascade.inference import fit
-from bayescascade.positions import to_thresholds
+from bayescascade.positions import to_thresholds, with_last
 from bayescascade.scoring import read_rules, walk
 from bayescascade.storage import data_hash
 from bayescascade.subsets import best_subsets

@@ -16,9 +16,9 @@ import bayescascade as bc
 from bayescascade.cascade import forward_all
 from bayescascade.certifying import descend, price_range, reach_of, run
 from bayescascade.draws import get_draws
-from bayescascade.frontiers import sweep, with_last
+from bayescascade.frontiers import sweep
 from bayescascade.links import families_of
-from bayescascade.positions import to_positions, to_thresholds
+from bayescascade.positions import to_positions, to_thresholds, with_last
 from bayescascade.signals import to_signal
 
 FAMILIES = ("gumbel", "clayton", "frank", "gaussian", "joe", "gumbel_180", "clayton_180", "joe_180")

@@ -26,9 +26,9 @@ from bayescascade.cascade import forward_all
 from bayescascade.copulas import FAMILIES
 from bayescascade.design import build_design
 from bayescascade.draws import get_draws
-from bayescascade.frontiers import sweep, with_last
+from bayescascade.frontiers import sweep
 from bayescascade.margin_models import MARGIN_MODELS
-from bayescascade.positions import to_thresholds
+from bayescascade.positions import to_thresholds, with_last
 from bayescascade.sampling import Sampling, fit_design
 from bayescascade.structure import Options
 

@@ -19,9 +19,9 @@ from protocol import DATA, auc, read
 import bayescascade as bc
 from bayescascade.cascade import forward_all
 from bayescascade.draws import Draws, get_draws
-from bayescascade.frontiers import polished, sweep, with_last
+from bayescascade.frontiers import polished, sweep
 from bayescascade.moves import whole_atoms
-from bayescascade.positions import to_thresholds
+from bayescascade.positions import to_thresholds, with_last
 
 OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/factorisation.csv")
 LOGS = [("mmlu", "logprob"), ("triviaqa", "p_true"), ("medmcqa", "logprob")]

@@ -21,8 +21,8 @@ import xarray as xr
 import bayescascade as bc
 from bayescascade.cascade import forward_all
 from bayescascade.draws import get_draws
-from bayescascade.frontiers import sweep, with_last
-from bayescascade.positions import to_positions, to_thresholds
+from bayescascade.frontiers import sweep
+from bayescascade.positions import to_positions, to_thresholds, with_last
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 KEEP = Path(__file__).parents[2] / "build" / "promises"
