@@ -46,17 +46,17 @@ def compare(
     Parameters
     ----------
     train : xarray.Dataset
-        As `read_log` returns it, every stage run and labelled: rivals have no use for parts. Methods that
-        read what was asked need a variable ``prompt`` over query.
+        As `read_log` returns it. Queries that miss an answer or a label at some stage count for ours only: rivals
+        have no use for them. Methods that read what was asked need a variable ``prompt`` over query.
     test : xarray.Dataset, optional
-        What methods are measured on; they never see its labels (the oracle alone does). Without it ``train`` is
-        cross-validated in five folds.
+        What methods are measured on, every stage run and labelled; they never see its labels (the oracle alone
+        does). Without it the whole queries of ``train`` are cross-validated in five folds.
     methods : sequence of str or objects, optional
         Names among `bayescascade.baselines.registry.METHODS`, or objects with ``name`` and
         ``fit(train, random_seed=...)`` that return decisions, see `bayescascade.baselines.base`. By default
         all that the log has what they need for.
     n : int or None, or a sequence of these
-        Queries to learn from, drawn without replacement; ``None`` for all.
+        Whole queries to learn from, drawn without replacement; ``None`` for all.
     seeds : int or iterable of int, optional
         Seeds, or how many: of the subset, and of methods that draw. By default one where a test log is given and
         all queries are used, five otherwise. In cross-validation seed s is fold s modulo 5 of split s // 5.
@@ -85,7 +85,7 @@ def compare(
     ----------
     Zellinger & Thomson (2025), arXiv:2501.09345, for the area; Wilcoxon (1945), doi:10.2307/3001968.
     """
-    train, test = _checked(train, "train"), None if test is None else _checked(test, "test")
+    train, test = validate_log(train), None if test is None else _checked(test)
     if test is not None and list(test["stage"].values) != list(train["stage"].values):
         raise CascadeError(
             f"train has the stages {train['stage'].values.tolist()} but test has {test['stage'].values.tolist()}; "
@@ -128,13 +128,19 @@ def _run_all(
     return cells
 
 
-def _checked(log: xr.Dataset, name: str) -> xr.Dataset:
-    """A log whose queries ran, and have labelled, every stage."""
+def _whole(log: xr.Dataset) -> np.ndarray:
+    """Which queries ran, and have labelled, every stage (query,)."""
+    found: np.ndarray = (log["confidence"].notnull() & log["correct"].notnull()).all("stage").values
+    return found
+
+
+def _checked(log: xr.Dataset) -> xr.Dataset:
+    """A test log, of whole queries."""
     log = validate_log(log)
-    lacks = (log["confidence"].isnull() | log["correct"].isnull()).any("stage").values
+    lacks = ~_whole(log)
     if lacks.any():
         raise CascadeError(
-            f"{int(lacks.sum())} of the {len(lacks)} queries of {name} miss an answer or a label at some stage; "
+            f"{int(lacks.sum())} of the {len(lacks)} queries of test miss an answer or a label at some stage; "
             f"compare measures what every stage would have answered. Keep the others: log.isel(query=...)."
         )
     return log
@@ -168,12 +174,18 @@ def _runs(
             raise CascadeError(f"n={size!r} is not allowed; give whole numbers of at least 2, or None for all.")
         for seed in _seeds(seeds, once=test is not None and size is None):
             learns, judges = (train, test) if test is not None else _fold(train, seed)
-            total = learns.sizes["query"]
+            whole = _whole(learns)
+            total = int(whole.sum())
+            if not total:
+                raise CascadeError(
+                    "no query of train ran, and has labelled, every stage, so rivals have nothing to learn from; "
+                    "fit and tune do with less."
+                )
             if size is not None and size > total:
                 raise CascadeError(f"n={size} queries to learn from are more than the {total} there are.")
             if size is not None and size < total:
-                rows = np.random.default_rng(seed).choice(total, size, replace=False)
-                learns = learns.isel(query=np.sort(rows))
+                rows = np.flatnonzero(whole)[np.random.default_rng(seed).choice(total, size, replace=False)]
+                learns = learns.isel(query=np.union1d(rows, np.flatnonzero(~whole)))
             for keep in keeps:
                 name = "-".join(map(str, keep))
                 label = "all" if size is None else str(size)
@@ -192,9 +204,12 @@ def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:
 
 
 def _fold(log: xr.Dataset, seed: int) -> tuple[xr.Dataset, xr.Dataset]:
-    n = log.sizes["query"]
-    if n < 2 * _FOLDS:
-        raise CascadeError(f"{n} queries are too few to cross-validate in {_FOLDS} folds; give a test log.")
-    order = np.random.default_rng(seed // _FOLDS).permutation(n)
+    whole = np.flatnonzero(_whole(log))
+    if len(whole) < 2 * _FOLDS:
+        raise CascadeError(
+            f"{len(whole)} queries that ran, and have labelled, every stage are too few to cross-validate in "
+            f"{_FOLDS} folds; give a test log."
+        )
+    order = np.random.default_rng(seed // _FOLDS).permutation(whole)
     judges = np.sort(order[seed % _FOLDS :: _FOLDS])
-    return log.isel(query=np.setdiff1d(np.arange(n), judges)), log.isel(query=judges)
+    return log.isel(query=np.setdiff1d(np.arange(log.sizes["query"]), judges)), log.isel(query=judges)

@@ -153,6 +153,21 @@ def test_methods_learn_from_train_and_never_see_the_labels_they_are_judged_by(lo
     assert float(found.data["auc"].squeeze()) == pytest.approx(area_of(played, test))
 
 
+def test_queries_without_labels_stay_with_whoever_has_a_use_for_them(log: xr.Dataset) -> None:
+    part = log.copy(deep=True)
+    part["correct"][50:] = np.nan
+    method = Fixed((0.7, 0.8))
+    bc.compare(part, log, methods=[method], n=20, seeds=[3], progressbar=False)
+    labelled = method.learnt["correct"].notnull().all("stage")
+    assert int(labelled.sum()) == 20
+    assert int((~labelled).sum()) == log.sizes["query"] - 50
+    bc.compare(part, methods=[method], seeds=[0], progressbar=False)
+    assert method.judged.sizes["query"] == 10
+    assert method.learnt.sizes["query"] == log.sizes["query"] - 10
+    found = bc.compare(part, log, methods=["ascent_calibrated", "learn_then_test"], progressbar=False)
+    assert np.isfinite(found.data["auc"].values).all()
+
+
 def test_cross_validation_judges_every_query_once(log: xr.Dataset) -> None:
     method = Fixed((0.7, 0.8))
     judged = []
@@ -318,8 +333,14 @@ def test_logs_that_do_not_go_together(log: xr.Dataset) -> None:
         bc.compare(log, log.assign_attrs(confidence_kind="score"), progressbar=False)
     part = log.copy(deep=True)
     part["correct"][0, 0] = np.nan
-    with pytest.raises(bc.CascadeError, match=r"1 of the .* queries of train miss"):
+    with pytest.raises(bc.CascadeError, match=r"1 of the .* queries of test miss"):
+        bc.compare(log, part, progressbar=False)
+    part["correct"][:, 0] = np.nan
+    part["correct"][0, 0], part["correct"][0, 1] = 1.0, np.nan
+    with pytest.raises(bc.CascadeError, match="every stage are too few"):
         bc.compare(part, progressbar=False)
+    with pytest.raises(bc.CascadeError, match="has labelled, every stage"):
+        bc.compare(part, log, progressbar=False)
     found = bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=1, progressbar=False)
     with pytest.raises(bc.CascadeError, match="reference='us' was not run"):
         found.table("us")
