@@ -11,6 +11,7 @@ from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
 from bayescascade._words import money, share, spelled
 from bayescascade.cascade import evaluate
+from bayescascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.frontiers import frontier
 from bayescascade.plots import draw_frontier
 from bayescascade.solution import show_threshold
@@ -135,21 +136,26 @@ def bars(place: np.ndarray) -> str:
 def make_explorer(
     fit: xr.DataTree, *, ci_prob: float = 0.9, prob: float = 0.9, n_points: int = N_POINTS
 ) -> Explorer:
-    """Work the frontier of a fit out, once, so that a slider only has to look things up."""
+    """Work the frontier of a fit out, once, so that a slider only has to look things up.
+
+    Promises and bands have the same room for what the model misses as the promises of `tune`.
+    """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
-    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)
+    doubt = default_doubt(fit)
+    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob, doubt=doubt)
     # points that many prices share come more than once
     curve = curve.isel(point=np.flatnonzero(curve["efficient"].values))
     found = evaluate(fit, curve["threshold"])
+    error = evaluate_doubted(fit, curve["threshold"], spread=doubt)["error"] if doubt else found["error"]
     over = ("chain", "draw")
     answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
     ends = answered.quantile(tails, over).drop_vars("stage")
     points = curve.assign(
-        kept=found["error"].quantile(prob, over, method="higher").drop_vars("quantile"),
+        kept=error.quantile(prob, over, method="higher").drop_vars("quantile"),
         answered=answered.mean(over),
         answered_low=(("point", "stage"), ends.isel(quantile=0).transpose("point", "stage").values),
         answered_high=(("point", "stage"), ends.isel(quantile=1).transpose("point", "stage").values),
     )
-    return Explorer(points, prob)
+    return Explorer(points.assign_attrs(doubt=doubt), prob)

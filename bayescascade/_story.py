@@ -74,6 +74,7 @@ def tell(
         "kind": draws.kind,
         "by_history": choice is not None and choice.by_history,
         "ci": f"{ci_prob:.0%}",
+        "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
         "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
         "frontier_table": frontier_sheet(explorer),
         "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",

@@ -15,6 +15,7 @@ from pages import EVIL, Page, data_of
 import bayescascade as bc
 from bayescascade._explorer import make_explorer
 from bayescascade._svg import svg_with_marker
+from bayescascade.discrepancy import SPREAD, evaluate_doubted
 
 STAGES = [EVIL, "</script><img src=x onerror=alert(2)>", 'large & "$1"']
 STAND_IN = Path(__file__).parent / "explorer_stand_in.js"
@@ -122,10 +123,10 @@ def test_the_sentences_judge_the_cascade(page):
 # ---- what the explorer picks from
 
 
-def test_the_explorer_keeps_what_evaluate_says(fit, explorer):
+def test_the_explorer_keeps_what_evaluate_says_with_the_room_that_promises_have(fit, explorer):
     at = explorer.points.isel(point=[0, 20, -1])
-    found = bc.evaluate(fit, at["threshold"])
-    error = found["error"].transpose("point", "chain", "draw").values.reshape(3, -1)
+    doubted = evaluate_doubted(fit, at["threshold"], spread=SPREAD)
+    error = doubted["error"].transpose("point", "chain", "draw").values.reshape(3, -1)
     # the smallest error that at least 90% of the draws do not exceed
     np.testing.assert_allclose(at["kept"], np.sort(error, axis=1)[:, int(np.ceil(0.9 * (error.shape[1] - 1)))])
     np.testing.assert_allclose(at["answered"].sum("stage"), 1.0)
