@@ -61,8 +61,9 @@ class PublishedCopula:
     tabulated once, where the authors integrate densities for minutes; and an atom is passed by a slope, so that
     L-BFGS-B can leave it. The slope of a calibrator stays above 0.
 
-    More starts find a lower loss, and yet worse thresholds: with three stages or more the factorised expectations
-    have optima that exploit what they leave out. So by default there is one start, in the middle.
+    By default there is one start, in the middle. Of seven settings of starts and warm starts it has the lowest
+    area on one test log (mmlu.llama, .2403 against .2408 to .2457), so it is chosen in this rival's favour; its
+    stored frontiers have .2375 there. With more starts the model's loss is lower and the training loss often is not.
 
     References
     ----------
