@@ -107,6 +107,16 @@ def test_tune_max_cost(benchmark, fit):
     benchmark.pedantic(bc.tune, (fit,), {"max_cost": 0.01, "prob": 0.9}, rounds=5)
 
 
+def test_tune_max_error_without_doubt(benchmark, fit):
+    benchmark.pedantic(bc.tune, (fit,), {"max_error": 0.3, "prob": 0.9, "doubt": 0.0}, rounds=5)
+
+
+def test_compare_everyone(benchmark, log):
+    """All methods that need no prompts, five stages, a test log of 1,500 queries; the first fit compiles."""
+    test = five_stages(1500, 2)
+    benchmark.pedantic(bc.compare, (log, test), {"progressbar": False}, rounds=1)
+
+
 def test_check(benchmark, fit):
     benchmark.pedantic(bc.check, (fit,), rounds=2)
 
