@@ -63,7 +63,7 @@ class PublishedCopula:
 
     By default there is one start, in the middle. Of seven settings of starts and warm starts it has the lowest
     area on one test log (mmlu.llama, .2403 against .2408 to .2457), so it is chosen in this rival's favour; its
-    stored frontiers have .2375 there. More starts lower the loss that the model expects, often not that of training.
+    stored frontiers have .2375 there. More starts lower the loss that the model expects, often not the true one.
 
     References
     ----------
