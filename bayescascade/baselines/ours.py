@@ -156,6 +156,13 @@ def _with_subsets(
         thresholds.append(with_last(to_thresholds(rows, some)))
     best = (prices * error + cost).argmin(axis=0)
     at = np.arange(len(prices))
-    error, cost = error[best, at], cost[best, at]
-    chosen = spread(efficient(error, cost), cost, n_points)
-    return SubsetDecisions(tuple(keeps[best[i]] for i in chosen), tuple(thresholds[best[i]][i] for i in chosen))
+    points = [(error[i, j], cost[i, j], keeps[i], thresholds[i][j]) for i, j in zip(best, at, strict=True)]
+    wrong, spent = np.array([point[:2] for point in points]).T
+    chosen = [points[i] for i in spread(efficient(wrong, spent), spent, n_points)]
+    # the curve ends, as that of all stages does, with the most accurate stage for every query: what a stage
+    # before it would gain at the highest prices is too little to be sure of
+    alone = [(error[i, 0], cost[i, 0], keep) for i, keep in enumerate(keeps) if len(keep) == 1]
+    last = min(alone, default=None)
+    if last is not None and last[1] > max(point[1] for point in chosen):
+        chosen.append((*last, np.array([-np.inf])))
+    return SubsetDecisions(tuple(point[2] for point in chosen), tuple(point[3] for point in chosen))

@@ -182,7 +182,8 @@ def _published(found: Comparison) -> list[str]:
 
     data = found.data["auc"].sel(n="all").max("seed")
     rows, gaps = [], {}
-    for name in [n for n in LOGS if n.endswith("llama")]:
+    ran = {str(c).split(": ")[0] for c in data["cascade"].values}
+    for name in [n for n in LOGS if n.endswith("llama") and n in ran]:
         areas = stored(name, load(name, "test"))
         cascades = [s for m, s in areas if m == "markov_copula_mle" and len(s.split("-")) >= 3]
         mle = np.array([areas["markov_copula_mle", s] for s in cascades])
