@@ -173,9 +173,7 @@ def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[st
     gap = own["auc"] - other["auc"]
     scale = 100.0 / float(other["auc"].mean())
     noise = float((own["auc_replicate"] - other["auc_replicate"]).mean("run").var("replicate", ddof=1))
-    by_seed = gap.groupby("seed").mean()
-    if by_seed.sizes["seed"] > 1:
-        noise += float(by_seed.var(ddof=1)) / by_seed.sizes["seed"]
+    noise += _noise_of_seeds(gap)
     half = float(norm.ppf((1.0 + ci_prob) / 2.0)) * np.sqrt(noise)
     mean = float(gap.mean())
     pairs = gap.groupby("cascade").mean()
@@ -184,6 +182,16 @@ def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[st
     row |= {"difference": scale * mean, "low": scale * (mean - half), "high": scale * (mean + half)}
     row |= {"worse": float((pairs > 0).mean()), "p_value": _signed_rank(pairs.values)}
     return row
+
+
+def _noise_of_seeds(gap: xr.DataArray) -> float:
+    """Variance of the mean gap that comes from the seeds: of those cascades that were run with several."""
+    names = gap["cascade"].values
+    several = np.isin(names, [name for name in np.unique(names) if np.sum(names == name) > 1])
+    if not several.any():
+        return 0.0
+    by_seed = gap.isel(run=several).groupby("seed").mean()
+    return float(several.mean()) ** 2 * float(by_seed.var(ddof=1)) / by_seed.sizes["seed"]
 
 
 def _signed_rank(gaps: np.ndarray) -> float:

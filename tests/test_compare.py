@@ -202,6 +202,16 @@ def test_table_against_sums_by_hand(log: xr.Dataset) -> None:
     noise += np.var(gap.mean(axis=0), ddof=1) / 10
     half = scale * norm.ppf(0.975) * np.sqrt(noise)
     assert row["high"] - row["difference"] == pytest.approx(half)
+    # a log that was run with one seed has no noise of seeds, and dilutes the other's
+    other = bc.compare(log, methods=methods, seeds=[0], cascades="all", progressbar=False)
+    both = Comparison.join({"a": found, "b": other})
+    row_of_both = both.table().loc["all", "second"]
+    replicates = both.data["auc_replicate"].isel(n=0).stack(run=("cascade", "seed")).dropna("run").mean("run")
+    joint = np.var((replicates.sel(rival="second") - replicates.sel(rival="first")).values, ddof=1)
+    joint += (40 / 44) ** 2 * np.var(gap.mean(axis=0), ddof=1) / 10
+    scale_of_both = 100.0 / float(both.data["auc"].isel(n=0).sel(rival="first").mean())
+    half_of_both = scale_of_both * norm.ppf(0.975) * np.sqrt(joint)
+    assert row_of_both["high"] - row_of_both["difference"] == pytest.approx(half_of_both)
     # four cascades are too few for the test, so it is over runs
     assert row["p_value"] == pytest.approx(wilcoxon(gap.ravel()).pvalue)
     assert row["worse"] == pytest.approx(np.mean(gap > 0))
