@@ -8,8 +8,9 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,7 +37,8 @@ class Cell:
     failed: str = ""
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """One training set and its test set: the labels of its place in the result, and the logs.
 
     ``whole`` is the training set with all stages of the log, those that this cascade does not run among them.
@@ -48,6 +50,11 @@ class Run(NamedTuple):
     train: xr.Dataset
     test: xr.Dataset
     whole: xr.Dataset
+
+    @cached_property
+    def marks(self) -> tuple[str, str, str]:
+        """What tells the logs from all others: train, whole, test."""
+        return _hash(self.train), _hash(self.whole), _hash(self.test)
 
 
 def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
@@ -88,16 +95,16 @@ def key_of(method: Method, run: Run, n_replicates: int) -> str:
     """What tells a cell from all others: the data, the method with its options, the seed."""
     learns = ["test"]  # an oracle does the same whatever the others learn from
     if not getattr(method, "sees_test", False):
-        learns = [_hash(run.train), str(run.seed)]
+        learns = [run.marks[0], str(run.seed)]
     if getattr(method, "sees_whole", False):
-        learns.append(_hash(run.whole))
-    return "|".join([repr(method), *learns, _hash(run.test), str(n_replicates)])
+        learns.append(run.marks[1])
+    return "|".join([repr(method), *learns, run.marks[2], str(n_replicates)])
 
 
 def _hash(log: xr.Dataset) -> str:
     """Of a log's numbers and of what was asked and answered, where it holds that."""
-    texts = [log[name].values.astype(str) for name in (TEXT, "answer") if name in log]
-    more = hashlib.sha256("\0".join(text for part in texts for text in part.ravel()).encode()).hexdigest()
+    texts = [str(text) for name in (TEXT, "answer") if name in log for text in log[name].values.ravel()]
+    more = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return data_hash(log)[:20] + (more[:12] if texts else "")
 
 

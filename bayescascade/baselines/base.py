@@ -90,7 +90,8 @@ def texts(log: xr.Dataset) -> np.ndarray:
     """What was asked (query,), from the variable ``prompt`` of a log."""
     if TEXT not in log:
         raise CascadeError(f"this method reads what was asked, but the log has no variable {TEXT!r} over query.")
-    return log[TEXT].values.astype(str)
+    # as objects: an array of fixed width takes the longest text's room for each
+    return np.array([str(text) for text in log[TEXT].values], dtype=object)
 
 
 @dataclass(frozen=True)

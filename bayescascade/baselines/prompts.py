@@ -57,7 +57,7 @@ def with_prompts(
     found = _by_key(table["query"].astype(str).tolist(), table[column].tolist(), "query")
     wanted = [str(query) for query in log["query"].values.tolist()]
     _all_there([query for query in wanted if _missing(found.get(query))], len(wanted), "prompt")
-    return log.assign({TEXT: ("query", np.array([str(found[query]) for query in wanted]))})
+    return log.assign({TEXT: ("query", np.array([str(found[query]) for query in wanted], dtype=object))})
 
 
 def with_answers(log: xr.Dataset, source: str | os.PathLike[str] | pd.DataFrame) -> xr.Dataset:
@@ -111,7 +111,9 @@ def with_answers(log: xr.Dataset, source: str | os.PathLike[str] | pd.DataFrame)
     ]
     _all_there(absent, int(ran.sum()), "answer")
     texts = [["" if _missing(found.get((q, s))) else str(found[q, s]) for s in stages] for q in queries]
-    return log.assign({ANSWER: (("query", "stage"), np.array(texts).reshape(len(queries), len(stages)))})
+    return log.assign(
+        {ANSWER: (("query", "stage"), np.array(texts, dtype=object).reshape(len(queries), len(stages)))}
+    )
 
 
 def _table(source: str | os.PathLike[str] | pd.DataFrame, columns: list[str]) -> pd.DataFrame:
