@@ -216,8 +216,9 @@ def answer_features(log: xr.Dataset, stage: int, *, answer: bool = True, confide
                 "attach it with with_answers."
             )
         name = str(log["stage"].values[stage])
-        answers = log[ANSWER].transpose("query", "stage").values[:, stage].astype(str)
-        found = np.array([f"{asked}\n{name} answers: {said}" for asked, said in zip(found, answers, strict=True)])
+        answers = log[ANSWER].transpose("query", "stage").values[:, stage]
+        parts = [f"{asked}\n{name} answers: {said}" for asked, said in zip(found, answers, strict=True)]
+        found = np.array(parts, dtype=object)
     table = pd.DataFrame({"text": found})
     if confidence:
         raw = log["confidence"].transpose("query", "stage").values[:, stage]
