@@ -13,6 +13,9 @@ SPECS := pyproject.toml constraints.txt
 OUT := bayescascade-demo
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PYTEST := $(BIN)/python -m pytest
+# two files of tests at a time; each worker compiles for itself, so more of them need more memory
+WORKERS := 2
+PARALLEL := -n $(WORKERS) --dist loadfile --benchmark-disable
 # behind shims that refuse a version other than .python-version's
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
@@ -69,12 +72,12 @@ demo: $(VENV)/.stamp-run
 	@$(BIN)/bayescascade demo --out "$(OUT)"
 
 test: $(VENV)/.stamp-dev
-	$(PYTEST) bayescascade tests --doctest-modules -m "not slow and not benchmark"
+	$(PYTEST) $(PARALLEL) bayescascade tests --doctest-modules -m "not slow and not benchmark"
 	@echo "The slow tests (real sampling, big simulations) did not run: make test-slow runs them."
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
-	$(PYTEST) -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long

@@ -60,17 +60,21 @@ def allow(
     spread: float,
     rng: np.random.Generator,
     expected: np.ndarray | None = None,
+    *,
+    one_sided: bool = False,
 ) -> tuple[np.ndarray, Discrepancy]:
     """Draws of error (draw, point) with the discrepancy added, in [0, 1], and the discrepancy.
 
     ``expected`` is the error that the model expects on the mix of queries that were seen (point,), where ``error``
-    is of another mix: the discrepancy then keeps its share of the error.
+    is of another mix: the discrepancy then keeps its share of the error. With ``one_sided`` it never lowers the
+    error: where thresholds are searched for, the queries were lucky at those that a search finds.
     """
     here = error.mean(axis=0)
     expected = here if expected is None else expected
     found = learn(expected, seen, noise_of_error(expected, n), spread)
     share = here / np.maximum(expected, 1e-300)
-    found = Discrepancy(found.shift * share, found.sd * share)
+    shift = np.maximum(found.shift, 0.0) if one_sided else found.shift
+    found = Discrepancy(shift * share, found.sd * share)
     # one number for each draw, common to all points: neighbouring thresholds are wrong together
     wrong = rng.standard_normal(len(error))[:, None]
     return np.clip(error + found.shift + found.sd * wrong, 0.0, 1.0), found
@@ -97,6 +101,7 @@ class Doubt:
     wrong: np.ndarray
     price: np.ndarray
     spread: float
+    one_sided: bool = False
 
     def error(
         self, error: np.ndarray, rows: np.ndarray, draws: Draws, expected: np.ndarray | None = None
@@ -107,7 +112,8 @@ class Doubt:
         keep, thresholds = self._thresholds(rows, draws)
         seen = run(self.confidence[:, keep], self.wrong[:, keep], thresholds).mean(axis=1)
         # the same numbers each time, so that points compare
-        return allow(error, seen, len(self.wrong), self.spread, np.random.default_rng(0), expected)[0]
+        rng = np.random.default_rng(0)
+        return allow(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[0]
 
     def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The cost of rows under all draws (draw, point), with a discrepancy of half the share."""
@@ -135,11 +141,11 @@ def default_doubt(fit: xr.DataTree) -> float:
     return 0.0 if fit.attrs.get("method") == "map" else SPREAD
 
 
-def read_doubt(fit: xr.DataTree, spread: float) -> Doubt | None:
+def read_doubt(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> Doubt | None:
     """The doubt of a fit; None for a spread of 0, which believes the model."""
     if not spread:
         return None
-    return Doubt(*complete_rows(validate_log(own_log(fit))), float(spread))
+    return Doubt(*complete_rows(validate_log(own_log(fit))), float(spread), one_sided)
 
 
 def evaluate_doubted(
