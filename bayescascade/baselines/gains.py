@@ -43,7 +43,7 @@ class PosteriorGain(Stream):
     each query is scored by its own task's posterior.
     """
 
-    name: str = "ours_gain"
+    name: str = "bayes_gain"
     needs_text: bool = False
     draws: int = 250
     tune: int = 200
