@@ -143,14 +143,18 @@ def make_explorer(
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
     doubt = default_doubt(fit)
-    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob, doubt=doubt)
+    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)
     # points that many prices share come more than once
     curve = curve.isel(point=np.flatnonzero(curve["efficient"].values))
     found = evaluate(fit, curve["threshold"])
-    error = evaluate_doubted(fit, curve["threshold"], spread=doubt)["error"] if doubt else found["error"]
     over = ("chain", "draw")
-    answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    error = found["error"]
+    if doubt:
+        error = evaluate_doubted(fit, curve["threshold"], spread=doubt, one_sided=True)["error"]
+        low, high = (error.quantile(tail, over).drop_vars("quantile") for tail in tails)
+        curve = curve.assign(error=error.mean(over), error_low=low, error_high=high)
+    answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
     ends = answered.quantile(tails, over).drop_vars("stage")
     points = curve.assign(
         kept=error.quantile(prob, over, method="higher").drop_vars("quantile"),

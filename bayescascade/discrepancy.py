@@ -149,7 +149,7 @@ def read_doubt(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> D
 
 
 def evaluate_doubted(
-    fit: xr.DataTree, thresholds: Any, *, spread: float = 0.2, random_seed: int = 0
+    fit: xr.DataTree, thresholds: Any, *, spread: float = 0.2, one_sided: bool = False, random_seed: int = 0
 ) -> xr.Dataset:
     """`evaluate`, with room for what the model misses.
 
@@ -171,6 +171,8 @@ def evaluate_doubted(
     spread : float
         Prior standard deviation of the discrepancy of the error, as a share of the error that the model
         expects; of the cost it is half of that. 0 is `evaluate`.
+    one_sided : bool
+        Whether the labelled queries can only raise the error, as in `tune`: for thresholds that a search found.
     random_seed : int
         Of the normal numbers that are added, one to each draw.
 
@@ -202,7 +204,8 @@ def evaluate_doubted(
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    error, of_error = allow(error, run(confidence, wrong, points).mean(axis=1), len(wrong), spread, rng)
+    seen = run(confidence, wrong, points).mean(axis=1)
+    error, of_error = allow(error, seen, len(wrong), spread, rng, one_sided=one_sided)
     paid = np.einsum("psq,s->pq", reach_of(confidence, points), price)
     cost, of_cost = allow_cost(cost, paid, spread, rng)
     out = xr.Dataset(

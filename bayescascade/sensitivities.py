@@ -259,7 +259,7 @@ class _Judge:
         self.draws = draws_for(self.whole, solution)
         self.stages = self.draws.stages
         self.wish = Wish(**solution.goal)
-        self.doubt = read_doubt(fit, self.wish.doubt)
+        self.doubt = read_doubt(fit, self.wish.doubt, one_sided=True)
         self.goal: Goal = self.wish.goal()
 
     @property

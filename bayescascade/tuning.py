@@ -102,7 +102,8 @@ def tune(
         one before, which needs a fit with ``calibration="sequential"``; without abstaining, on all stages.
     doubt : float, optional
         Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
-        deviation, as a share of the error, updated by what the labelled queries did under these thresholds. 0
+        deviation, as a share of the error, updated by what the labelled queries did under these thresholds, yet
+        never to below the model's error: a search finds the thresholds at which these queries were lucky. 0
         believes the model. By default 0.3 where ``max_error`` is given, because on resplit real logs promises made
         with 0 were kept less often than asked, and with 0.3 about as often (see the page on promises); 0 where
         there is no such promise, with what doubt does not go with (abstaining, regret, ``policy="history"``), for
@@ -155,7 +156,7 @@ def tune(
     draws = get_draws(fit)
     if doubt is None and max_error is not None and abstain_price is None and risk != "regret":
         wish = replace(wish, doubt=default_doubt(fit))
-    believed = read_doubt(fit, wish.doubt)
+    believed = read_doubt(fit, wish.doubt, one_sided=True)
     if stages is None:
         best = solve_draws(draws, wish, believed)
     elif isinstance(stages, str):

@@ -92,10 +92,10 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     assert "room for what the model misses" in doubted.text
     assert doubted.goal["doubt"] == 0.3
     # the error that the solution carries is that of evaluate_doubted at its thresholds
-    shown = evaluate_doubted(example_fit, doubted.thresholds, spread=0.3)
+    shown = evaluate_doubted(example_fit, doubted.thresholds, spread=0.3, one_sided=True)
     assert float(doubted.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
-    again = evaluate_doubted(example_fit, believed.thresholds, spread=0.3)
+    again = evaluate_doubted(example_fit, believed.thresholds, spread=0.3, one_sided=True)
     kept = float((again["error"] <= 0.33).mean())
     assert kept < 0.9 or float(doubted.cost.mean()) <= float(believed.cost.mean()) * 1.01
 
@@ -111,6 +111,18 @@ def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell
     gap["observed_data"]["confidence"][3, 2] = np.nan
     gap["observed_data"]["correct"][3, 2] = np.nan
     assert default_doubt(gap) == 0.0
+
+
+def test_luck_does_not_count_where_thresholds_were_searched_for(example_fit):
+    thresholds = bc.frontier(example_fit, n_points=30)["threshold"]
+    model = bc.evaluate(example_fit, thresholds)["error"].mean(("chain", "draw"))
+    both = evaluate_doubted(example_fit, thresholds, spread=0.3)
+    one = evaluate_doubted(example_fit, thresholds, spread=0.3, one_sided=True)
+    lucky = both["error_shift"] < 0
+    assert 0 < int(lucky.sum()) < 30
+    np.testing.assert_array_equal(one["error_shift"].values, np.maximum(both["error_shift"].values, 0.0))
+    np.testing.assert_allclose(one["error_sd"], both["error_sd"])
+    assert float((one["error"].mean(("chain", "draw")) - model).min()) > -2e-3
 
 
 def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
