@@ -19,7 +19,6 @@ from promises_measures import (
     SPREADS,
     TARGETS,
     TUNED,
-    measure_default,
     measure_ours,
     measure_rivals,
     measure_tune,
@@ -48,7 +47,7 @@ def gather(*calibrations: str) -> pd.DataFrame:
     parts["rivals"] = parts["rivals"][parts["rivals"]["seed"].isin(rs.SEEDS)]
     split = SPLIT[:-1]
     common = set.intersection(*(set(map(tuple, part[split].values)) for part in parts.values()))
-    tuned = [pd.read_csv(path) for path in rs.KEEP.glob("tun*.csv")]
+    tuned = [pd.read_csv(path) for path in rs.KEEP.glob("tune.*.csv")]
     table = pd.concat([*parts.values(), *tuned], ignore_index=True)
     table = table[[tuple(x) in common for x in table[split].values]].copy()
     of_cost = table["method"].str.startswith("cost")
@@ -200,22 +199,6 @@ def write() -> None:
         for rows in [tuned[(tuned["method"] == method) & (tuned["prob"] == 0.9)]]
         if len(rows)
     ]
-    default = on_target.merge(on_target[on_target["method"] == "tune, default, long run"][SPLIT], on=SPLIT)
-    default_lines = [
-        f"| {method} | {n} | "
-        + " | ".join(shares(rows))
-        + f" | {geometric(rows[rows['feasible']]['dear'].values)} |"
-        for method in (
-            "tune, default, long run",
-            "tune, default, batch",
-            "ours, doubted 30%, batch",
-            "ours, batch",
-        )
-        for n in rs.SIZES
-        for rows in [default[(default["method"] == method) & (default["prob"] == 0.9) & (default["n"] == n)]]
-        if len(rows)
-    ]
-    n_default = len(default[default["method"] == "tune, default, long run"])
     n_tuned = len(tuned[tuned["method"] == "tune, long run"])
     everything = (*OURS, *PLUG_INS, *LTT)
     tables = "\n\n".join(f"### prob = {prob:g}\n\n{table_of(table, prob, everything)}" for prob in PROBS)
@@ -290,12 +273,6 @@ Only splits for which both calibrations were fitted.
 |---|---|---|---|---|---|
 {chr(10).join(tuned_lines)}
 
-With the default doubt of 0.3, on {n_default} splits:
-
-| method | n | promises made | kept, of those made | worst to best log | broken, of all | cost / oracle's |
-|---|---|---|---|---|---|---|
-{chr(10).join(default_lines)}
-
 ## Promises about cost
 
 P(cost <= bound) >= prob, with bounds at {" and ".join(f"{t:.0%}" for t in COST_TARGETS)} of the way from the first stage's cost to that of all, prob = 0.8, 0.9 and 0.95; the plug-in is the least
@@ -303,7 +280,7 @@ error whose posterior mean cost is within the bound.
 
 {cost_table(table)}
 
-Made by `python docs/evidence/resplits.py`, then `python docs/evidence/promises.py rivals 0 9`, `... tune 0 1`, `... tuned 0 3` and `... promises.py`. The logs are those of "Rational Tuning of LLM
+Made by `python docs/evidence/resplits.py`, then `python docs/evidence/promises.py rivals 0 9`, `... tune 0 1` and `... promises.py`. The logs are those of "Rational Tuning of LLM
 Cascades via Probabilistic Modeling" (Zellinger & Thomson 2025, arXiv:2501.09345).
 """
     )
@@ -328,7 +305,7 @@ if __name__ == "__main__":
     if not rs.DATA.is_dir():
         sys.exit(f"the real logs are not at {rs.DATA}; this script needs them")
     warnings.simplefilter("ignore", bc.CascadeWarning)
-    measures = {"rivals": measure_rivals, "tune": measure_tune, "tuned": measure_default}
+    measures = {"rivals": measure_rivals, "tune": measure_tune}
     if sys.argv[1:]:
         for seed in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
             once(sys.argv[1], seed, measures[sys.argv[1]])

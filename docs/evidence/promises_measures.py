@@ -190,16 +190,14 @@ def measure_ours(calibration: str, name: str, k: int, n: int, seed: int) -> list
     return rows
 
 
-def measure_tune(
-    name: str, k: int, n: int, seed: int, *, doubt: float | None = 0.0, label: str = "tune"
-) -> list[dict]:
+def measure_tune(name: str, k: int, n: int, seed: int) -> list[dict]:
     """`tune` itself on one split: one target, one level, the long run and the batch."""
     labelled, held_out = rs.resplit(name, k, n, seed)
     bound, m = targets_of(name, k)[0][TUNED], held_out.sizes["query"]
     fit = rs.make_fit(labelled, seed)
     rows = []
-    for method, batch in ((f"{label}, long run", None), (f"{label}, batch", m)):
-        found = bc.tune(fit, max_error=bound, prob=0.9, batch=batch, doubt=doubt)
+    for method, batch in (("tune, long run", None), ("tune, batch", m)):
+        found = bc.tune(fit, max_error=bound, prob=0.9, batch=batch)
         scored = bc.score(held_out, found.thresholds)
         rows.append(
             {
@@ -209,11 +207,6 @@ def measure_tune(
             }
         )
     return rows
-
-
-def measure_default(*cell) -> list[dict]:
-    """The same with the default doubt."""
-    return measure_tune(*cell, doubt=None, label="tune, default")
 
 
 def once(name: str, seed: int, measure) -> pd.DataFrame:
