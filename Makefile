@@ -99,11 +99,9 @@ types: $(VENV)/.stamp-dev
 # run as copies, so that checking never changes the committed outputs
 notebooks: $(VENV)/.stamp-dev
 	@rm -rf build/notebooks && mkdir -p build/notebooks
-	@set -e; for notebook in $(NOTEBOOKS); do \
-	  echo "Executing $$notebook"; \
-	  cp "$$notebook" build/notebooks/; \
-	  $(BIN)/jupyter-execute --inplace --timeout=600 "build/notebooks/$$(basename "$$notebook")"; \
-	done
+	@cp $(NOTEBOOKS) build/notebooks/
+	@printf '%s\n' $(notdir $(NOTEBOOKS)) | xargs -P $(WORKERS) -I{} sh -c 'echo "Executing {}"; \
+	  $(BIN)/jupyter-execute --inplace --timeout=900 "build/notebooks/{}" && echo "Executed {}"'
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +16,7 @@ from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, e
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
 from bayescascade.draws import get_draws, stage_numbers
+from bayescascade.errors import CascadeWarning
 from bayescascade.frontiers import frontier, price_range
 from bayescascade.induction import induce, mean_kernel
 from bayescascade.inference import fit
@@ -85,7 +87,10 @@ class _Keyed:
 @lru_cache(maxsize=4)
 def _fit(log: _Keyed, options: tuple[tuple[str, Any], ...], random_seed: int) -> xr.DataTree:
     settings = {"draws": 500, "chains": 4, **dict(options)}
-    return fit(log.get(), random_seed=random_seed, progressbar=False, log_likelihood=False, **settings)
+    with warnings.catch_warnings():
+        # in a comparison of hundreds of fits nobody can act on a remark about one
+        warnings.simplefilter("ignore", CascadeWarning)
+        return fit(log.get(), random_seed=random_seed, progressbar=False, log_likelihood=False, **settings)
 
 
 def posterior_mean(posterior: xr.DataTree) -> xr.DataTree:
