@@ -152,7 +152,7 @@ def test_solution_is_labelled_and_makes_a_policy(example_fit, tmp_path):
 
 
 def test_infeasible_says_the_best_and_makes_no_policy(example_fit, example_grid, tmp_path):
-    solution = tune(example_fit, max_error=0.001)
+    solution = tune(example_fit, max_error=0.001, doubt=0.0)
     assert not solution.feasible
     reachable = np.quantile(example_grid[0], 0.9, axis=0).min()
     said = float(solution.text.split("with probability 0.9 is ")[1].split()[0].rstrip("."))
@@ -161,8 +161,13 @@ def test_infeasible_says_the_best_and_makes_no_policy(example_fit, example_grid,
     with pytest.raises(CascadeError, match="no policy was made: Infeasible"):
         solution.to_policy(tmp_path / "policy.json")
     assert not (tmp_path / "policy.json").exists()
-    feasible = tune(example_fit, max_error=reachable * 1.001)
+    feasible = tune(example_fit, max_error=reachable * 1.001, doubt=0.0)
     assert feasible.feasible
+    # with doubt less can be promised, and what is said to be in reach is
+    doubted = tune(example_fit, max_error=0.001)
+    least = float(doubted.text.split("with probability 0.9 is ")[1].split()[0].rstrip("."))
+    assert least > said
+    assert tune(example_fit, max_error=least * 1.001).feasible
 
 
 def test_cost_below_the_first_stage_is_infeasible(example_fit):

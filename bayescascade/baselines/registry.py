@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bayescascade.baselines.base import Method
 from bayescascade.errors import CascadeError
+
+if TYPE_CHECKING:
+    from bayescascade.baselines.base import Method
 
 _SEQUENTIAL = (("calibration", "sequential"),)
 
