@@ -54,7 +54,8 @@ def compare(
     methods : sequence of str or objects, optional
         Names among `bayescascade.baselines.registry.METHODS`, or objects with ``name`` and
         ``fit(train, random_seed=...)`` that return decisions, see `bayescascade.baselines.base`. By default
-        all that the log has what they need for.
+        all that the log has what they need for; those that choose between two stages only where every cascade
+        has two.
     n : int or None, or a sequence of these
         Whole queries to learn from, drawn without replacement; ``None`` for all.
     seeds : int or iterable of int, optional
@@ -100,8 +101,8 @@ def compare(
         raise CascadeError(f"n_replicates={n_replicates!r} is not allowed; give a whole number of at least 2.")
     sizes = list(n) if isinstance(n, Sequence) else [n]
     has_text = TEXT in train and (test is None or TEXT in test)
-    chosen = choose(methods, has_text)
     keeps = _cascades(cascades, [str(s) for s in train["stage"].values])
+    chosen = choose(methods, has_text, two_stages=all(len(keep) == 2 for keep in keeps))
     runs = list(_runs(train, test, sizes, seeds, keeps))
     return Comparison.gather(_run_all(runs, chosen, n_replicates, Store(resume), progressbar))
 

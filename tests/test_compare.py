@@ -309,6 +309,9 @@ def test_every_name_makes_a_method_with_that_name() -> None:
 def test_methods_that_read_prompts_are_left_out_where_there_are_none() -> None:
     without, whole = choose(None, False), choose(None, True)
     assert len(without) < len(whole) == len(METHODS)
+    two = {m.name for m in whole} - {m.name for m in choose(None, True, two_stages=False)}
+    assert {"margin_sampling", "hybrid_llm", "bayes_gain"} <= two
+    assert not {"bayes", "best_pair", "frugalgpt_cascade"} & two
     reader = next(method.name for method in whole if method.needs_text)
     with pytest.raises(bc.CascadeError, match="reads what was asked"):
         choose([reader], False)

@@ -58,8 +58,11 @@ def make(name: str) -> Method:
     return method
 
 
-def choose(wanted: Sequence[str | Method] | None, has_text: bool) -> list[Method]:
+def choose(wanted: Sequence[str | Method] | None, has_text: bool, two_stages: bool = True) -> list[Method]:
     """The methods asked for, each name once; by default all that a log has what they need for.
+
+    Those that choose between two stages are left out by default where a cascade has more: to play only its first
+    and last stage would make straw men of them.
 
     Raises
     ------
@@ -68,7 +71,8 @@ def choose(wanted: Sequence[str | Method] | None, has_text: bool) -> list[Method
         reads prompts where the log has none.
     """
     if wanted is None:
-        return [method for method in map(make, METHODS) if has_text or not method.needs_text]
+        able = [method for method in map(make, METHODS) if has_text or not method.needs_text]
+        return [method for method in able if two_stages or not hasattr(method, "pair")]
     if isinstance(wanted, str):
         wanted = [wanted]
     methods = [make(one) if isinstance(one, str) else one for one in wanted]
