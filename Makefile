@@ -77,7 +77,7 @@ test: $(VENV)/.stamp-dev
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) --durations=8 -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long

@@ -270,6 +270,7 @@ def test_scores_are_mean_gains_of_each_task():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_score_knows_tasks(logs):
     train, test = logs
     # the second task's small model is always sure, and hardly ever right
