@@ -13,6 +13,7 @@ from bayescascade.signals import EPS, to_confidence, to_signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's palette: told apart by readers with any common colour blindness, and on white as on black.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
@@ -40,15 +41,22 @@ def panels(axes: Any, titles: list[str], *, size: tuple[float, float] = (3.3, 2.
         return flat[: len(titles)]
     import matplotlib.pyplot as plt
 
-    columns = min(3, len(titles))
-    rows = -(-len(titles) // columns)
-    _, grid = plt.subplots(
-        rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False, layout="constrained"
-    )
-    flat = grid.ravel()
-    for ax in flat[len(titles) :]:
+    rows, columns = _rows_and_columns(len(titles))
+    figure = plt.figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return panels_in(figure, len(titles))
+
+
+def panels_in(figure: Figure, n: int) -> np.ndarray:
+    """So many Axes of a figure as a flat array, three in a row."""
+    grid = figure.subplots(*_rows_and_columns(n), squeeze=False).ravel()
+    for ax in grid[n:]:
         ax.remove()
-    return flat[: len(titles)]
+    return grid[:n]
+
+
+def _rows_and_columns(n: int) -> tuple[int, int]:
+    columns = min(3, n)
+    return -(-n // columns), columns
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

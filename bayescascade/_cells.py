@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import TEXT, Method, Played, area_of, area_under, measure
+from bayescascade.baselines.base import ANSWER, TEXT, Method, Played, area_under, measure, stages_alone
 from bayescascade.errors import CascadeError
 from bayescascade.storage import data_hash
 
@@ -72,7 +72,7 @@ def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
     error, cost = measure(played, test)
     order = np.argsort(cost, kind="stable")
     resampled = resample(played, test, n_replicates)
-    return Cell(error[order], cost[order], area_of(played, test), resampled, seconds)
+    return Cell(error[order], cost[order], area_under(error, cost, **stages_alone(test)), resampled, seconds)
 
 
 def resample(played: Played, test: xr.Dataset, n_replicates: int) -> np.ndarray:
@@ -98,12 +98,13 @@ def key_of(method: Method, run: Run, n_replicates: int) -> str:
         learns = [run.marks[0], str(run.seed)]
     if getattr(method, "sees_whole", False):
         learns.append(run.marks[1])
-    return "|".join([repr(method), *learns, run.marks[2], str(n_replicates)])
+    kind = str(run.test.attrs["confidence_kind"])  # the same numbers mean something else under another
+    return "|".join([repr(method), *learns, run.marks[2], str(n_replicates), kind])
 
 
 def _hash(log: xr.Dataset) -> str:
     """Of a log's numbers and of what was asked and answered, where it holds that."""
-    texts = [str(text) for name in (TEXT, "answer") if name in log for text in log[name].values.ravel()]
+    texts = [str(text) for name in (TEXT, ANSWER) if name in log for text in log[name].values.ravel()]
     more = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return data_hash(log)[:20] + (more[:12] if texts else "")
 

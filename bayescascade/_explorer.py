@@ -146,14 +146,16 @@ def make_explorer(
     curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)
     # points that many prices share come more than once
     curve = curve.isel(point=np.flatnonzero(curve["efficient"].values))
-    found = evaluate(fit, curve["threshold"])
     over = ("chain", "draw")
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
-    error = found["error"]
     if doubt:
-        error = evaluate_doubted(fit, curve["threshold"], spread=doubt, one_sided=True)["error"]
+        found = evaluate_doubted(fit, curve["threshold"], spread=doubt, one_sided=True)
+        error = found["error"]
         low, high = (error.quantile(tail, over).drop_vars("quantile") for tail in tails)
         curve = curve.assign(error=error.mean(over), error_low=low, error_high=high)
+    else:
+        found = evaluate(fit, curve["threshold"])
+        error = found["error"]
     answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
     ends = answered.quantile(tails, over).drop_vars("stage")
     points = curve.assign(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescascade._axes import BLUE, ORANGE
+from bayescascade._axes import BLUE, ORANGE, panels_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _drawn(
     stream = StringIO()
     with rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots() if n_panels is None else _panels(figure, n_panels))
+        draw(figure.subplots() if n_panels is None else panels_in(figure, n_panels))
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     svg = stream.getvalue()
@@ -98,11 +98,3 @@ def _drawn(
     return re.sub(
         r"<svg[^>]*>", lambda _: f'{head} xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1
     ), figure
-
-
-def _panels(figure: Figure, n: int) -> np.ndarray:
-    columns = min(3, n)
-    grid = figure.subplots(-(-n // columns), columns, squeeze=False).ravel()
-    for ax in grid[n:]:
-        ax.remove()
-    return grid[:n]

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cells import Cell, Run, Store, key_of, run_cell
-from bayescascade.baselines.base import TEXT, Method
+from bayescascade.baselines.base import TEXT, Method, ran_all
 from bayescascade.baselines.registry import choose
 from bayescascade.comparison import Comparison, Place
 from bayescascade.data import validate_log
@@ -129,16 +129,10 @@ def _run_all(
     return cells
 
 
-def _whole(log: xr.Dataset) -> np.ndarray:
-    """Which queries ran, and have labelled, every stage (query,)."""
-    found: np.ndarray = (log["confidence"].notnull() & log["correct"].notnull()).all("stage").values
-    return found
-
-
 def _checked(log: xr.Dataset) -> xr.Dataset:
     """A test log, of whole queries."""
     log = validate_log(log)
-    lacks = ~_whole(log)
+    lacks = ~ran_all(log)
     if lacks.any():
         raise CascadeError(
             f"{int(lacks.sum())} of the {len(lacks)} queries of test miss an answer or a label at some stage; "
@@ -175,7 +169,7 @@ def _runs(
             raise CascadeError(f"n={size!r} is not allowed; give whole numbers of at least 2, or None for all.")
         for seed in _seeds(seeds, once=test is not None and size is None):
             learns, judges = (train, test) if test is not None else _fold(train, seed)
-            whole = _whole(learns)
+            whole = ran_all(learns)
             total = int(whole.sum())
             if not total:
                 raise CascadeError(
@@ -205,7 +199,7 @@ def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:
 
 
 def _fold(log: xr.Dataset, seed: int) -> tuple[xr.Dataset, xr.Dataset]:
-    whole = np.flatnonzero(_whole(log))
+    whole = np.flatnonzero(ran_all(log))
     if len(whole) < 2 * _FOLDS:
         raise CascadeError(
             f"{len(whole)} queries that ran, and have labelled, every stage are too few to cross-validate in "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_prob
 from bayescascade.errors import CascadeError
 
@@ -151,7 +152,7 @@ class Comparison:
         return plot_comparison(self, ax=ax, **options)
 
     def _repr_html_(self) -> str:
-        return self.table().to_html(float_format="{:.4g}".format)
+        return wrapped(note(self.text), frame_of(self.table(), caption="Area under error against cost", digits=4))
 
 
 def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[str, float]:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescascade._axes import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, new_axes, tidy
+from bayescascade._axes import COLOURS, GREY, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bayescascade.comparison import Comparison
-
-_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, GREY)
 
 
 def plot_comparison(
@@ -62,7 +60,7 @@ def plot_comparison(
         part = table.loc[n].reindex(shown)
         y = np.arange(len(shown)) + 0.18 * ((len(sizes) - 1) / 2 - i)
         bars = np.stack([part["difference"] - part["low"], part["high"] - part["difference"]])
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         ax.errorbar(part["difference"], y, xerr=bars, fmt="o", ms=4, lw=1.2, color=colour, label=f"n = {n}")
     ax.axvline(0.0, color=GREY, lw=1.0, ls="--")
     ax.set_yticks(np.arange(len(shown)), shown)

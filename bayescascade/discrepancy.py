@@ -179,7 +179,8 @@ def evaluate_doubted(
     Returns
     -------
     xarray.Dataset
-        ``error`` and ``cost`` over (chain, draw[, point]); ``error_shift``, ``error_sd``, ``cost_shift``,
+        ``error`` and ``cost`` over (chain, draw[, point]); ``reach`` as `evaluate`
+        has it; ``error_shift``, ``error_sd``, ``cost_shift``,
         ``cost_sd`` over ([point]): what was added.
 
     Raises
@@ -212,6 +213,7 @@ def evaluate_doubted(
         {
             "error": (dims, error.reshape(shape)),
             "cost": (dims, cost.reshape(shape)),
+            "reach": expected["reach"].transpose(*dims, "stage"),
             "error_shift": ("point", of_error.shift),
             "error_sd": ("point", of_error.sd),
             "cost_shift": ("point", of_cost.shift),

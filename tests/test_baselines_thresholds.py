@@ -125,7 +125,7 @@ def test_the_hull_drops_a_stage_that_a_mix_beats(train):
 
 def test_best_pair_is_the_best_of_all_pairs_and_thresholds(train, test):
     known = know(train)
-    wrong, prices = calibrated(known), price_range(known.cost, 40)
+    wrong, prices = calibrated(known.signal, known.wrong), price_range(known.cost, 40)
     found = BestPair(n_prices=40, n_points=1000).fit(train)
     least = np.full(len(prices), np.inf)
     points = [(i, i, -np.inf) for i in range(3)]
@@ -155,7 +155,7 @@ def test_best_pair_is_the_best_of_all_pairs_and_thresholds(train, test):
 def test_ascent_comes_close_to_enumeration(raw):
     log = bc.simulate(25, n_stages=3, random_seed=6)
     known = know(log)
-    wrong = known.wrong if raw else calibrated(known)
+    wrong = known.wrong if raw else calibrated(known.signal, known.wrong)
     found = CoordinateAscent(calibrated=not raw, n_prices=30, n_starts=6, n_points=1000).fit(log).thresholds
     values = [[*np.unique(known.confidence[:, j]), np.inf] for j in range(2)]
     everything = np.array([(*v, -np.inf) for v in product(*values)])

@@ -23,7 +23,7 @@ from bayescascade.baselines.base import (
     measure,
     spread,
 )
-from bayescascade.baselines.ours import RuleDecisions, SubsetDecisions
+from bayescascade.baselines.ours import RuleDecisions, SubsetDecisions, _Keyed
 from bayescascade.baselines.registry import METHODS, choose, make
 from bayescascade.comparison import Comparison
 
@@ -136,6 +136,13 @@ def test_only_whole_queries_are_known(log: xr.Dataset) -> None:
     part["correct"][0, 1], part["correct"][0, 2] = 1.0, np.nan
     with pytest.raises(bc.CascadeError, match="none of the"):
         know(part)
+
+
+def test_a_posterior_is_shared_by_equal_logs_only(log: xr.Dataset) -> None:
+    assert _Keyed(log) == _Keyed(log.copy(deep=True))
+    assert _Keyed(log) != _Keyed(log.assign_attrs(confidence_kind="score"))
+    assert _Keyed(log) != _Keyed(log.assign_coords(stage=["a", "b", "c"]))
+    assert _Keyed(log) != _Keyed(log.isel(query=slice(1, None)))
 
 
 # ---- comparing
@@ -256,6 +263,11 @@ def test_finished_cells_are_kept_and_not_run_again(log: xr.Dataset, tmp_path, mo
         patch.setattr("bayescascade.comparing.run_cell", fails)
         again = bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=2, resume=path, progressbar=False)
     xr.testing.assert_allclose(first.data.drop_vars("seconds"), again.data.drop_vars("seconds"), rtol=1e-6)
+    # the same numbers of another kind are another cell
+    as_scores, kinds = log.assign_attrs(confidence_kind="score"), tmp_path / "kinds.jsonl"
+    other = bc.compare(as_scores, methods=[Fixed((0.7, 0.8))], seeds=[0], resume=kinds, progressbar=False)
+    bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=[0], resume=kinds, progressbar=False)
+    assert len(kinds.read_text().splitlines()) == 2 * other.data["auc"].size
     # other options are another cell
     bc.compare(log, methods=[Fixed((0.1, 0.8))], seeds=2, resume=path, progressbar=False)
     lines = path.read_text().splitlines()

@@ -6,7 +6,6 @@ from importlib import import_module
 from types import ModuleType
 
 import numpy as np
-import xarray as xr
 
 from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, spread
 from bayescascade.certifying import expected_wrong, reach_of, run
@@ -16,10 +15,9 @@ N_POINTS = 50
 _BLOCK = 2_000_000  # elements (point, stage, query) at once
 
 
-def calibrated(known: Known) -> np.ndarray:
-    """P(wrong) of each training query by a logistic curve of its signal (query, stage)."""
-    columns = zip(known.signal.T, known.wrong.T, strict=True)
-    return np.stack([expected_wrong(signal, wrong) for signal, wrong in columns], axis=1)
+def calibrated(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """P(wrong) of each training query by a logistic curve of its signal; all (query, stage)."""
+    return np.stack([expected_wrong(*columns) for columns in zip(signal.T, wrong.T, strict=True)], axis=1)
 
 
 def run_points(
@@ -43,15 +41,6 @@ def frontier_of(
     error, cost = run_points(known.confidence, wrong, known.cost, points)
     keep = efficient(error, cost)
     return ThresholdDecisions(points[keep if n_points is None else spread(keep, cost, n_points)])
-
-
-def whole_rows(log: xr.Dataset, labels: bool = True) -> xr.Dataset:
-    """The queries that ran every stage, and have every label if ``labels``."""
-    dims = ("query", "stage")
-    whole = log["confidence"].transpose(*dims).notnull().values.all(axis=1)
-    if labels:
-        whole &= log["correct"].transpose(*dims).notnull().values.all(axis=1)
-    return log.isel(query=np.flatnonzero(whole))
 
 
 def check_count(name: str, value: float, least: int = 1) -> None:

@@ -59,7 +59,7 @@ class CoordinateAscent:
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> ThresholdDecisions:
         """Thresholds on the raw scale; the seed is that of the random starts."""
         known = know(train)
-        wrong = calibrated(known) if self.calibrated else known.wrong
+        wrong = calibrated(known.signal, known.wrong) if self.calibrated else known.wrong
         return ascend(known, wrong, self.n_points, self.n_prices, self.n_starts, random_seed)
 
 

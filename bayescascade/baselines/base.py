@@ -19,6 +19,7 @@ from bayescascade.errors import CascadeError
 from bayescascade.signals import to_signal
 
 TEXT = "prompt"  # the variable (query,) of a log that holds what was asked
+ANSWER = "answer"  # the variable (query, stage) of a log that holds what the stages answered
 
 
 class Played(NamedTuple):
@@ -63,6 +64,13 @@ class Known:
     kind: str
 
 
+def ran_all(log: xr.Dataset, labels: bool = True) -> np.ndarray:
+    """Which queries ran every stage, and have every label if ``labels`` (query,)."""
+    there = log["confidence"].notnull()
+    found: np.ndarray = (there & log["correct"].notnull() if labels else there).all("stage").values
+    return found
+
+
 def know(log: xr.Dataset) -> Known:
     """Arrays of the queries that ran every stage and have every label.
 
@@ -76,7 +84,7 @@ def know(log: xr.Dataset) -> Known:
     confidence, correct, cost = (
         log[name].transpose("query", "stage").values for name in ("confidence", "correct", "cost")
     )
-    whole = np.isfinite(correct).all(axis=1) & ~np.isnan(confidence).any(axis=1)
+    whole = ran_all(log)
     if not whole.any():
         raise CascadeError(
             f"none of the {len(whole)} queries has every stage run and labelled, which rivals have to learn from; "
@@ -130,9 +138,15 @@ def measure(played: Played, log: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def area_of(played: Played, log: xr.Dataset) -> float:
     """`area_under` what decisions do to a log."""
-    mean = log["cost"].mean("query").transpose("stage").values
-    alone = 1.0 - log["correct"].mean("query").transpose("stage").values
-    return area_under(*measure(played, log), mean=mean, alone=alone)
+    return area_under(*measure(played, log), **stages_alone(log))
+
+
+def stages_alone(log: xr.Dataset) -> dict[str, np.ndarray]:
+    """What `area_under` asks of a log: the mean cost and the error of each stage alone."""
+    return {
+        "mean": log["cost"].mean("query").transpose("stage").values,
+        "alone": 1.0 - log["correct"].mean("query").transpose("stage").values,
+    }
 
 
 def area_under(error: np.ndarray, cost: np.ndarray, *, mean: np.ndarray, alone: np.ndarray) -> float:
@@ -152,12 +166,19 @@ def area_under(error: np.ndarray, cost: np.ndarray, *, mean: np.ndarray, alone: 
     ----------
     Zellinger & Thomson (2025), Rational Tuning of LLM Cascades via Probabilistic Modeling, arXiv:2501.09345.
     """
-    x, y = np.append(cost, [mean[0], mean.sum()]), np.append(error, [alone[0], alone[-1]])
+    ends = float(mean[0]), float(mean.sum())
+    return mean_height(np.append(cost, ends), np.append(error, [alone[0], alone[-1]]), ends)
+
+
+def mean_height(x: np.ndarray, y: np.ndarray, ends: tuple[float, float]) -> float:
+    """Area under points (point,) between two ends, over their distance.
+
+    Points are sorted, those of equal ``x`` averaged, and joined linearly; what lies beyond the ends is cut off.
+    """
     levels, inverse = np.unique(x, return_inverse=True)
     heights = np.bincount(inverse, weights=y) / np.bincount(inverse)
-    # a point cheaper than the first stage alone, or dearer than all of them, lies outside the range
-    grid = np.unique(np.clip(levels, mean[0], mean.sum()))
-    return float(np.trapezoid(np.interp(grid, levels, heights), grid) / (mean.sum() - mean[0]))
+    grid = np.unique(np.clip(levels, *ends))
+    return float(np.trapezoid(np.interp(grid, levels, heights), grid) / (ends[1] - ends[0]))
 
 
 def efficient(error: np.ndarray, cost: np.ndarray) -> np.ndarray:

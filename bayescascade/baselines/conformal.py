@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines._common import N_POINTS, check_count, run_points, whole_rows
-from bayescascade.baselines.base import ThresholdDecisions, efficient, know, spread
-from bayescascade.certifying import certify, descend, expected_wrong, lay_out, price_range, reach_of
+from bayescascade.baselines._common import N_POINTS, calibrated, check_count, run_points
+from bayescascade.baselines.base import ANSWER, ThresholdDecisions, efficient, know, ran_all, spread
+from bayescascade.certifying import certify, descend, lay_out, price_range, reach_of
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
 from bayescascade.signals import to_signal
-
-ANSWER = "answer"  # the variable (query, stage) of a log that holds what was answered
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class ConformalCost:
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> ThresholdDecisions:
         """One vector for each budget and probability, as far as they differ; the seed is that of the split."""
         self._check()
-        log = whole_rows(validate_log(train), labels=ANSWER not in train)
+        log = validate_log(train)
+        log = log.isel(query=ran_all(log, labels=ANSWER not in log))
         n = log.sizes["query"]
         cut = round(self.share * n)
         if not 0 < cut < n:
@@ -82,7 +81,7 @@ class ConformalCost:
 
         signal = to_signal(confidence[learns], str(log.attrs["confidence_kind"]))
         differs = disagreement(log)[learns]
-        expected = np.stack([expected_wrong(s, w) for s, w in zip(signal.T, differs.T, strict=True)], axis=1)
+        expected = calibrated(signal, differs)
         expected[:, -1] = 0.0
         points = np.unique(descend(confidence[learns], expected, mean, price_range(mean)), axis=0)
         loss, average = run_points(confidence[learns], expected, mean, points)
@@ -172,7 +171,7 @@ class LearnThenTest:
         if not 0.0 < self.prob < 1.0:
             raise CascadeError(f"prob={self.prob!r} should be in (0, 1).")
         known = know(train)
-        trial = lay_out(whole_rows(validate_log(train)), self.path, self.share, random_seed)
+        trial = lay_out(train.isel(query=ran_all(train)), self.path, self.share, random_seed)
         bounds = np.linspace(0.0, 1.0, self.n_bounds + 2)[1:-1]
         certified = [certify(trial, float(bound), self.prob) for bound in bounds]
         points = np.unique([found.thresholds.values for found in certified], axis=0)

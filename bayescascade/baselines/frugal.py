@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import Played, efficient, know, spread
-from bayescascade.baselines.prompts import ANSWER
+from bayescascade.baselines.base import ANSWER, Played, efficient, know, ran_all, spread
 from bayescascade.baselines.text_models import TextModel, answer_features, need_sklearn
 from bayescascade.errors import CascadeError
 
@@ -109,8 +108,7 @@ class FrugalCascade:
         """
         need_sklearn()
         known = know(train)
-        there = train["correct"].notnull().all("stage") & train["confidence"].notnull().all("stage")
-        whole = train.isel(query=np.flatnonzero(there.values))
+        whole = train.isel(query=ran_all(train))
         answer = ANSWER in whole
         scorers, scores = [], np.empty_like(known.wrong)
         for j in range(known.wrong.shape[1]):

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import TEXT, Played, measure
-from bayescascade.baselines.prompts import ANSWER
+from bayescascade.baselines.base import ANSWER, TEXT, Played, mean_height, measure
 from bayescascade.baselines.streams import check_costs
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
@@ -73,10 +72,7 @@ def budget_area(
             raise CascadeError(f"shares has shape {at.shape} for {len(error)} points; give one share for each.")
     x = np.append(at, [0.0, 1.0])
     y = np.append(1.0 - error, [right[pair[0]], right[pair[1]]])
-    levels, inverse = np.unique(x, return_inverse=True)
-    heights = np.bincount(inverse, weights=y) / np.bincount(inverse)
-    grid = np.unique(np.clip(levels, 0.0, 1.0))
-    return float(np.trapezoid(np.interp(grid, levels, heights), grid))
+    return mean_height(x, y, (0.0, 1.0))
 
 
 def mixed_stream(logs: Mapping[str, xr.Dataset], *, random_seed: int = 0) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
@@ -59,7 +58,7 @@ class Bayes:
     def fit(self, train: xr.Dataset, *, random_seed: int = 0, whole: xr.Dataset | None = None) -> Decisions:
         """Sample the posterior of a log, of all its stages if given, and take the cascade's frontier."""
         learns = train if whole is None else whole
-        posterior = _fit(_Keyed(learns, lambda: learns), self.options, random_seed)
+        posterior = _fit(_Keyed(learns), self.options, random_seed)
         stages = None if len(learns["stage"]) == len(train["stage"]) else [str(s) for s in train["stage"].values]
         if self.subsets:
             return _with_subsets(posterior, stages, self.n_points, self.largest)
@@ -72,10 +71,11 @@ class Bayes:
 
 
 class _Keyed:
-    """A log under its hash, so that methods which need the same posterior sample it once."""
+    """A log that equals another of the same numbers, kind and stages: the same posterior is sampled once."""
 
-    def __init__(self, log: xr.Dataset, get: Callable[[], xr.Dataset]) -> None:
-        self.key, self.get = data_hash(log), get
+    def __init__(self, log: xr.Dataset) -> None:
+        self.log = log
+        self.key = (data_hash(log), str(log.attrs["confidence_kind"]), *map(str, log["stage"].values))
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -90,7 +90,7 @@ def _fit(log: _Keyed, options: tuple[tuple[str, Any], ...], random_seed: int) ->
     with warnings.catch_warnings():
         # in a comparison of hundreds of fits nobody can act on a remark about one
         warnings.simplefilter("ignore", CascadeWarning)
-        return fit(log.get(), random_seed=random_seed, progressbar=False, log_likelihood=False, **settings)
+        return fit(log.log, random_seed=random_seed, progressbar=False, log_likelihood=False, **settings)
 
 
 def posterior_mean(posterior: xr.DataTree) -> xr.DataTree:

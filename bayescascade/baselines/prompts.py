@@ -9,13 +9,11 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._tables import load_table
-from bayescascade.baselines.base import TEXT
+from bayescascade.baselines.base import ANSWER, TEXT
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ANSWER = "answer"  # the variable (query, stage) of a log that holds what the stages answered
 
 
 def with_prompts(

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import Played, know
-from bayescascade.baselines.prompts import ANSWER
+from bayescascade.baselines.base import ANSWER, Played, know, ran_all
 from bayescascade.baselines.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
 from bayescascade.baselines.text_models import TextModel, answer_features, need_sklearn, query_features
 from bayescascade.data import validate_log
@@ -180,7 +179,7 @@ class _Reader(Stream):
         self, two: xr.Dataset, cascade: bool, features: Callable[[xr.Dataset], Any], target: str, random_seed: int
     ) -> StreamDecisions:
         need_sklearn()
-        whole = two.isel(query=_whole(two))
+        whole = two.isel(query=ran_all(two))
         know(whole if whole.sizes["query"] else two)  # says what is wrong with a log that cannot be learnt from
         small, large = whole["correct"].transpose("stage", "query").values
         right = small >= large if target == "as good" else small > 0.5
@@ -348,9 +347,3 @@ def _numbers(pair: tuple[int, int], n_stages: int) -> np.ndarray:
 def two_stages(log: xr.Dataset, pair: tuple[int, int]) -> xr.Dataset:
     """The two stages of a log."""
     return log.isel(stage=_numbers(pair, log.sizes["stage"]))
-
-
-def _whole(two: xr.Dataset) -> np.ndarray:
-    """Numbers of the queries that ran both stages and have both labels."""
-    there = two["correct"].notnull().all("stage") & two["confidence"].notnull().all("stage")
-    return np.flatnonzero(there.values)

@@ -144,7 +144,7 @@ class BestPair:
         check_count("n_points", self.n_points)
         check_count("n_prices", self.n_prices)
         known = know(train)
-        wrong, prices = calibrated(known), price_range(known.cost, self.n_prices)
+        wrong, prices = calibrated(known.signal, known.wrong), price_range(known.cost, self.n_prices)
         n_stages = len(known.cost)
         # single stages first, so that they win where a pair only ties with them
         pairs = [(j, j) for j in range(n_stages)] + list(combinations(range(n_stages), 2))

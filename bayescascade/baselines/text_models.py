@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import texts
-from bayescascade.baselines.prompts import ANSWER
+from bayescascade.baselines.base import ANSWER, texts
 from bayescascade.errors import CascadeError
 from bayescascade.signals import to_signal
 

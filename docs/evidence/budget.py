@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from protocol import DATA, read_texts
 
-import bayescascade as bc
 from bayescascade.baselines.base import Played
 from bayescascade.baselines.frugal import FrugalCascade
 from bayescascade.baselines.gains import PosteriorGain
 from bayescascade.baselines.metrics import budget_area, mixed_stream
-from bayescascade.baselines.prompts import with_answers, with_prompts
 from bayescascade.baselines.routing import (
     FrugalGPT,
     HybridLLM,
@@ -34,7 +33,6 @@ from bayescascade.baselines.routing import (
     StreamDecisions,
 )
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 OUT, ROWS = Path(__file__).with_suffix(".md"), Path("build/budget.csv")
 LOGS = {
     "mmlu.llama": ("logprob", 5),
@@ -64,9 +62,7 @@ N_RESAMPLES = 400
 
 def read(name: str, split: str, pair: tuple[int, int]) -> xr.Dataset:
     """Two stages of a log, with prompts and answers."""
-    path = DATA / f"{name}.{split}.parquet"
-    log = bc.read_log(path, confidence_kind=LOGS[name][0], cost="answer_cost", stages=pair)
-    return with_answers(with_prompts(log, path.with_suffix(".prompts.parquet")), path)
+    return read_texts(name, LOGS[name][0], split, pair)
 
 
 def priced(log: xr.Dataset, ratio: float) -> xr.Dataset:

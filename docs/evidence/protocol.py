@@ -1,20 +1,29 @@
 """The backtest protocol of the real logs, shared by the scripts beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
+from bayescascade.baselines.base import area_under
+from bayescascade.baselines.prompts import with_answers, with_prompts
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-def read(name: str, chain: str, kind: str, split: str, stages: list[int]) -> xr.Dataset:
+def read(name: str, chain: str, kind: str, split: str, stages: Sequence[int]) -> xr.Dataset:
     """One split of a log, with the stages of a cascade."""
     path = DATA / f"{name}.{chain}.{split}.parquet"
     return bc.read_log(path, confidence_kind=kind, cost="answer_cost", stages=stages)
+
+
+def read_texts(log: str, kind: str, split: str, stages: Sequence[int]) -> xr.Dataset:
+    """One split of a log such as ``"mmlu.llama"``, with what was asked and answered."""
+    name, chain = log.split(".")
+    found, path = read(name, chain, kind, split, stages), DATA / f"{log}.{split}.parquet"
+    return with_answers(with_prompts(found, path.with_suffix(".prompts.parquet")), path)
 
 
 def auc(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:
@@ -24,9 +33,7 @@ def auc(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:
 
 def area(error: np.ndarray, cost: np.ndarray, mean: np.ndarray, wrong: np.ndarray) -> float:
     """`auc`, given the mean cost and the error of each stage."""
-    table = pd.DataFrame({"cost": [*cost, mean[0], mean.sum()], "error": [*error, wrong[0], wrong[-1]]})
-    points = table.groupby("cost", sort=True)["error"].mean()
-    return float(np.trapezoid(points.values, points.index.values) / (mean.sum() - mean[0]))
+    return area_under(error, cost, mean=mean, alone=wrong)
 
 
 def frontier_auc(fit: xr.DataTree, test: xr.Dataset) -> float:

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-from protocol import DATA, read
+from protocol import DATA, read_texts
 
 import bayescascade as bc
 from bayescascade.baselines.base import area_under
-from bayescascade.baselines.prompts import with_answers, with_prompts
 from bayescascade.comparison import Comparison
 
 OUT, CELLS = Path(__file__).with_suffix(".md"), Path("build/rivals")
@@ -58,10 +57,7 @@ KEPT = ["auc", "auc_replicate", "seconds", "failed"]
 
 def load(name: str, split: str) -> xr.Dataset:
     kind, n_stages = LOGS[name]
-    benchmark, chain = name.split(".")
-    path = DATA / f"{name}.{split}.parquet"
-    log = with_answers(read(benchmark, chain, kind, split, list(range(n_stages))), path)
-    return with_prompts(log, DATA / f"{name}.{split}.prompts.parquet")
+    return read_texts(name, kind, split, range(n_stages))
 
 
 def run(name: str) -> None:
