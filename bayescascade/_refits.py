@@ -22,7 +22,7 @@ QUERIES = ("new", "logged")
 _DRAWS, _TUNE, _CHAINS = 250, 200, 2
 _DIMS = ("query", "stage")
 # What of a design's arrays has one entry for each observed signal, or for each known cost, on the last axis.
-_NOT_LABELS = ("row_", "free_", "strip_", "corner_", "cost_column", "cost_x", "cost_value")
+_NOT_LABELS = ("row_", "point_", "free_", "strip_", "corner_", "cost_column", "cost_x", "cost_value")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ Every family is parameterised by Kendall's tau. All families here are exchangeab
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -17,10 +16,19 @@ from typing import Any
 import numpy as np
 
 from bayescascade._families import clayton, frank, gaussian, gumbel, independence, joe
-from bayescascade._families.arrays import MASS_MIN, NUMPY, U_MIN, pytensor_namespace
+from bayescascade._families.arrays import MASS_MIN, NUMPY, U_MIN, Parameters, Point, pytensor_namespace
 from bayescascade.errors import CascadeError
 
 __all__ = ["FAMILIES", "MASS_MIN", "NUMPY", "Family", "get_family", "pytensor_namespace", "rotate_180"]
+
+_FORMULAS: dict[str, ModuleType] = {
+    "gumbel": gumbel,
+    "clayton": clayton,
+    "joe": joe,
+    "frank": frank,
+    "gaussian": gaussian,
+    "independence": independence,
+}
 
 
 @dataclass(frozen=True)
@@ -34,29 +42,13 @@ class Family:
     name : str
     tau_range : tuple of float
         Open interval of Kendall's tau that the family can express.
-    tau_to_parameter : callable
-        ``(tau, xp) -> parameter`` of the textbook form.
-    parameter_to_tau : callable
-        Its inverse, for NumPy.
     rotated : bool
         Whether this is the survival copula, C(u, v) turned by 180 degrees, of the family `base`, whose formulas
-        it holds.
-
-    Notes
-    -----
-    The underscored callables are the formulas of `base`: ``_logpdf``, ``_cdf`` and ``_loghfunc2`` (the log of
-    dC/dv) take ``(u, v, tau, xp)``, ``_hinv2`` takes ``(p, v, tau)`` and ``_tail_dependence`` takes ``(tau)``.
+        it has.
     """
 
     name: str
     tau_range: tuple[float, float]
-    tau_to_parameter: Callable[[Any, Any], Any]
-    parameter_to_tau: Callable[[Any], Any]
-    _logpdf: Callable[[Any, Any, Any, Any], Any]
-    _cdf: Callable[[Any, Any, Any, Any], Any]
-    _loghfunc2: Callable[[Any, Any, Any, Any], Any]
-    _hinv2: Callable[[Any, Any, Any], np.ndarray]
-    _tail_dependence: Callable[[Any], tuple[Any, Any]]
     rotated: bool = False
 
     @property
@@ -64,11 +56,29 @@ class Family:
         """Name of the family without rotation."""
         return self.name.removesuffix("_180")
 
+    @property
+    def formulas(self) -> ModuleType:
+        """Formulas of `base`.
+
+        ``parameters(tau, xp)`` is what follows from tau alone, ``point(u, xp)`` what follows from u alone; with
+        these, ``logpdf``, ``cdf`` and ``loghfunc2`` (the log of dC/dv) take ``(at_u, at_v, parameters, xp)``. A
+        caller with many pairs of few signals and fewer links works the first two out before it forms pairs.
+        """
+        return _FORMULAS[self.base]
+
+    def tau_to_parameter(self, tau: Any, xp: Any = NUMPY) -> Any:
+        """Parameter of the textbook form."""
+        return self.formulas.tau_to_parameter(tau, xp)
+
+    def parameter_to_tau(self, parameter: Any) -> Any:
+        """Kendall's tau of a parameter of the textbook form (NumPy only)."""
+        return self.formulas.parameter_to_tau(parameter)
+
     def logpdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of the copula density c(u, v)."""
         if self.rotated:
             u, v = 1.0 - u, 1.0 - v
-        return self._logpdf(u, v, tau, xp)
+        return self.formulas.logpdf(*self._at(u, v, tau, xp), xp)
 
     def pdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Copula density c(u, v)."""
@@ -77,20 +87,20 @@ class Family:
     def cdf(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Distribution function C(u, v)."""
         if self.rotated:
-            return u + v - 1.0 + self._cdf(1.0 - u, 1.0 - v, tau, xp)
-        return self._cdf(u, v, tau, xp)
+            return u + v - 1.0 + self.formulas.cdf(*self._at(1.0 - u, 1.0 - v, tau, xp), xp)
+        return self.formulas.cdf(*self._at(u, v, tau, xp), xp)
 
     def loghfunc2(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of P(U <= u | V = v)."""
         if self.rotated:
             return xp.log(xp.maximum(self.hfunc2(u, v, tau, xp), U_MIN))
-        return self._loghfunc2(u, v, tau, xp)
+        return self.formulas.loghfunc2(*self._at(u, v, tau, xp), xp)
 
     def hfunc2(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """P(U <= u | V = v) = dC/dv."""
         if self.rotated:
-            return -xp.expm1(self._loghfunc2(1.0 - u, 1.0 - v, tau, xp))
-        return xp.exp(self._loghfunc2(u, v, tau, xp))
+            return -xp.expm1(self.formulas.loghfunc2(*self._at(1.0 - u, 1.0 - v, tau, xp), xp))
+        return xp.exp(self.formulas.loghfunc2(*self._at(u, v, tau, xp), xp))
 
     def hfunc1(self, u: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """P(V <= v | U = u) = dC/du, by exchangeability."""
@@ -100,8 +110,8 @@ class Family:
         """Solve hfunc2(u, v) = p for u (NumPy only)."""
         p, v, tau = (np.asarray(x, dtype=float) for x in (p, v, tau))
         if self.rotated:
-            return 1.0 - self._hinv2(1.0 - p, 1.0 - v, tau)
-        return self._hinv2(p, v, tau)
+            return 1.0 - np.asarray(self.formulas.hinv2(1.0 - p, 1.0 - v, tau))
+        return np.asarray(self.formulas.hinv2(p, v, tau))
 
     def hinv1(self, p: Any, u: Any, tau: Any) -> np.ndarray:
         """Solve hfunc1(u, v) = p for v (NumPy only)."""
@@ -109,7 +119,7 @@ class Family:
 
     def tail_dependence(self, tau: Any) -> tuple[Any, Any]:
         """Limits of P(U <= q | V <= q) as q -> 0 and of P(U > q | V > q) as q -> 1 (NumPy only)."""
-        lower, upper = self._tail_dependence(np.asarray(tau, dtype=float))
+        lower, upper = self.formulas.tail_dependence(np.asarray(tau, dtype=float))
         return (upper, lower) if self.rotated else (lower, upper)
 
     def log_strip(self, u_low: Any, u_high: Any, v: Any, tau: Any, xp: Any = NUMPY) -> Any:
@@ -117,20 +127,38 @@ class Family:
         if self.rotated:
             # the mass that the base has in the turned strip: no difference of complements of small numbers
             u_low, u_high, v = 1.0 - u_high, 1.0 - u_low, 1.0 - v
-        mass = xp.exp(self._loghfunc2(u_high, v, tau, xp)) - xp.exp(self._loghfunc2(u_low, v, tau, xp))
-        return xp.log(xp.maximum(mass, MASS_MIN))
+        points = (self.formulas.point(x, xp) for x in (u_low, u_high, v))
+        return log_strip(self.formulas, *points, self.formulas.parameters(tau, xp), xp)
 
     def log_rectangle(self, u_low: Any, u_high: Any, v_low: Any, v_high: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of P(u_low < U <= u_high, v_low < V <= v_high): both sides atoms."""
         if self.rotated:
             u_low, u_high, v_low, v_high = 1.0 - u_high, 1.0 - u_low, 1.0 - v_high, 1.0 - v_low
-        mass = (
-            self._cdf(u_high, v_high, tau, xp)
-            - self._cdf(u_low, v_high, tau, xp)
-            - self._cdf(u_high, v_low, tau, xp)
-            + self._cdf(u_low, v_low, tau, xp)
-        )
-        return xp.log(xp.maximum(mass, MASS_MIN))
+        points = (self.formulas.point(x, xp) for x in (u_low, u_high, v_low, v_high))
+        return log_rectangle(self.formulas, *points, self.formulas.parameters(tau, xp), xp)
+
+    def _at(self, u: Any, v: Any, tau: Any, xp: Any) -> tuple[Point, Point, Parameters]:
+        formulas = self.formulas
+        return formulas.point(u, xp), formulas.point(v, xp), formulas.parameters(tau, xp)
+
+
+def log_strip(formulas: ModuleType, low: Point, high: Point, v: Point, given: Parameters, xp: Any) -> Any:
+    """Log of the mass between two values of u, given v, of a family without rotation."""
+    mass = xp.exp(formulas.loghfunc2(high, v, given, xp)) - xp.exp(formulas.loghfunc2(low, v, given, xp))
+    return xp.log(xp.maximum(mass, MASS_MIN))
+
+
+def log_rectangle(
+    formulas: ModuleType, u_low: Point, u_high: Point, v_low: Point, v_high: Point, given: Parameters, xp: Any
+) -> Any:
+    """Log of the mass of a rectangle, of a family without rotation."""
+    mass = (
+        formulas.cdf(u_high, v_high, given, xp)
+        - formulas.cdf(u_low, v_high, given, xp)
+        - formulas.cdf(u_high, v_low, given, xp)
+        + formulas.cdf(u_low, v_low, given, xp)
+    )
+    return xp.log(xp.maximum(mass, MASS_MIN))
 
 
 def rotate_180(family: Family) -> Family:
@@ -139,27 +167,13 @@ def rotate_180(family: Family) -> Family:
     return replace(family, name=name, rotated=not family.rotated)
 
 
-def _family(name: str, tau_range: tuple[float, float], formulas: ModuleType) -> Family:
-    return Family(
-        name,
-        tau_range,
-        formulas.tau_to_parameter,
-        formulas.parameter_to_tau,
-        formulas.logpdf,
-        formulas.cdf,
-        formulas.loghfunc2,
-        formulas.hinv2,
-        formulas.tail_dependence,
-    )
-
-
 _BASE = (
-    _family("gumbel", (0.0, 1.0), gumbel),
-    _family("clayton", (0.0, 1.0), clayton),
-    _family("joe", (0.0, 1.0), joe),
-    _family("frank", (-1.0, 1.0), frank),
-    _family("gaussian", (-1.0, 1.0), gaussian),
-    _family("independence", (0.0, 1.0), independence),
+    Family("gumbel", (0.0, 1.0)),
+    Family("clayton", (0.0, 1.0)),
+    Family("joe", (0.0, 1.0)),
+    Family("frank", (-1.0, 1.0)),
+    Family("gaussian", (-1.0, 1.0)),
+    Family("independence", (0.0, 1.0)),
 )
 # the others are their own survival copulas
 _ASYMMETRIC = ("gumbel", "clayton", "joe")

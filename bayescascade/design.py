@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._rows import Rows
 from bayescascade.calibration import N_PIECES, Scaling, build_scaling, ramps
 from bayescascade.copulas import NUMPY
 from bayescascade.data import validate_log
@@ -25,7 +26,7 @@ from bayescascade.structure import Options, Structure, structure_of
 
 _DIMS: dict[str, tuple[str, ...] | str] = {
     "row_cell": "row",
-    "row_place": ("place", "row"),
+    "row_log_shape": "row",
     "row_signal": "row",
     "label_column": "label",
     "label_atom": "label",
@@ -131,16 +132,14 @@ def build_design(
         margins, scalings = given.margins, given.scalings
     model = get_margin_model(options.margin)
     structure = structure_of(options, len(stages), n_tasks)
-    rows = _Rows(signal, task, margins, options, structure.families)
+    rows = Rows(signal, task, margins, options, structure.families)
     z = _standardised(signal, task, scalings)
     labels, label_query = _labels(signal, z, task, correct, scalings, options)
     n_links = len(stages) - 1
-    turned = np.array([float(family.rotated) for family in options.families])
     used = model.cell_used(margins)
     arrays = model.arrays(margins) | {"cell_used": used}
-    arrays |= rows.placed(model.by, used.shape[1]) | rows.arrays | labels
+    arrays |= rows.placed(model.by, used.shape[1]) | labels
     arrays |= {
-        "link_turned": np.tile(turned, n_tasks),
         "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
         "cost_known": by_task(cost_statistics, cost, task, n_tasks),
     }
@@ -195,86 +194,6 @@ def signal_bounds(kind: str) -> tuple[float, float]:
     spec = KINDS[kind]
     ends = to_signal(np.array([spec.lower, spec.upper], dtype=float), kind)
     return float(ends[0]), float(ends[1])
-
-
-class _Rows:
-    """One row for each observed (query, stage), ordered by family and by how it links to the stage before."""
-
-    def __init__(
-        self,
-        signal: np.ndarray,
-        task: np.ndarray,
-        margins: list[Margin],
-        options: Options,
-        bases: tuple[str, ...],
-    ) -> None:
-        n_stages = signal.shape[1]
-        self._signal, self._task, self._margins = signal, task, margins
-        query, stage = np.nonzero(np.isfinite(signal))
-        by_segment = self._places("segment")
-        is_atom = by_segment["atom"]
-        names = [family.base for family in options.families]
-        number = np.array([bases.index(name) if name in bases else -1 for name in names], dtype=int)
-        family = number[np.maximum(stage - 1, 0)]
-        follows = (stage > 0) & np.isfinite(signal[query, stage - 1])
-        linked = follows & (family >= 0)
-        before = (query, np.maximum(stage - 1, 0))
-        kind = is_atom[query, stage].astype(int) + is_atom[before]
-        case = np.where(linked, 1 + 3 * family + kind, 0)
-        order = np.argsort(case, kind="stable")
-        query, stage, case = query[order], stage[order], case[order]
-        self.query, self.stage, self.follows = query, stage, follows[order]
-        self.column = task[query] * n_stages + stage
-        self.segment = by_segment["cell"][query, stage]
-
-        # where each (query, stage) stands among the rows, so that a link can point at the row before it
-        position = np.zeros(signal.shape, dtype=np.int64)
-        position[query, stage] = np.arange(len(query))
-        before_row = position[query, np.maximum(stage - 1, 0)]
-        here, link = np.arange(len(query)), task[query] * (n_stages - 1) + stage - 1
-        atom_first = is_atom[query, np.maximum(stage - 1, 0)]
-        ends = np.stack([np.where(atom_first, before_row, here), np.where(atom_first, here, before_row), link])
-        self.arrays = {
-            "row_signal": signal[query, stage],
-            "row_unlinked": np.zeros(int(np.sum(case == 0))),
-        }
-        for i, name in enumerate(bases):
-            self.arrays[f"free_{name}"] = ends[:, case == 1 + 3 * i]
-            self.arrays[f"strip_{name}"] = ends[:, case == 2 + 3 * i]
-            corner = ends[:, case == 3 + 3 * i]
-            value = np.stack([signal[query, stage][corner[0]], signal[query, stage][corner[1]], corner[2]])
-            _, first, of = np.unique(value, axis=1, return_index=True, return_inverse=True)
-            self.arrays[f"corner_{name}"] = corner[:, first]
-            self.arrays[f"corner_of_{name}"] = of.reshape(-1)
-
-    def placed(self, by: str, n_cells: int) -> dict[str, np.ndarray]:
-        """Cell of each row, and where in it the row lies; a column has ``n_cells`` cells."""
-        place = self._places(by)
-        at = self.query, self.stage
-        return {
-            "row_cell": place["cell"][at] + n_cells * self.column,
-            "row_place": np.stack([place[name][at] for name in ("low", "high", "log_shape")]),
-        }
-
-    def _places(self, by: str) -> dict[str, np.ndarray]:
-        signal = self._signal
-        place = {
-            name: np.full(signal.shape, fill, dtype=dtype)
-            for name, fill, dtype in (
-                ("cell", 0, np.int64),
-                ("low", 0.0, float),
-                ("high", 0.0, float),
-                ("atom", False, bool),
-                ("log_shape", 0.0, float),
-            )
-        }
-        n_stages = signal.shape[1]
-        for column, margin in enumerate(self._margins):
-            task, j = divmod(column, n_stages)
-            seen = np.isfinite(signal[:, j]) & (self._task == task)
-            for name, value in margin.locate(signal[seen, j], by).items():
-                place[name][seen, j] = value
-        return place
 
 
 def _standardised(signal: np.ndarray, task: np.ndarray, scalings: list[Scaling]) -> np.ndarray:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
-from bayescascade.copulas import MASS_MIN, get_family
+from bayescascade.copulas import MASS_MIN, get_family, log_rectangle, log_strip
 
 
 def signal_logp(
@@ -14,7 +15,8 @@ def signal_logp(
     """Log-likelihood of each row of signals given the row before it in its query.
 
     Rows are ordered by case: no link or independence; then, for each family, both sides continuous, one side an
-    atom, both atoms. ``log_mass`` is (column, cell) and ``tau`` (link,), the links of each task in turn. Pairs of
+    atom, both atoms. ``log_mass`` is (column, cell) and ``tau`` (link,), the links of each task in turn. What
+    depends on one signal or on one link alone is computed once for it, before pairs are formed, and pairs of
     atoms are few and computed once each. The same code runs on PyTensor variables and on NumPy arrays that carry
     one further axis, over draws.
     """
@@ -22,37 +24,36 @@ def signal_logp(
     below = xp.flatten(xp.cumsum(mass, axis=1) - mass)
     log_mass, mass = xp.flatten(log_mass), xp.flatten(mass)
 
-    cell = data["row_cell"]
-    place = data["row_place"]
-    place_low, place_high, log_shape = place[0], place[1], place[2]
-    start, width = below[cell], mass[cell]
-    low = xp.minimum(start + width * place_low, 1.0)
-    high = xp.minimum(start + width * place_high, 1.0)
-
-    def log_atom(row: Any) -> Any:
-        return xp.log(xp.maximum(high[row] - low[row], MASS_MIN))
-
-    def at(row: Any, link: Any) -> tuple[Any, Any]:
-        """Ends of a row's interval on the scale of its link's family, which a rotation turns round."""
-        if not rotated:
-            return low[row], high[row]
-        turn = data["link_turned"][link]
-        shift = turn * (1.0 - low[row] - high[row])
-        return low[row] + shift, high[row] + shift
-
+    alone = log_mass[data["row_cell"]] + data["row_log_shape"]
     parts = [data["row_unlinked"]]
     for name in families:
-        family = get_family(name)
-        left, right, link = _three(data[f"free_{name}"])
-        parts.append(family.logpdf(at(left, link)[0], at(right, link)[0], tau[link], xp))
-        atom, free, link = _three(data[f"strip_{name}"])
-        parts.append(family.log_strip(*at(atom, link), at(free, link)[0], tau[link], xp) - log_atom(atom))
-        left, right, link = _three(data[f"corner_{name}"])
-        mass = family.log_rectangle(*at(left, link), *at(right, link), tau[link], xp)
-        parts.append((mass - log_atom(left) - log_atom(right))[data[f"corner_of_{name}"]])
-    return log_mass[cell] + log_shape + xp.concatenate(parts)
+        formulas = get_family(name).formulas
+        cell, place = data[f"point_cell_{name}"], data[f"point_place_{name}"]
+        u = xp.minimum(below[cell] + mass[cell] * place[0], 1.0)
+        if rotated:
+            u = u + place[1] * (1.0 - 2.0 * u)
+        points, parameters = formulas.point(u, xp), formulas.parameters(tau, xp)
+
+        def at(index: Any, of: tuple[Any, ...] = points) -> tuple[Any, ...]:
+            return tuple(value[index] for value in of)
+
+        left, right, link = _unpack(data[f"free_{name}"], 3)
+        parts.append(formulas.logpdf(at(left), at(right), at(link, parameters), xp))
+        low, high, free, link, atom = _unpack(data[f"strip_{name}"], 5)
+        strip = log_strip(formulas, at(low), at(high), at(free), at(link, parameters), xp)
+        parts.append(strip - _log_atom(alone[atom], xp))
+        *corners, link, left, right = _unpack(data[f"corner_{name}"], 7)
+        corner = log_rectangle(formulas, *map(at, corners), at(link, parameters), xp)
+        corner = corner - _log_atom(alone[left], xp) - _log_atom(alone[right], xp)
+        parts.append(corner[data[f"corner_of_{name}"]])
+    return alone + xp.concatenate(parts)
 
 
-def _three(packed: Any) -> tuple[Any, Any, Any]:
+def _log_atom(log_mass: Any, xp: Any) -> Any:
+    # the floor of the masses that it divides
+    return xp.maximum(log_mass, log(MASS_MIN))
+
+
+def _unpack(packed: Any, n: int) -> list[Any]:
     # PyTensor variables cannot be unpacked; few packed arrays compile faster than many small ones
-    return packed[0], packed[1], packed[2]
+    return [packed[i] for i in range(n)]

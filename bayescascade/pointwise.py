@@ -88,9 +88,9 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
 
     def run(block: slice) -> None:
         tail = {  # the draws are a trailing axis
-            "row_place": data["row_place"][..., None],
+            **{name: data[name][..., None] for name in data if name.startswith("point_place")},
+            "row_log_shape": data["row_log_shape"][..., None],
             "cell_used": data["cell_used"][..., None],
-            "link_turned": data["link_turned"][..., None],
             "row_unlinked": np.zeros((len(data["row_unlinked"]), len(tau[block]))),
         }
         moved = np.moveaxis(log_mass[block], 0, -1)

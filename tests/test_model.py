@@ -316,7 +316,8 @@ def test_rows_are_what_was_run_and_links_are_where_both_were(partial_log):
     linked = sum(case.shape[1] for case in cases)
     assert linked == both.sum()
     assert len(design.arrays["row_unlinked"]) == len(design.row_query) - linked
-    link = np.concatenate([case[2] for case in cases])
+    free, strip, corner = cases
+    link = np.concatenate([free[2], strip[3], corner[4]])
     np.testing.assert_array_equal(np.bincount(link, minlength=2), both.sum(axis=0))
     assert design.row_follows.sum() == both.sum()
 
@@ -329,9 +330,9 @@ def test_links_of_two_families_are_told_apart(partial_log):
         corners = design.arrays[f"corner_of_{name}"]
         rows = [design.arrays[f"{case}_{name}"] for case in ("free", "strip")]
         assert sum(case.shape[1] for case in rows) + len(corners) == both[link]
-        for case in (*rows, design.arrays[f"corner_{name}"]):
-            assert (case[2] == link).all()
-    assert design.arrays["link_turned"].tolist() == [0.0, 1.0]
+        for case, of_link in ((rows[0], 2), (rows[1], 3), (design.arrays[f"corner_{name}"], 4)):
+            assert (case[of_link] == link).all()
+        assert (design.arrays[f"point_place_{name}"][1] == link).all()  # the second family is turned
     assert design.arrays["tau_low"].tolist() == [-1.0, 0.0]
 
 
@@ -342,7 +343,7 @@ def test_unlabelled_rows_leave_the_labels_only(partial_log):
     filled = partial_log["correct"].fillna(1.0).where(np.isfinite(partial_log["confidence"]))
     labelled = design_of(partial_log.assign(correct=filled))
     names = ("free_gumbel", "strip_gumbel", "corner_gumbel", "corner_of_gumbel")
-    for name in ("row_signal", "row_cell", "row_place", "cost_known", *names):
+    for name in ("row_signal", "row_cell", "row_log_shape", "point_place_gumbel", "cost_known", *names):
         np.testing.assert_array_equal(design.arrays[name], labelled.arrays[name])
 
 

@@ -20,7 +20,12 @@ MASS_MIN = 1e-16
 # A parameter that the formulas divide by is moved by this much where it is smaller: values change by as much, and
 # gradients lose 1e-16 / 1e-8 of their digits and stay nonzero, which a floor would not grant them.
 _STEP = 1e-8
-_LOG_2 = float(np.log(2.0))
+LOG_2 = float(np.log(2.0))
+
+
+# What a family derives from τ alone and from u alone: once for each link and signal, before pairs are formed.
+Parameters = tuple[Any, ...]
+Point = tuple[Any, ...]
 
 
 def _namespace(
@@ -30,7 +35,7 @@ def _namespace(
         # NumPy's own logaddexp is not vectorised by SIMD and costs five times as much. log1p is not needed:
         # the result is used on an absolute scale, and the sum is at least one. Twice the sum, because PyTensor
         # turns log(1 + x) into log1p, which costs four times as much as log.
-        return module.maximum(a, b) + (module.log(2.0 + 2.0 * module.exp(-abs(a - b))) - _LOG_2)
+        return module.maximum(a, b) + (module.log(2.0 + 2.0 * module.exp(-abs(a - b))) - LOG_2)
 
     return SimpleNamespace(
         log=module.log,

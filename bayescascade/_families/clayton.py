@@ -10,15 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade._families.arrays import NUMPY, away_from_zero, log_one_minus_product, minus_log
+from bayescascade._families.arrays import (
+    NUMPY,
+    Parameters,
+    Point,
+    away_from_zero,
+    log_one_minus_product,
+    minus_log,
+)
 
 
 def tau_to_parameter(tau: Any, xp: Any) -> Any:
     return 2.0 * tau / (1.0 - tau)
 
 
+def parameters(tau: Any, xp: Any) -> Parameters:
+    return (away_from_zero(tau_to_parameter(tau, xp), xp),)
+
+
 def parameter_to_tau(parameter: Any) -> Any:
     return parameter / (parameter + 2.0)
+
+
+def point(u: Any, xp: Any) -> Point:
+    return (minus_log(u, xp),)
 
 
 def tail_dependence(tau: Any) -> tuple[Any, Any]:
@@ -27,32 +42,31 @@ def tail_dependence(tau: Any) -> tuple[Any, Any]:
     return 2.0 ** (-(1.0 - tau) / (2.0 * safe)), 0.0 * tau
 
 
-def _terms(u: Any, v: Any, tau: Any, xp: Any) -> tuple[Any, ...]:
-    theta = away_from_zero(tau_to_parameter(tau, xp), xp)
-    x, y = minus_log(u, xp), minus_log(v, xp)
+def _terms(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> tuple[Any, ...]:
+    (theta,), (x,), (y,) = given, at_u, at_v
     large, small = xp.maximum(x, y), xp.minimum(x, y)
     r = xp.log1p(-xp.exp(theta * (small - large)) * xp.expm1(-theta * small)) / theta
     return theta, y, large, small, r
 
 
-def cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    _, _, large, _, r = _terms(u, v, tau, xp)
+def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    _, _, large, _, r = _terms(at_u, at_v, given, xp)
     return xp.exp(-large - r)
 
 
-def logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, _, large, small, r = _terms(u, v, tau, xp)
+def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, _, large, small, r = _terms(at_u, at_v, given, xp)
     return xp.log1p(theta) + theta * (small - large) + small - (2.0 * theta + 1.0) * r
 
 
-def loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, y, large, _, r = _terms(u, v, tau, xp)
+def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, y, large, _, r = _terms(at_u, at_v, given, xp)
     return (theta + 1.0) * (y - large - r)
 
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:
     # exp(θx) = 1 + (p^(-θ/(1+θ)) - 1) exp(θy), with exp(θy) p^(-θ/(1+θ)) taken out
-    theta = away_from_zero(tau_to_parameter(tau, NUMPY), NUMPY)
+    (theta,) = parameters(tau, NUMPY)
     y = minus_log(v, NUMPY)
     power = -theta / (1.0 + theta) * np.log(np.maximum(p, np.finfo(float).tiny))
     rest = log_one_minus_product(np.exp(-power), -np.expm1(-theta * y), -np.expm1(-power), np.exp(-theta * y))

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 from scipy.special import bernoulli, factorial, spence
 
-from bayescascade._families.arrays import NUMPY, U_MIN, away_from_zero, log_one_minus_product, polynomial
+from bayescascade._families.arrays import (
+    NUMPY,
+    U_MIN,
+    Parameters,
+    Point,
+    away_from_zero,
+    log_one_minus_product,
+    polynomial,
+)
 
 # lowest power of τ² first
 _ABOVE = (
@@ -48,6 +56,13 @@ def tau_to_parameter(tau: Any, xp: Any) -> Any:
     return tau * polynomial(square, _ABOVE) / (polynomial(square, _BELOW) * (1.0 - square))
 
 
+def parameters(tau: Any, xp: Any) -> Parameters:
+    # |θ|, 1 - exp(-|θ|) and whether τ is negative; not abs(θ), whose gradient at zero is zero
+    theta = tau_to_parameter(tau, xp)
+    theta = away_from_zero(xp.where(tau < 0.0, -theta, theta), xp)
+    return theta, -xp.expm1(-theta), tau < 0.0
+
+
 def parameter_to_tau(parameter: Any) -> Any:
     theta = np.abs(np.asarray(parameter, dtype=float))
     # D by its power series, of radius 2π, near zero, and by the dilogarithm elsewhere
@@ -61,45 +76,43 @@ def parameter_to_tau(parameter: Any) -> Any:
     return np.sign(parameter) * np.where(theta < 1.5, series, 1.0 - 4.0 / far * (1.0 - debye))
 
 
+def point(u: Any, xp: Any) -> Point:
+    return (u,)
+
+
 def tail_dependence(tau: Any) -> tuple[Any, Any]:
     return 0.0 * tau, 0.0 * tau
 
 
-def _turned(u: Any, v: Any, tau: Any, xp: Any) -> tuple[Any, ...]:
-    # not abs(θ), whose gradient at zero is zero
-    theta = tau_to_parameter(tau, xp)
-    theta = away_from_zero(xp.where(tau < 0.0, -theta, theta), xp)
-    v = xp.where(tau < 0.0, 1.0 - v, v)
+def _turned(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> tuple[Any, ...]:
+    (theta, rest, negative), (u,), (v,) = given, at_u, at_v
+    v = xp.where(negative, 1.0 - v, v)
     small, large = xp.minimum(u, v), xp.maximum(u, v)
-    w = (
-        xp.exp(theta * (small - large))
-        * xp.expm1(-theta * small)
-        * (xp.expm1(theta * (large - 1.0)) / -xp.expm1(-theta))
-    )
-    return theta, v, small, large, xp.log1p(w)
+    w = xp.exp(theta * (small - large)) * xp.expm1(-theta * small) * (xp.expm1(theta * (large - 1.0)) / rest)
+    return theta, rest, v, small, large, xp.log1p(w)
 
 
-def cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, _, small, _, log_w = _turned(u, v, tau, xp)
+def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, _, _, small, _, log_w = _turned(at_u, at_v, given, xp)
     c = small - log_w / theta
-    return xp.where(tau < 0.0, u - c, c)
+    return xp.where(given[2], at_u[0] - c, c)
 
 
-def logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, _, small, large, log_w = _turned(u, v, tau, xp)
-    return xp.log(-theta / xp.expm1(-theta)) + theta * (small - large) - 2.0 * log_w
+def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, rest, _, small, large, log_w = _turned(at_u, at_v, given, xp)
+    return xp.log(theta / rest) + theta * (small - large) - 2.0 * log_w
 
 
-def loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, v, small, _, log_w = _turned(u, v, tau, xp)
-    ratio = xp.expm1(-theta * u) / xp.expm1(-theta)
+def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, rest, v, small, _, log_w = _turned(at_u, at_v, given, xp)
+    ratio = -xp.expm1(-theta * at_u[0]) / rest
     return theta * (small - v) + xp.log(xp.maximum(ratio, U_MIN)) - log_w
 
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:
     # u - v is the log of a ratio of 1 - (1 - p) (1 - exp(-θv)) and 1 - p (1 - exp(-θ(1 - v))), over θ
-    theta = away_from_zero(np.abs(tau_to_parameter(tau, NUMPY)), NUMPY)
-    v = np.where(np.less(tau, 0.0), 1.0 - v, v)
+    theta, _, negative = parameters(np.asarray(tau), NUMPY)
+    v = np.where(negative, 1.0 - v, v)
     below, above = theta * v, theta * (1.0 - v)
     log_ratio = log_one_minus_product(1.0 - p, -np.expm1(-below), p, np.exp(-below)) - log_one_minus_product(
         p, -np.expm1(-above), 1.0 - p, np.exp(-above)

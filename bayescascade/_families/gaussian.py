@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from bayescascade._families.arrays import NUMPY, U_MIN
+from bayescascade._families.arrays import NUMPY, U_MIN, Parameters, Point
 
 # The quantile of exactly 0 or 1, beyond every other: there a strip starts or ends.
 _END = 39.0
@@ -25,6 +25,11 @@ def tau_to_parameter(tau: Any, xp: Any) -> Any:
     return xp.sin(pi / 2.0 * tau)
 
 
+def parameters(tau: Any, xp: Any) -> Parameters:
+    # the cosine, and not (1 - ρ²)^(1/2), which cancels
+    return tau_to_parameter(tau, xp), xp.maximum(xp.cos(pi / 2.0 * tau), _C_MIN)
+
+
 def parameter_to_tau(parameter: Any) -> Any:
     return 2.0 / pi * np.arcsin(parameter)
 
@@ -33,38 +38,37 @@ def tail_dependence(tau: Any) -> tuple[Any, Any]:
     return 0.0 * tau, 0.0 * tau
 
 
+def point(u: Any, xp: Any) -> Point:
+    return u, _quantile(u, xp)
+
+
 def _quantile(u: Any, xp: Any) -> Any:
     tail = xp.where(u < 0.5, u, 1.0 - u)
     z = xp.where(tail > 0.0, sqrt(2.0) * xp.erfcinv(2.0 * xp.maximum(tail, U_MIN)), _END)
     return xp.where(u < 0.5, -z, z)
 
 
-def _terms(u: Any, v: Any, tau: Any, xp: Any) -> tuple[Any, ...]:
-    # the cosine, and not (1 - ρ²)^(1/2), which cancels
-    c = xp.maximum(xp.cos(pi / 2.0 * tau), _C_MIN)
-    return tau_to_parameter(tau, xp), c, _quantile(u, xp), _quantile(v, xp)
-
-
-def cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    rho, c, h, k = _terms(u, v, tau, xp)
+def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    (rho, c), (_, h), (_, k) = given, at_u, at_v
     h = h + xp.where(abs(h) < _H_MIN, 2.0 * _H_MIN, 0.0)
     k = k + xp.where(abs(k) < _H_MIN, 2.0 * _H_MIN, 0.0)
     owen = xp.owens_t(h, (k - rho * h) / (h * c)) + xp.owens_t(k, (h - rho * k) / (k * c))
-    return 0.5 * (u + v) - owen - xp.where(h * k < 0.0, 0.5, 0.0)
+    return 0.5 * (at_u[0] + at_v[0]) - owen - xp.where(h * k < 0.0, 0.5, 0.0)
 
 
-def logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    rho, c, h, k = _terms(u, v, tau, xp)
+def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    (rho, c), (_, h), (_, k) = given, at_u, at_v
     z = (h - rho * k) / c
     return 0.5 * (h - z) * (h + z) - xp.log(c)
 
 
-def loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    rho, c, h, k = _terms(u, v, tau, xp)
+def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    (rho, c), (_, h), (_, k) = given, at_u, at_v
     return xp.log(xp.maximum(0.5 * xp.erfc((rho * k - h) / (c * sqrt(2.0))), U_MIN))
 
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:
-    rho, c, h, k = _terms(p, v, tau, NUMPY)
+    rho, c = parameters(tau, NUMPY)
+    h, k = _quantile(p, NUMPY), _quantile(v, NUMPY)
     inside = (p > 0.0) & (p < 1.0)
     return np.where(inside, ndtr(c * h + rho * k), p)

@@ -10,45 +10,53 @@ from typing import Any
 import numpy as np
 from scipy.special import wrightomega
 
-from bayescascade._families.arrays import minus_log
+from bayescascade._families.arrays import Parameters, Point, minus_log
 
 
 def tau_to_parameter(tau: Any, xp: Any) -> Any:
     return 1.0 / (1.0 - tau)
 
 
+def parameters(tau: Any, xp: Any) -> Parameters:
+    # θ and θ - 1, from which a small s must not cancel
+    return tau_to_parameter(tau, xp), tau / (1.0 - tau)
+
+
 def parameter_to_tau(parameter: Any) -> Any:
     return 1.0 - 1.0 / parameter
+
+
+def point(u: Any, xp: Any) -> Point:
+    x = minus_log(u, xp)
+    return x, xp.log(x)
 
 
 def tail_dependence(tau: Any) -> tuple[Any, Any]:
     return 0.0 * tau, 2.0 - 2.0 ** (1.0 - tau)
 
 
-def _terms(u: Any, v: Any, tau: Any, xp: Any) -> tuple[Any, ...]:
+def _terms(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> tuple[Any, ...]:
     # a = log s: powers are never formed
-    theta = tau_to_parameter(tau, xp)
-    x, y = minus_log(u, xp), minus_log(v, xp)
-    log_x, log_y = xp.log(x), xp.log(y)
+    (x, log_x), (y, log_y) = at_u, at_v
+    theta, order = given
     a = xp.logaddexp(theta * log_x, theta * log_y) / theta
-    return theta, x, y, log_x, log_y, a
+    return theta, order, x, y, log_x, log_y, a
 
 
-def cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    *_, a = _terms(u, v, tau, xp)
+def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    *_, a = _terms(at_u, at_v, given, xp)
     return xp.exp(-xp.exp(a))
 
 
-def logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, x, y, log_x, log_y, a = _terms(u, v, tau, xp)
+def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    theta, order, x, y, log_x, log_y, a = _terms(at_u, at_v, given, xp)
     s = xp.exp(a)
-    order = tau / (1.0 - tau)  # θ - 1, from which a small s must not cancel
-    return x + y - s + (theta - 1.0) * (log_x + log_y) + (1.0 - 2.0 * theta) * a + xp.log(s + order)
+    return x + y - s + order * (log_x + log_y) - (theta + order) * a + xp.log(s + order)
 
 
-def loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    theta, _, y, _, log_y, a = _terms(u, v, tau, xp)
-    return y - xp.exp(a) + (theta - 1.0) * (log_y - a)
+def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    _, order, _, y, _, log_y, a = _terms(at_u, at_v, given, xp)
+    return y - xp.exp(a) + order * (log_y - a)
 
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:

@@ -6,31 +6,39 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade._families.arrays import U_MIN
+from bayescascade._families.arrays import U_MIN, Parameters, Point
 
 
 def tau_to_parameter(tau: Any, xp: Any) -> Any:
     return tau
 
 
+def parameters(tau: Any, xp: Any) -> Parameters:
+    return (tau,)
+
+
 def parameter_to_tau(parameter: Any) -> Any:
     return parameter
+
+
+def point(u: Any, xp: Any) -> Point:
+    return (u,)
 
 
 def tail_dependence(tau: Any) -> tuple[Any, Any]:
     return 0.0 * tau, 0.0 * tau
 
 
-def cdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    return u * v + 0.0 * tau
+def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    return at_u[0] * at_v[0] + 0.0 * given[0]
 
 
-def logpdf(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    return 0.0 * (u + v + tau)
+def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    return 0.0 * (at_u[0] + at_v[0] + given[0])
 
 
-def loghfunc2(u: Any, v: Any, tau: Any, xp: Any) -> Any:
-    return xp.log(xp.maximum(u, U_MIN)) + 0.0 * (v + tau)
+def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
+    return xp.log(xp.maximum(at_u[0], U_MIN)) + 0.0 * (at_v[0] + given[0])
 
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:
