@@ -127,10 +127,10 @@ def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    c = link.cdf(left[:, :, None], right[:, None, :])
+    c = np.zeros((len(left), left.shape[1], right.shape[1]))
     # exact at the ends, where the formula would lose the last digits
-    c[:, 0, :], c[:, :, 0] = 0.0, 0.0
     c[:, -1, :], c[:, :, -1] = right, left
+    c[:, 1:-1, 1:-1] = link.cdf(left[:, 1:-1, None], right[:, None, 1:-1])
     return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
 
@@ -176,9 +176,17 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
 
     Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
     """
-    draws, n_points, n_stages = kernel.draws, len(positions), kernel.own.shape[1]
+    own = kernel.own
+    out = np.broadcast_to(own[:, None], (len(own), len(positions), *own.shape[1:])).copy()
+    for j, cut, segment, upper in cut_correct(kernel, positions):
+        out[:, cut, j, segment] = upper
+    return out
+
+
+def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Where `accepted_correct` is not the segment's own: stage, points, segments, P(correct) (draw, cut)."""
+    draws, n_stages = kernel.draws, kernel.own.shape[1]
     accept, reject = split_positions(positions, n_stages)
-    out = np.broadcast_to(kernel.own[:, None], (draws.n, n_points, *kernel.own.shape[1:])).copy()
     for j in range(n_stages if reject is not None else n_stages - 1):
         margin = draws.margins[j]
         cuts = accept if reject is None or j < n_stages - 1 else reject
@@ -189,8 +197,7 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
             upper = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
             if kernel.averaged:
                 upper *= kernel.own[:, j, segment[cut]] / np.maximum(draws.mean_correct(j, low, high), 1e-300)
-            out[:, cut, j, segment[cut]] = upper
-    return out
+            yield j, cut, segment[cut], upper
 
 
 def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outcome:
@@ -205,9 +212,11 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     n_stages = len(draws.stages)
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
-    correct = accepted_correct(kernel, positions)
+    cuts = {j: cut for j, *cut in cut_correct(kernel, positions)} if kernel.pair_right is None else {}
     # how much more often the accepted part of a segment is right than the whole
-    part = None if kernel.pair_right is None else correct * _inverse(kernel.own)[:, None]
+    part = None
+    if kernel.pair_right is not None:
+        part = accepted_correct(kernel, positions) * _inverse(kernel.own)[:, None]
     # a restricted cascade may start at a stage whose correctness is an average over the signal before
     arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
     cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
@@ -218,17 +227,22 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     for j in range(n_stages):
         reach[..., j] = arriving.sum(axis=2)
         if arriving_right is None or part is None:
-            answered_right = arriving * correct[:, :, j]
+            answered = arriving * accepted[:, j]
+            right += (answered @ kernel.own[:, j, :, None])[..., 0]
+            if j in cuts:
+                cut, segment, upper = cuts[j]
+                right[:, cut] += answered[:, cut, segment] * (upper - kernel.own[:, j, segment])
         else:
-            answered_right = arriving_right * part[:, :, j]
-        right += np.einsum("dps,ps->dp", answered_right, accepted[:, j])
+            right += np.einsum("dps,ps->dp", arriving_right * part[:, :, j], accepted[:, j])
         if abstained is not None and rejected is not None:
             abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
         if j < n_stages - 1:
-            ratio = arriving * deferred[None, :, j] * kernel.inverse_mass(j)[:, None]
+            ratio = arriving * deferred[None, :, j]
+            ratio *= kernel.inverse_mass(j)[:, None]
             if lean:
                 lean_cut(ratio, kernel, j, positions)
-            arriving = np.maximum(ratio @ kernel.pair[j], 0.0)
+            arriving = ratio @ kernel.pair[j]
+            np.maximum(arriving, 0.0, out=arriving)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
             if kernel.next_cost is not None:
