@@ -23,6 +23,7 @@ from bayescascade._arguments import (
 from bayescascade._terminal import (
     INFEASIBLE,
     as_typed,
+    checks_table,
     expected_table,
     labels_table,
     say,
@@ -90,8 +91,8 @@ def tune(
     doubt: Annotated[
         float | None,
         typer.Option(
-            help="Room for what the model misses of the error, as a share of it; 0.3 keeps promises on real logs.",
-            show_default="0",
+            help="Room for what the model misses of the error, as a share of it; 0 believes the model.",
+            show_default="0.3 with --max-error, else 0",
         ),
     ] = None,
     task: Task = None,
@@ -153,6 +154,7 @@ def score(
 ) -> None:
     """Run a policy on the queries of a log and print its error and cost."""
     import bayescascade as bc
+    from bayescascade.storage import data_hash
 
     chosen = bc.Policy.load(policy)
     if kind is not None and kind != chosen.confidence_kind:
@@ -161,7 +163,19 @@ def score(
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
     data = log_for(log, chosen, cost, task, task_column)
-    show(*score_lines(bc.score(data, chosen.thresholds), f"{policy.name} on {log.name}"))
+    show(*score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
+    if chosen.metadata.get("data_hash") == data_hash(data):
+        say("The policy was tuned on this very log, which flatters it; one that it has not seen tells more.")
+
+
+def check(fit_file: FitFile, task: Task = None) -> None:
+    """Check a fit against its own log: what the model misses, and what to do about it."""
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Checking"):
+        found = bc.check(posterior)
+    show(checks_table(found))
 
 
 def verdict(

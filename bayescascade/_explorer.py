@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
-from bayescascade._words import money, share, spelled
+from bayescascade._words import per_thousand, share, spelled
 from bayescascade.cascade import evaluate
 from bayescascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.frontiers import frontier
@@ -17,6 +17,7 @@ from bayescascade.plots import draw_frontier
 from bayescascade.solution import show_threshold
 
 N_POINTS = 100
+PER = 1000  # queries whose cost is shown
 _SIZE = (6.6, 3.9)
 _ENOUGH = 1e-3  # an error this near to the least one is as good as it
 
@@ -57,13 +58,31 @@ class Explorer:
 
     @property
     def target_range(self) -> tuple[float, float]:
-        """Targets of the error between which the best point moves, and a little below what can be had."""
+        """Targets of the error between which the best point moves, and half of the least that can be had."""
         kept = self.points["kept"].values
-        return max(0.005, np.floor(kept.min() * 100.0 - 1.0) / 100.0), np.ceil(kept.max() * 100.0) / 100.0
+        return max(0.005, np.floor(kept.min() * 50.0) / 100.0), np.ceil(kept.max() * 100.0) / 100.0
+
+    def hull_prices(self) -> np.ndarray:
+        """Prices of an error between which each point is best (point, 2); NaN where it is best at none."""
+        error, cost = (self.points[name].values for name in ("error", "cost"))
+        out = np.full((len(cost), 2), np.nan)
+        at, low = int(np.argmin(cost)), 0.0
+        while True:
+            later = np.flatnonzero(error < error[at])
+            if not len(later):
+                out[at] = low, np.inf
+                return out
+            dear = (cost[later] - cost[at]) / (error[at] - error[later])
+            high = float(dear.min())
+            out[at] = low, high
+            # of several that are reached at the same price, the furthest
+            at, low = int(later[np.flatnonzero(dear <= high)[-1]]), high
 
     def prices(self) -> np.ndarray:
-        """A price at which each point is about best, inside `price_range` (point,)."""
-        return np.clip(self.points["price"].values, *self.price_range)
+        """A price at which each point is about best, inside `price_range` (point,); NaN where there is none."""
+        low, high = self.hull_prices().T
+        least, most = self.price_range
+        return np.sqrt(np.clip(low, least, most) * np.clip(high, least, most))
 
     def for_price(self, price: float) -> int:
         """The point of least expected loss where an error costs ``price``."""
@@ -77,7 +96,7 @@ class Explorer:
 
     def band(self, name: str, point: int, stage: int | None = None) -> str:
         """Mean and interval of an amount at a point, as text."""
-        show = money if name == "cost" else share
+        show = per_thousand if name == "cost" else share
         at = self.points.isel(point=point) if stage is None else self.points.isel(point=point, stage=stage)
         mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
         return f"{show(mean)} ({show(low)} to {show(high)})"
@@ -98,7 +117,7 @@ class Explorer:
     def sentence(self, point: int) -> str:
         """What a point sets, and what it brings."""
         rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
-        return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per query."
+        return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
 
     def figure(self, name: str) -> tuple[str, np.ndarray]:
         """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
@@ -116,8 +135,10 @@ class Explorer:
             )
         ]
         svg, places = svg_with_marker(
-            lambda ax: draw_frontier(ax, self.points, None, None, None, float(self.points.attrs["ci_prob"])),
-            np.concatenate(parts),
+            lambda ax: draw_frontier(
+                ax, self.points, None, None, None, float(self.points.attrs["ci_prob"]), n_queries=PER
+            ),
+            np.concatenate(parts) * [PER, 1.0],
             name=name,
             label="The frontier again, with a marker at the thresholds that the sliders pick; their numbers stand "
             "in the table beside it.",
@@ -134,34 +155,51 @@ def bars(place: np.ndarray) -> str:
 
 
 def make_explorer(
-    fit: xr.DataTree, *, ci_prob: float = 0.9, prob: float = 0.9, n_points: int = N_POINTS
+    fit: xr.DataTree,
+    *,
+    ci_prob: float = 0.9,
+    prob: float = 0.9,
+    n_points: int = N_POINTS,
+    doubt: float = 0.0,
+    own: np.ndarray | None = None,
 ) -> Explorer:
     """Work the frontier of a fit out, once, so that a slider only has to look things up.
 
-    Promises and bands have the same room for what the model misses as the promises of `tune`.
+    Error targets have the same room for what the model misses as the promises of `tune`; error and its intervals
+    have as much as ``doubt`` says. Thresholds of one's own (stage,) join the points, unless one of these is
+    better; their number is the attribute ``own`` of the points, -1 without.
     """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
-    doubt = default_doubt(fit)
-    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)
-    # points that many prices share come more than once
-    curve = curve.isel(point=np.flatnonzero(curve["efficient"].values))
+    room = default_doubt(fit)
+    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)["threshold"]
+    if own is not None:
+        first = xr.DataArray(own[None], dims=("point", "stage"), coords={"stage": curve["stage"]})
+        curve = xr.concat([first, curve.drop_vars("point", errors="ignore")], "point")
+    plain = evaluate(fit, curve)
+    by_doubt = {0.0: plain["error"]}
+    for spread in {doubt, room} - {0.0}:
+        by_doubt[spread] = evaluate_doubted(fit, curve, spread=spread, one_sided=True)["error"]
     over = ("chain", "draw")
     tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
-    if doubt:
-        found = evaluate_doubted(fit, curve["threshold"], spread=doubt, one_sided=True)
-        error = found["error"]
-        low, high = (error.quantile(tail, over).drop_vars("quantile") for tail in tails)
-        curve = curve.assign(error=error.mean(over), error_low=low, error_high=high)
-    else:
-        found = evaluate(fit, curve["threshold"])
-        error = found["error"]
-    answered = (found["reach"] - found["reach"].shift(stage=-1, fill_value=0.0)).clip(min=0.0)
-    ends = answered.quantile(tails, over).drop_vars("stage")
-    points = curve.assign(
-        kept=error.quantile(prob, over, method="higher").drop_vars("quantile"),
-        answered=answered.mean(over),
-        answered_low=(("point", "stage"), ends.isel(quantile=0).transpose("point", "stage").values),
-        answered_high=(("point", "stage"), ends.isel(quantile=1).transpose("point", "stage").values),
-    )
-    return Explorer(points.assign_attrs(doubt=doubt), prob)
+    reach = plain["reach"]
+    amounts = {
+        "error": by_doubt[doubt],
+        "cost": plain["cost"],
+        "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
+    }
+    points = xr.Dataset({"threshold": curve, "reach": reach.mean(over)}).drop_vars("point", errors="ignore")
+    for name, values in amounts.items():
+        ends = values.quantile(tails, over)
+        points[name] = values.mean(over)
+        points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
+    points["kept"] = by_doubt[room].quantile(prob, over, method="higher").drop_vars("quantile")
+    # by rising cost, without what costs more and errs no less; points that many prices share come more than once
+    order = np.lexsort((points["error"].values, points["cost"].values))
+    error = points["error"].values[order]
+    best = np.concatenate([[np.inf], np.minimum.accumulate(error)[:-1]])
+    keep = order[error < best]
+    place = np.flatnonzero(keep == 0)[: own is not None]
+    points = points.isel(point=keep).transpose("point", "stage")
+    attrs = {"doubt": doubt, "ci_prob": ci_prob, "own": int(place[0]) if len(place) else -1}
+    return Explorer(points.assign_attrs(attrs), prob)

@@ -11,8 +11,9 @@ import xarray as xr
 
 from bayescascade._checks.evidence import Evidence
 from bayescascade._checks.results import CheckResult, CheckResults
+from bayescascade._explorer import PER
 from bayescascade._svg import inline_svg
-from bayescascade._words import money, share
+from bayescascade._words import per_thousand, share
 from bayescascade.decision_plots import draw_flow
 from bayescascade.draws import Draws
 from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
@@ -39,13 +40,15 @@ def frontier_figure(
     ends = curve.isel(point=[0, -1])
     label = (
         f"Error against cost along the frontier: from {share(float(ends['error'][0]))} at "
-        f"{money(float(ends['cost'][0]))} per query to {share(float(ends['error'][1]))} at "
-        f"{money(float(ends['cost'][1]))}, with a credible band, each stage used alone"
+        f"{per_thousand(float(ends['cost'][0]))} per 1,000 queries to {share(float(ends['error'][1]))} at "
+        f"{per_thousand(float(ends['cost'][1]))}, with a credible band, each stage used alone"
         f"{', and the chosen thresholds' if solution is not None else ''}."
     )
-    return figure(
-        lambda ax: draw_frontier(ax, curve, draws, solution, log, ci_prob), "frontier", label, (6.6, 4.5)
-    )
+
+    def draw(ax: Axes) -> object:
+        return draw_frontier(ax, curve, draws, solution, log, ci_prob, n_queries=PER)
+
+    return figure(draw, "frontier", label, (6.6, 4.5))
 
 
 def flow_figure(choice: Choice, ci_prob: float) -> Any:

@@ -84,8 +84,8 @@ def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any], task: st
     if style is None:
         raise CascadeError(
             f"missing column 'confidence'; the columns are {listed(table.columns)}. A long log has query, "
-            "stage (or model), confidence; a wide one has query and, for each stage, a column such as "
-            "small.confidence"
+            "stage (or model), confidence, correct, cost; a wide one has query and, for each stage, columns such "
+            "as small.confidence, small.correct and small.cost: rename yours so"
         )
     return _wide(table, style, names, cost, priced, task)
 

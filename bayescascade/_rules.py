@@ -98,7 +98,8 @@ def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix, cost: Matri
     if np.isnan(correct).all():
         raise CascadeError(
             f"stage {name!r} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
-            "label some of its answers, or leave the stage out with stages=[...]"
+            f"label some of its answers (in a wide table the column is called '{name}.correct'), or leave the "
+            "stage out with stages=[...]"
         )
     if np.isnan(cost).all():
         raise CascadeError(

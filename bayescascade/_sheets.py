@@ -14,7 +14,7 @@ from bayescascade._checks.results import WORDS, CheckResult
 from bayescascade._explorer import Explorer
 from bayescascade._html import texts
 from bayescascade._singles import beats_mixtures, single_stages
-from bayescascade._words import Choice, band, chance, goal_in_words, money, share
+from bayescascade._words import Choice, band, chance, goal_in_words, money, per_thousand, share
 from bayescascade.draws import Draws
 from bayescascade.solution import show_threshold
 
@@ -37,8 +37,10 @@ def sheet_of(table: pd.DataFrame, digits: int = 3) -> Sheet:
     return Sheet(*texts(table, digits))
 
 
-def chosen_sheets(choice: Choice, draws: Draws, scored: xr.Dataset | None, ci_prob: float) -> dict[str, object]:
-    """The chosen thresholds, and what they bring."""
+def chosen_sheets(
+    choice: Choice, draws: Draws, scored: xr.Dataset | None, seen: xr.Dataset | None, ci_prob: float
+) -> dict[str, object]:
+    """The chosen thresholds, and what they bring; ``seen`` is their score on the fit's own log."""
     answered = choice.answered
     columns = ["stage", "threshold", "runs for", "answers"]
     rows = [
@@ -47,17 +49,23 @@ def chosen_sheets(choice: Choice, draws: Draws, scored: xr.Dataset | None, ci_pr
             zip(choice.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
         )
     ]
-    found = [["error", band(choice.error, ci_prob, share)], ["cost", band(choice.cost, ci_prob, money)]]
+    found = [
+        ["error", band(choice.error, ci_prob, share)],
+        ["cost of 1,000 queries", band(choice.cost, ci_prob, per_thousand)],
+    ]
     if choice.abstained is not None:
         found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
-    expected = ["per query", f"model: mean ({ci_prob:.0%} interval)"]
+    expected = ["in the long run", f"model: mean ({ci_prob:.0%} interval)"]
+    for where, score in (("on the fit's own log", seen), ("on the test log", scored)):
+        if score is not None:
+            expected.append(where)
+            found[0].append(share(float(score["error"])))
+            found[1].append(per_thousand(float(score["cost"])))
+            if choice.abstained is not None:
+                found[2].append(share(float(score["abstained"])))
     if scored is not None:
-        columns, expected = [*columns, "answers on test"], [*expected, "on the test log"]
+        columns = [*columns, "answers on test"]
         rows = [[*row, share(float(part))] for row, part in zip(rows, scored["answered"].values, strict=True)]
-        found[0].append(share(float(scored["error"])))
-        found[1].append(money(float(scored["cost"])))
-        if choice.abstained is not None:
-            found[2].append(share(float(scored["abstained"])))
     mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
     note = (
         f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
@@ -73,11 +81,20 @@ def frontier_sheet(explorer: Explorer) -> Sheet:
     error = explorer.points["error"].values
     wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
     picked = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
-    kept, price = explorer.points["kept"].values, explorer.points["price"].values
+    kept, prices = explorer.points["kept"].values, explorer.hull_prices()
     rows = []
     for point in map(int, picked):
         thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
-        worth = money(float(price[point])) if 0.0 < price[point] < np.inf else "any" if price[point] else "none"
+        low, high = prices[point]
+        worth = (
+            "none"
+            if np.isnan(low)
+            else f"up to {money(high)}"
+            if low == 0.0
+            else f"{money(low)} or more"
+            if np.isinf(high)
+            else f"{money(low)} to {money(high)}"
+        )
         rows.append(
             [
                 explorer.band("error", point),
@@ -87,7 +104,12 @@ def frontier_sheet(explorer: Explorer) -> Sheet:
                 *thresholds,
             ]
         )
-    columns = ["error", "cost per query", f"error kept with {explorer.prob:.0%}", "best where an error costs"]
+    columns = [
+        "error",
+        "cost of 1,000 queries",
+        f"error kept with {explorer.prob:.0%}",
+        "best where an error costs",
+    ]
     return Sheet([*columns, *explorer.stages[:-1]], rows)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade._checks.decisions import check_cascade
 from bayescascade._checks.evidence import gather
+from bayescascade._checks.results import CheckResult, rejected
 from bayescascade._explorer import Explorer, bars, make_explorer
 from bayescascade._figures import (
     few_points,
@@ -23,6 +25,7 @@ from bayescascade._sheets import check_rows, chosen_sheets, frontier_sheet, prov
 from bayescascade._words import Choice, answer, care, comparison
 from bayescascade.cascade import evaluate
 from bayescascade.checks import check
+from bayescascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.labels import LabelValue, label_value
@@ -30,9 +33,14 @@ from bayescascade.policy import Policy
 from bayescascade.positions import draws_for
 from bayescascade.scoring import read_rules, score
 from bayescascade.solution import ThresholdSolution
+from bayescascade.storage import data_hash, own_log
 from bayescascade.verdicts import Verdict, verdict
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _STEPS = 1000  # of the price slider
+_IDLE = 0.01  # share of queries below which a stage counts as not called
 
 
 def tell(
@@ -51,11 +59,18 @@ def tell(
         solution = _tuned_here(fit, thresholds)
     choice = _choice(fit, draws, solution, thresholds)
     chosen = solution if solution is not None else thresholds
-    scored = None if test is None or choice is None else _score(test, draws, choice, chosen)
-    explorer = make_explorer(fit, ci_prob=ci_prob)
+    scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
+    whole = choice is not None and choice.stages == draws.stages
+    plain = choice if whole and choice is not None and choice.reject is None and not choice.by_history else None
+    explorer = make_explorer(
+        fit,
+        ci_prob=ci_prob,
+        doubt=0.0 if choice is None else float(choice.goal.get("doubt", 0.0)),
+        own=None if plain is None else plain.thresholds,
+    )
     price, stated = _price(choice, explorer)
     worth = _worth(fit, solution, choice, price, stated)
-    whole = choice is not None and choice.stages == draws.stages
+    seen = None if choice is None else _score_seen(fit, choice, chosen)
     checks = check(fit, thresholds=chosen if whole else None)
     evidence = gather(fit)
     curve = explorer.points
@@ -63,18 +78,20 @@ def tell(
     along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
     n_queries = int(fit.attrs.get("n_queries", 0))
     failed = [result.name for result in checks if result.passed is False]
+    idle = [] if choice is None else _idle_links(checks["links"], draws, choice)
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
         "answer": answer(choice, draws, scored, worth, ci_prob, stated=stated),
-        "care": care(failed),
-        "chosen": None if choice is None else chosen_sheets(choice, draws, scored, ci_prob),
+        "care": care(failed, idle, tested=scored is not None, chosen=choice is not None),
+        "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
         "flow": None if choice is None else flow_figure(choice, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
         "by_history": choice is not None and choice.by_history,
         "ci": f"{ci_prob:.0%}",
         "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
+        "promise_room": ", with room for what the model misses" if default_doubt(fit) else "",
         "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
         "frontier_table": frontier_sheet(explorer),
         "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
@@ -145,6 +162,9 @@ def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | Non
     if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):
         return None
     found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
+    doubt = float(goal.get("doubt", 0.0))
+    if doubt and thresholds.reject is None:
+        found["error"] = evaluate_doubted(fit, thresholds, spread=doubt, one_sided=True)["error"]
     stages = xr.Coordinates({"stage": thresholds.stages})
     return ThresholdSolution(
         thresholds=xr.DataArray(thresholds.thresholds, dims="stage", coords=stages),
@@ -162,7 +182,7 @@ def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | Non
     )
 
 
-def _score(test: xr.Dataset, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
+def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
     kind = test.attrs.get("confidence_kind") if isinstance(test, xr.Dataset) else None
     if kind is not None and kind != draws.kind:
         raise CascadeError(f"the test log's confidences are {kind!r}, but the fit's are {draws.kind!r}.")
@@ -171,7 +191,30 @@ def _score(test: xr.Dataset, draws: Draws, choice: Choice, chosen: object) -> xr
     )
     if stages != draws.stages and stages != choice.stages:
         raise CascadeError(f"the test log has stages {stages}, but the fit has {draws.stages}.")
+    if data_hash(test) == fit.attrs.get("data_hash"):
+        raise CascadeError(
+            "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
+            "give queries that it has not seen, or leave test out."
+        )
     return score(test.sel(stage=choice.stages), chosen)
+
+
+def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
+    """What the thresholds did on the fit's own log, if that can be told."""
+    try:
+        return score(own_log(fit).sel(stage=choice.stages), chosen)
+    except CascadeError:
+        return None  # where a stage was not run, or an answer has no label
+
+
+def _idle_links(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
+    """The links that failed, if all of them lead to stages that the choice hardly ever calls."""
+    if result.passed is not False:
+        return []
+    names = {f"{a} > {b}": b for a, b in pairwise(draws.stages)}
+    called = dict(zip(choice.stages, choice.reach.mean(axis=0), strict=True))
+    failed = list(dict.fromkeys(link for link, _ in rejected(result.table)))
+    return failed if all(called.get(names[link], 0.0) < _IDLE for link in failed) else []
 
 
 def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:
@@ -197,8 +240,14 @@ def _price(choice: Choice | None, explorer: Explorer) -> tuple[float | None, boo
         return float(given), True
     if not choice.goal:
         return None, False  # thresholds of one's own need not be best at any price
-    cost = explorer.points["cost"].values
-    return float(np.interp(choice.cost.mean(), cost, explorer.prices())), False
+    return _price_about(explorer, float(choice.cost.mean())), False
+
+
+def _price_about(explorer: Explorer, cost: float) -> float:
+    """The price of an error at which thresholds that cost so much are about best."""
+    prices = explorer.prices()
+    best = np.isfinite(prices)
+    return float(np.interp(cost, explorer.points["cost"].values[best], prices[best]))
 
 
 def _worth(
@@ -247,8 +296,15 @@ def _labels(
         "text": labels.text,
         "remark": remark,
         "figure": labels_figure(labels),
-        "table": sheet_of(labels.table, 4),
+        "table": sheet_of(_told(labels.table), 4),
     }
+
+
+def _told(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table of labels that say something: without a price of a label nothing is paid."""
+    if "label_cost" in table and not (table["label_cost"] > 0.0).any():
+        table = table.drop(columns=["label_cost", "net", "pays_from"])
+    return table.rename(columns={"n_labels": "queries"})
 
 
 # ---- explorer
@@ -264,7 +320,7 @@ def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -
             "error": float(at["error"]),
             "cost": float(at["cost"]),
             "kept": float(at["kept"]),
-            "price": float(about),
+            "price": float(about) if np.isfinite(about) else None,
             "rows": [cells[1:] for cells in explorer.rows(i)],
             "errorText": explorer.band("error", i),
             "costText": explorer.band("cost", i),
@@ -279,12 +335,13 @@ def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -
     low, high = explorer.price_range
     start = float(np.clip(np.sqrt(low * high) if price is None else price, low, high))
     if price is None and choice is not None:
-        start = float(np.interp(choice.cost.mean(), explorer.points["cost"].values, explorer.prices()))
+        start = _price_about(explorer, float(choice.cost.mean()))
     least, most = explorer.target_range
     payload: dict[str, Any] = {
         "points": points,
         "price": {"low": low, "high": high, "steps": _STEPS},
         "prob": explorer.prob,
+        "own": int(explorer.points.attrs["own"]),
     }
     return {
         "explorer": payload,

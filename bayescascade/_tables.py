@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may
 # be called "NA", and a stage "none".
 MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none"})
-TRUTH = {"true": 1.0, "false": 0.0}
+TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
 def load_table(source: Any) -> pd.DataFrame:

@@ -52,6 +52,6 @@ def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
     ax.axvline(0.0, color=VERMILION, lw=1, ls="--")
     ax.set_yticks(place, [f"{bare(row.rival, 40)}\n({row.kind})" for row in rows.itertuples()])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel("saving per 1,000 queries (money), 90% interval")
+    ax.set_xlabel("saving of the cascade per 1,000 queries")
     tidy(ax)
     return ax

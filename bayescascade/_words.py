@@ -76,18 +76,18 @@ def answer(
         )
     expected = (
         f"Of the answers {band(choice.error, ci_prob, share)} are expected to be wrong, at a cost of "
-        f"{band(choice.cost, ci_prob, money)} per query"
+        f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
     )
     if choice.abstained is not None:
         expected = (
             f"Of the queries {band(choice.error, ci_prob, share)} are expected to be answered wrongly and "
             f"{band(choice.abstained, ci_prob, share)} not at all, at a cost of "
-            f"{band(choice.cost, ci_prob, money)} per query"
+            f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
         )
     if scored is not None:
         expected += (
             f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
-            f"and {money(float(scored['cost']))}"
+            f"and {per_thousand(float(scored['cost']))}"
         )
     judged = comparison(choice, draws) if worth is None else judgement(worth, stated)
     return [f"{lead}: {rule}", f"{expected}.", judged]
@@ -96,7 +96,9 @@ def answer(
 def judgement(worth: Verdict, stated: bool) -> str:
     """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
     best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
-    row = best.loc[best["loss"].idxmin()]
+    shorter = worth.decision.startswith("run a shorter")
+    # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
+    row = best[best["kind"] == "single stage"].iloc[0] if shorter else best.loc[best["loss"].idxmin()]
     verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
     ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
     price = f"an error costs {worth.error_price:.3g}"
@@ -105,6 +107,11 @@ def judgement(worth: Verdict, stated: bool) -> str:
     rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
     decision, amount = worth.decision, money(abs(row["saving"]))
     lead = f"{decision[0].upper()}{decision[1:]}; where {price}, it {verb} {amount}"
+    if shorter:
+        lead = (
+            f"{decision[0].upper()}{decision[1:]}, which does as well or better where {price}. The whole cascade "
+            f"{verb} {amount}"
+        )
     if worth.loss.sizes["chain"] * worth.loss.sizes["draw"] == 1:
         return (
             f"{lead} per 1,000 queries {against} {rival}; the fit is a point estimate, so nobody can tell how "
@@ -130,7 +137,7 @@ def comparison(choice: Choice, draws: Draws) -> str:
     wrong, spent = (float(values[:, rival].mean()) for values in singles)
     return (
         f"Do not run this cascade before you have looked at {draws.stages[rival]} alone, whose error is "
-        f"{share(wrong)} at a cost of {money(spent)}. {text}."
+        f"{share(wrong)} at a cost of {per_thousand(spent)} per 1,000 queries. {text}."
     )
 
 
@@ -160,12 +167,25 @@ def goal_in_words(goal: dict[str, Any]) -> str:
     return f"{loss}, and {promise}" if promise else loss
 
 
-def care(failed: list[str]) -> str:
-    """A warning where checks failed."""
-    if not failed:
-        return ""
-    names = ", ".join(failed)
-    return f"Read this with care: the fit failed the check of {names}. What that means stands further down."
+def care(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:
+    """Warnings where checks failed, and where nothing new was looked at.
+
+    ``idle_links`` are the links that failed, if they lead to stages that the chosen thresholds hardly ever call.
+    """
+    out = []
+    if failed:
+        out.append(f"Read this with care: the fit failed the check of {', '.join(failed)}.")
+    if idle_links:
+        out[-1] += (
+            f" The link that failed is {', '.join(idle_links)}: these thresholds hardly ever use it, so it does "
+            "not touch their error and cost, but other thresholds on this page do use it."
+        )
+    if chosen and not tested:
+        out.append(
+            "Nothing here was measured on queries that the fit has not seen: score the thresholds on a test log "
+            "before you rely on them."
+        )
+    return out
 
 
 def _rules(choice: Choice) -> list[str]:
@@ -206,6 +226,11 @@ def chance(p: float) -> str:
 def money(value: float) -> str:
     """An amount of money."""
     return f"{value:.3g}"
+
+
+def per_thousand(value: float) -> str:
+    """A cost per query, as that of a thousand."""
+    return f"{1000.0 * value:.4g}" if abs(value) >= 1.0 else f"{1000.0 * value:.3g}"
 
 
 def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:

@@ -180,12 +180,18 @@ def fit(
     if previous is not None:
         typer.echo(update_text(posterior.attrs, data.sizes["query"]))
     tasks = tasks_of(data)
+    if len(tasks) < 2:
+        with working("Checking the fit against its log"):
+            failed = [result for result in bc.check(posterior) if result.passed is False]
+        for result in failed:
+            say(f"The fit failed the check of {result.name}. {as_typed(result.text)}")
     choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
 app.command()(_deciding.tune)
 app.command(cls=WithChoices)(_deciding.score)
+app.command()(_deciding.check)
 app.command()(_deciding.verdict)
 app.command()(_deciding.labels)
 app.command()(_deciding.sensitivity)

@@ -9,6 +9,7 @@ Every family is parameterised by Kendall's tau. All families here are exchangeab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -127,15 +128,15 @@ class Family:
         if self.rotated:
             # the mass that the base has in the turned strip: no difference of complements of small numbers
             u_low, u_high, v = 1.0 - u_high, 1.0 - u_low, 1.0 - v
-        points = (self.formulas.point(x, xp) for x in (u_low, u_high, v))
-        return log_strip(self.formulas, *points, self.formulas.parameters(tau, xp), xp)
+        low, high, at_v = (self.formulas.point(x, xp) for x in (u_low, u_high, v))
+        return log_strip(self.formulas, low, high, at_v, self.formulas.parameters(tau, xp), xp)
 
     def log_rectangle(self, u_low: Any, u_high: Any, v_low: Any, v_high: Any, tau: Any, xp: Any = NUMPY) -> Any:
         """Log of P(u_low < U <= u_high, v_low < V <= v_high): both sides atoms."""
         if self.rotated:
             u_low, u_high, v_low, v_high = 1.0 - u_high, 1.0 - u_low, 1.0 - v_high, 1.0 - v_low
-        points = (self.formulas.point(x, xp) for x in (u_low, u_high, v_low, v_high))
-        return log_rectangle(self.formulas, *points, self.formulas.parameters(tau, xp), xp)
+        corners = [self.formulas.point(x, xp) for x in (u_low, u_high, v_low, v_high)]
+        return log_rectangle(self.formulas, corners, self.formulas.parameters(tau, xp), xp)
 
     def _at(self, u: Any, v: Any, tau: Any, xp: Any) -> tuple[Point, Point, Parameters]:
         formulas = self.formulas
@@ -148,10 +149,9 @@ def log_strip(formulas: ModuleType, low: Point, high: Point, v: Point, given: Pa
     return xp.log(xp.maximum(mass, MASS_MIN))
 
 
-def log_rectangle(
-    formulas: ModuleType, u_low: Point, u_high: Point, v_low: Point, v_high: Point, given: Parameters, xp: Any
-) -> Any:
-    """Log of the mass of a rectangle, of a family without rotation."""
+def log_rectangle(formulas: ModuleType, corners: Sequence[Point], given: Parameters, xp: Any) -> Any:
+    """Log of the mass of a rectangle from low and high u, low and high v, of a family without rotation."""
+    u_low, u_high, v_low, v_high = corners
     mass = (
         formulas.cdf(u_high, v_high, given, xp)
         - formulas.cdf(u_low, v_high, given, xp)

@@ -87,7 +87,9 @@ class FrontierExplorer:
         if self._busy:
             return
         point, kept = self._explorer.for_target(self.target.value)
-        self._follow(self.price, float(self._explorer.prices()[point]))
+        price = float(self._explorer.prices()[point])
+        if np.isfinite(price):  # a point between two that prices pick is best at none
+            self._follow(self.price, price)
         asked = f"an error of at most {self.target.value:.1%} with probability {self._explorer.prob:g}"
         lead = f"Cheapest that keep {asked}." if kept else f"No thresholds keep {asked}; these come nearest."
         self._show(point, lead, kept)
@@ -103,7 +105,8 @@ class FrontierExplorer:
     def _show(self, point: int, lead: str, kept: bool | None) -> None:
         explorer, self.point = self._explorer, point
         ci = f"{explorer.points.attrs['ci_prob']:.0%} interval"
-        brings = f"Error {explorer.band('error', point)}, cost {explorer.band('cost', point)} per query ({ci}s)."
+        error, cost = (explorer.band(name, point) for name in ("error", "cost"))
+        brings = f"Error {error}, cost {cost} per 1,000 queries ({ci}s)."
         columns = ("stage", "threshold", "runs for", f"answers ({ci})")
         self.table.value = wrapped(
             note(brings, lead=lead, passed=kept), table_of(columns, explorer.rows(point), caption="Thresholds")

@@ -43,7 +43,7 @@ def signal_logp(
         strip = log_strip(formulas, at(low), at(high), at(free), at(link, parameters), xp)
         parts.append(strip - _log_atom(alone[atom], xp))
         *corners, link, left, right = _unpack(data[f"corner_{name}"], 7)
-        corner = log_rectangle(formulas, *map(at, corners), at(link, parameters), xp)
+        corner = log_rectangle(formulas, list(map(at, corners)), at(link, parameters), xp)
         corner = corner - _log_atom(alone[left], xp) - _log_atom(alone[right], xp)
         parts.append(corner[data[f"corner_of_{name}"]])
     return alone + xp.concatenate(parts)

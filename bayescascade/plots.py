@@ -101,28 +101,35 @@ def draw_frontier(
     solution: ThresholdSolution | None,
     log: xr.Dataset | None,
     ci_prob: float,
+    *,
+    n_queries: int = 1,
 ) -> Axes:
-    """Draw a frontier that is known already."""
-    cost = curve["cost"].values
+    """Draw a frontier that is known already, by the cost of so many queries."""
+    cost = n_queries * curve["cost"].values
     band = f"{ci_prob:.0%} credible band"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
     ax.plot(cost, curve["error"], color=BLUE, lw=2, label="cascade, posterior mean")
     if log is not None:
         found = score(log, curve["threshold"])
-        ax.plot(found["cost"], found["error"], ".", color=GREEN, ms=5, label="cascade, scored on the log")
+        ax.plot(
+            n_queries * found["cost"], found["error"], ".", color=GREEN, ms=5, label="cascade, scored on the log"
+        )
     if draws is not None:
         error, alone = single_stages(draws)
+        alone = n_queries * alone
         _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", label="one stage alone")
         for name, x, y in zip(draws.stages, alone.mean(axis=0), error.mean(axis=0), strict=True):
             at: dict[str, Any] = {"xy": (x, y), "xytext": (5, 5), "textcoords": "offset points"}
             ax.annotate(shortened(name, 24), **at, fontsize="small", zorder=6)
     if solution is not None:
         x, y = (np.ravel(getattr(solution, name).values)[:, None] for name in ("cost", "error"))
+        x = n_queries * x
         label = "chosen thresholds" if solution.feasible else "nearest thresholds (goal not met)"
         _crosses(ax, x, y, ci_prob, color=ORANGE, marker="D", label=label, markersize=8, zorder=5)
     money_axis(ax, float(np.min(cost)), float(np.max(cost)))
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("cost per query (currency of the log)")
+    of = "cost per query" if n_queries == 1 else f"cost of {n_queries:,} queries"
+    ax.set_xlabel(f"{of} (currency of the log)")
     ax.set_ylabel("error (share of queries answered wrongly)")
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)

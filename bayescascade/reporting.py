@@ -68,7 +68,8 @@ def report(
     Raises
     ------
     CascadeError
-        When both a solution and thresholds are given, ``test`` comes without either or is of another cascade,
+        When both a solution and thresholds are given, ``test`` comes without either, is of another cascade or
+        is the log of the fit itself,
         ``labels=True`` without a solution, or the page cannot be written.
 
     Notes

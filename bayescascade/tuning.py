@@ -278,6 +278,7 @@ def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
     binding = [name for name, bound in goal.bounds if alone[name] > bound]
     if binding or len(goal.bounds) == 1:
         said = " ".join(f"The lowest {name} that {sure} is {alone[name]:.4g}." for name in binding)
+        said += " Ask for no less, for a lower probability, or label more queries." if said else ""
         return said if len(goal.bounds) == 1 else f"Out of reach by itself: {' and '.join(binding)}. {said}"
     said = "; ".join(f"the lowest {name} beside the rest is {goal.lowest(name, amounts):.4g}" for name in alone)
     return f"Each bound alone {sure}, not all at once: {said}."

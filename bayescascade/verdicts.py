@@ -36,9 +36,11 @@ _SEARCH_DRAWS = 300
 _N_ABSTAINING = 3  # pairs that are tuned with rejecting thresholds
 _FINE = 8  # steps in a segment, once the segment is known
 _SURE = 0.9
+_TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
 _CI = (0.05, 0.95)
 _THOUSAND = 1000.0
 CASCADE = "this cascade"
+_SHORTER = "run a shorter cascade"
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,15 @@ class Verdict:
     ----------
     decision : str
         ``"run this cascade"``, ``"run it, though the gain is uncertain"``, ``"do not run this cascade: send every
-        query to ..."`` or ``"do not run this cascade: run only ..."``, a pair.
+        query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well.
     text : str
         The same with numbers.
     table : DataFrame
         One row for the cascade and each rival. ``kind`` is ``"cascade"``, ``"single stage"``, ``"pair"`` or
         ``"random mix"``; ``chosen`` marks the best of each kind. ``loss`` and ``saving`` (the rival's loss less
         the cascade's) are in money per 1,000 queries, with 90% intervals ``..._low`` and ``..._high``.
-        ``p_beats``: probability that the cascade loses less than this rival; ``p_beats_any``: than whatever rival
-        of the kind is best in each draw.
+        ``p_beats``: probability that the cascade loses less than this rival, draws in which they are equal counted
+        by half; ``p_beats_any``: than whatever rival of the kind is best in each draw.
     loss : DataArray (rival, chain, draw)
         Expected loss per query, error_price * error + cost.
     error_price : float
@@ -157,7 +159,10 @@ def verdict(
     ]
     table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
     decision, text = _describe(table, prices, _THOUSAND * equal)
-    if decision.startswith("do not") and solution.goal.get("error_price") != error_price:
+    if decision.startswith(_SHORTER):
+        single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
+        text += f" {_of_pair(single - pair, equal)}"
+    if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
         tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), prices)
         text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
     shape = (len(draws.chains), -1)
@@ -312,7 +317,7 @@ def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
                 f"{name}_high": _THOUSAND * high,
             }
         other = row.kind != "cascade"
-        record["p_beats"] = _beats(cascade, row.loss, equal).mean() if other else np.nan
+        record["p_beats"] = _p_less(-saving, equal) if other else np.nan
         record["p_beats_any"] = np.nan if row.beats_any is None else row.beats_any.mean()
         records.append(record)
     return pd.DataFrame(records)
@@ -326,9 +331,13 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
     # a pair whose second stage is hardly run is a stage alone with more to look after
     if "pair" in chosen and chosen["pair"].loss < rival.loss - equal:
         rival = chosen["pair"]
-    if rival.saving <= equal:
-        instead = f"send every query to {single}" if rival.kind == "single stage" else f"run only {rival.rival}"
-        decision = f"do not run this cascade: {instead}"
+    if rival.saving <= max(equal, _TIE * chosen["cascade"].loss):
+        single_best = rival.kind == "single stage"
+        decision = (
+            f"do not run this cascade: send every query to {single}"
+            if single_best
+            else f"{_SHORTER}: {rival.rival}"
+        )
     else:
         decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
     unanswered = (
@@ -347,6 +356,21 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
         row = chosen["random mix"]
         sentences.append(_against(f"a random mix that costs as much ({row.rival})", row, equal))
     return decision, " ".join(sentences)
+
+
+def _of_pair(saving: np.ndarray, equal: float) -> str:
+    """What the pair that is as good as the cascade saves against the best single stage (draw,)."""
+    low, high = np.quantile(saving, _CI)
+    return (
+        f"That pair saves {_THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
+        f"{_THOUSAND * low:.3g} to {_THOUSAND * high:.3g}), and is the cheaper of the two with probability "
+        f"{_chance(_p_less(-saving, equal))}."
+    )
+
+
+def _p_less(gap: np.ndarray, equal: float) -> float:
+    """How often a gap is below zero; where it is none, in one case of two."""
+    return float(np.mean(gap < -equal) + 0.5 * np.mean(np.abs(gap) <= equal))
 
 
 def _against(name: str, row: Any, equal: float) -> str:

@@ -146,9 +146,10 @@ def test_tune_infeasible_exits_3_and_leaves_the_old_policy(calls, folder, monkey
 def test_score_prints_error_cost_and_shares(calls, folder):
     result = run("score", "log.csv", "--policy", "policy.json")
     assert result.exit_code == 0, result.output
-    (log, thresholds), _ = calls["score"]
+    (log, chosen), _ = calls["score"]
     assert log.attrs["confidence_kind"] == "probability"
-    assert thresholds == [0.5, -np.inf]
+    # the policy itself: it may decide by history, or reject
+    assert chosen == policy.Policy.load("policy.json")
     for fact in ("Error 0.125", "cost 0.0042", "12 queries", "25.0%", "75.0%"):
         assert fact in result.stdout
 

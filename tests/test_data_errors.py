@@ -124,7 +124,7 @@ def test_confidence_column_of_a_wrong_type(table, dtype):
     refuse(table, "confidence is .* at row 0 .*it should be a number, or empty")
 
 
-@pytest.mark.parametrize("value", ["yes", 2, 0.5, -1, np.inf, "C"])
+@pytest.mark.parametrize("value", ["maybe", 2, 0.5, -1, np.inf, "C"])
 @pytest.mark.parametrize("layout", ["long", "wide"])
 def test_correctness(table, value, layout):
     table = put(table, "correct", 2, value)
@@ -217,7 +217,14 @@ def test_one_stage_only(table):
 
 def test_stage_without_labels(table):
     table.loc[table["stage"] == "large", "correct"] = np.nan
-    refuse(table, "stage 'large' has no labelled row: .*label some of its answers, or leave the stage out")
+    refuse(table, "stage 'large' has no labelled row: .*label some .*'large.correct'.*, or leave the stage out")
+
+
+@pytest.mark.parametrize("words", [("yes", "no"), ("Yes", "No"), ("true", "false")])
+def test_labels_in_words(table, words):
+    table["correct"] = [words[1 - int(v)] if np.isfinite(v) else None for v in table["correct"]]
+    found = read_log(table, confidence_kind="logprob")["correct"].values
+    np.testing.assert_array_equal(found, [[1.0, 0.0], [1.0, 1.0], [np.nan, 1.0]])
 
 
 def test_stage_never_run(table):

@@ -6,11 +6,13 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from pages import EVIL, Page, data_of
 
 import bayescascade as bc
+from bayescascade._checks.results import CheckResult
 from bayescascade._svg import inline_svg
 from bayescascade._words import judgement
 from bayescascade.labels import LabelValue
@@ -22,9 +24,15 @@ def solution(example_fit):
 
 
 @pytest.fixture(scope="module")
-def full(example_fit, example_log, solution, tmp_path_factory):
+def unseen(example_log):
+    """A test log; the fit's own would be refused."""
+    return example_log.isel(query=slice(20, None))
+
+
+@pytest.fixture(scope="module")
+def full(example_fit, example_log, unseen, solution, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    returned = bc.report(example_fit, path, solution=solution, log=example_log, test=example_log)
+    returned = bc.report(example_fit, path, solution=solution, log=example_log, test=unseen)
     assert returned == path
     return path
 
@@ -71,12 +79,12 @@ def test_sections_stand_in_the_order_in_which_they_are_read(page):
     assert [name for name in page.ids if name in wanted] == wanted
 
 
-def test_the_answer_says_what_to_set_what_it_brings_and_what_it_beats(page, solution, example_log):
+def test_the_answer_says_what_to_set_what_it_brings_and_what_it_beats(page, solution, unseen):
     assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in page.text
     assert f"{float(solution.error.mean()):.1%} (" in page.text
-    assert f"{float(solution.cost.mean()):.3g} (" in page.text
-    found = bc.score(example_log, solution.thresholds)
-    assert f"on the test log of 300 queries it is {float(found['error']):.1%}" in page.text
+    assert f"{1000 * float(solution.cost.mean()):.3g} (" in page.text
+    found = bc.score(unseen, solution.thresholds)
+    assert f"on the test log of 280 queries it is {float(found['error']):.1%}" in page.text
     assert "beats the best single stage with probability" in page.text
 
 
@@ -96,7 +104,7 @@ def test_provenance_names_log_seed_and_versions(page, example_fit):
 def test_without_a_solution_it_offers_the_frontier(example_fit, tmp_path):
     page = Page(bc.report(example_fit, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "No thresholds were chosen" in page.text
-    assert "bc.tune(fit, max_error=0.2, prob=0.9)" in page.text
+    assert "bc.tune(fit, max_error=..., prob=0.9)" in page.text
     assert "thresholds" not in page.ids
     assert page.text.count("accept all") >= 1
 
@@ -135,9 +143,9 @@ def test_a_price_of_an_error_names_the_stage_to_beat(example_fit, tmp_path):
     assert re.search(r"Against the best single stage, \w+, it saves .* with probability", text)
 
 
-def test_a_report_of_a_part_that_abstains(example_fit, example_log, tmp_path):
+def test_a_report_of_a_part_that_abstains(example_fit, unseen, tmp_path):
     solution = bc.tune(example_fit, error_price=0.02, abstain_price=0.008, stages=["small", "large"])
-    path = bc.report(example_fit, tmp_path / "r.html", solution=solution, test=example_log)
+    path = bc.report(example_fit, tmp_path / "r.html", solution=solution, test=unseen)
     text = Page(path.read_text(encoding="utf-8")).text
     assert "leaves unanswered what is below" in text
     assert "left unanswered" in text
@@ -258,6 +266,38 @@ def test_a_test_log_of_another_cascade_is_refused(example_fit, example_log, solu
         bc.report(example_fit, tmp_path / "r.html", solution=solution, test=other)
     with pytest.raises(bc.CascadeError, match="test log"):
         bc.report(example_fit, tmp_path / "r.html", solution=solution, test=xr.Dataset())
+
+
+def test_the_fits_own_log_is_no_test(example_fit, example_log, solution, tmp_path):
+    with pytest.raises(bc.CascadeError, match="the very log that the fit has seen"):
+        bc.report(example_fit, tmp_path / "r.html", solution=solution, test=example_log)
+
+
+def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit, example_log, solution, tmp_path):
+    text = Page(bc.report(example_fit, tmp_path / "r.html", solution=solution).read_text(encoding="utf-8")).text
+    found = bc.score(example_log, solution)
+    assert re.search(rf"on the fit's own log\s+error[^a-z]*{float(found['error']):.1%}", text.replace("to", ""))
+    assert "Nothing here was measured on queries that the fit has not seen" in text
+
+
+def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monkeypatch):
+    from bayescascade._story import _idle_links
+    from bayescascade._words import Choice, care
+    from bayescascade.draws import get_draws
+
+    draws = get_draws(example_fit)
+    rows = pd.DataFrame(
+        {"link": ["small > medium", "medium > large"], "statistic": "tau", "p": [0.4, 1e-5]}
+    ).set_index(["link", "statistic"])
+    result = CheckResult("links", False, rows, "")
+
+    def choice(last):
+        reach = np.tile([1.0, 0.5, last], (10, 1))
+        return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9)
+
+    assert _idle_links(result, draws, choice(0.001)) == ["medium > large"]
+    assert _idle_links(result, draws, choice(0.2)) == []
+    assert "does not touch" in care(["links"], ["medium > large"], tested=True, chosen=True)[0]
 
 
 def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):

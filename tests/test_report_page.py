@@ -45,7 +45,7 @@ def page(path):
 
 @pytest.fixture(scope="module")
 def explorer(fit):
-    return make_explorer(fit)
+    return make_explorer(fit, own=bc.tune(fit, error_price=0.02).thresholds.values)
 
 
 # ---- structure
@@ -130,7 +130,8 @@ def test_the_explorer_keeps_what_evaluate_says_with_the_room_that_promises_have(
     # the smallest error that at least 90% of the draws do not exceed
     np.testing.assert_allclose(at["kept"], np.sort(error, axis=1)[:, int(np.ceil(0.9 * (error.shape[1] - 1)))])
     np.testing.assert_allclose(at["answered"].sum("stage"), 1.0)
-    np.testing.assert_allclose(at["error"], error.mean(axis=1))
+    believed = bc.evaluate(fit, at["threshold"])["error"].mean(("chain", "draw"))
+    np.testing.assert_allclose(at["error"], believed)  # as the error of thresholds tuned for a price
 
 
 def test_prices_and_targets_pick_as_brute_force_does(explorer):
@@ -142,6 +143,30 @@ def test_prices_and_targets_pick_as_brute_force_does(explorer):
         point, able = explorer.for_target(target)
         assert able == (kept.min() <= target)
         assert cost[point] == min(cost[kept <= target], default=cost[point])
+
+
+def test_prices_between_which_a_point_is_best(explorer):
+    ends = explorer.hull_prices()
+    for point, (low, high) in enumerate(ends):
+        if np.isfinite(low):
+            assert explorer.for_price(np.sqrt(max(low, 1e-9) * min(high, 1e9))) == point
+    best = ends[np.isfinite(ends[:, 0])]
+    assert best[0, 0] == 0.0
+    assert best[-1, 1] == np.inf
+    np.testing.assert_array_equal(best[1:, 0], best[:-1, 1])
+
+
+def test_the_explorer_shows_the_thresholds_of_the_report_as_they_were_tuned(fit, explorer):
+    solution = bc.tune(fit, error_price=0.02)
+    at = explorer.points.isel(point=explorer.points.attrs["own"])
+    np.testing.assert_array_equal(at["threshold"], solution.thresholds)
+    assert float(at["error"]) == pytest.approx(float(solution.error.mean()))
+    assert float(at["cost"]) == pytest.approx(float(solution.cost.mean()))
+    promise = bc.tune(fit, max_error=0.35)
+    doubted = make_explorer(fit, own=promise.thresholds.values, doubt=promise.goal["doubt"])
+    at = doubted.points.isel(point=doubted.points.attrs["own"])
+    assert float(at["error"]) == pytest.approx(float(promise.error.mean()), rel=1e-6)
+    assert np.all(np.diff(doubted.points["error"]) < 0)  # none is dominated
 
 
 def test_the_sliders_ends_are_the_ends_of_the_frontier(explorer):
@@ -190,7 +215,8 @@ def test_the_script_shows_the_point_that_the_sliders_pick(page, explorer):
     moves += [["explorer-target", 0.3], ["explorer-target", 0.0]]
     first, cheap, dear, middle, held, missed = run_script(page, moves)
     low, high = explorer.price_range
-    start = explorer.for_price(low * (high / low) ** (int(first["price"]) / 1000))
+    start = explorer.points.attrs["own"]
+    assert low * (high / low) ** (int(first["price"]) / 1000) == pytest.approx(0.02, rel=0.01)
     able = explorer.for_target(0.3)[0]
     nearest, kept = explorer.for_target(float(missed["target"]))
     points = [start, 0, explorer.for_price(high), explorer.for_price(low * (high / low) ** 0.42), able, nearest]
@@ -205,7 +231,7 @@ def test_the_script_shows_the_point_that_the_sliders_pick(page, explorer):
         for stage, row in enumerate(explorer.rows(point)):
             assert [state["text"][f"explorer-cell-{stage}-{column}"] for column in range(3)] == row[1:]
         np.testing.assert_allclose([state["x"], state["y"]], places[point, :2], atol=0.06)
-    assert first["text"]["explorer-answer"].startswith("Best where an error costs 0.02:")
+    assert first["text"]["explorer-answer"].startswith("The thresholds of this report:")
     assert held["text"]["explorer-answer"].startswith("Cheapest that keep an error of at most 30.0%:")
     assert missed["text"]["explorer-answer"].startswith("No thresholds keep an error of at most")
 
@@ -264,7 +290,7 @@ def test_the_keyboard_moves_the_explorer(opened):
     tab.focus("#explorer-price")
     tab.keyboard.press("End")
     after = tab.inner_text("#explorer-answer")
-    assert before.startswith("Best where an error costs 0.02:")
+    assert before.startswith("The thresholds of this report:")
     assert after != before
     assert float(tab.get_attribute("#explorer-figure .marker circle", "cx")) > float(place)
     assert tab.get_attribute("#explorer-figure .marker", "visibility") == "visible"

@@ -65,15 +65,23 @@
 
   function byTarget() {
     var share = Number(target.value), found = forTarget(share);
-    price.value = stepOf(points[found.point].price);
+    var best = points[found.point].price !== null;
+    if (best) { price.value = stepOf(points[found.point].price); }
     label(target, read("explorer-target-value"), percent(share));
-    label(price, read("explorer-price-value"), short(priceAt(Number(price.value))));
+    label(price, read("explorer-price-value"), best ? short(priceAt(Number(price.value))) : "best at no price");
     show(found.point, found.kept ? "Cheapest that keep an error of at most " + percent(share) + ":"
-      : "No thresholds keep an error of at most " + percent(share) + "; nearest come:");
+      : "No thresholds keep an error of at most " + percent(share) + "; the least that any keep is "
+        + percent(points[found.point].kept) + ":");
   }
 
   price.addEventListener("input", byPrice);
   target.addEventListener("input", byTarget);
   read("explorer").hidden = false;
   byPrice();
+  // the page opens at the thresholds that it is about
+  if (data.own >= 0) {
+    target.value = points[data.own].kept;
+    label(target, read("explorer-target-value"), percent(points[data.own].kept));
+    show(data.own, "The thresholds of this report:");
+  }
 }());
