@@ -162,7 +162,9 @@ def thresholds_table(solution: Any, kind: str) -> Table:
         rows.append(tuple(cells))
     rejects = () if reject is None else ("Abstains below",)
     columns = ("Stage", "Accepts at or above", *rejects, "Share that runs it")
-    return _table(f"Thresholds ({kind})", *columns, rows=rows)
+    by_history = getattr(solution, "history", None) is not None
+    scale = "P(correct) by a stage's confidence and the one before" if by_history else kind
+    return _table(f"Thresholds ({scale})", *columns, rows=rows)
 
 
 def _threshold(value: Any, words: Mapping[float, str]) -> str:

@@ -307,7 +307,8 @@ def _worst_rhat(tree: xr.DataTree) -> tuple[float, str]:
     posterior = tree["posterior"].to_dataset()
     if posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
         return np.nan, ""
-    r = rhat(posterior)
+    with np.errstate(invalid="ignore", divide="ignore"):  # costs given as prices do not vary
+        r = rhat(posterior)
     worst = max(r.data_vars, key=lambda name: float(r[name].max()))
     return float(r[worst].max()), str(worst)
 

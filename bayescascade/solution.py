@@ -181,6 +181,8 @@ def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable:
         said += f" such that {promise}"
     if wish.doubt:
         said += f", with room for what the model misses (doubt {wish.doubt:g})"
+    elif wish.max_error is not None:
+        said += ", without room for what the model misses"
     if wish.bounds:
         said += f"; here that probability is {kept:.3f}"
     return f"{said}. {expects}"

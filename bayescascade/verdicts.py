@@ -36,6 +36,7 @@ _SEARCH_DRAWS = 300
 _N_ABSTAINING = 3  # pairs that are tuned with rejecting thresholds
 _FINE = 8  # steps in a segment, once the segment is known
 _SURE = 0.9
+_WORTH_A_PAIR = 0.01  # share of a single stage's loss that a pair must save for anybody to build it
 _TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
 _CI = (0.05, 0.95)
 _THOUSAND = 1000.0
@@ -308,6 +309,7 @@ def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
     cascade, records = rows[0].loss, []
     for row in rows:
         saving = row.loss - cascade
+        saving = np.where(np.abs(saving) <= equal, 0.0, saving)
         record = {"rival": row.name, "kind": row.kind, "chosen": row.chosen}
         for name, values in (("loss", row.loss), ("saving", saving)):
             low, high = np.quantile(values, _CI)
@@ -329,7 +331,7 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
     single = str(chosen["single stage"].rival).removesuffix(" alone")
     rival = chosen["single stage"]
     # a pair whose second stage is hardly run is a stage alone with more to look after
-    if "pair" in chosen and chosen["pair"].loss < rival.loss - equal:
+    if "pair" in chosen and chosen["pair"].loss < (1.0 - _WORTH_A_PAIR) * rival.loss:
         rival = chosen["pair"]
     if rival.saving <= max(equal, _TIE * chosen["cascade"].loss):
         single_best = rival.kind == "single stage"

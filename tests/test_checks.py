@@ -74,6 +74,16 @@ def test_a_diverging_transition_fails_convergence(example_fit):
     assert "diverged" in result.text
 
 
+def test_costs_given_as_prices_are_no_reason_to_warn(example_fit):
+    fixed = example_fit.copy(deep=True)
+    posterior = fixed["posterior"].to_dataset()
+    posterior["cost"][:] = 0.25
+    fixed["posterior"] = xr.DataTree(posterior)
+    result = bc.check(fixed)["convergence"]  # a warning would be an error here
+    assert np.isnan(result.table.loc["cost", "r_hat"])
+    assert result.passed == bc.check(example_fit)["convergence"].passed
+
+
 def test_chains_that_disagree_fail_convergence(example_fit):
     broken = example_fit.copy(deep=True)
     broken["posterior"]["tau"][0] += 0.2

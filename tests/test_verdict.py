@@ -168,6 +168,8 @@ def rows_of(pair_saving, single_saving, p):
         (0.5, -0.1, 0.4, "do not run this cascade: send every query to big"),
         (-0.2, 0.8, 0.4, "run a shorter cascade: small > big at 0.7"),
         (-0.2, -0.3, 0.4, "do not run this cascade: send every query to big"),
+        (-0.32, -0.3, 0.4, "do not run this cascade: send every query to big"),
+        (1e-4, 0.8, 0.5, "run a shorter cascade: small > big at 0.7"),
         (0.0, 0.0, 0.0, "do not run this cascade: send every query to big"),
     ],
 )
