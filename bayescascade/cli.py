@@ -180,7 +180,9 @@ def fit(
     if previous is not None:
         typer.echo(update_text(posterior.attrs, data.sizes["query"]))
     tasks = tasks_of(data)
-    if len(tasks) < 2:
+    fitted = posterior.children.get("posterior")
+    # checks are of one task at a time; an update may bring queries of one task to a fit of several
+    if fitted is None or "task" not in fitted.dims:
         with working("Checking the fit against its log"):
             failed = [result for result in bc.check(posterior) if result.passed is False]
         for result in failed:

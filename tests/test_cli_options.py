@@ -415,6 +415,8 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     parts = {"maths": bc.simulate(80, random_seed=1), "law": bc.simulate(50, random_seed=2)}
     cli._write_log(bc.combine_tasks(parts), Path("log.csv"))
     cli._write_log(bc.combine_tasks({"law": bc.simulate(30, random_seed=3)}), Path("new.csv"))
+    unseen = {"maths": bc.simulate(30, random_seed=4), "law": bc.simulate(40, random_seed=5)}
+    cli._write_log(bc.combine_tasks(unseen), Path("test.csv"))
     text = Path("new.csv").read_text().replace("\n", "\nnew")
     Path("new.csv").write_text(text.removesuffix("new"))
     sampling = ("--draws", 100, "--tune", 200, "--chains", 2, "--seed", 1)
@@ -423,7 +425,7 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     assert_one_sentence(run("tune", "fit.nc", "--error-price", 0.1), "choose one first, with --task maths")
     for step in (
         ("tune", "fit.nc", "--task", "law", "--error-price", 0.1, "-o", "policy.json"),
-        ("report", "fit.nc", "--task", "law", "--policy", "policy.json", "--test", "log.csv", "-o", "page.html"),
+        ("report", "fit.nc", "--task", "law", "--policy", "policy.json", "--test", "test.csv", "-o", "page.html"),
     ):
         result = run(*step)
         assert result.exit_code == 0, result.output
