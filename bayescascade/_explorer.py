@@ -9,15 +9,18 @@ import xarray as xr
 
 from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
-from bayescascade._words import per_thousand, share, spelled
+from bayescascade._words import PER, per_thousand, share, spelled
+from bayescascade.baselines.base import efficient
 from bayescascade.cascade import evaluate
 from bayescascade.discrepancy import default_doubt, evaluate_doubted
-from bayescascade.frontiers import frontier
+from bayescascade.draws import get_draws
+from bayescascade.frontiers import sweep
+from bayescascade.moves import whole_atoms
 from bayescascade.plots import draw_frontier
+from bayescascade.positions import to_thresholds, with_last
 from bayescascade.solution import show_threshold
 
 N_POINTS = 100
-PER = 1000  # queries whose cost is shown
 _SIZE = (6.6, 3.9)
 _ENOUGH = 1e-3  # an error this near to the least one is as good as it
 
@@ -172,10 +175,11 @@ def make_explorer(
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
     room = default_doubt(fit)
-    curve = frontier(fit, n_points=n_points, ci_prob=ci_prob)["threshold"]
+    draws = get_draws(fit)
+    thresholds = with_last(to_thresholds(whole_atoms(draws, sweep(draws, n_points)[0]), draws))
     if own is not None:
-        first = xr.DataArray(own[None], dims=("point", "stage"), coords={"stage": curve["stage"]})
-        curve = xr.concat([first, curve.drop_vars("point", errors="ignore")], "point")
+        thresholds = np.concatenate([own[None], thresholds])
+    curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
     by_doubt = {0.0: plain["error"]}
     for spread in {doubt, room} - {0.0}:
@@ -188,18 +192,15 @@ def make_explorer(
         "cost": plain["cost"],
         "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
     }
-    points = xr.Dataset({"threshold": curve, "reach": reach.mean(over)}).drop_vars("point", errors="ignore")
+    points = xr.Dataset({"threshold": curve, "reach": reach.mean(over)})
     for name, values in amounts.items():
         ends = values.quantile(tails, over)
         points[name] = values.mean(over)
         points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
     points["kept"] = by_doubt[room].quantile(prob, over, method="higher").drop_vars("quantile")
-    # by rising cost, without what costs more and errs no less; points that many prices share come more than once
-    order = np.lexsort((points["error"].values, points["cost"].values))
-    error = points["error"].values[order]
-    best = np.concatenate([[np.inf], np.minimum.accumulate(error)[:-1]])
-    keep = order[error < best]
-    place = np.flatnonzero(keep == 0)[: own is not None]
+    # without what costs more and errs no less; points that many prices share come more than once
+    keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
-    attrs = {"doubt": doubt, "ci_prob": ci_prob, "own": int(place[0]) if len(place) else -1}
+    place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
+    attrs = {"doubt": doubt, "ci_prob": ci_prob, "own": place}
     return Explorer(points.assign_attrs(attrs), prob)

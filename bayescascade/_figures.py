@@ -11,9 +11,8 @@ import xarray as xr
 
 from bayescascade._checks.evidence import Evidence
 from bayescascade._checks.results import CheckResult, CheckResults
-from bayescascade._explorer import PER
 from bayescascade._svg import inline_svg
-from bayescascade._words import per_thousand, share
+from bayescascade._words import PER, per_thousand, share
 from bayescascade.decision_plots import draw_flow
 from bayescascade.draws import Draws
 from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability

@@ -15,6 +15,8 @@ from bayescascade.draws import Draws
 if TYPE_CHECKING:
     from bayescascade.verdicts import Verdict
 
+PER = 1000  # queries whose cost a report shows
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -96,9 +98,8 @@ def answer(
 def judgement(worth: Verdict, stated: bool) -> str:
     """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
     best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
-    shorter = worth.decision.startswith("run a shorter")
     # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
-    row = best[best["kind"] == "single stage"].iloc[0] if shorter else best.loc[best["loss"].idxmin()]
+    row = best[best["kind"] == "single stage"].iloc[0] if worth.shorter else best.loc[best["loss"].idxmin()]
     verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
     ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
     price = f"an error costs {worth.error_price:.3g}"
@@ -107,7 +108,7 @@ def judgement(worth: Verdict, stated: bool) -> str:
     rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
     decision, amount = worth.decision, money(abs(row["saving"]))
     lead = f"{decision[0].upper()}{decision[1:]}; where {price}, it {verb} {amount}"
-    if shorter:
+    if worth.shorter:
         lead = (
             f"{decision[0].upper()}{decision[1:]}, which does as well or better where {price}. The whole cascade "
             f"{verb} {amount}"
@@ -230,7 +231,7 @@ def money(value: float) -> str:
 
 def per_thousand(value: float) -> str:
     """A cost per query, as that of a thousand."""
-    return f"{1000.0 * value:.4g}" if abs(value) >= 1.0 else f"{1000.0 * value:.3g}"
+    return f"{PER * value:.4g}" if abs(value) >= 1.0 else f"{PER * value:.3g}"
 
 
 def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:

@@ -212,10 +212,10 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     n_stages = len(draws.stages)
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
-    cuts = {j: cut for j, *cut in cut_correct(kernel, positions)} if kernel.pair_right is None else {}
-    # how much more often the accepted part of a segment is right than the whole
-    part = None
-    if kernel.pair_right is not None:
+    part, cuts = None, {}
+    if kernel.pair_right is None:
+        cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
+    else:  # how much more often the accepted part of a segment is right than the whole
         part = accepted_correct(kernel, positions) * _inverse(kernel.own)[:, None]
     # a restricted cascade may start at a stage whose correctness is an average over the signal before
     arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])

@@ -75,6 +75,11 @@ class Verdict:
     error_price: float
     solution: ThresholdSolution
 
+    @property
+    def shorter(self) -> bool:
+        """Whether a pair of its stages does as well as the cascade, and better than any stage alone."""
+        return self.decision.startswith(_SHORTER)
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what the cascade saves against each rival."""
         from bayescascade._value_plots import draw_verdict
@@ -334,12 +339,9 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
     if "pair" in chosen and chosen["pair"].loss < (1.0 - _WORTH_A_PAIR) * rival.loss:
         rival = chosen["pair"]
     if rival.saving <= max(equal, _TIE * chosen["cascade"].loss):
-        single_best = rival.kind == "single stage"
-        decision = (
-            f"do not run this cascade: send every query to {single}"
-            if single_best
-            else f"{_SHORTER}: {rival.rival}"
-        )
+        decision = f"{_SHORTER}: {rival.rival}"
+        if rival.kind == "single stage":
+            decision = f"do not run this cascade: send every query to {single}"
     else:
         decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
     unanswered = (
