@@ -92,7 +92,7 @@ def tune(
         float | None,
         typer.Option(
             help="Room for what the model misses of the error, as a share of it; 0 believes the model.",
-            show_default="0.3 with --max-error, else 0",
+            show_default="1 with --max-error, else 0",
         ),
     ] = None,
     task: Task = None,
@@ -168,13 +168,23 @@ def score(
         say("The policy was tuned on this very log, which flatters it; one that it has not seen tells more.")
 
 
-def check(fit_file: FitFile, task: Task = None) -> None:
+def check(
+    fit_file: FitFile,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Compare what is expected of this policy with the log, too."
+        ),
+    ] = None,
+    task: Task = None,
+) -> None:
     """Check a fit against its own log: what the model misses, and what to do about it."""
     import bayescascade as bc
 
     posterior = of_fit(bc.load_fit(fit_file), task)
+    chosen = None if policy is None else bc.Policy.load(policy)
     with working("Checking"):
-        found = bc.check(posterior)
+        found = bc.check(posterior, thresholds=chosen)
     show(checks_table(found))
 
 

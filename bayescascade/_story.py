@@ -163,7 +163,7 @@ def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | Non
         return None
     found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
     doubt = float(goal.get("doubt", 0.0))
-    if doubt and thresholds.reject is None:
+    if doubt:
         found["error"] = evaluate_doubted(fit, thresholds, spread=doubt, one_sided=True)["error"]
     stages = xr.Coordinates({"stage": thresholds.stages})
     return ThresholdSolution(

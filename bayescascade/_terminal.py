@@ -30,7 +30,8 @@ _PHRASES = (
         lambda found: f"--task {shlex.quote(_bare(found[1]))}",
     ),
     (re.compile(r"read_log\(\.\.\., task=\.\.\.\)"), lambda found: "--task-column COLUMN"),
-    (re.compile(r"call check\(fit\)"), lambda found: "run `bayescascade report`"),
+    (re.compile(r"call check\(fit\)"), lambda found: "run `bayescascade check`"),
+    (re.compile(r"Call check\(fit, thresholds=[^)]*\)"), lambda found: "Give --policy POLICY.json"),
     (re.compile(r"\bfit\(log\)"), lambda found: "`bayescascade fit`"),
 )
 _OPTIONS = (

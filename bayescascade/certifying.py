@@ -226,18 +226,25 @@ def p_values(errors: np.ndarray, n: int, max_error: float) -> np.ndarray:
     return binom.cdf(errors, n, max_error)
 
 
-def reach_of(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Which stages each query runs (point, stage, query), for thresholds (point, stage)."""
+def reach_of(confidence: np.ndarray, thresholds: np.ndarray, reject: np.ndarray | None = None) -> np.ndarray:
+    """Which stages each query runs (point, stage, query), for accepting and any rejecting thresholds."""
     defer = confidence.T[None] < thresholds[:, :, None]
+    if reject is not None:
+        defer &= confidence.T[None] >= reject[:, :, None]
     before = np.concatenate([np.ones_like(defer[:, :1]), defer[:, :-1]], axis=1)
     return np.logical_and.accumulate(before, axis=1)
 
 
-def run(confidence: np.ndarray, wrong: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """What is lost on each query (point, query): ``wrong`` (query, stage) at the stage that answers."""
-    reach = reach_of(confidence, thresholds)
-    last = reach.sum(axis=1) - 1
-    return wrong[np.arange(len(wrong)), last]
+def run(
+    confidence: np.ndarray, wrong: np.ndarray, thresholds: np.ndarray, reject: np.ndarray | None = None
+) -> np.ndarray:
+    """What is lost on each query (point, query): ``wrong`` (query, stage) at the stage that answers, if any."""
+    reach = reach_of(confidence, thresholds, reject)
+    query, last = np.arange(len(wrong)), reach.sum(axis=1) - 1
+    lost = wrong[query, last]
+    if reject is None:
+        return lost
+    return np.where(confidence[query, last] < np.take_along_axis(reject, last, axis=1), 0.0, lost)
 
 
 def descend(

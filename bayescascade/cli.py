@@ -165,7 +165,8 @@ def fit(
     if previous is None:
         options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
         options |= {"draws": draws, "chains": chains, "method": method}
-        work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
+        work = "the point estimate" if method == "map" else f"{chains} x {draws} draws"
+        work = f"Fitting, {work} (a first fit compiles too: a minute)"
     else:
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]

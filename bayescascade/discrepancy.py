@@ -14,17 +14,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import isotonic_regression
 
-from bayescascade.cascade import evaluate, forward_all
+from bayescascade.cascade import evaluate, forward_all, split_positions
 from bayescascade.certifying import complete_rows, reach_of, run
 from bayescascade.data import validate_log
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
-from bayescascade.positions import check_thresholds, is_one_point, to_thresholds, with_last
+from bayescascade.positions import is_one_point, stages_named, to_thresholds, with_last
+from bayescascade.scoring import Rules, read_rules, walk
 from bayescascade.storage import own_log
 
-# With this, promises about the error were kept about as often as asked, see docs/evidence/promises.md.
-SPREAD = 0.3
+# With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
+SPREAD = 1.0
 _MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3
@@ -83,18 +85,33 @@ def allow(
 def allow_cost(
     cost: np.ndarray, paid: np.ndarray, spread: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, Discrepancy]:
-    """`allow` for cost (draw, point), by what the queries paid (point, query); the share is half as large."""
+    """`allow` for cost (draw, point), by what the queries paid (point, query)."""
     noise = paid.std(axis=1) / np.sqrt(paid.shape[1])
-    found = learn(cost.mean(axis=0), paid.mean(axis=1), noise, 0.5 * spread)
+    found = learn(cost.mean(axis=0), paid.mean(axis=1), noise, spread)
     return np.maximum(cost + found.shift + found.sd * rng.standard_normal(len(cost))[:, None], 0.0), found
+
+
+def fared(
+    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rules: Rules, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of queries that rules answer wrongly (point,), and what each query pays (point, query)."""
+    if rules.history is None:
+        lost = run(confidence, wrong, rules.thresholds, rules.reject)
+        ran = reach_of(confidence, rules.thresholds, rules.reject)
+    else:
+        went = [walk(confidence, rules, point, kind) for point in range(len(rules.thresholds))]
+        lost = np.stack([(one.accepted * wrong).sum(axis=1) for one in went])
+        ran = np.stack([one.ran.T for one in went])
+    return lost.mean(axis=1), np.einsum("psq,s->pq", ran, price)
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What a fit's labelled queries did, to allow for what the model misses of the error of any thresholds.
+    """What a fit's labelled queries did, to allow for what the model misses of the error of any rules.
 
     ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``price`` (stage,) the mean costs,
-    ``spread`` as in `evaluate_doubted`.
+    ``spread`` as in `evaluate_doubted`; ``line``, if any, is the share of errors by the error that is expected, in
+    the place of counting.
     """
 
     confidence: np.ndarray
@@ -102,6 +119,16 @@ class Doubt:
     price: np.ndarray
     spread: float
     one_sided: bool = False
+    line: tuple[np.ndarray, np.ndarray] | None = None
+
+    def smoothed(self, expected: np.ndarray, rules: Rules, draws: Draws) -> Doubt:
+        """The same with the queries' errors smoothed along a path, whose points have these expected errors.
+
+        By isotonic regression: along a path the errors rise with those that the model expects.
+        """
+        order = np.argsort(expected, kind="stable")
+        seen = isotonic_regression(self._fared(rules, draws)[0][order]).x
+        return replace(self, line=(expected[order], seen))
 
     def error(
         self, error: np.ndarray, rows: np.ndarray, draws: Draws, expected: np.ndarray | None = None
@@ -109,27 +136,37 @@ class Doubt:
         """The error of rows under all draws (draw, point), with the discrepancy added, as `allow` does."""
         if expected is None and draws.tilt is not None:
             expected = self.expected(rows, draws)
-        keep, thresholds = self._thresholds(rows, draws)
-        seen = run(self.confidence[:, keep], self.wrong[:, keep], thresholds).mean(axis=1)
+        return self.error_of_rules(error, rules_of(rows, draws), draws, expected)
+
+    def error_of_rules(
+        self, error: np.ndarray, rules: Rules, draws: Draws, expected: np.ndarray | None = None
+    ) -> np.ndarray:
+        """`error` for rules that come as thresholds."""
+        here = error.mean(axis=0)
+        seen = self._fared(rules, draws)[0] if self.line is None else np.interp(here, *self.line)
         # the same numbers each time, so that points compare
         rng = np.random.default_rng(0)
         return allow(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[0]
 
-    def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
-        """The cost of rows under all draws (draw, point), with a discrepancy of half the share."""
-        keep, thresholds = self._thresholds(rows, draws)
-        paid = np.einsum("psq,s->pq", reach_of(self.confidence[:, keep], thresholds), self.price[keep])
-        return allow_cost(cost, paid, self.spread, np.random.default_rng(1))[0]
+    def cost_of_rules(self, cost: np.ndarray, rules: Rules, draws: Draws) -> np.ndarray:
+        """The cost of rules under all draws (draw, point), with a discrepancy added."""
+        return allow_cost(cost, self._fared(rules, draws)[1], self.spread, np.random.default_rng(1))[0]
 
-    def _thresholds(self, rows: np.ndarray, draws: Draws) -> tuple[list[int], np.ndarray]:
-        """The numbers of the draws' stages, and the accepting thresholds of rows (point, stage)."""
+    def _fared(self, rules: Rules, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         keep = list(draws.keep) or list(range(len(draws.stages)))
-        return keep, with_last(to_thresholds(rows[:, : len(draws.stages)], draws))
+        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rules, draws.kind)
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
         whole = None if draws.whole is None else replace(draws.whole, tilt=None)
         return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
+
+
+def rules_of(rows: np.ndarray, draws: Draws) -> Rules:
+    """The thresholds of rows of positions."""
+    accept, reject = split_positions(rows, len(draws.stages))
+    below = None if reject is None else to_thresholds(reject, draws)
+    return Rules(with_last(to_thresholds(accept, draws)), below)
 
 
 def default_doubt(fit: xr.DataTree) -> float:
@@ -169,8 +206,8 @@ def evaluate_doubted(
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         As for `evaluate`.
     spread : float
-        Prior standard deviation of the discrepancy of the error, as a share of the error that the model
-        expects; of the cost it is half of that. 0 is `evaluate`.
+        Prior standard deviation of the discrepancy of error and cost, as a share of what the model expects. 0 is
+        `evaluate`.
     one_sided : bool
         Whether the labelled queries can only raise the error, as in `tune`: for thresholds that a search found.
     random_seed : int
@@ -179,9 +216,8 @@ def evaluate_doubted(
     Returns
     -------
     xarray.Dataset
-        ``error`` and ``cost`` over (chain, draw[, point]); ``reach`` as `evaluate`
-        has it; ``error_shift``, ``error_sd``, ``cost_shift``,
-        ``cost_sd`` over ([point]): what was added.
+        What `evaluate` returns, with the discrepancy in ``error`` and ``cost`` over (chain, draw[, point]), and
+        ``error_shift``, ``error_sd``, ``cost_shift``, ``cost_sd`` over ([point]): what was added.
 
     Raises
     ------
@@ -197,28 +233,26 @@ def evaluate_doubted(
     if not (np.isfinite(spread) and spread >= 0.0):
         raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
     log = validate_log(own_log(fit))
-    stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
-    points = check_thresholds(thresholds, stages, kind)
+    stages = stages_named(thresholds, [str(s) for s in log["stage"].values])
+    log, kind = log.sel(stage=stages), str(log.attrs["confidence_kind"])
+    rules = read_rules(thresholds, stages, kind)
     confidence, wrong, price = complete_rows(log)
-    expected = evaluate(fit, points)
+    expected = evaluate(fit, thresholds)
+    if is_one_point(thresholds):
+        expected = expected.expand_dims("point")
     dims = ("chain", "draw", "point")
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    seen = run(confidence, wrong, points).mean(axis=1)
+    seen, paid = fared(confidence, wrong, price, rules, kind)
     error, of_error = allow(error, seen, len(wrong), spread, rng, one_sided=one_sided)
-    paid = np.einsum("psq,s->pq", reach_of(confidence, points), price)
     cost, of_cost = allow_cost(cost, paid, spread, rng)
-    out = xr.Dataset(
-        {
-            "error": (dims, error.reshape(shape)),
-            "cost": (dims, cost.reshape(shape)),
-            "reach": expected["reach"].transpose(*dims, "stage"),
-            "error_shift": ("point", of_error.shift),
-            "error_sd": ("point", of_error.sd),
-            "cost_shift": ("point", of_cost.shift),
-            "cost_sd": ("point", of_cost.sd),
-        },
-        coords={"chain": expected["chain"], "draw": expected["draw"]},
+    out = expected.assign(
+        error=(dims, error.reshape(shape)),
+        cost=(dims, cost.reshape(shape)),
+        error_shift=("point", of_error.shift),
+        error_sd=("point", of_error.sd),
+        cost_shift=("point", of_cost.shift),
+        cost_sd=("point", of_cost.sd),
     )
     return out.isel(point=0) if is_one_point(thresholds) else out

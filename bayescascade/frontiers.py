@@ -18,6 +18,7 @@ from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
 from bayescascade.positions import to_thresholds, with_last
 from bayescascade.published import check_factorisation, polish
+from bayescascade.scoring import Rules
 from bayescascade.wishes import check_doubt, check_policy
 
 _N_PRICES = 400
@@ -70,7 +71,7 @@ def frontier(
     doubt : float
         Room for what the model misses of error and cost, as in `tune`, in the bands and their means. On resplit
         real logs 90% bands with 0.1 covered the held-out error 90% to 92% of the time, without 83% to 88%. Not
-        with abstaining, ``policy="history"`` or another factorisation.
+        with another factorisation.
 
     Returns
     -------
@@ -98,34 +99,30 @@ def frontier(
     check_positive("abstain_price", abstain_price)
     check_batch(batch)
     published = None if factorisation == "exact" else factorisation
-    options = {
-        "abstain_price": abstain_price,
-        "stages": stages,
-        "factorisation": published,
-        "doubt": doubt or None,
-    }
+    check_doubt(doubt, factorisation=published)
+    options = {"abstain_price": abstain_price, "stages": stages, "factorisation": published}
     if check_policy(policy, **options) == "history":
         from bayescascade.history import history_frontier
 
-        return history_frontier(fit, n_points=n_points, ci_prob=ci_prob, batch=batch)
+        return history_frontier(fit, n_points=n_points, ci_prob=ci_prob, batch=batch, doubt=doubt)
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
     check_factorisation(factorisation, draws)
-    check_doubt(doubt, abstain_price=abstain_price, factorisation=published)
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
     check_factorisation(factorisation, draws, rows)
     if factorisation != "exact":
         rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
     outcome = forward_all(draws, rows, factorisation=factorisation)
-    believed = read_doubt(fit, doubt)
-    if believed is not None:
-        error, cost = (getattr(believed, name)(getattr(outcome, name), rows, draws) for name in ("error", "cost"))
-        outcome = outcome._replace(error=error, cost=cost)
     accept, reject = split_positions(rows, len(draws.stages))
     thresholds = with_last(to_thresholds(accept, draws))
     below = None if reject is None else to_thresholds(reject, draws)
+    believed = read_doubt(fit, doubt)
+    if believed is not None:
+        error = believed.error(outcome.error, rows, draws)
+        cost = believed.cost_of_rules(outcome.cost, Rules(thresholds, below), draws)
+        outcome = outcome._replace(error=error, cost=cost)
     return as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
 
 
@@ -163,14 +160,13 @@ def as_curve(
     if reject is not None:
         out["reject_threshold"] = (("point", "stage"), reject[order])
     out["price"] = ("point", prices[order])
-    out["efficient"] = ("point", _undominated(outcome))
+    out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
     return out
 
 
-def _undominated(outcome: Outcome) -> np.ndarray:
-    """Whether no point before errs as little, for as little money, and answers as much; points by rising cost."""
-    parts = [part for part in (outcome.error, outcome.cost, outcome.abstained) if part is not None]
-    means = np.stack([part.mean(axis=0) for part in parts], axis=1)
+def undominated(*amounts: np.ndarray | None) -> np.ndarray:
+    """Whether no point before is as good by the mean of all these amounts (draw, point), where they are known."""
+    means = np.stack([part.mean(axis=0) for part in amounts if part is not None], axis=1)
     as_good = (means[:, None] <= means[None]).all(axis=2)
     return ~np.triu(as_good, 1).any(axis=0)
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import bdtr, ndtr, ndtri
 from scipy.stats import binom
 
 from bayescascade.cascade import Kernel, Outcome
+from bayescascade.discrepancy import Doubt
 from bayescascade.draws import Draws
-
-if TYPE_CHECKING:
-    from bayescascade.discrepancy import Doubt
 
 Amounts = Mapping[str, np.ndarray]
 _SQUARES = ("cost", "latency")

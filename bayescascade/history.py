@@ -16,11 +16,14 @@ import xarray as xr
 from bayescascade._curves import ATTRIBUTE, History, to_text
 from bayescascade._ranges import check_batch, check_prob
 from bayescascade.cascade import Kernel, Outcome, build_kernel, build_kernels
+from bayescascade.discrepancy import read_doubt
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import as_curve
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.induction import mean_kernel, with_latency
+from bayescascade.scoring import Rules
+from bayescascade.search import Judge, along_the_frontier
 from bayescascade.solution import ThresholdSolution
 from bayescascade.tuning import Solved, as_solution, own_optimum, what_is_reachable
 from bayescascade.two_signal_induction import Scale, build_scale, induce_history, sweep_history, to_thresholds
@@ -30,6 +33,7 @@ from bayescascade.wishes import Wish
 _MEAN_DRAWS = 512
 _SEARCH_DRAWS = 200
 _N_SWEEP = 40
+_N_PATH = 100  # points of the frontier to choose from where there is doubt
 _N_BEST = 3  # points that go on, each time
 _N_LEAPS = 80  # for each step of one threshold, over all others
 _MAX_LEAPS = 3
@@ -40,7 +44,12 @@ _SLACKS = (0.01, 0.0, -0.01)  # shares of the bound to stay clear of it by
 
 
 def history_frontier(
-    fit: xr.DataTree, *, n_points: int = 50, ci_prob: float = 0.9, batch: int | None = None
+    fit: xr.DataTree,
+    *,
+    n_points: int = 50,
+    ci_prob: float = 0.9,
+    batch: int | None = None,
+    doubt: float = 0.0,
 ) -> xr.Dataset:
     """The frontier of decisions by history: as `frontier`, with thresholds on P(correct).
 
@@ -57,7 +66,7 @@ def history_frontier(
     ----------
     fit : xarray.DataTree
         With ``calibration="sequential"``.
-    n_points, ci_prob, batch
+    n_points, ci_prob, batch, doubt
         As for `frontier`.
 
     Returns
@@ -82,6 +91,12 @@ def history_frontier(
     positions, prices = sweep_history(kernel, history, scales, n_points)
     thresholds = to_thresholds(scales, positions)
     outcome = forward_all(draws, history, thresholds)
+    believed, rules = read_doubt(fit, doubt), Rules(thresholds, None, history)
+    if believed is not None:
+        outcome = outcome._replace(
+            error=believed.error_of_rules(outcome.error, rules, draws),
+            cost=believed.cost_of_rules(outcome.cost, rules, draws),
+        )
     curve = as_curve(draws, thresholds, None, prices, outcome, ci_prob=ci_prob, batch=batch)
     curve["threshold"].attrs[ATTRIBUTE] = to_text(history)
     return curve
@@ -100,76 +115,35 @@ def _scales(draws: Draws, history: History, kernel: Kernel) -> list[Scale]:
     return [build_scale(draws, history, kernel, j) for j in range(len(draws.stages) - 1)]
 
 
-def tune_history(
-    fit: xr.DataTree,
-    *,
-    error_price: float | None = None,
-    max_error: float | None = None,
-    max_cost: float | None = None,
-    max_latency: float | None = None,
-    prob: float = 0.9,
-    batch: int | None = None,
-    risk: str = "mean",
-    alpha: float = 0.1,
-    latency_price: float | None = None,
-) -> ThresholdSolution:
-    """Choose thresholds on P(correct) given a stage's confidence and the one before, for a stated goal.
+def solve_history(fit: xr.DataTree, wish: Wish) -> ThresholdSolution:
+    """What `tune` does with ``policy="history"``: thresholds on P(correct) given a confidence and the one before.
 
-    Examples
-    --------
-    >>> import bayescascade as bc
-    >>> from bayescascade.history import tune_history
-    >>> fit = bc.fit(bc.load_example(), calibration="sequential", random_seed=1, progressbar=False)
-    >>> policy = tune_history(fit, max_error=0.3, prob=0.9).to_policy()
-    >>> policy.run({"small": 0.2})
-    'defer'
-
-    Parameters
-    ----------
-    fit : xarray.DataTree
-        With ``calibration="sequential"``.
-    error_price, max_error, max_cost, max_latency, prob, batch, risk, alpha, latency_price
-        As for `tune`.
-
-    Returns
-    -------
-    ThresholdSolution
-        With ``history``: the curves that its thresholds are compared with, which its policy carries too.
-
-    Raises
-    ------
-    CascadeError
-        For a fit of another calibration, and whatever `tune` does not allow.
+    With doubt they are a point of the frontier, as in `tuning.solve_draws`.
     """
-    wish = Wish(
-        error_price=error_price,
-        max_error=max_error,
-        max_cost=max_cost,
-        max_latency=max_latency,
-        prob=prob,
-        batch=batch,
-        risk=risk,
-        alpha=alpha,
-        latency_price=latency_price,
-    )
     draws = get_draws(fit)
     wish.check_latency(draws)
     history = _history(draws)
     mean = mean_kernel(draws.thin(_MEAN_DRAWS))
-    scales, goal = _scales(draws, history, mean), wish.goal(own_optimum(draws, wish))
+    believed = read_doubt(fit, wish.doubt, one_sided=True)
+    goal = replace(wish.goal(own_optimum(draws, wish)), discrepancy=believed)
+    scales = _scales(draws, history, mean)
     whole = _Question(draws, build_kernels(draws), history, scales, goal)
     index = draws.spread(_SEARCH_DRAWS)
     part = draws.take(index)
     some = replace(whole, draws=part, kernels=[build_kernel(part)], goal=goal.of(index))
-    points = _candidates(some, _starts(mean, history, scales, wish))
-    tried = whole.amounts(points)
-    best = points[goal.rank(tried)[0][0]]
-    n_rounds = int(np.clip(_SETTLE_WORK // (draws.n * len(_moves(len(scales)))), *_ROUNDS))
-    best = _settle(_aimed(best, some, whole), whole, n_rounds, step=0.25)
+    if believed is None:
+        points = _candidates(some, _starts(mean, history, scales, wish, _N_SWEEP))
+        tried = whole.amounts(points)
+        best = points[goal.rank(tried)[0][0]]
+        n_rounds = int(np.clip(_SETTLE_WORK // (draws.n * len(_moves(len(scales)))), *_ROUNDS))
+        best = _settle(_aimed(best, some, whole), whole, n_rounds, step=0.25)
+    else:
+        path = _starts(mean, history, scales, wish, _N_PATH)
+        first, second = (Judge(asked.draws, asked.believed, asked.rules) for asked in (some, whole))
+        best, tried = along_the_frontier(path, (first, second), goal, lambda points: points)
     outcome = whole.outcome(best[None])
     amounts = amounts_of(outcome, draws, goal.names)
     feasible = bool(goal.rank(amounts)[1][0])
-    both = {name: np.concatenate([tried[name], amounts[name]], axis=1) for name in goal.names}
     solved = Solved(
         draws,
         best,
@@ -177,7 +151,7 @@ def tune_history(
         float(goal.risk(amounts)[0]),
         feasible,
         float(goal.kept(amounts)[0]) if goal.bounds else float("nan"),
-        "" if feasible else what_is_reachable(goal, both),
+        "" if feasible else what_is_reachable(goal, tried),
     )
     solution = as_solution(solved, wish, fit, to_thresholds(scales, best[None])[0])
     solution.thresholds.attrs[ATTRIBUTE] = to_text(history)
@@ -196,7 +170,18 @@ class _Question:
     goal: Goal
 
     def outcome(self, points: np.ndarray) -> Outcome:
+        out, doubt = self.believed(points), self.goal.discrepancy
+        if doubt is None:
+            return out
+        return out._replace(error=doubt.error_of_rules(out.error, self.rules(points), self.draws))
+
+    def believed(self, points: np.ndarray) -> Outcome:
+        """What points come to as the model expects."""
         return forward_all(self.draws, self.history, to_thresholds(self.scales, points), self.kernels)
+
+    def rules(self, points: np.ndarray) -> Rules:
+        """The thresholds of points."""
+        return Rules(to_thresholds(self.scales, points), None, self.history)
 
     def amounts(self, points: np.ndarray) -> Amounts:
         return amounts_of(self.outcome(points), self.draws, self.goal.names)
@@ -211,17 +196,17 @@ class _Question:
         return points[list(dict.fromkeys(np.concatenate(order)))]
 
 
-def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish) -> np.ndarray:
+def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish, n_points: int) -> np.ndarray:
     """Points along the frontier for a wish (point, stage - 1); see `search.starting_rows`."""
     bounded = [name for name, _ in wish.bounds]
     points = []
     if "latency" in bounded:
         assert mean.draws.latency is not None
         by_latency = replace(mean, cost=mean.draws.latency, next_cost=None)
-        points.append(sweep_history(by_latency, history, scales, _N_SWEEP)[0])
+        points.append(sweep_history(by_latency, history, scales, n_points)[0])
     priced = with_latency(mean, wish.latency_price)
     if "cost" in bounded or not points:
-        points.append(sweep_history(priced, history, scales, _N_SWEEP)[0])
+        points.append(sweep_history(priced, history, scales, n_points)[0])
     if wish.error_price is not None:
         points.append(induce_history(priced, scales, np.array([wish.error_price])))
     return np.concatenate(points)

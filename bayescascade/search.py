@@ -6,19 +6,22 @@ threshold can realise, they go by steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 
 from bayescascade.cascade import Kernel, Outcome, forward, forward_all
+from bayescascade.discrepancy import Doubt
 from bayescascade.draws import Draws
-from bayescascade.frontiers import sweep
-from bayescascade.goals import Goal, amounts_of, per_unit
+from bayescascade.frontiers import sweep, undominated
+from bayescascade.goals import Amounts, Goal, amounts_of, per_unit
 from bayescascade.gradients import Slopes, amounts_and_slopes
 from bayescascade.induction import induce, with_latency
 from bayescascade.moves import across_atoms, inside_atom, realisable, stages_of, to_free, to_rows, tops
+from bayescascade.scoring import Rules
 from bayescascade.wishes import Wish
 
 _N_SWEEP = 40
@@ -52,14 +55,14 @@ def doubted(outcome: Outcome, draws: Draws, rows: np.ndarray, goal: Goal) -> Out
     )
 
 
-def starting_rows(draws: Draws, kernel: Kernel, wish: Wish) -> np.ndarray:
+def starting_rows(draws: Draws, kernel: Kernel, wish: Wish, n_points: int = _N_SWEEP) -> np.ndarray:
     """Rows along the frontier, by backward induction on the posterior mean, for a wish (point, row)."""
     bounded = [name for name, _ in wish.bounds]
     # with only a bound on latency, latency takes the place of cost
     by = ["latency"] if "latency" in bounded else []
     by += ["cost"] if "cost" in bounded or not by else []
     prices = {"abstain_price": wish.abstain_price, "latency_price": wish.latency_price}
-    rows = [sweep(draws, _N_SWEEP, by=name, **prices)[0] for name in by]
+    rows = [sweep(draws, n_points, by=name, **prices)[0] for name in by]
     if wish.error_price is not None:
         mean = with_latency(kernel.mean(), wish.latency_price)
         rows.append(induce(mean, np.array([wish.error_price]), wish.abstain_price))
@@ -89,17 +92,72 @@ def candidates(
     return np.unique(np.concatenate([starts, realisable(draws, to_rows(found, n))]), axis=0)
 
 
-def between(
-    draws: Draws, points: np.ndarray, order: np.ndarray, keeps: np.ndarray, risk: np.ndarray
-) -> np.ndarray:
-    """Points on the way from the best that keeps the promise to nearby better ones that do not."""
+@dataclass(frozen=True)
+class Judge:
+    """What points come to under some draws: as the model expects, and with room for what it misses."""
+
+    draws: Draws
+    believed: Callable[[np.ndarray], Outcome]
+    rules: Callable[[np.ndarray], Rules]
+    expected: Callable[[np.ndarray], np.ndarray | None] = lambda points: None
+
+    def amounts(self, points: np.ndarray, out: Outcome, goal: Goal, doubts: Sequence[Doubt]) -> list[Amounts]:
+        """The goal's amounts of points (draw, point), for each of some doubts."""
+        rules, expected = self.rules(points), self.expected(points)
+        error = [doubt.error_of_rules(out.error, rules, self.draws, expected) for doubt in doubts]
+        return [amounts_of(out._replace(error=wide), self.draws, goal.names) for wide in error]
+
+
+def along_the_frontier(
+    path: np.ndarray, judges: tuple[Judge, Judge], goal: Goal, realise: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, Amounts]:
+    """The best point of a path where there is room for what the model misses, and the amounts of its points.
+
+    Nothing is searched for beside the path, which was found without a look at how the labelled queries fared along
+    it: a search that sees the discrepancy ends where these queries were lucky. For the same reason a promise must
+    hold with their errors smoothed along the path, too. The first judge has some of the draws, the second all.
+    """
+    assert goal.discrepancy is not None
+    some, whole = judges
+    path = np.unique(realise(path), axis=0)
+    out = some.believed(path)
+    order = np.argsort(out.cost.mean(axis=0), kind="stable")
+    path, out = path[order], take_points(out, order)
+    efficient = np.flatnonzero(undominated(out.error, out.cost, out.abstained, out.latency))
+    path, out = path[efficient], take_points(out, efficient)
+    expected = out.error.mean(axis=0)
+    doubts = goal.discrepancy, goal.discrepancy.smoothed(expected, some.rules(path), some.draws)
+    amounts = some.amounts(path, out, goal, doubts)
+    order = np.argsort(expected, kind="stable")
+    at = int(np.flatnonzero(order == first_choice(amounts, goal))[0])
+    near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(8)[:, None] / 8
+    points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
+    points = np.unique(realise(points), axis=0)
+    best = first_choice(whole.amounts(points, whole.believed(points), goal, doubts), goal)
+    return points[best], amounts[0]
+
+
+def take_points(outcome: Outcome, index: np.ndarray) -> Outcome:
+    """Some of the points of an outcome."""
+    return Outcome._make(None if part is None else part[:, index] for part in outcome)
+
+
+def first_choice(amounts: Sequence[Amounts], goal: Goal) -> int:
+    """The best of the points that keep the promise by every account of their amounts, or the one nearest to it."""
+    kept = np.min([goal.kept(each) for each in amounts], axis=0)
+    keeps = kept >= goal.prob
+    return int(np.where(keeps, goal.risk(amounts[0]), np.inf).argmin() if keeps.any() else kept.argmax())
+
+
+def between(points: np.ndarray, order: np.ndarray, keeps: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """Points on the way from the best that keeps the promise to nearby better ones that do not, itself first."""
     best = points[order[0]]
     better = np.flatnonzero(~keeps & (risk < risk[order[0]]))
     if not keeps.any() or not len(better):
         return best[None]
     near = better[np.argsort(np.abs(points[better] - best).sum(axis=1), kind="stable")[:3]]
     steps = np.arange(1, 16)[:, None] / 16
-    return realisable(draws, np.concatenate([best + steps * (points[i] - best) for i in near]))
+    return np.concatenate([best[None], *(best + steps * (points[i] - best) for i in near)])
 
 
 def settle(draws: Draws, best: np.ndarray, goal: Goal, kernels: list[Kernel] | None) -> np.ndarray:

@@ -5,6 +5,10 @@ a few hundred draws with analytic gradients (see `gradients`). The promise P(err
 prob-quantile over draws, smoothed by the Harrell-Davis estimator (doi:10.1093/biomet/69.3.635) while searching;
 for a batch it is a bound on a mean of probabilities, which is smooth by itself. All draws then decide between the
 finalists.
+
+Where there is room for what the model misses (see `discrepancy`), there is no such search: the thresholds are
+a point of the frontier of the posterior mean, because what the labelled queries did is then part of the promise,
+and a search that sees it ends where these queries were lucky.
 """
 
 from __future__ import annotations
@@ -24,21 +28,32 @@ from bayescascade.cascade import (
     forward_all,
     split_positions,
 )
-from bayescascade.discrepancy import Doubt, default_doubt, read_doubt
+from bayescascade.discrepancy import Doubt, default_doubt, read_doubt, rules_of
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import sweep
 from bayescascade.goals import Amounts, Goal, amounts_of
 from bayescascade.induction import mean_kernel, optimal_loss
-from bayescascade.moves import whole_atoms
+from bayescascade.moves import realisable, whole_atoms
 from bayescascade.positions import to_thresholds, with_last
-from bayescascade.search import between, candidates, doubted, measure_all, settle, starting_rows
+from bayescascade.search import (
+    Judge,
+    along_the_frontier,
+    between,
+    candidates,
+    doubted,
+    measure_all,
+    settle,
+    starting_rows,
+)
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets
 from bayescascade.wishes import Wish, check_policy
 
 _SEARCH_DRAWS = 300
 _N_SWEEP = 40
+# Points of the frontier to choose from where there is doubt, and draws to choose by, before all decide.
+_N_PATH, _PATH_DRAWS = 100, 1000
 # Subsets tuned for each price where stages are searched, how many of them on all draws, and prices about a bound.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
@@ -103,11 +118,12 @@ def tune(
     doubt : float, optional
         Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
         deviation, as a share of the error, updated by what the labelled queries did under these thresholds, yet
-        never to below the model's error: a search finds the thresholds at which these queries were lucky. 0
-        believes the model. By default 0.3 where ``max_error`` is given, because on resplit real logs promises made
-        with 0 were kept less often than asked, and with 0.3 about as often (see the page on promises); 0 where
-        there is no such promise, with what doubt does not go with (abstaining, regret, ``policy="history"``), for
-        a point estimate, and where a labelled query of the fit's log misses a stage.
+        never to below the model's error. The thresholds are then a point of the frontier of the posterior mean,
+        because a search that sees the labelled queries ends where these were lucky. 0 believes the model. By
+        default 1 where ``max_error`` is given, because on resplit real logs promises made with 0 were kept less
+        often than asked, and with 1 about as often (see the page on promises); 0 where there is no such promise,
+        for ``risk="regret"``, which doubt does not go with, for a point estimate, and where a labelled query of
+        the fit's log misses a stage.
 
     Returns
     -------
@@ -138,24 +154,13 @@ def tune(
         latency_price=latency_price,
         doubt=doubt or 0.0,
     )
-    if check_policy(policy, abstain_price=abstain_price, stages=stages, doubt=doubt or None) == "history":
-        from bayescascade.history import tune_history
-
-        return tune_history(
-            fit,
-            error_price=error_price,
-            max_error=max_error,
-            max_cost=max_cost,
-            max_latency=max_latency,
-            prob=prob,
-            batch=batch,
-            risk=risk,
-            alpha=alpha,
-            latency_price=latency_price,
-        )
-    draws = get_draws(fit)
-    if doubt is None and max_error is not None and abstain_price is None and risk != "regret":
+    if doubt is None and max_error is not None and risk != "regret":
         wish = replace(wish, doubt=default_doubt(fit))
+    if check_policy(policy, abstain_price=abstain_price, stages=stages) == "history":
+        from bayescascade.history import solve_history
+
+        return solve_history(fit, wish)
+    draws = get_draws(fit)
     believed = read_doubt(fit, wish.doubt, one_sided=True)
     if stages is None:
         best = solve_draws(draws, wish, believed)
@@ -185,23 +190,46 @@ class Solved:
 
 
 def solve_draws(draws: Draws, wish: Wish, doubt: Doubt | None = None) -> Solved:
-    """Tune the cascade of some draws."""
+    """Tune the cascade of some draws: a search, or with doubt the best of the frontier."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
     goal = replace(wish.goal(own_optimum(draws, wish)), discrepancy=doubt)
     if len(draws.stages) == 1 and wish.abstain_price is None:
         return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
+    if doubt is not None:
+        return _along_the_frontier(draws, wish, goal, doubt, kernels)
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
     points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
     amounts = measure_all(draws, points, goal, kernels)
     order, keeps = goal.rank(amounts)
     reachable = "" if keeps.any() else what_is_reachable(goal, amounts)
-    closer = between(draws, points, order, keeps, goal.risk(amounts))
-    points = np.concatenate([points[order[:1]], closer])
+    points = realisable(draws, between(points, order, keeps, goal.risk(amounts)))
     if goal.bounds or goal.tail is not None:
         best = int(goal.rank(measure_all(draws, points, goal, kernels))[0][0])
         points = settle(draws, points[best], goal, kernels)[None]
     return _solved(draws, points, goal, kernels, reachable)
+
+
+def _along_the_frontier(
+    draws: Draws, wish: Wish, goal: Goal, doubt: Doubt, kernels: list[Kernel] | None
+) -> Solved:
+    """The best of the frontier of the posterior mean."""
+    some = draws.take(draws.spread(_PATH_DRAWS))
+    few = build_kernels(some) if some.n < draws.n else kernels
+
+    def judge(draws: Draws, kernels: list[Kernel] | None) -> Judge:
+        return Judge(
+            draws,
+            lambda rows: forward_all(draws, rows, kernels),
+            lambda rows: rules_of(rows, draws),
+            lambda rows: None if draws.tilt is None else doubt.expected(rows, draws),
+        )
+
+    path = starting_rows(draws, build_kernel(some.take(some.spread(_SEARCH_DRAWS))), wish, _N_PATH)
+    judges = judge(some, few), judge(draws, kernels)
+    best, amounts = along_the_frontier(path, judges, goal, lambda rows: whole_atoms(draws, rows))
+    solved = _solved(draws, best[None], goal, kernels, "")
+    return solved if solved.feasible else replace(solved, reachable=what_is_reachable(goal, amounts))
 
 
 def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:

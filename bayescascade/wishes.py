@@ -36,8 +36,7 @@ class Wish:
         for name in ("error_price", "max_error", "max_cost", "max_latency", "abstain_price", "latency_price"):
             check_positive(name, getattr(self, name))
         self._check_aims()
-        regret = self.risk if self.risk == "regret" else None
-        check_doubt(self.doubt, abstain_price=self.abstain_price, risk=regret)
+        check_doubt(self.doubt, risk=self.risk if self.risk == "regret" else None)
         check_prob("prob", self.prob)
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:

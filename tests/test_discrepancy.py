@@ -1,10 +1,13 @@
 """The discrepancy: its update against quadrature, its two limits, and bands that a wrong model lacks."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.integrate import quad
 from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
 
 import bayescascade as bc
 from bayescascade.cascade import forward_all
@@ -12,6 +15,7 @@ from bayescascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doub
 from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.positions import to_rows_of
+from bayescascade.storage import own_log
 from bayescascade.whatif import drift
 
 
@@ -90,14 +94,42 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     assert doubted.kept >= 0.9
     assert float(doubted.error.std()) > float(believed.error.std())
     assert "room for what the model misses" in doubted.text
-    assert doubted.goal["doubt"] == 0.3
+    assert doubted.goal["doubt"] == SPREAD
     # the error that the solution carries is that of evaluate_doubted at its thresholds
-    shown = evaluate_doubted(example_fit, doubted.thresholds, spread=0.3, one_sided=True)
+    shown = evaluate_doubted(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)
     assert float(doubted.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
-    again = evaluate_doubted(example_fit, believed.thresholds, spread=0.3, one_sided=True)
+    again = evaluate_doubted(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
     kept = float((again["error"] <= 0.33).mean())
     assert kept < 0.9 or float(doubted.cost.mean()) <= float(believed.cost.mean()) * 1.01
+
+
+@pytest.mark.parametrize("max_error", [0.3, 0.33, 0.4])
+def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(example_fit, max_error):
+    curve = bc.frontier(example_fit, n_points=300)
+    points, over = curve["threshold"].values[curve["efficient"].values], ("chain", "draw")
+    expected = bc.evaluate(example_fit, points).stack(each=over).transpose("each", ...)
+    error, cost = expected["error"].values, expected["cost"].mean("each").values
+    seen = bc.score(own_log(example_fit), points)["error"].values
+    smooth = IsotonicRegression().fit_transform(error.mean(axis=0), seen)
+    rng = np.random.default_rng
+    wide = [allow(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
+    keeps = np.all([(each <= max_error).mean(axis=0) >= 0.9 for each in wide], axis=0)
+    cheapest = cost[keeps].min()
+    found = bc.tune(example_fit, max_error=max_error, prob=0.9)
+    assert found.feasible
+    cost = float(bc.evaluate(example_fit, found.thresholds)["cost"].mean())
+    # no dearer than the best of a finer curve, and it keeps by both accounts itself
+    assert cost < 1.02 * cheapest
+    assert found.kept >= 0.9
+    own = bc.evaluate(example_fit, found.thresholds)["error"].values.reshape(-1, 1)
+    line = np.interp(own.mean(axis=0), error.mean(axis=0)[::-1], smooth[::-1])
+    assert (allow(own, line, 300, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
+    # a search that sees the discrepancy would not stay there: the thresholds lie between neighbours of the curve
+    low = np.minimum(points[:-1], points[1:]).round(9)
+    high = np.maximum(points[:-1], points[1:]).round(9)
+    inside = (low <= found.thresholds.values.round(9)) & (found.thresholds.values.round(9) <= high)
+    assert inside[:, :-1].all(axis=1).any()
 
 
 def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell(example_fit):
@@ -140,9 +172,7 @@ def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
     ("options", "message"),
     [
         ({"max_error": 0.3, "doubt": -0.1}, "doubt=-0.1 is not allowed"),
-        ({"error_price": 1.0, "abstain_price": 0.2, "doubt": 0.3}, "does not go with abstain_price"),
         ({"error_price": 1.0, "risk": "regret", "doubt": 0.3}, "does not go with risk"),
-        ({"max_error": 0.3, "policy": "history", "doubt": 0.3}, "does not take doubt"),
     ],
 )
 def test_doubts_that_cannot_be_are_refused(example_fit, options, message):
@@ -164,9 +194,56 @@ def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
     assert (found["error_high"] - found["error_low"]).mean() > (plain["error_high"] - plain["error_low"]).mean()
 
 
-@pytest.mark.parametrize(
-    "options", [{"abstain_price": 0.002}, {"factorisation": "published"}, {"policy": "history"}, {"doubt": -1.0}]
-)
+@pytest.mark.parametrize("options", [{"factorisation": "published"}, {"doubt": -1.0}])
 def test_a_frontier_says_what_doubt_does_not_go_with(example_fit, options):
     with pytest.raises(CascadeError, match="doubt"):
         bc.frontier(example_fit, **{"doubt": 0.2, **options})
+
+
+@pytest.fixture(scope="module")
+def sequential_fit(example_log):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
+        return bc.fit(
+            example_log, calibration="sequential", draws=200, tune=200, chains=2, random_seed=1, progressbar=False
+        )
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"abstain_price": 0.002}, {"policy": "history"}, {"stages": ["small", "large"]}]
+)
+def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_fit, example_log, how):
+    found = bc.tune(sequential_fit, max_error=0.33, prob=0.9, **how)
+    assert found.goal["doubt"] == SPREAD
+    assert found.feasible
+    scored = bc.score(example_log, found)
+    shown = evaluate_doubted(sequential_fit, found, spread=SPREAD, one_sided=True)
+    # the error that the solution carries is that of evaluate_doubted at its thresholds
+    assert float(found.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
+    assert float((shown["error"] <= 0.33).mean()) == pytest.approx(found.kept, abs=0.01)
+    # what is learnt is the difference between what the queries did, by `score`, and what the model expects
+    both = evaluate_doubted(sequential_fit, found, spread=1e4)
+    model = bc.evaluate(sequential_fit, found).mean()
+    assert float(both["error_shift"] + model["error"]) == pytest.approx(float(scored["error"]), abs=1e-6)
+    assert float(both["cost_shift"] + model["cost"]) == pytest.approx(float(scored["cost"]), rel=1e-6)
+    if "abstain_price" in how:
+        assert 0.0 < float(scored["abstained"]) < 0.5
+        assert "abstained" in shown
+
+
+def test_a_promise_with_abstaining_or_history_is_believed_less_than_by_the_model(sequential_fit):
+    for how in ({"abstain_price": 0.002}, {"policy": "history"}):
+        doubted, believed = (
+            bc.tune(sequential_fit, max_error=0.33, prob=0.9, doubt=doubt, **how) for doubt in (None, 0.0)
+        )
+        wide = evaluate_doubted(sequential_fit, believed, spread=SPREAD, one_sided=True)["error"]
+        assert believed.kept >= 0.9
+        assert float((wide <= 0.33).mean()) < doubted.kept
+
+
+@pytest.mark.parametrize("how", [{"abstain_price": 0.002}, {"policy": "history"}])
+def test_a_frontier_of_every_kind_has_wider_bands_with_doubt(sequential_fit, how):
+    plain, wide = (bc.frontier(sequential_fit, n_points=8, doubt=doubt, **how) for doubt in (0.0, 0.5))
+    for name in ("error", "cost"):
+        width = [(curve[f"{name}_high"] - curve[f"{name}_low"]).values[1:-1].mean() for curve in (plain, wide)]
+        assert width[1] > width[0]

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 from hand_made import PATTERNS, make_draws, random_thresholds
 
-from bayescascade import cascade, evaluate, history, score
+from bayescascade import cascade, evaluate, history, score, tune
 from bayescascade._curves import history_of, p_correct
 from bayescascade.cascade import build_kernel
 from bayescascade.cascade import forward as forward_own
 from bayescascade.errors import CascadeError
-from bayescascade.history import history_frontier, tune_history
+from bayescascade.history import history_frontier
 from bayescascade.induction import best_loss, induce, mean_kernel
 from bayescascade.policy import Policy
 from bayescascade.positions import to_positions
@@ -183,7 +183,7 @@ def test_tune_is_as_good_as_a_grid(as_fit, n_stages, pattern):
     goals = [{"error_price": 5 * dear}, {"error_price": 40 * dear}]
     goals += [{"max_error": low + share * (high - low)} for share in (0.1, 0.5)] + [{"max_cost": 0.5 * dear}]
     for goal in goals:
-        solution = tune_history(fit, **goal)
+        solution = tune(fit, policy="history", doubt=0.0, **goal)
         assert solution.feasible, goal
         if "error_price" in goal:
             got = float(goal["error_price"] * solution.error.mean() + solution.cost.mean())
@@ -206,14 +206,17 @@ def test_tune_knows_goals_of_every_kind(as_fit):
     draws = sequential(3, "top atom", n_draws=60, seed=6)
     draws = replace(draws, latency=np.tile([10.0, 50.0, 300.0], (60, 1)), cost_sd=0.3 * draws.cost.mean(axis=0))
     fit, dear = as_fit(draws), float(draws.cost.sum(axis=1).mean())
-    plain = tune_history(fit, error_price=40 * dear)
-    slow = tune_history(fit, error_price=40 * dear, latency_price=0.1 * dear)
+    plain = tune(fit, policy="history", doubt=0.0, error_price=40 * dear)
+    slow = tune(fit, policy="history", doubt=0.0, error_price=40 * dear, latency_price=0.1 * dear)
     assert float(slow.latency.mean()) < float(plain.latency.mean())
-    assert (tune_history(fit, max_latency=100.0).latency <= 100.0).mean() >= 0.9
+    assert (tune(fit, policy="history", doubt=0.0, max_latency=100.0).latency <= 100.0).mean() >= 0.9
     bound = float(plain.error.quantile(0.9)) + 0.02
-    long_run, batch = tune_history(fit, max_error=bound), tune_history(fit, max_error=bound, batch=200)
+    long_run, batch = (
+        tune(fit, policy="history", doubt=0.0, max_error=bound),
+        tune(fit, policy="history", doubt=0.0, max_error=bound, batch=200),
+    )
     assert float(batch.cost.mean()) > float(long_run.cost.mean())
-    worst = tune_history(fit, error_price=40 * dear, risk="cvar", alpha=0.1)
+    worst = tune(fit, policy="history", doubt=0.0, error_price=40 * dear, risk="cvar", alpha=0.1)
 
     def tail(loss):
         return np.sort(loss, axis=0)[-6:].mean(axis=0)
@@ -222,8 +225,8 @@ def test_tune_knows_goals_of_every_kind(as_fit):
     scales = [build_scale(draws, curves_of(draws), mean_kernel(draws), j) for j in range(2)]
     grid = forward_all(draws, curves_of(draws), to_thresholds(scales, grid_of(scales, 3.0)))
     assert got <= tail(40 * dear * grid.error + grid.cost).min() * (1 + 2e-3)
-    assert tune_history(fit, error_price=40 * dear, risk="regret").feasible
-    hopeless = tune_history(fit, max_error=1e-3)
+    assert tune(fit, policy="history", doubt=0.0, error_price=40 * dear, risk="regret").feasible
+    hopeless = tune(fit, policy="history", doubt=0.0, max_error=1e-3)
     assert not hopeless.feasible
     assert "The lowest error that can be promised with probability 0.9 is" in hopeless.text
     with pytest.raises(CascadeError, match="no policy was made: Infeasible"):
@@ -233,7 +236,7 @@ def test_tune_knows_goals_of_every_kind(as_fit):
 def test_a_solution_becomes_a_policy_that_decides_as_it_was_evaluated(as_fit, tmp_path):
     draws = sequential(3, "both atoms", n_draws=50, seed=6)
     fit = as_fit(draws)
-    solution = tune_history(fit, error_price=300.0)
+    solution = tune(fit, policy="history", doubt=0.0, error_price=300.0)
     assert solution.history == curves_of(draws)
     assert "Thresholds are on P(correct) given" in solution.text
     assert "threshold on P(correct)" in repr(solution)
@@ -303,7 +306,7 @@ def test_frontier_says_what_evaluate_says(as_fit):
 
 def test_fits_without_a_sequential_calibration_are_refused(as_fit):
     fit = as_fit(make_draws(3, "no atoms", n_draws=5))
-    for ask in (lambda: tune_history(fit, max_error=0.3), lambda: history_frontier(fit)):
+    for ask in (lambda: tune(fit, policy="history", doubt=0.0, max_error=0.3), lambda: history_frontier(fit)):
         with pytest.raises(CascadeError, match="fit again with calibration='sequential'"):
             ask()
 
@@ -315,9 +318,9 @@ def test_what_history_cannot_be_asked(as_fit):
         with pytest.raises(CascadeError, match=next(iter(options))):
             history_frontier(fit, **options)
     with pytest.raises(CascadeError, match="no goal came"):
-        tune_history(fit)
+        tune(fit, policy="history", doubt=0.0)
     with pytest.raises(CascadeError, match="max_latency needs the latency of every stage"):
-        tune_history(fit, max_latency=1.0)
+        tune(fit, policy="history", doubt=0.0, max_latency=1.0)
     curve = history_frontier(fit, n_points=3)["threshold"]
     with pytest.raises(CascadeError, match="factorisation='published' does not cover"):
         evaluate(fit, curve, factorisation="published")

@@ -14,7 +14,7 @@ from bayescascade.certifying import reach_of, run
 from bayescascade.discrepancy import allow, learn
 
 OUT = Path(__file__).with_suffix(".md")
-SPREADS = (0.0, 0.1, 0.2, 0.3)  # of the discrepancy of the error, as a share of it; of the cost half of that
+SPREADS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of the discrepancy of error and cost, as a share of them
 
 POINTS = np.arange(4, rs.N_POINTS - 2, 6)  # of the frontier; the ends, where one stage answers all, are left out
 
@@ -49,7 +49,7 @@ def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[
     for spread in SPREADS:
         wide, _ = allow(error, seen, n, spread, rng)
         batch_error = rng.binomial(m, wide) / m
-        found = learn(cost.mean(axis=0), paid, spread_cost / np.sqrt(n), 0.5 * spread)
+        found = learn(cost.mean(axis=0), paid, spread_cost / np.sqrt(n), spread)
         wide = cost + found.shift + found.sd * rng.normal(size=cost.shape)
         batch_cost = wide + rng.normal(size=cost.shape) * spread_cost / np.sqrt(m)
         # ties of the binomial are split

@@ -16,10 +16,16 @@ TARGETS = (0.15, 0.35, 0.55, 0.75)
 # Where between the first stage's cost (0) and that of all stages (1) the bound on the cost lies.
 COST_TARGETS = (0.25, 0.5)
 PROBS = (0.8, 0.9, 0.95)
+PICK = "pick, doubt {:g}"  # the cheapest of the frontier's points that keeps the batch promise
 SPLIT = ["log", "k", "n", "seed", "target"]
-SPREADS = (0.1, 0.2, 0.3, 0.4)  # of the discrepancy, as a share of the error
+SPREADS = (0.0, 0.3, 0.6, 1.0)  # of the discrepancy, as a share of the error
 GRID = np.linspace(0.0, 1.0, 4001)
-TUNED = 1  # the target on which tune itself is run
+# what tune is asked for: levels, targets, doubt (None is its default), whether the promise is for the held-out batch, seeds
+TUNED = {
+    "tune, batch": (PROBS, range(4), None, True, range(20)),
+    "tune, long run": ((0.9,), (1, 2), None, False, range(20)),
+    "tune, doubt 0, batch": ((0.9,), (1, 2), 0.0, True, range(4)),
+}
 LTT = {
     "LTT, common threshold": {"path": "common"},
     "LTT, learnt path, half": {"path": "pareto", "share": 0.5},
@@ -140,15 +146,15 @@ def batch_keeps(bound: float, m: int, error: np.ndarray) -> np.ndarray:
     return np.interp(error, GRID, batch_table(float(bound), m)).mean(axis=0)
 
 
-def measure_ours(calibration: str, name: str, k: int, n: int, seed: int) -> list[dict]:
-    """Promises and the plug-in along the fit's frontier, on one split."""
+def measure_ours(name: str, k: int, n: int, seed: int) -> list[dict]:
+    """Picks from the fit's frontier with several doubts, and the plug-in, on one split."""
     bounds, cost_bounds = targets_of(name, k)
-    of = rs.load_curve(calibration, name, k, n, seed)
+    of = rs.load_curve("logistic", name, k, n, seed)
     m = rs.pooled(name, k).sizes["query"] - max(rs.SIZES)
     error, cost = of["error"].astype(float), of["cost"].astype(float)
     rows = []
 
-    def add(method: str, i: int, prob: float, keeps, wanted, sure, expected=None) -> None:
+    def add(method: str, i: int, prob: float, keeps, wanted, sure) -> None:
         feasible = bool(keeps.any())
         best = int(np.where(keeps, wanted, np.inf).argmin()) if feasible else int(sure.argmax())
         rows.append(
@@ -156,32 +162,23 @@ def measure_ours(calibration: str, name: str, k: int, n: int, seed: int) -> list
                 **{"method": method, "target": i, "prob": prob, "feasible": feasible},
                 **{"log": name, "k": k, "n": n, "seed": seed},
                 **{"error": of["held_error"][best], "cost": of["held_cost"][best]},
-                "expected": np.nan if expected is None else expected[best],
             }
         )
 
     mean_cost, mean_error = cost.mean(axis=0), error.mean(axis=0)
     confidence, wrong, _ = arrays(rs.resplit(name, k, n, seed)[0])
-    own = run(confidence, wrong, of["thresholds"]).sum(axis=1) + 0.5, n + 1.0
-    rng, seen = np.random.default_rng([seed, n, k]), (own[0] - 0.5) / n
-    wider = {spread: allow(np.tile(error, (2, 1)), seen, n, spread, rng)[0] for spread in SPREADS}
+    seen = run(confidence, wrong, of["thresholds"]).mean(axis=1)
+    counts = seen * n + 0.5, (1.0 - seen) * n + 0.5
+    rng, many = np.random.default_rng([seed, n, k]), np.tile(error, (2, 1))
+    wider = {spread: allow(many, seen, n, spread, rng, one_sided=True)[0] for spread in SPREADS}
     for i, bound in enumerate(bounds):
-        long_run = (error <= bound).mean(axis=0)
-        batch = batch_keeps(bound, m, error)
-        doubted = {
-            spread: ((wide <= bound).mean(axis=0), batch_keeps(bound, m, wide)) for spread, wide in wider.items()
-        }
-        add("plug-in, posterior mean", i, np.nan, mean_error <= bound, mean_cost, -mean_error, batch)
+        add("plug-in, posterior mean", i, np.nan, mean_error <= bound, mean_cost, -mean_error)
+        doubted = {spread: batch_keeps(bound, m, wide) for spread, wide in wider.items()}
+        counted = beta.cdf(bound, *counts)
         for prob in PROBS:
-            add("ours, long run", i, prob, long_run >= prob, mean_cost, long_run, batch)
-            add("ours, batch", i, prob, batch >= prob, mean_cost, batch, batch)
-            counted = beta.cdf(bound, own[0], own[1] - own[0])
-            for spread, (sure, sure_batch) in doubted.items():
-                add(f"ours, doubted {spread:.0%}, long run", i, prob, sure >= prob, mean_cost, sure, batch)
-                add(
-                    f"ours, doubted {spread:.0%}, batch", i, prob, sure_batch >= prob, mean_cost, sure_batch, batch
-                )
-            add("own errors on the frontier", i, prob, counted >= prob, mean_cost, counted, batch)
+            for spread, sure in doubted.items():
+                add(PICK.format(spread), i, prob, sure >= prob, mean_cost, sure)
+            add("own errors on the frontier", i, prob, counted >= prob, mean_cost, counted)
     for i, bound in enumerate(cost_bounds):
         kept = (cost <= bound).mean(axis=0)
         add("cost plug-in", i, np.nan, mean_cost <= bound, mean_error, -mean_cost)
@@ -191,21 +188,23 @@ def measure_ours(calibration: str, name: str, k: int, n: int, seed: int) -> list
 
 
 def measure_tune(name: str, k: int, n: int, seed: int) -> list[dict]:
-    """`tune` itself on one split: one target, one level, the long run and the batch."""
-    labelled, held_out = rs.resplit(name, k, n, seed)
-    bound, m = targets_of(name, k)[0][TUNED], held_out.sizes["query"]
-    fit = rs.make_fit(labelled, seed)
+    """`tune` itself on one split, in all its forms."""
+    _, held_out = rs.resplit(name, k, n, seed)
+    fit, m = rs.fit_of(name, k, n, seed), held_out.sizes["query"]
     rows = []
-    for method, batch in (("tune, long run", None), ("tune, batch", m)):
-        found = bc.tune(fit, max_error=bound, prob=0.9, batch=batch)
-        scored = bc.score(held_out, found.thresholds)
-        rows.append(
-            {
-                **{"method": method, "target": TUNED, "prob": 0.9, "feasible": found.feasible},
-                **{"log": name, "k": k, "n": n, "seed": seed},
-                **{"error": float(scored["error"]), "cost": float(scored["cost"])},
-            }
-        )
+    for method, (probs, targets, doubt, for_batch, seeds) in TUNED.items():
+        for i in targets if seed in seeds else ():
+            bound = targets_of(name, k)[0][i]
+            for prob in probs:
+                found = bc.tune(fit, max_error=bound, prob=prob, batch=m if for_batch else None, doubt=doubt)
+                scored = bc.score(held_out, found.thresholds)
+                rows.append(
+                    {
+                        **{"method": method, "target": i, "prob": prob, "feasible": found.feasible},
+                        **{"log": name, "k": k, "n": n, "seed": seed},
+                        **{"error": float(scored["error"]), "cost": float(scored["cost"])},
+                    }
+                )
     return rows
 
 
