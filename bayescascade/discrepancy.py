@@ -110,8 +110,8 @@ class Doubt:
     """What a fit's labelled queries did, to allow for what the model misses of the error of any rules.
 
     ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``price`` (stage,) the mean costs,
-    ``spread`` as in `evaluate_doubted`; ``line``, if any, is the share of errors by the error that is expected, in
-    the place of counting.
+    ``spread`` as in `evaluate_doubted`; ``line``, if any, is the least share of errors that is believed, by the
+    error that is expected.
     """
 
     confidence: np.ndarray
@@ -122,7 +122,7 @@ class Doubt:
     line: tuple[np.ndarray, np.ndarray] | None = None
 
     def smoothed(self, expected: np.ndarray, rules: Rules, draws: Draws) -> Doubt:
-        """The same with the queries' errors smoothed along a path, whose points have these expected errors.
+        """The same, by at least the queries' errors smoothed along a path whose points have these expected errors.
 
         By isotonic regression: along a path the errors rise with those that the model expects.
         """
@@ -143,7 +143,9 @@ class Doubt:
     ) -> np.ndarray:
         """`error` for rules that come as thresholds."""
         here = error.mean(axis=0)
-        seen = self._fared(rules, draws)[0] if self.line is None else np.interp(here, *self.line)
+        seen = self._fared(rules, draws)[0]
+        if self.line is not None:
+            seen = np.maximum(seen, np.interp(here, *self.line))
         # the same numbers each time, so that points compare
         rng = np.random.default_rng(0)
         return allow(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[0]

@@ -6,7 +6,7 @@ threshold can realise, they go by steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -101,11 +101,10 @@ class Judge:
     rules: Callable[[np.ndarray], Rules]
     expected: Callable[[np.ndarray], np.ndarray | None] = lambda points: None
 
-    def amounts(self, points: np.ndarray, out: Outcome, goal: Goal, doubts: Sequence[Doubt]) -> list[Amounts]:
-        """The goal's amounts of points (draw, point), for each of some doubts."""
-        rules, expected = self.rules(points), self.expected(points)
-        error = [doubt.error_of_rules(out.error, rules, self.draws, expected) for doubt in doubts]
-        return [amounts_of(out._replace(error=wide), self.draws, goal.names) for wide in error]
+    def amounts(self, points: np.ndarray, out: Outcome, goal: Goal, doubt: Doubt) -> Amounts:
+        """The goal's amounts of points (draw, point), with a discrepancy added to what is believed of them."""
+        error = doubt.error_of_rules(out.error, self.rules(points), self.draws, self.expected(points))
+        return amounts_of(out._replace(error=error), self.draws, goal.names)
 
 
 def along_the_frontier(
@@ -114,8 +113,8 @@ def along_the_frontier(
     """The best point of a path where there is room for what the model misses, and the amounts of its points.
 
     Nothing is searched for beside the path, which was found without a look at how the labelled queries fared along
-    it: a search that sees the discrepancy ends where these queries were lucky. For the same reason a promise must
-    hold with their errors smoothed along the path, too. The first judge has some of the draws, the second all.
+    it: a search that sees the discrepancy ends where these queries were lucky. For the same reason their errors
+    count as smoothed along the path, where that is more. The first judge has some of the draws, the second all.
     """
     assert goal.discrepancy is not None
     some, whole = judges
@@ -126,27 +125,20 @@ def along_the_frontier(
     efficient = np.flatnonzero(undominated(out.error, out.cost, out.abstained, out.latency))
     path, out = path[efficient], take_points(out, efficient)
     expected = out.error.mean(axis=0)
-    doubts = goal.discrepancy, goal.discrepancy.smoothed(expected, some.rules(path), some.draws)
-    amounts = some.amounts(path, out, goal, doubts)
+    doubt = goal.discrepancy.smoothed(expected, some.rules(path), some.draws)
+    amounts = some.amounts(path, out, goal, doubt)
     order = np.argsort(expected, kind="stable")
-    at = int(np.flatnonzero(order == first_choice(amounts, goal))[0])
+    at = int(np.flatnonzero(order == goal.rank(amounts)[0][0])[0])
     near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(8)[:, None] / 8
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
     points = np.unique(realise(points), axis=0)
-    best = first_choice(whole.amounts(points, whole.believed(points), goal, doubts), goal)
-    return points[best], amounts[0]
+    amounts_here = whole.amounts(points, whole.believed(points), goal, doubt)
+    return points[goal.rank(amounts_here)[0][0]], amounts
 
 
 def take_points(outcome: Outcome, index: np.ndarray) -> Outcome:
     """Some of the points of an outcome."""
     return Outcome._make(None if part is None else part[:, index] for part in outcome)
-
-
-def first_choice(amounts: Sequence[Amounts], goal: Goal) -> int:
-    """The best of the points that keep the promise by every account of their amounts, or the one nearest to it."""
-    kept = np.min([goal.kept(each) for each in amounts], axis=0)
-    keeps = kept >= goal.prob
-    return int(np.where(keeps, goal.risk(amounts[0]), np.inf).argmin() if keeps.any() else kept.argmax())
 
 
 def between(points: np.ndarray, order: np.ndarray, keeps: np.ndarray, risk: np.ndarray) -> np.ndarray:
