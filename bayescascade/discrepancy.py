@@ -19,11 +19,11 @@ from scipy.optimize import isotonic_regression
 from bayescascade.cascade import evaluate, forward_all, split_positions
 from bayescascade.certifying import complete_rows, reach_of, run
 from bayescascade.data import validate_log
-from bayescascade.draws import Draws
+from bayescascade.draws import Draws, refuse_tasks
 from bayescascade.errors import CascadeError
 from bayescascade.positions import is_one_point, stages_named, to_thresholds, with_last
 from bayescascade.scoring import Rules, read_rules, walk
-from bayescascade.storage import own_log
+from bayescascade.storage import check_fit, own_log
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
 SPREAD = 1.0
@@ -173,6 +173,8 @@ def rules_of(rows: np.ndarray, draws: Draws) -> Rules:
 
 def default_doubt(fit: xr.DataTree) -> float:
     """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
+    check_fit(fit)
+    refuse_tasks(fit)
     try:
         complete_rows(validate_log(own_log(fit)))
     except CascadeError:
