@@ -225,7 +225,12 @@ def _along_the_frontier(
             lambda rows: None if draws.tilt is None else doubt.expected(rows, draws),
         )
 
-    path = starting_rows(draws, build_kernel(some.take(some.spread(_SEARCH_DRAWS))), wish, _N_PATH)
+    few_draws = build_kernel(some.take(some.spread(_SEARCH_DRAWS)))
+    path = starting_rows(draws, few_draws, wish, _N_PATH)
+    if wish.abstain_price is not None:
+        # where errors may be many, it is best to answer everything, which no price above that of abstaining says
+        plain = starting_rows(draws, few_draws, replace(wish, abstain_price=None), _N_PATH)
+        path = np.concatenate([path, np.hstack([plain, np.zeros_like(plain)])])
     judges = judge(some, few), judge(draws, kernels)
     best, amounts = along_the_frontier(path, judges, goal, lambda rows: whole_atoms(draws, rows))
     solved = _solved(draws, best[None], goal, kernels, "")

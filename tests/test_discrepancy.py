@@ -247,3 +247,15 @@ def test_a_frontier_of_every_kind_has_wider_bands_with_doubt(sequential_fit, how
     for name in ("error", "cost"):
         width = [(curve[f"{name}_high"] - curve[f"{name}_low"]).values[1:-1].mean() for curve in (plain, wide)]
         assert width[1] > width[0]
+
+
+def test_that_abstaining_is_allowed_makes_no_promise_dearer(sequential_fit):
+    price = 0.05
+
+    def loss(solution):
+        left = 0.0 if solution.abstained is None else float(solution.abstained.mean())
+        return float(solution.cost.mean()) + price * left
+
+    for max_error in (0.3, 0.45):
+        plain = bc.tune(sequential_fit, max_error=max_error)
+        assert loss(bc.tune(sequential_fit, max_error=max_error, abstain_price=price)) < 1.1 * loss(plain)
