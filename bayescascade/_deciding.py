@@ -80,14 +80,6 @@ def tune(
         str | None,
         typer.Option(metavar="A,B,...", help="Run these stages only, or search for the best.", show_default="all"),
     ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            help="Decide by each stage's own confidence (own), or by the one before too (history; for a fit with "
-            "--calibration sequential).",
-            show_default="own",
-        ),
-    ] = None,
     doubt: Annotated[
         float | None,
         typer.Option(
@@ -109,7 +101,6 @@ def tune(
         "batch": batch,
         "risk": risk,
         "alpha": alpha,
-        "policy": policy,
         "doubt": doubt,
     }
     goal = {name: value for name, value in given.items() if value is not None}

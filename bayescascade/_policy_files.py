@@ -11,10 +11,9 @@ from typing import Any
 from bayescascade.errors import CascadeError
 
 FORMAT = "bayescascade-policy"
-# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds, or curves.
+# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds.
 VERSIONS = (1, 2)
 _PARTS = ("stages", "thresholds", "confidence_kind", "metadata")
-_NEW_PARTS = ("reject", "history")
 
 
 def encode(value: Any) -> Any:
@@ -44,14 +43,14 @@ def decode(thresholds: Any) -> Any:
 
 def to_json(parts: Mapping[str, Any]) -> str:
     """The text of a policy file; of the oldest version that says everything."""
-    new = {name: parts[name] for name in _NEW_PARTS if parts[name] is not None}
+    new = {} if parts["reject"] is None else {"reject": encode(parts["reject"])}
     content = {
         "format": FORMAT,
         "version": VERSIONS[bool(new)],
         "confidence_kind": parts["confidence_kind"],
         "stages": parts["stages"],
         "thresholds": encode(parts["thresholds"]),
-        **encode(new),
+        **new,
         "metadata": encode(parts["metadata"]),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -74,12 +73,17 @@ def read_parts(path: Path) -> dict[str, Any]:
     missing = [name for name in _PARTS if name not in content]
     if missing:
         raise CascadeError(f"{path} is not a whole policy: missing {', '.join(missing)}; write it again")
-    new = [name for name in _NEW_PARTS if content.get(name) is not None]
-    if bool(new) != (version == 2):
-        what = f"holds {' and '.join(new)}" if new else f"holds neither {' nor '.join(_NEW_PARTS)}"
+    if content.get("history") is not None:
+        raise CascadeError(
+            f"{path} is a policy of an older bayescascade that decides by history, by P(correct) given a stage's "
+            "confidence and the one before: that is no longer supported; tune again, and write the new policy"
+        )
+    reject = content.get("reject")
+    if (reject is not None) != (version == 2):
+        what = "holds no reject" if reject is None else "holds reject"
         raise CascadeError(f"{path} says version {version} but {what}; write it again with Policy.save")
-    parts = {name: content.get(name) for name in (*_PARTS, *_NEW_PARTS)}
-    return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(parts["reject"])}
+    parts = {name: content[name] for name in _PARTS}
+    return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(reject)}
 
 
 def _read_json(path: Path) -> Any:

@@ -61,7 +61,7 @@ def tell(
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
     whole = choice is not None and choice.stages == draws.stages
-    plain = choice if whole and choice is not None and choice.reject is None and not choice.by_history else None
+    plain = choice if whole and choice is not None and choice.reject is None else None
     explorer = make_explorer(
         fit,
         ci_prob=ci_prob,
@@ -88,7 +88,6 @@ def tell(
         "flow": None if choice is None else flow_figure(choice, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
-        "by_history": choice is not None and choice.by_history,
         "ci": f"{ci_prob:.0%}",
         "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
         "promise_room": ", with room for what the model misses" if default_doubt(fit) else "",
@@ -126,7 +125,6 @@ def _choice(
             solution.kept,
             None if solution.reject is None else solution.reject.values,
             None if solution.abstained is None else np.ravel(solution.abstained.values),
-            solution.history is not None,
         )
     if thresholds is None:
         return None
@@ -150,13 +148,12 @@ def _choice(
         float("nan"),
         None if rules.reject is None else rules.reject[0],
         np.ravel(found["abstained"].values) if rules.reject is not None else None,
-        rules.history is not None,
     )
 
 
 def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
     """A policy that was tuned on this very log, as the solution that it came from; else None."""
-    if not isinstance(thresholds, Policy) or thresholds.history is not None:
+    if not isinstance(thresholds, Policy):
         return None
     known, goal = thresholds.metadata.get("data_hash"), thresholds.metadata.get("goal")
     if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):

@@ -37,7 +37,7 @@ _PHRASES = (
 _OPTIONS = (
     *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
     *("target_accept", "random_seed", "max_error", "max_cost", "max_latency", "error_price", "abstain_price"),
-    *("latency_price", "prob", "batch", "risk", "alpha", "policy", "doubt"),
+    *("latency_price", "prob", "batch", "risk", "alpha", "doubt"),
 )
 _RENAMED = {"task": "task-column", "random_seed": "seed"}
 _PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}
@@ -163,9 +163,7 @@ def thresholds_table(solution: Any, kind: str) -> Table:
         rows.append(tuple(cells))
     rejects = () if reject is None else ("Abstains below",)
     columns = ("Stage", "Accepts at or above", *rejects, "Share that runs it")
-    by_history = getattr(solution, "history", None) is not None
-    scale = "P(correct) by a stage's confidence and the one before" if by_history else kind
-    return _table(f"Thresholds ({scale})", *columns, rows=rows)
+    return _table(f"Thresholds ({kind})", *columns, rows=rows)
 
 
 def _threshold(value: Any, words: Mapping[float, str]) -> str:

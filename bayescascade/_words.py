@@ -42,7 +42,6 @@ class Choice:
     kept: float
     reject: np.ndarray | None = None
     abstained: np.ndarray | None = None
-    by_history: bool = False
 
     @property
     def answered(self) -> np.ndarray:
@@ -191,7 +190,7 @@ def care(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool
 
 def _rules(choice: Choice) -> list[str]:
     """What each stage does, in words; nothing is left for the stages after one that accepts all."""
-    rules = spelled(choice.stages, choice.thresholds, by_history=choice.by_history)
+    rules = spelled(choice.stages, choice.thresholds)
     if choice.reject is not None:
         last = int(np.argmax(choice.thresholds == -np.inf))
         for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
@@ -199,12 +198,11 @@ def _rules(choice: Choice) -> list[str]:
     return rules
 
 
-def spelled(stages: list[str], thresholds: np.ndarray, *, by_history: bool = False) -> list[str]:
+def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
     """What each stage does at thresholds (stage,)."""
     last = int(np.argmax(thresholds == -np.inf))
-    scale = "a probability of being right of" if by_history else "confidence"
     rules = [
-        f"{name} defers everything" if t == np.inf else f"{name} answers from {scale} {t:.6g} up"
+        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {t:.6g} up"
         for name, t in zip(stages[:last], thresholds[:last], strict=True)
     ]
     rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")

@@ -18,7 +18,6 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._cores import n_cores
-from bayescascade._curves import history_of
 from bayescascade._skips import restricted_parts
 from bayescascade._tilt import tilted
 from bayescascade.draws import Draws, get_draws
@@ -361,7 +360,6 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
-        Thresholds on P(correct) by history bring their curves along.
     factorisation : str
         ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
         arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
@@ -380,14 +378,9 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
         factorisation does not cover.
     """
     draws = draws_for(get_draws(fit), thresholds)
-    if history_of(thresholds, len(draws.stages)) is not None:
-        from bayescascade.two_signals import outcome_of_history
-
-        out = outcome_of_history(draws, thresholds, factorisation)._asdict()
-    else:
-        rows = to_rows_of(thresholds, draws)
-        check_factorisation(factorisation, draws, rows)
-        out = forward_all(draws, rows, factorisation=factorisation)._asdict()
+    rows = to_rows_of(thresholds, draws)
+    check_factorisation(factorisation, draws, rows)
+    out = forward_all(draws, rows, factorisation=factorisation)._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)
 

@@ -24,7 +24,6 @@ from bayescascade._axes import (
     shortened,
     tidy,
 )
-from bayescascade._curves import ATTRIBUTE
 from bayescascade._ranges import check_batch, check_prob
 from bayescascade._value_plots import draw_label_value
 from bayescascade.cascade import forward
@@ -73,7 +72,7 @@ def plot_thresholds(
     Raises
     ------
     CascadeError
-        For what is neither a fit nor a frontier, or a frontier by history, whose thresholds are on P(correct).
+        For what is neither a fit nor a frontier.
     """
     check_prob("ci_prob", ci_prob)
     low = high = None
@@ -82,8 +81,6 @@ def plot_thresholds(
         stages, kind = draws.stages, draws.kind
         price, threshold, low, high = _by_price(draws, ci_prob)
     elif isinstance(fit_or_frontier, xr.Dataset) and {"price", "threshold"} <= set(fit_or_frontier):
-        if fit_or_frontier["threshold"].attrs.get(ATTRIBUTE) is not None:
-            raise CascadeError("a frontier by history has thresholds on P(correct), which are not confidences.")
         curve = fit_or_frontier.sortby("price")
         inner = (curve["price"].values > 0.0) & np.isfinite(curve["price"].values)
         if not inner.any():

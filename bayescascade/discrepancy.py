@@ -22,7 +22,7 @@ from bayescascade.data import validate_log
 from bayescascade.draws import Draws, refuse_tasks
 from bayescascade.errors import CascadeError
 from bayescascade.positions import is_one_point, stages_named, to_thresholds, with_last
-from bayescascade.scoring import Rules, read_rules, walk
+from bayescascade.scoring import Rules, read_rules
 from bayescascade.storage import check_fit, own_log
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
@@ -92,22 +92,17 @@ def allow_cost(
 
 
 def fared(
-    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rules: Rules, kind: str
+    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rules: Rules
 ) -> tuple[np.ndarray, np.ndarray]:
     """The share of queries that rules answer wrongly (point,), and what each query pays (point, query)."""
-    if rules.history is None:
-        lost = run(confidence, wrong, rules.thresholds, rules.reject)
-        ran = reach_of(confidence, rules.thresholds, rules.reject)
-    else:
-        went = [walk(confidence, rules, point, kind) for point in range(len(rules.thresholds))]
-        lost = np.stack([(one.accepted * wrong).sum(axis=1) for one in went])
-        ran = np.stack([one.ran.T for one in went])
+    lost = run(confidence, wrong, rules.thresholds, rules.reject)
+    ran = reach_of(confidence, rules.thresholds, rules.reject)
     return lost.mean(axis=1), np.einsum("psq,s->pq", ran, price)
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What a fit's labelled queries did, to allow for what the model misses of the error of any rules.
+    """What a fit's labelled queries did, to allow for what the model misses of any rows of positions.
 
     ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``price`` (stage,) the mean costs,
     ``spread`` as in `evaluate_doubted`; ``line``, if any, is the least share of errors that is believed, by the
@@ -121,13 +116,13 @@ class Doubt:
     one_sided: bool = False
     line: tuple[np.ndarray, np.ndarray] | None = None
 
-    def smoothed(self, expected: np.ndarray, rules: Rules, draws: Draws) -> Doubt:
-        """The same, by at least the queries' errors smoothed along a path whose points have these expected errors.
+    def smoothed(self, expected: np.ndarray, rows: np.ndarray, draws: Draws) -> Doubt:
+        """The same, by at least the queries' errors smoothed along a path of rows with these expected errors.
 
         By isotonic regression: along a path the errors rise with those that the model expects.
         """
         order = np.argsort(expected, kind="stable")
-        seen = isotonic_regression(self._fared(rules, draws)[0][order]).x
+        seen = isotonic_regression(self._fared(rows, draws)[0][order]).x
         return replace(self, line=(expected[order], seen))
 
     def error(
@@ -136,27 +131,20 @@ class Doubt:
         """The error of rows under all draws (draw, point), with the discrepancy added, as `allow` does."""
         if expected is None and draws.tilt is not None:
             expected = self.expected(rows, draws)
-        return self.error_of_rules(error, rules_of(rows, draws), draws, expected)
-
-    def error_of_rules(
-        self, error: np.ndarray, rules: Rules, draws: Draws, expected: np.ndarray | None = None
-    ) -> np.ndarray:
-        """`error` for rules that come as thresholds."""
-        here = error.mean(axis=0)
-        seen = self._fared(rules, draws)[0]
+        seen = self._fared(rows, draws)[0]
         if self.line is not None:
-            seen = np.maximum(seen, np.interp(here, *self.line))
+            seen = np.maximum(seen, np.interp(error.mean(axis=0), *self.line))
         # the same numbers each time, so that points compare
         rng = np.random.default_rng(0)
         return allow(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[0]
 
-    def cost_of_rules(self, cost: np.ndarray, rules: Rules, draws: Draws) -> np.ndarray:
-        """The cost of rules under all draws (draw, point), with a discrepancy added."""
-        return allow_cost(cost, self._fared(rules, draws)[1], self.spread, np.random.default_rng(1))[0]
+    def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
+        """The cost of rows under all draws (draw, point), with a discrepancy added."""
+        return allow_cost(cost, self._fared(rows, draws)[1], self.spread, np.random.default_rng(1))[0]
 
-    def _fared(self, rules: Rules, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        keep = list(draws.keep) or list(range(len(draws.stages)))
-        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rules, draws.kind)
+    def _fared(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+        keep, rules = list(draws.keep) or list(range(len(draws.stages))), _rules_of(rows, draws)
+        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rules)
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
@@ -164,7 +152,7 @@ class Doubt:
         return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
 
 
-def rules_of(rows: np.ndarray, draws: Draws) -> Rules:
+def _rules_of(rows: np.ndarray, draws: Draws) -> Rules:
     """The thresholds of rows of positions."""
     accept, reject = split_positions(rows, len(draws.stages))
     below = None if reject is None else to_thresholds(reject, draws)
@@ -238,8 +226,8 @@ def evaluate_doubted(
         raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
     log = validate_log(own_log(fit))
     stages = stages_named(thresholds, [str(s) for s in log["stage"].values])
-    log, kind = log.sel(stage=stages), str(log.attrs["confidence_kind"])
-    rules = read_rules(thresholds, stages, kind)
+    log = log.sel(stage=stages)
+    rules = read_rules(thresholds, stages, str(log.attrs["confidence_kind"]))
     confidence, wrong, price = complete_rows(log)
     expected = evaluate(fit, thresholds)
     if is_one_point(thresholds):
@@ -248,7 +236,7 @@ def evaluate_doubted(
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    seen, paid = fared(confidence, wrong, price, rules, kind)
+    seen, paid = fared(confidence, wrong, price, rules)
     error, of_error = allow(error, seen, len(wrong), spread, rng, one_sided=one_sided)
     cost, of_cost = allow_cost(cost, paid, spread, rng)
     out = expected.assign(

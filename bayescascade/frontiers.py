@@ -18,8 +18,7 @@ from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
 from bayescascade.positions import to_thresholds, with_last
 from bayescascade.published import check_factorisation, polish
-from bayescascade.scoring import Rules
-from bayescascade.wishes import check_doubt, check_policy
+from bayescascade.wishes import check_doubt
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
@@ -35,7 +34,6 @@ def frontier(
     batch: int | None = None,
     stages: Sequence[str] | None = None,
     factorisation: str = "exact",
-    policy: str = "own",
     doubt: float = 0.0,
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
@@ -66,8 +64,6 @@ def frontier(
     factorisation : str
         ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
         found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
-    policy : str
-        ``"own"``, or ``"history"`` for decisions by a stage's confidence and the one before, as in `tune`.
     doubt : float
         Room for what the model misses of error and cost, from both sides, in the bands and their means. On resplit
         real logs 90% bands with 0.1 covered the held-out error 87% to 91% and the cost 90% to 92% of the time,
@@ -98,13 +94,7 @@ def frontier(
     check_prob("ci_prob", ci_prob)
     check_positive("abstain_price", abstain_price)
     check_batch(batch)
-    published = None if factorisation == "exact" else factorisation
-    check_doubt(doubt, factorisation=published)
-    options = {"abstain_price": abstain_price, "stages": stages, "factorisation": published}
-    if check_policy(policy, **options) == "history":
-        from bayescascade.history import history_frontier
-
-        return history_frontier(fit, n_points=n_points, ci_prob=ci_prob, batch=batch, doubt=doubt)
+    check_doubt(doubt, factorisation=None if factorisation == "exact" else factorisation)
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
@@ -120,13 +110,13 @@ def frontier(
     below = None if reject is None else to_thresholds(reject, draws)
     believed = read_doubt(fit, doubt)
     if believed is not None:
-        error = believed.error(outcome.error, rows, draws)
-        cost = believed.cost_of_rules(outcome.cost, Rules(thresholds, below), draws)
-        outcome = outcome._replace(error=error, cost=cost)
-    return as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
+        outcome = outcome._replace(
+            error=believed.error(outcome.error, rows, draws), cost=believed.cost(outcome.cost, rows, draws)
+        )
+    return _as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
 
 
-def as_curve(
+def _as_curve(
     draws: Draws,
     thresholds: np.ndarray,
     reject: np.ndarray | None,
@@ -209,7 +199,7 @@ def sweep(
     ends[1, : n - 1] = [len(m.low) for m in draws.margins[:-1]]
     rows = np.concatenate([ends[:1], rows, ends[1:]])
     prices = np.concatenate([[0.0], prices, [np.inf]])
-    return spread(forward(kernel, rows).cost[0], rows, prices, n_points)
+    return _spread(forward(kernel, rows).cost[0], rows, prices, n_points)
 
 
 def price_range(kernel: Kernel) -> np.ndarray:
@@ -218,7 +208,7 @@ def price_range(kernel: Kernel) -> np.ndarray:
     return np.geomspace(1e-3 * cost[cost > 0].min(), 1e6 * cost.sum(), _N_PRICES) if cost.any() else np.ones(1)
 
 
-def spread(
+def _spread(
     expected: np.ndarray, rows: np.ndarray, prices: np.ndarray, n_points: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points of a sweep, given what each costs, that are evenly spaced in cost: rows and prices."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
-from bayescascade._curves import History, as_plain, check_history, p_correct
 from bayescascade._policy_files import read_parts, to_json
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
@@ -49,10 +48,6 @@ class Policy:
         One per stage, each at most the stage's threshold: a stage abstains when confidence < reject, and the query
         ends there without an answer. -inf never abstains. The last stage abstains below its own and otherwise
         accepts. None, and -inf throughout, means that no stage abstains.
-    history : list of curves, optional
-        One for each stage but the last. Then a stage decides on P(correct) given its own confidence and that of
-        the stage before, by its curve, and `thresholds` are probabilities. `tune` writes these; they do not go
-        with `reject`.
 
     Raises
     ------
@@ -65,27 +60,20 @@ class Policy:
     confidence_kind: str
     metadata: dict[str, Any] = field(default_factory=dict)
     reject: list[float] | None = None
-    history: History | None = None
 
     def __post_init__(self) -> None:
         # Copies, so that a list changed later by the caller does not change the policy.
         object.__setattr__(self, "stages", _check_stages(self.stages))
         check_kind(self.confidence_kind)
-        if self.history is not None:
-            object.__setattr__(self, "history", check_history(self.history, len(self.stages)))
-        scale = self.confidence_kind if self.history is None else "probability"
-        thresholds = _check_thresholds(self.thresholds, self.stages, scale)
+        thresholds = _check_thresholds(self.thresholds, self.stages, self.confidence_kind)
         object.__setattr__(self, "thresholds", thresholds)
-        object.__setattr__(self, "reject", _check_reject(self.reject, thresholds, self.stages, scale))
-        if self.history is not None and self.reject is not None:
-            raise CascadeError("a policy that decides by history cannot abstain: leave out reject, or history")
+        reject = _check_reject(self.reject, thresholds, self.stages, self.confidence_kind)
+        object.__setattr__(self, "reject", reject)
         if not isinstance(self.metadata, Mapping):
             raise CascadeError(f"metadata should be a dict but is {self.metadata!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
 
-    def decide(
-        self, stage: str | int, confidence: SupportsFloat, previous: SupportsFloat | None = None
-    ) -> Decision:
+    def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
         """Accept this stage's answer, defer the query to the next stage, or abstain.
 
         Examples
@@ -102,9 +90,6 @@ class Policy:
         confidence : float
             On the raw scale. Overshoot of the scale by rounding (at most 1e-6) is forgiven. A last stage that
             never abstains accepts whatever its confidence, so NaN is allowed there: services seldom compute it.
-        previous : float, optional
-            Confidence of the stage before. A policy with `history` needs it at every stage but the first and the
-            last; others do not look at it.
 
         Returns
         -------
@@ -114,7 +99,7 @@ class Policy:
         Raises
         ------
         CascadeError
-            If the stage is unknown, or a confidence that is needed is missing, not a number or off its scale.
+            If the stage is unknown, or a confidence that is needed is not a number or off its scale.
         """
         position = self._position(stage)
         last = position == len(self.stages) - 1
@@ -127,11 +112,7 @@ class Policy:
             )
         if value < low:
             return "abstain"
-        if last:
-            return "accept"
-        if self.history is not None:
-            value = self._p_correct(self.history, position, value, previous)
-        return "accept" if value >= self.thresholds[position] else "defer"
+        return "accept" if last or value >= self.thresholds[position] else "defer"
 
     def run(self, confidences: Sequence[SupportsFloat] | Mapping[str, SupportsFloat]) -> Decision:
         """Decide at the last stage that has run, given the confidences of all stages so far.
@@ -178,7 +159,7 @@ class Policy:
                 f"got {len(values)} confidences; give those of the stages that have run, from 1 to "
                 f"{len(self.stages)}"
             )
-        return self.decide(len(values) - 1, values[-1], values[-2] if len(values) > 1 else None)
+        return self.decide(len(values) - 1, values[-1])
 
     def _confidence(self, position: int, confidence: SupportsFloat) -> float:
         """A confidence as a number on its scale, or NaN."""
@@ -195,18 +176,6 @@ class Policy:
                 f"{kind.name!r}: it should be {kind.description}"
             )
         return value
-
-    def _p_correct(self, history: History, position: int, value: float, previous: SupportsFloat | None) -> float:
-        before = None
-        if position > 0:
-            name = self.stages[position - 1]
-            before = math.nan if previous is None else self._confidence(position - 1, previous)
-            if math.isnan(before):
-                raise CascadeError(
-                    f"this policy decides by history: at stage {self.stages[position]!r} it needs the confidence "
-                    f"of {name!r} too; pass it as previous=, or use Policy.run with all confidences so far"
-                )
-        return float(p_correct(history, position, value, before, self.confidence_kind))
 
     def _position(self, stage: str | int) -> int:
         known = ", ".join(map(repr, self.stages))
@@ -244,8 +213,7 @@ class Policy:
         CascadeError
             If the metadata cannot be written as JSON, or the path cannot be written.
         """
-        history = None if self.history is None else as_plain(self.history)
-        text = to_json({**vars(self), "history": history})
+        text = to_json(vars(self))
         with whole_file(path, "the policy") as part:
             part.write_text(text, encoding="utf-8")
 
@@ -267,7 +235,8 @@ class Policy:
         Raises
         ------
         CascadeError
-            If the file is missing, truncated, foreign, of another version, or lacks or garbles a part.
+            If the file is missing, truncated, foreign, of another version, or lacks or garbles a part; or decides
+            by history, as older versions could.
         """
         parts = read_parts(Path(path))
         try:
@@ -277,21 +246,19 @@ class Policy:
 
     def __repr__(self) -> str:
         names = ["stages", "thresholds", "confidence_kind"]
-        names += [name for name in ("metadata", "reject", "history") if getattr(self, name)]
+        names += [name for name in ("metadata", "reject") if getattr(self, name)]
         return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def _repr_html_(self) -> str:
         heads = ["", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
-        what = "confidence" if self.history is None else "P(correct)"
         rows = ""
         for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True)):
-            cells = [str(position), html.escape(stage), _rule(threshold, f"{what} &ge;", "always", "never")]
+            cells = [str(position), html.escape(stage), _rule(threshold, "confidence &ge;", "always", "never")]
             if self.reject is not None:
-                cells.append(_rule(self.reject[position], f"{what} &lt;", "never", "always"))
+                cells.append(_rule(self.reject[position], "confidence &lt;", "never", "always"))
             rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-        on = "" if self.history is None else ": P(correct) by a stage's confidence and the one before"
         return (
-            f"<table><caption>Policy on {html.escape(self.confidence_kind)}{on}</caption>"
+            f"<table><caption>Policy on {html.escape(self.confidence_kind)}</caption>"
             f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
         )
 

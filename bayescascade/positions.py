@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._curves import history_of
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.margins import Margin
@@ -109,14 +108,8 @@ def is_one_point(thresholds: Any) -> bool:
 def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarray:
     """Return thresholds as an array (point, stage), or raise `CascadeError`.
 
-    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these. They have to be
-    on the scale of confidences: those that decide by history go through `scoring.read_rules`.
+    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these.
     """
-    if history_of(thresholds, len(stages)) is not None:
-        raise CascadeError(
-            "these thresholds are on P(correct) by history, which cannot be used here; tune without "
-            "policy='history', or apply them with evaluate, score or a policy."
-        )
     thresholds = getattr(thresholds, "thresholds", thresholds)
     if isinstance(thresholds, xr.DataArray):
         if "stage" in thresholds.coords:

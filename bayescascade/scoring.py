@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._curves import History, history_of, p_correct
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
 from bayescascade.positions import check_thresholds, is_one_point, stages_named
@@ -22,16 +21,13 @@ class Rules:
     Attributes
     ----------
     thresholds : ndarray (point, stage)
-        On the raw scale of confidences; with `history`, on that of P(correct).
+        On the raw scale of confidences.
     reject : ndarray (point, stage), optional
         A stage abstains below these; None where no stage ever does.
-    history : tuple of curves, optional
-        P(correct) by the confidences so far, which is then what the thresholds are compared with.
     """
 
     thresholds: np.ndarray
     reject: np.ndarray | None = None
-    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Walk:
 
 
 def read_rules(thresholds: Any, stages: list[str], kind: str, reject: Any = None) -> Rules:
-    """Check thresholds in any form: arrays, a solution, a policy, with what these say of abstaining and history.
+    """Check thresholds in any form: arrays, a solution, a policy, with what these say of abstaining.
 
     Raises
     ------
@@ -54,23 +50,12 @@ def read_rules(thresholds: Any, stages: list[str], kind: str, reject: Any = None
     """
     if isinstance(thresholds, Rules):
         return thresholds
-    history = history_of(thresholds, len(stages))
     reject = getattr(thresholds, "reject", None) if reject is None else reject
-    if history is None:
-        array = check_thresholds(thresholds, stages, kind)
-    else:
-        array = check_thresholds(_without_curves(thresholds), stages, "probability")
+    array = check_thresholds(thresholds, stages, kind)
     if reject is None:
-        return Rules(array, None, history)
-    if history is not None:
-        raise CascadeError("thresholds that decide by history cannot abstain: leave out reject.")
+        return Rules(array)
     low = _check_reject(reject, array, stages, kind)
     return Rules(array, low if (low > -np.inf).any() else None)
-
-
-def _without_curves(thresholds: Any) -> Any:
-    thresholds = getattr(thresholds, "thresholds", thresholds)
-    return thresholds.drop_attrs() if isinstance(thresholds, xr.DataArray) else thresholds
 
 
 def _check_reject(reject: Any, thresholds: np.ndarray, stages: list[str], kind: str) -> np.ndarray:
@@ -105,15 +90,12 @@ def _check_reject(reject: Any, thresholds: np.ndarray, stages: list[str], kind: 
     return array
 
 
-def walk(confidence: np.ndarray, rules: Rules, point: int, kind: str) -> Walk:
+def walk(confidence: np.ndarray, rules: Rules, point: int) -> Walk:
     """Run one point of rules on confidences (query, stage); a query stops where its confidence is NaN."""
-    n_stages = confidence.shape[1]
     going = np.ones(len(confidence), dtype=bool)
     ran, accepted, abstained = np.zeros((3, *confidence.shape), dtype=bool)
-    for j in range(n_stages):
-        ran[:, j], value = going, confidence[:, j]
-        if rules.history is not None and j < n_stages - 1:
-            value = p_correct(rules.history, j, value, confidence[:, j - 1] if j else None, kind)
+    for j, value in enumerate(confidence.T):
+        ran[:, j] = going
         if rules.reject is not None:
             abstained[:, j] = going & (value < rules.reject[point, j])
         accepted[:, j] = going & ~abstained[:, j] & (value >= rules.thresholds[point, j])
@@ -142,8 +124,7 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
     log : xarray.Dataset
         As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
     thresholds : array-like, DataArray, ThresholdSolution or Policy
-        As for `evaluate`. Those that name some of the log's stages only run these, in their order. Thresholds on
-        P(correct) by history bring their curves along.
+        As for `evaluate`. Those that name some of the log's stages only run these, in their order.
     reject : array-like or DataArray, optional
         (stage,) or (point, stage): a stage abstains below it, and the query ends there. -inf never abstains. By
         default what the solution or policy says.
@@ -179,7 +160,7 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
     found: dict[str, list[Any]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
     waited = []
     for point in range(len(rules.thresholds)):
-        went = walk(confidence, rules, point, kind)
+        went = walk(confidence, rules, point)
         _check_labels(log, went, confidence, correct)
         found["error"].append(np.sum(went.accepted & (correct < 0.5)) / len(confidence))
         found["cost"].append(_total(own_cost, went.ran, cost).mean())
@@ -213,7 +194,7 @@ def _check_labels(log: xr.Dataset, went: Walk, confidence: np.ndarray, correct: 
 def cost_of_queries(log: xr.Dataset, rules: Rules, point: int = 0, cost: str = "mean") -> np.ndarray:
     """What each query costs under one point of rules, by stages' mean costs or by its own if known (query,)."""
     confidence = log["confidence"].transpose("query", "stage").values
-    went = walk(confidence, rules, point, str(log.attrs["confidence_kind"]))
+    went = walk(confidence, rules, point)
     return _total(_costs(log, cost), went.ran, cost)
 
 

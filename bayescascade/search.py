@@ -7,21 +7,28 @@ threshold can realise, they go by steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 
-from bayescascade.cascade import Kernel, Outcome, forward, forward_all
-from bayescascade.discrepancy import Doubt
+from bayescascade.cascade import Kernel, Outcome, build_kernels, forward, forward_all
 from bayescascade.draws import Draws
 from bayescascade.frontiers import sweep, undominated
 from bayescascade.goals import Amounts, Goal, amounts_of, per_unit
 from bayescascade.gradients import Slopes, amounts_and_slopes
 from bayescascade.induction import induce, with_latency
-from bayescascade.moves import across_atoms, inside_atom, realisable, stages_of, to_free, to_rows, tops
-from bayescascade.scoring import Rules
+from bayescascade.moves import (
+    across_atoms,
+    inside_atom,
+    realisable,
+    stages_of,
+    to_free,
+    to_rows,
+    tops,
+    whole_atoms,
+)
 from bayescascade.wishes import Wish
 
 _N_SWEEP = 40
@@ -92,48 +99,32 @@ def candidates(
     return np.unique(np.concatenate([starts, realisable(draws, to_rows(found, n))]), axis=0)
 
 
-@dataclass(frozen=True)
-class Judge:
-    """What points come to under some draws: as the model expects, and with room for what it misses."""
-
-    draws: Draws
-    believed: Callable[[np.ndarray], Outcome]
-    rules: Callable[[np.ndarray], Rules]
-    expected: Callable[[np.ndarray], np.ndarray | None] = lambda points: None
-
-    def amounts(self, points: np.ndarray, out: Outcome, goal: Goal, doubt: Doubt) -> Amounts:
-        """The goal's amounts of points (draw, point), with a discrepancy added to what is believed of them."""
-        error = doubt.error_of_rules(out.error, self.rules(points), self.draws, self.expected(points))
-        return amounts_of(out._replace(error=error), self.draws, goal.names)
-
-
 def along_the_frontier(
-    path: np.ndarray, judges: tuple[Judge, Judge], goal: Goal, realise: Callable[[np.ndarray], np.ndarray]
+    path: np.ndarray, some: Draws, whole: Draws, goal: Goal, kernels: list[Kernel] | None
 ) -> tuple[np.ndarray, Amounts]:
-    """The best point of a path where there is room for what the model misses, and the amounts of its points.
+    """The best row of a path where there is room for what the model misses, and the amounts of its points.
 
     Nothing is searched for beside the path, which was found without a look at how the labelled queries fared along
     it: a search that sees the discrepancy ends where these queries were lucky. For the same reason their errors
-    count as smoothed along the path, where that is more. The first judge has some of the draws, the second all.
+    count as smoothed along the path, where that is more. Some of the draws say where on the path to look, and all
+    (``kernels`` are theirs) which point it is.
     """
     assert goal.discrepancy is not None
-    some, whole = judges
-    path = np.unique(realise(path), axis=0)
-    out = some.believed(path)
+    path = np.unique(whole_atoms(some, path), axis=0)
+    out = forward_all(some, path, kernels if some.n == whole.n else build_kernels(some))
     order = np.argsort(out.cost.mean(axis=0), kind="stable")
     path, out = path[order], take_points(out, order)
     efficient = np.flatnonzero(undominated(out.error, out.cost, out.abstained, out.latency))
     path, out = path[efficient], take_points(out, efficient)
     expected = out.error.mean(axis=0)
-    doubt = goal.discrepancy.smoothed(expected, some.rules(path), some.draws)
-    amounts = some.amounts(path, out, goal, doubt)
+    goal = replace(goal, discrepancy=goal.discrepancy.smoothed(expected, path, some))
+    amounts = amounts_of(doubted(out, some, path, goal), some, goal.names)
     order = np.argsort(expected, kind="stable")
     at = int(np.flatnonzero(order == goal.rank(amounts)[0][0])[0])
     near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(8)[:, None] / 8
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
-    points = np.unique(realise(points), axis=0)
-    amounts_here = whole.amounts(points, whole.believed(points), goal, doubt)
-    return points[goal.rank(amounts_here)[0][0]], amounts
+    points = np.unique(whole_atoms(whole, points), axis=0)
+    return points[goal.rank(measure_all(whole, points, goal, kernels))[0][0]], amounts
 
 
 def take_points(outcome: Outcome, index: np.ndarray) -> Outcome:

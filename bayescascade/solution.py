@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._curves import History, history_of
 from bayescascade._html import note, table_of, wrapped
 from bayescascade.cascade import Outcome
 from bayescascade.errors import CascadeError
@@ -24,8 +23,7 @@ class ThresholdSolution:
     Attributes
     ----------
     thresholds : DataArray (stage,)
-        On the raw confidence scale; a stage accepts when confidence >= threshold. With `history`, P(correct) given
-        its confidence and the one before takes the confidence's place.
+        On the raw confidence scale; a stage accepts when confidence >= threshold.
     error, cost : DataArray (chain, draw)
     reach : DataArray (chain, draw, stage)
         Share of queries that run each stage.
@@ -63,17 +61,11 @@ class ThresholdSolution:
         return self.reach - self.reach.shift(stage=-1, fill_value=0.0)
 
     @property
-    def history(self) -> History | None:
-        """Curves that the thresholds are compared with, where decisions are by history; else None."""
-        return history_of(self.thresholds, self.thresholds.sizes["stage"])
-
-    @property
     def head(self) -> tuple[str, ...]:
         """Titles of the columns of `table`."""
         ends = "answered" if self.reject is None else "ended"
         rejects = () if self.reject is None else ("abstain below",)
-        threshold = "threshold" if self.history is None else "threshold on P(correct)"
-        return ("stage", threshold, *rejects, "reached", f"{ends} (90% interval)")
+        return ("stage", "threshold", *rejects, "reached", f"{ends} (90% interval)")
 
     def table(self, ci_prob: float = 0.9) -> list[tuple[str, ...]]:
         """Rows of (stage, threshold, share reached, share answered), as text; see `head`."""
@@ -103,7 +95,6 @@ class ThresholdSolution:
             thresholds=[float(t) for t in self.thresholds.values],
             confidence_kind=self.confidence_kind,
             reject=None if self.reject is None else [float(t) for t in self.reject.values],
-            history=self.history,
             metadata={
                 "goal": self.goal,
                 "error_mean": float(self.error.mean()),
@@ -129,8 +120,6 @@ class ThresholdSolution:
     def _repr_html_(self) -> str:
         lead = "Goal met." if self.feasible else "Goal not met."
         caption = f"A stage accepts when its {self.confidence_kind} is at or above its threshold, else it defers."
-        if self.history is not None:
-            caption = "A stage accepts when P(correct) is at or above its threshold, else it defers."
         return wrapped(
             note(self.text, lead=lead, passed=self.feasible), table_of(self.head, self.table(), caption=caption)
         )

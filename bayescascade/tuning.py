@@ -28,7 +28,7 @@ from bayescascade.cascade import (
     forward_all,
     split_positions,
 )
-from bayescascade.discrepancy import Doubt, default_doubt, read_doubt, rules_of
+from bayescascade.discrepancy import Doubt, default_doubt, read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.frontiers import sweep
@@ -37,7 +37,6 @@ from bayescascade.induction import mean_kernel, optimal_loss
 from bayescascade.moves import realisable, whole_atoms
 from bayescascade.positions import to_thresholds, with_last
 from bayescascade.search import (
-    Judge,
     along_the_frontier,
     between,
     candidates,
@@ -48,7 +47,7 @@ from bayescascade.search import (
 )
 from bayescascade.solution import ThresholdSolution, describe, remark_on_idle
 from bayescascade.subsets import best_subsets
-from bayescascade.wishes import Wish, check_policy
+from bayescascade.wishes import Wish
 
 _SEARCH_DRAWS = 300
 _N_SWEEP = 40
@@ -74,7 +73,6 @@ def tune(
     abstain_price: float | None = None,
     latency_price: float | None = None,
     stages: str | Sequence[str] | None = None,
-    policy: str = "own",
     doubt: float | None = None,
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
@@ -112,9 +110,6 @@ def tune(
         What a unit of latency costs, in the log's currency.
     stages : list of str or "search", optional
         Run these stages only, in this order; or search for the best stages and their order.
-    policy : str
-        ``"own"``: a stage decides by its own confidence. ``"history"``: by P(correct) given its confidence and the
-        one before, which needs a fit with ``calibration="sequential"``; without abstaining, on all stages.
     doubt : float, optional
         Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
         deviation, as a share of the error, updated by what the labelled queries did under these thresholds, yet
@@ -156,10 +151,6 @@ def tune(
     )
     if doubt is None and max_error is not None and risk != "regret":
         wish = replace(wish, doubt=default_doubt(fit))
-    if check_policy(policy, abstain_price=abstain_price, stages=stages) == "history":
-        from bayescascade.history import solve_history
-
-        return solve_history(fit, wish)
     draws = get_draws(fit)
     believed = read_doubt(fit, wish.doubt, one_sided=True)
     if stages is None:
@@ -197,12 +188,12 @@ def solve_draws(draws: Draws, wish: Wish, doubt: Doubt | None = None) -> Solved:
     if len(draws.stages) == 1 and wish.abstain_price is None:
         return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
     if doubt is not None:
-        return _along_the_frontier(draws, wish, goal, doubt, kernels)
+        return _along_the_frontier(draws, wish, goal, kernels)
     few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
     points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
     amounts = measure_all(draws, points, goal, kernels)
     order, keeps = goal.rank(amounts)
-    reachable = "" if keeps.any() else what_is_reachable(goal, amounts)
+    reachable = "" if keeps.any() else _what_is_reachable(goal, amounts)
     points = realisable(draws, between(points, order, keeps, goal.risk(amounts)))
     if goal.bounds or goal.tail is not None:
         best = int(goal.rank(measure_all(draws, points, goal, kernels))[0][0])
@@ -210,31 +201,18 @@ def solve_draws(draws: Draws, wish: Wish, doubt: Doubt | None = None) -> Solved:
     return _solved(draws, points, goal, kernels, reachable)
 
 
-def _along_the_frontier(
-    draws: Draws, wish: Wish, goal: Goal, doubt: Doubt, kernels: list[Kernel] | None
-) -> Solved:
+def _along_the_frontier(draws: Draws, wish: Wish, goal: Goal, kernels: list[Kernel] | None) -> Solved:
     """The best of the frontier of the posterior mean."""
     some = draws.take(draws.spread(_PATH_DRAWS))
-    few = build_kernels(some) if some.n < draws.n else kernels
-
-    def judge(draws: Draws, kernels: list[Kernel] | None) -> Judge:
-        return Judge(
-            draws,
-            lambda rows: forward_all(draws, rows, kernels),
-            lambda rows: rules_of(rows, draws),
-            lambda rows: None if draws.tilt is None else doubt.expected(rows, draws),
-        )
-
-    few_draws = build_kernel(some.take(some.spread(_SEARCH_DRAWS)))
-    path = starting_rows(draws, few_draws, wish, _N_PATH)
+    few = build_kernel(some.take(some.spread(_SEARCH_DRAWS)))
+    path = starting_rows(draws, few, wish, _N_PATH)
     if wish.abstain_price is not None:
         # where errors may be many, it is best to answer everything, which no price above that of abstaining says
-        plain = starting_rows(draws, few_draws, replace(wish, abstain_price=None), _N_PATH)
+        plain = starting_rows(draws, few, replace(wish, abstain_price=None), _N_PATH)
         path = np.concatenate([path, np.hstack([plain, np.zeros_like(plain)])])
-    judges = judge(some, few), judge(draws, kernels)
-    best, amounts = along_the_frontier(path, judges, goal, lambda rows: whole_atoms(draws, rows))
+    best, amounts = along_the_frontier(path, some, draws, goal, kernels)
     solved = _solved(draws, best[None], goal, kernels, "")
-    return solved if solved.feasible else replace(solved, reachable=what_is_reachable(goal, amounts))
+    return solved if solved.feasible else replace(solved, reachable=_what_is_reachable(goal, amounts))
 
 
 def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:
@@ -244,7 +222,7 @@ def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] 
     order, keeps = goal.rank(amounts)
     best = int(order[0])
     if not keeps.any() and not reachable:
-        reachable = what_is_reachable(goal, amounts)
+        reachable = _what_is_reachable(goal, amounts)
     kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
     one = Outcome._make(None if part is None else part[:, best] for part in outcome)
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
@@ -303,7 +281,7 @@ def _prices(draws: Draws, wish: Wish) -> list[float]:
     return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]
 
 
-def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
+def _what_is_reachable(goal: Goal, amounts: Amounts) -> str:
     """Say what can be promised at most, and which bound stands in the way."""
     sure = f"can be promised with probability {goal.prob:g}"
     sure += "" if goal.batch is None else f" for {goal.batch} queries"
@@ -318,17 +296,9 @@ def what_is_reachable(goal: Goal, amounts: Amounts) -> str:
 
 
 def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
-    draws = best.draws
-    accept, reject = split_positions(best.row[None], len(draws.stages))
-    thresholds = with_last(to_thresholds(accept[0], draws))
-    return as_solution(best, wish, fit, thresholds, None if reject is None else to_thresholds(reject[0], draws))
-
-
-def as_solution(
-    best: Solved, wish: Wish, fit: xr.DataTree, thresholds: np.ndarray, reject: np.ndarray | None = None
-) -> ThresholdSolution:
-    """What `tune` returns, given the thresholds (stage,) of the best row."""
+    """What `tune` returns of the best row."""
     draws, outcome = best.draws, best.outcome
+    accept, reject = split_positions(best.row[None], len(draws.stages))
     shape, coords = (len(draws.chains), -1), {"chain": draws.chains, "stage": draws.stages}
 
     def folded(values: np.ndarray | None, *dims: str) -> xr.DataArray | None:
@@ -358,7 +328,7 @@ def as_solution(
     assert cost is not None
     assert reach is not None
     return ThresholdSolution(
-        thresholds=by_stage(thresholds),
+        thresholds=by_stage(with_last(to_thresholds(accept[0], draws))),
         error=error,
         cost=cost,
         reach=reach,
@@ -373,7 +343,7 @@ def as_solution(
             "n_queries": int(fit.attrs.get("n_queries", 0)),
             **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
         },
-        reject=None if reject is None else by_stage(reject),
+        reject=None if reject is None else by_stage(to_thresholds(reject[0], draws)),
         abstained=folded(outcome.abstained),
         latency=folded(outcome.latency),
     )

@@ -12,7 +12,6 @@ from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.goals import Goal
 
-POLICIES = ("own", "history")
 RISKS = ("mean", "cvar", "regret")
 
 
@@ -139,16 +138,3 @@ def check_doubt(doubt: float, **options: object) -> None:
     other = next((f"{name}={value!r}" for name, value in options.items() if value is not None), None)
     if doubt and other is not None:
         raise CascadeError(f"doubt={doubt:g} does not go with {other}; leave one of them out.")
-
-
-def check_policy(policy: str, **options: object) -> str:
-    """Return the kind of policy, or raise `CascadeError` for an unknown one, or options that it does not take."""
-    if policy not in POLICIES:
-        raise CascadeError(f"policy={policy!r} is not known; choose one of {', '.join(map(repr, POLICIES))}.")
-    given = [name for name, value in options.items() if value is not None]
-    if policy == "history" and given:
-        raise CascadeError(
-            f"policy='history' does not take {' and '.join(given)}: decisions by history run all stages and "
-            "always answer; leave it out, or decide by each stage's own confidence."
-        )
-    return policy

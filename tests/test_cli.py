@@ -148,7 +148,7 @@ def test_score_prints_error_cost_and_shares(calls, folder):
     assert result.exit_code == 0, result.output
     (log, chosen), _ = calls["score"]
     assert log.attrs["confidence_kind"] == "probability"
-    # the policy itself: it may decide by history, or reject
+    # the policy itself: it may reject
     assert chosen == policy.Policy.load("policy.json")
     for fact in ("Error 0.125", "cost 0.0042", "12 queries", "25.0%", "75.0%"):
         assert fact in result.stdout

@@ -23,7 +23,7 @@ from bayescascade.baselines.base import (
     measure,
     spread,
 )
-from bayescascade.baselines.ours import RuleDecisions, SubsetDecisions, _Keyed
+from bayescascade.baselines.ours import SubsetDecisions, _Keyed
 from bayescascade.baselines.registry import METHODS, choose, make
 from bayescascade.comparison import Comparison
 
@@ -118,14 +118,6 @@ def test_a_part_of_the_stages_runs_as_its_own_cascade(log: xr.Dataset) -> None:
     alone = log.isel(stage=1)
     np.testing.assert_allclose(error, [found["error"], 1.0 - alone["correct"].mean()])
     np.testing.assert_allclose(cost, [found["cost"], alone["cost"].mean()])
-
-
-def test_rules_of_any_form_play_as_score_does(log: xr.Dataset) -> None:
-    rows = np.array([[0.7, 0.8, -np.inf], [0.5, 0.95, -np.inf]])
-    one = RuleDecisions(rows, str(log.attrs["confidence_kind"])).decide(log)
-    other = ThresholdDecisions(rows).decide(log)
-    np.testing.assert_array_equal(one.answered, other.answered)
-    np.testing.assert_array_equal(one.run, other.run)
 
 
 def test_only_whole_queries_are_known(log: xr.Dataset) -> None:

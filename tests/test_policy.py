@@ -6,12 +6,10 @@ import os
 import stat
 import subprocess
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from bayescascade._curves import Curve, p_correct
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
 
@@ -205,7 +203,7 @@ def saved(policy, path, **changes):
         ({"format": "other"}, 'is not a policy file: it does not say "format": "bayescascade-policy"'),
         ({"format": ...}, "is not a policy file"),
         ({"version": 3}, "is a policy of version 3, but this bayescascade reads versions 1 and 2; upgrade"),
-        ({"version": 2}, "says version 2 but holds neither reject nor history; write it again"),
+        ({"version": 2}, "says version 2 but holds no reject; write it again"),
         ({"reject": ["-inf", -3.0, "-inf"]}, "says version 1 but holds reject; write it again"),
         ({"version": ...}, "is a policy of version None"),
         ({"version": True}, "is a policy of version True"),
@@ -313,65 +311,18 @@ def test_never_to_abstain_is_to_have_no_rejecting_thresholds():
     )
 
 
-CURVES = (
-    Curve(1.0, 1.4, -2.5, 2.5, 0.3, 1.1, 0.0, ((16.635532333438686, 1.5),)),
-    Curve(1.8, 1.4, -2.5, 2.5, 1.0, 0.9, -1.2, ((16.635532333438686, -0.5), (0.0, 0.25))),
-)
-
-
 @pytest.fixture
-def by_history():
-    return Policy(["small", "middle", "large"], [0.7, 0.75, -INF], "probability", history=CURVES)
+def plain():
+    return Policy(["small", "middle", "large"], [0.7, 0.75, -INF], "probability")
 
 
-def written_again(stage, confidence, previous):
-    """P(correct) of `CURVES`, for probabilities that are no atoms."""
-    curve, z = CURVES[stage], np.log(confidence / (1 - confidence))
-    logit = curve.intercept + curve.slope * np.clip((z - curve.centre) / curve.scale, curve.floor, curve.ceiling)
-    if stage > 0:
-        before, z = CURVES[stage - 1], np.log(previous / (1 - previous))
-        logit += curve.previous_slope * np.clip((z - before.centre) / before.scale, before.floor, before.ceiling)
-    return 1 / (1 + np.exp(-logit))
-
-
-def test_decide_by_history(by_history):
-    rng = np.random.default_rng(2)
-    accepted = 0
-    for confidence, previous in rng.uniform(0.01, 0.99, (200, 2)):
-        for stage, least in ((0, 0.7), (1, 0.75)):
-            expected = "accept" if written_again(stage, confidence, previous) >= least else "defer"
-            assert by_history.decide(stage, confidence, previous) == expected
-            accepted += expected == "accept"
-        # a low confidence before speaks for this stage: the slope is below 0
-        if by_history.decide("middle", confidence, 0.5) == "accept":
-            assert by_history.decide("middle", confidence, 0.4) == "accept"
-    assert 50 < accepted < 350
-
-
-def test_atoms_have_offsets_of_their_own(by_history):
-    """Also where a confidence of exactly 1 has gone through float32 and come back a little larger."""
-    top = [p_correct(CURVES, 1, x, 0.5, "probability") for x in (1.0, np.float32(1.0000001), 1 - 1e-6)]
-    assert top[0] == top[1]
-    assert np.log(top[2] / (1 - top[2])) - np.log(top[0] / (1 - top[0])) == pytest.approx(0.5)
-
-
-def test_history_needs_the_confidence_before(by_history):
-    assert by_history.decide("small", 0.9) == "accept"
-    for previous in (None, math.nan):
-        with pytest.raises(CascadeError, match="at stage 'middle' it needs the confidence of 'small' too"):
-            by_history.decide("middle", 0.9, previous)
-    with pytest.raises(CascadeError, match=r"confidence 1\.5 at stage 'small' is off the scale"):
-        by_history.decide("middle", 0.9, 1.5)
-    assert by_history.decide("large", math.nan) == "accept"
-
-
-def test_run_decides_at_the_last_stage_that_has_run(by_history):
+def test_run_decides_at_the_last_stage_that_has_run(plain):
     rng = np.random.default_rng(3)
     for a, b, c in rng.uniform(0, 1, (50, 3)):
-        assert by_history.run([a]) == by_history.decide("small", a)
-        assert by_history.run(np.array([a, b])) == by_history.decide("middle", b, a)
-        assert by_history.run({"middle": b, "small": a}) == by_history.decide("middle", b, a)
-        assert by_history.run((a, b, c)) == "accept"
+        assert plain.run([a]) == plain.decide("small", a)
+        assert plain.run(np.array([a, b])) == plain.decide("middle", b)
+        assert plain.run({"middle": b, "small": a}) == plain.decide("middle", b)
+        assert plain.run((a, b, c)) == "accept"
 
 
 @pytest.mark.parametrize(
@@ -386,12 +337,12 @@ def test_run_decides_at_the_last_stage_that_has_run(by_history):
         ({3: 0.5}, "unknown stage '3'"),
         ("0.5", "confidences should be a list or a dict but are '0.5'"),
         (0.5, "confidences should be a list or a dict but are 0.5"),
-        ([math.nan, 0.5], "it needs the confidence of 'small' too"),
+        ([0.5, math.nan], "confidence at stage 'middle' is NaN"),
     ],
 )
-def test_run_refuses(by_history, confidences, message):
+def test_run_refuses(plain, confidences, message):
     with pytest.raises(CascadeError, match=message):
-        by_history.run(confidences)
+        plain.run(confidences)
 
 
 @pytest.mark.parametrize(
@@ -402,19 +353,6 @@ def test_run_refuses(by_history, confidences, message):
         ({"reject": [1.5, -INF]}, "rejecting threshold 1.5 of stage 'a' is off the scale of 'probability'"),
         ({"reject": [math.nan, -INF]}, "rejecting threshold nan of stage 'a'"),
         ({"reject": "low"}, "rejecting thresholds should be a list of numbers but is 'low'"),
-        ({"history": CURVES}, "history holds 2 curves for 2 stages; give one for each stage but the last"),
-        ({"history": {"a": 1}}, "history should be a list of curves but is"),
-        ({"history": [1.0]}, "a curve of a history should hold centre, scale, floor.*but is 1.0"),
-        ({"history": [{"centre": 0.0}]}, "a curve of a history should hold"),
-        ({"history": [asdict(CURVES[0]) | {"slope": math.inf}]}, "slope of a curve should be a finite number"),
-        ({"history": [asdict(CURVES[0]) | {"scale": 0}]}, "a curve's scale should be above 0"),
-        ({"history": [asdict(CURVES[0]) | {"floor": 3.0}]}, "its floor at most its ceiling, but they are"),
-        ({"history": [asdict(CURVES[0]) | {"atoms": [[1.0]]}]}, "pairs of signal and offset but are"),
-        (
-            {"history": [asdict(CURVES[0]) | {"atoms": [[1.0, True]]}]},
-            "offset of a curve should be a finite number",
-        ),
-        ({"history": CURVES[:1], "reject": [0.1, -INF]}, "a policy that decides by history cannot abstain"),
     ],
 )
 def test_new_parts_are_checked(options, message):
@@ -422,50 +360,48 @@ def test_new_parts_are_checked(options, message):
         Policy(["a", "b"], [0.8, -INF], "probability", **options)
 
 
-def test_thresholds_by_history_are_probabilities():
-    Policy(["a", "b"], [0.8, -INF], "logprob", history=CURVES[:1])
-    with pytest.raises(CascadeError, match=r"threshold -0\.1 of stage 'a' is off the scale of 'probability'"):
-        Policy(["a", "b"], [-0.1, -INF], "logprob", history=CURVES[:1])
-
-
-def test_round_trip_of_what_is_new(by_history, tmp_path):
+def test_round_trip_of_what_is_new(tmp_path):
     thresholds, reject = ABSTAINING
-    abstaining = Policy(["small", "middle", "large"], thresholds, "probability", {"a": 1}, reject=reject)
-    for number, policy in enumerate((abstaining, by_history)):
-        path = tmp_path / f"{number}.json"
-        policy.save(path)
-        content = json.loads(path.read_text(), parse_constant=pytest.fail)
-        assert content["version"] == 2
-        loaded = Policy.load(path)
-        assert loaded == policy
-        assert repr(loaded) == repr(policy)
-        assert eval(repr(loaded), {"Policy": Policy, "Curve": Curve, "inf": INF}) == policy
-        content["version"] = 1
-        path.write_text(json.dumps(content))
-        with pytest.raises(CascadeError, match="says version 1 but holds"):
-            Policy.load(path)
+    policy = Policy(["small", "middle", "large"], thresholds, "probability", {"a": 1}, reject=reject)
+    path = tmp_path / "policy.json"
+    policy.save(path)
+    content = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert content["version"] == 2
+    loaded = Policy.load(path)
+    assert loaded == policy
+    assert repr(loaded) == repr(policy)
+    assert eval(repr(loaded), {"Policy": Policy, "inf": INF}) == policy
+    content["version"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(CascadeError, match="says version 1 but holds"):
+        Policy.load(path)
 
 
-def test_html_of_what_is_new(by_history):
+def test_a_policy_that_decides_by_history_is_refused(tmp_path):
+    """As an older version wrote it: its thresholds are on P(correct), and are no thresholds on confidences."""
+    curve = {"centre": 1.0, "scale": 1.4, "floor": -2.5, "ceiling": 2.5, "intercept": 0.3, "slope": 1.1}
+    content = {
+        "format": "bayescascade-policy",
+        "version": 2,
+        "confidence_kind": "probability",
+        "stages": ["small", "large"],
+        "thresholds": [0.7, "-inf"],
+        "history": [{**curve, "previous_slope": 0.0, "atoms": [[16.6, 1.5]]}],
+        "metadata": {},
+    }
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(CascadeError, match=r"policy\.json is .* by history.* no longer supported; tune again"):
+        Policy.load(path)
+    path.write_text(json.dumps({**content, "version": 1, "history": None}))
+    assert Policy.load(path) == Policy(["small", "large"], [0.7, -INF], "probability")
+
+
+def test_html_of_what_is_new():
     thresholds, reject = ABSTAINING
     text = Policy(["small", "middle", "large"], thresholds, "probability", reject=reject)._repr_html_()
     assert "confidence &lt; 0.2" in text
     assert "<th>abstains</th>" in text
-    text = by_history._repr_html_()
-    assert "P(correct) &ge; 0.75" in text
-    assert "abstains" not in text
-
-
-def test_decides_by_history_without_pymc(by_history, tmp_path):
-    by_history.save(tmp_path / "policy.json")
-    code = (
-        "import sys; from bayescascade.policy import Policy; "
-        f"policy = Policy.load({str(tmp_path / 'policy.json')!r}); "
-        "print(policy.run([0.5, 0.2]), policy.run({'small': 0.5, 'middle': 0.99})); "
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["defer accept", "[]"]
 
 
 def test_import_is_light():

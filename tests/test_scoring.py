@@ -1,6 +1,5 @@
 """`score` against a plain loop over the queries of a log."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +7,9 @@ import pytest
 import xarray as xr
 
 from bayescascade import simulate
-from bayescascade._curves import Curve, to_text
 from bayescascade.errors import CascadeError
 from bayescascade.policy import Policy
-from bayescascade.scoring import Rules, cost_of_queries, read_rules, score
+from bayescascade.scoring import cost_of_queries, read_rules, score
 
 INF = float("inf")
 STAGES = ["small", "medium", "large"]
@@ -155,29 +153,6 @@ def test_thresholds_that_name_some_stages_run_these(log):
     assert found.identical(score(log.sel(stage=["large", "small"]), [0.8, -INF]))
 
 
-CURVES = (
-    Curve(1.0, 1.4, -2.5, 2.5, 0.3, 1.1, atoms=((16.635532333438686, 1.5),)),
-    Curve(1.8, 1.4, -2.5, 2.5, 1.0, 0.9, 1.2, ((16.635532333438686, -0.5),)),
-)
-
-
-def test_score_by_history_decides_as_the_policy_does(log):
-    """On confidences that include atoms: exactly 1, to which a curve gives an offset of its own."""
-    assert (log["confidence"].values[:, :2] == 1.0).sum() > 30
-    points = np.array([[0.6, 0.7, -INF], [0.75, 0.5, -INF], [-INF, 0.9, -INF], [0.4, INF, -INF]])
-    mean = {name: np.nanmean(log[name].values, axis=0) for name in ("cost", "latency")}
-    found = score(log, Rules(points, None, CURVES))
-    for point, thresholds in enumerate(points):
-        policy = Policy(STAGES, thresholds, "probability", history=CURVES)
-        same(found, point, by_loop(log, policy, lambda name, j, i: mean[name][j]))
-        assert score(log, policy).identical(found.isel(point=point))
-    array = xr.DataArray(points, dims=("point", "stage"), attrs={"curves": to_text(CURVES)})
-    assert score(log, array).identical(found)
-    # the history matters: own confidences would decide otherwise
-    alone = tuple(replace(curve, previous_slope=0.0) for curve in CURVES)
-    assert not np.allclose(score(log, Rules(points, None, alone))["reach"], found["reach"])
-
-
 @pytest.mark.parametrize(
     ("thresholds", "reject", "message"),
     [
@@ -187,9 +162,6 @@ def test_score_by_history_decides_as_the_policy_does(log):
         (POINTS[0], [0.2, 20.0, 0.2], "a rejecting threshold is 20, but a confidence of kind 'probability'"),
         (POINTS[0], [0.2, 0.95, 0.2], "stage 'medium' would accept from 0.9 on but abstain below 0.95"),
         (POINTS[0], "low", "reject came as 'low'; give numbers"),
-        (SimpleNamespace(thresholds=POINTS[0] * 2, history=CURVES), None, "a threshold is 1.6"),
-        (SimpleNamespace(thresholds=POINTS[0], history=CURVES), REJECT[0], "decide by history cannot abstain"),
-        (SimpleNamespace(thresholds=POINTS[0], history=CURVES[:1]), None, "history holds 1 curves for 3 stages"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(log, thresholds, reject, message):

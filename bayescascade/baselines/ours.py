@@ -20,7 +20,6 @@ from bayescascade.frontiers import frontier, price_range
 from bayescascade.induction import induce, mean_kernel
 from bayescascade.inference import fit
 from bayescascade.positions import to_thresholds, with_last
-from bayescascade.scoring import read_rules, walk
 from bayescascade.storage import data_hash
 from bayescascade.subsets import best_subsets
 
@@ -33,16 +32,14 @@ _MAX_SUBSETS = 64  # that are all tried; of more, the best at some prices
 class Bayes:
     """Thresholds of least expected loss under the posterior, for a sweep of prices: `fit`, then `frontier`.
 
-    ``options`` go to `fit`, as pairs. ``point`` replaces the posterior by one draw, its mean. ``policy="history"``
-    decides by the signal before, too, and needs a sequential calibration. ``subsets`` leaves stages out wherever
-    the posterior expects to gain by it, and keeps ``largest`` of them at most. One fit of all stages of the log
-    serves all of its cascades, unless ``refit`` fits each of them by itself, as history has to.
+    ``options`` go to `fit`, as pairs. ``point`` replaces the posterior by one draw, its mean. ``subsets`` leaves
+    stages out wherever the posterior expects to gain by it, and keeps ``largest`` of them at most. One fit of all
+    stages of the log serves all of its cascades, unless ``refit`` fits each of them by itself.
     """
 
     name: str = "bayes"
     options: tuple[tuple[str, Any], ...] = ()
     point: bool = False
-    policy: str = "own"
     subsets: bool = False
     largest: int | None = None
     refit: bool = False
@@ -53,7 +50,7 @@ class Bayes:
     @property
     def sees_whole(self) -> bool:
         """Whether `fit` takes all stages of the log, besides those of the cascade."""
-        return not self.refit and self.policy == "own"
+        return not self.refit
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0, whole: xr.Dataset | None = None) -> Decisions:
         """Sample the posterior of a log, of all its stages if given, and take the cascade's frontier."""
@@ -64,9 +61,7 @@ class Bayes:
             return _with_subsets(posterior, stages, self.n_points, self.largest)
         if self.point:
             posterior = posterior_mean(posterior)
-        curve = frontier(posterior, n_points=self.n_points, policy=self.policy, stages=stages)
-        if self.policy == "history":
-            return RuleDecisions(curve["threshold"], str(train.attrs["confidence_kind"]))
+        curve = frontier(posterior, n_points=self.n_points, stages=stages)
         return ThresholdDecisions(curve["threshold"].values)
 
 
@@ -99,21 +94,6 @@ def posterior_mean(posterior: xr.DataTree) -> xr.DataTree:
     mean = posterior["posterior"].to_dataset().mean(("chain", "draw"), keep_attrs=True)
     out["posterior"] = xr.DataTree(mean.expand_dims(chain=[0], draw=[0]))
     return out
-
-
-@dataclass(frozen=True)
-class RuleDecisions:
-    """Thresholds in any form that `score` takes, e.g. on P(correct) given two signals."""
-
-    rules: Any
-    kind: str
-
-    def decide(self, log: xr.Dataset) -> Played:
-        """Walk every point."""
-        rules = read_rules(self.rules, [str(s) for s in log["stage"].values], self.kind)
-        confidence = log["confidence"].transpose("query", "stage").values
-        walks = [walk(confidence, rules, i, self.kind) for i in range(len(rules.thresholds))]
-        return Played(np.stack([w.accepted.argmax(axis=1) for w in walks]), np.stack([w.ran.T for w in walks]))
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ from bayescascade.errors import CascadeError
 if TYPE_CHECKING:
     from bayescascade.baselines.base import Method
 
-_SEQUENTIAL = (("calibration", "sequential"),)
-
 # name: module, class, options
 _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bayes": ("ours", "Bayes", {}),
     "bayes_point": ("ours", "Bayes", {"point": True}),
-    "bayes_sequential": ("ours", "Bayes", {"options": _SEQUENTIAL}),
-    "bayes_history": ("ours", "Bayes", {"options": _SEQUENTIAL, "policy": "history"}),
+    "bayes_sequential": ("ours", "Bayes", {"options": (("calibration", "sequential"),)}),
     "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
     "bayes_pair": ("ours", "Bayes", {"subsets": True, "largest": 2}),
     "bayes_refit": ("ours", "Bayes", {"refit": True}),
