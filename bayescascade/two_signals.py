@@ -21,7 +21,6 @@ from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
 from bayescascade.margins import Margin
-from bayescascade.published import check_factorisation
 from bayescascade.scoring import read_rules
 
 # A cell is at least this steep in one signal, relative to the other, so that no formula divides by zero.
@@ -272,23 +271,18 @@ def forward_all(
     return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
 
 
-def outcome_of_history(draws: Draws, thresholds: Any, factorisation: str = "exact") -> Outcome:
+def outcome_of_history(draws: Draws, thresholds: Any) -> Outcome:
     """`forward_all` of thresholds in any form that brings its curves along: what `evaluate` asks for.
 
     Raises
     ------
     CascadeError
-        For thresholds that cannot be, of some of the fit's stages only, or under another factorisation.
+        For thresholds that cannot be, or of some of the fit's stages only.
     """
     if draws.whole is not None:
         raise CascadeError(
             f"these thresholds decide by history on the stages {draws.stages}, but the fit has "
             f"{draws.whole.stages}; fit the log with these stages only: correctness depends on the one run before."
-        )
-    check_factorisation(factorisation, draws)
-    if factorisation != "exact":
-        raise CascadeError(
-            f"factorisation={factorisation!r} does not cover decisions by history; use factorisation='exact'."
         )
     rules = read_rules(thresholds, draws.stages, draws.kind)
     assert rules.history is not None

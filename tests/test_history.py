@@ -322,8 +322,6 @@ def test_what_history_cannot_be_asked(as_fit):
     with pytest.raises(CascadeError, match="max_latency needs the latency of every stage"):
         tune(fit, policy="history", doubt=0.0, max_latency=1.0)
     curve = history_frontier(fit, n_points=3)["threshold"]
-    with pytest.raises(CascadeError, match="factorisation='published' does not cover"):
-        evaluate(fit, curve, factorisation="published")
     policy = Policy(["s0", "s2"], [0.7, -INF], draws.kind, history=curves_of(draws)[:1])
     with pytest.raises(
         CascadeError, match=r"by history on the stages \['s0', 's2'\].*fit the log with these stages"
