@@ -26,7 +26,7 @@ from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.links import families_of, family_table
 from bayescascade.margin_models import get_margin_model
 from bayescascade.model import model_of_design
-from bayescascade.pointwise import log_likelihood_of, margin_values
+from bayescascade.pointwise import log_likelihood_of, margin_splits
 from bayescascade.storage import constant_data, data_hash
 from bayescascade.structure import Options, Structure
 
@@ -219,9 +219,8 @@ def assemble(
 def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
-    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    mass = model.segment_masses(margin_values(posterior, design), design.margins, n_chains * n_draws, rng)
-    return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
+    mass = model.segment_masses(margin_splits(posterior, design), design.margins, rng)
+    return mass.reshape((*(posterior.sizes[dim] for dim in ("chain", "draw", *design.lead)), -1))
 
 
 def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) -> dict[str, Any]:

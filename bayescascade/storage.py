@@ -14,6 +14,7 @@ from bayescascade.design import Design
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
 from bayescascade.links import read_families
+from bayescascade.margin_models import MARGIN_MODELS
 from bayescascade.margins import Margin
 from bayescascade.structure import Options
 
@@ -165,9 +166,14 @@ def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
 
 def _refuse_former(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` for a fit made with an option that there was once, and is no longer."""
-    method = fit.attrs.get("method", "nuts")
+    method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
     if method != "nuts":
         raise CascadeError(
             f"{source} is a point estimate, made with method={method!r}, which there is no longer: fits are "
             "sampled. Fit its log again with fit(log)."
+        )
+    if margin not in MARGIN_MODELS:
+        raise CascadeError(
+            f"{source} was made with margin={margin!r}, which there is no longer; there are "
+            f"{', '.join(map(repr, MARGIN_MODELS))}. Fit its log again with one of these."
         )

@@ -192,6 +192,8 @@ def test_files_that_are_no_fits(example_fit, tmp_path):
     ("made_with", "message"),
     [
         ({"method": "map"}, r"fit.nc is a point estimate, made with method='map'.* Fit its log again"),
+        ({"margin": "beta_mixture"}, r"made with margin='beta_mixture'.* 'polya_tree', 'bernstein'\. Fit its log"),
+        ({"margin": "empirical"}, r"fit.nc was made with margin='empirical'.* Fit its log again with one of"),
     ],
 )
 def test_fits_of_options_that_are_gone_are_refused(example_fit, tmp_path, made_with, message):

@@ -23,7 +23,7 @@ SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 # at 1 they lie at least two of these apart.
 CONFLICT = 1.0
 _DRAWS = 500
-_SIGNALS = ("tau_share", "margin_split", "beta_share", "beta_low", "beta_gap", "beta_size")
+_SIGNALS = ("tau_share", "margin_split")
 _BLOCKS = {"signal": ("tau",), "correct": ("intercept", "slope")}
 
 
