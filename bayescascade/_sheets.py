@@ -133,8 +133,6 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     labels = int(fit["observed_data"].to_dataset()["correct"].count())
     named = ("copula", "margin", "calibration", "cost")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
-    if attrs.get("method") == "map":
-        model += "; a point estimate, so intervals have no width"
     model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     goal = goal_in_words(choice.goal) if choice is not None else ""

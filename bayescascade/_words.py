@@ -112,11 +112,6 @@ def judgement(worth: Verdict, stated: bool) -> str:
             f"{decision[0].upper()}{decision[1:]}, which does as well or better where {price}. The whole cascade "
             f"{verb} {amount}"
         )
-    if worth.loss.sizes["chain"] * worth.loss.sizes["draw"] == 1:
-        return (
-            f"{lead} per 1,000 queries {against} {rival}; the fit is a point estimate, so nobody can tell how "
-            "sure that is."
-        )
     return (
         f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper "
         f"of the two with probability {chance(float(row['p_beats']))}."

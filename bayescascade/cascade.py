@@ -23,7 +23,6 @@ from bayescascade._tilt import tilted
 from bayescascade.draws import Draws, get_draws
 from bayescascade.links import Link
 from bayescascade.positions import cut_of, draws_for, is_one_point, to_rows_of
-from bayescascade.published import check_factorisation, forward_published
 
 _BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
@@ -291,19 +290,7 @@ def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
-def published(draws: Draws, positions: np.ndarray) -> Outcome:
-    """`forward` under the published factorisation, see `bayescascade.published`."""
-    own = draws.segment_correct()
-    # what a segment accepts does not depend on pairs
-    alone = Kernel(draws, np.diff(draws.edges(), axis=2), [], own, draws.cost)
-    error, cost, reach = forward_published(draws, positions, accepted_correct(alone, positions))
-    latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
-    return Outcome(error, cost, reach, None, latency)
-
-
-def forward_all(
-    draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None, *, factorisation: str = "exact"
-) -> Outcome:
+def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
     """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
@@ -313,8 +300,6 @@ def forward_all(
 
     def run(block: slice) -> Outcome:
         some = draws.take(block)
-        if factorisation != "exact":
-            return published(some, positions)
         if some.whole is not None and against_the_chain(some):
             return evaluate_order(build_kernel(some.whole), some.keep, positions)
         return forward(build_kernel(some), positions)
@@ -343,7 +328,7 @@ def build_kernels(draws: Draws) -> list[Kernel] | None:
         return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
 
 
-def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact") -> xr.Dataset:
+def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
 
     Examples
@@ -360,9 +345,6 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
         The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
-    factorisation : str
-        ``"exact"``, or ``"published"``: each stage conditions on the event that the one before deferred, as in
-        arXiv:2501.09345, which is biased from three stages on. To reproduce published results only.
 
     Returns
     -------
@@ -374,13 +356,10 @@ def evaluate(fit: xr.DataTree, thresholds: Any, *, factorisation: str = "exact")
     Raises
     ------
     CascadeError
-        For thresholds of the wrong length or with NaN, or a last one other than -inf; and for what the published
-        factorisation does not cover.
+        For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
     draws = draws_for(get_draws(fit), thresholds)
-    rows = to_rows_of(thresholds, draws)
-    check_factorisation(factorisation, draws, rows)
-    out = forward_all(draws, rows, factorisation=factorisation)._asdict()
+    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)
 

@@ -137,9 +137,6 @@ def fit(
     cost_model: Annotated[
         str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
     ] = "mean",
-    method: Annotated[
-        str, typer.Option(help="nuts samples the posterior; map is a point estimate, without uncertainty.")
-    ] = "nuts",
     previous: Annotated[
         Path | None,
         typer.Option(
@@ -159,14 +156,13 @@ def fit(
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
-        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "method", "draws", "chains")
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "draws", "chains")
     import bayescascade as bc
 
     if previous is None:
         options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
-        options |= {"draws": draws, "chains": chains, "method": method}
-        work = "the point estimate" if method == "map" else f"{chains} x {draws} draws"
-        work = f"Fitting, {work} (a first fit compiles too: a minute)"
+        options |= {"draws": draws, "chains": chains}
+        work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
     else:
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]

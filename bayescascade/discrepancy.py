@@ -167,7 +167,7 @@ def default_doubt(fit: xr.DataTree) -> float:
         complete_rows(validate_log(own_log(fit)))
     except CascadeError:
         return 0.0
-    return 0.0 if fit.attrs.get("method") == "map" else SPREAD
+    return SPREAD
 
 
 def read_doubt(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> Doubt | None:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._ranges import check_batch, check_positive, check_prob
-from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
+from bayescascade.cascade import Kernel, Outcome, forward, forward_all, split_positions
 from bayescascade.discrepancy import read_doubt
 from bayescascade.draws import Draws, get_draws, stage_numbers
 from bayescascade.errors import CascadeError
@@ -17,12 +17,10 @@ from bayescascade.goals import scattered
 from bayescascade.induction import induce, mean_kernel, with_latency
 from bayescascade.moves import whole_atoms
 from bayescascade.positions import to_thresholds, with_last
-from bayescascade.published import check_factorisation, polish
 from bayescascade.wishes import check_doubt
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
-_POLISH_DRAWS = 32
 
 
 def frontier(
@@ -33,7 +31,6 @@ def frontier(
     abstain_price: float | None = None,
     batch: int | None = None,
     stages: Sequence[str] | None = None,
-    factorisation: str = "exact",
     doubt: float = 0.0,
 ) -> xr.Dataset:
     """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
@@ -61,13 +58,10 @@ def frontier(
         mean costs, given the rate.
     stages : list of str, optional
         Run these stages only, in this order.
-    factorisation : str
-        ``"exact"``, or ``"published"`` for the published method: thresholds of least loss under its factorisation,
-        found by L-BFGS-B from the exact ones, with the error and cost that it expects of them (see `evaluate`).
     doubt : float
         Room for what the model misses of error and cost, from both sides, in the bands and their means. On resplit
         real logs 90% bands with 0.1 covered the held-out error 87% to 91% and the cost 90% to 92% of the time,
-        without 80% to 87% and 81% to 84%. Not with another factorisation.
+        without 80% to 87% and 81% to 84%.
 
     Returns
     -------
@@ -82,7 +76,7 @@ def frontier(
     ------
     CascadeError
         For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
-        a stage that the fit does not have, or what the published factorisation does not cover.
+        or a stage that the fit does not have.
 
     Notes
     -----
@@ -94,17 +88,13 @@ def frontier(
     check_prob("ci_prob", ci_prob)
     check_positive("abstain_price", abstain_price)
     check_batch(batch)
-    check_doubt(doubt, factorisation=None if factorisation == "exact" else factorisation)
+    check_doubt(doubt)
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
-    check_factorisation(factorisation, draws)
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
-    check_factorisation(factorisation, draws, rows)
-    if factorisation != "exact":
-        rows = polished(draws, rows, prices, factorisation)
     rows = whole_atoms(draws, rows)
-    outcome = forward_all(draws, rows, factorisation=factorisation)
+    outcome = forward_all(draws, rows)
     accept, reject = split_positions(rows, len(draws.stages))
     thresholds = with_last(to_thresholds(accept, draws))
     below = None if reject is None else to_thresholds(reject, draws)
@@ -159,19 +149,6 @@ def undominated(*amounts: np.ndarray | None) -> np.ndarray:
     means = np.stack([part.mean(axis=0) for part in amounts if part is not None], axis=1)
     as_good = (means[:, None] <= means[None]).all(axis=2)
     return ~np.triu(as_good, 1).any(axis=0)
-
-
-def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:
-    """Points of the frontier (point, stage), moved to the least loss that a factorisation expects."""
-    few = draws.take(draws.spread(_POLISH_DRAWS))
-    kernels = [build_kernel(few)] if factorisation == "exact" else None
-
-    def expected(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        out = forward_all(few, at, kernels, factorisation=factorisation)
-        return out.error.mean(axis=0), out.cost.mean(axis=0)
-
-    top = np.array([len(margin.low) for margin in draws.margins[:-1]], dtype=float)
-    return polish(expected, rows, prices, top)
 
 
 def sweep(

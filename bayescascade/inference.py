@@ -9,12 +9,10 @@ import xarray as xr
 
 from bayescascade.data import validate_log
 from bayescascade.design import Design, build_design
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import CascadeWarning
 from bayescascade.sampling import Sampling, warn_unconverged
 from bayescascade.structure import Copula, check_options
 from bayescascade.thinning import fit_log
-
-METHODS = ("nuts", "map")
 
 
 def fit(
@@ -24,7 +22,6 @@ def fit(
     margin: str = "polya_tree",
     calibration: str = "logistic",
     cost: str = "mean",
-    method: str = "nuts",
     previous: xr.DataTree | None = None,
     draws: int = 1000,
     tune: int = 200,
@@ -55,11 +52,6 @@ def fit(
         comparison in the group ``comparison``.
     margin, calibration, cost : str
         As for `build_model`.
-    method : str
-        ``"nuts"``: the posterior. ``"map"``: the most probable values of the same model's variables on their own
-        scale (`pymc.find_MAP`, which counts no Jacobians), as one chain of one draw, without any uncertainty. To
-        reproduce published results only, together with ``margin="beta_mixture"`` and the ``factorisation`` of
-        `evaluate` and `frontier`.
     previous : xarray.DataTree, optional
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
@@ -97,19 +89,11 @@ def fit(
         random_seed = int(np.random.default_rng().integers(2**31))
     how = Sampling(draws, tune, chains, cores, random_seed, progressbar, target_accept, log_likelihood)
     if previous is not None:
-        if method != "nuts":
-            raise CascadeError(
-                f"method={method!r} cannot go with previous: an update reweighs draws; leave one out."
-            )
         from bayescascade.updating import update
 
         return update(previous, log, how)
     log = validate_log(log)
     compared = copula in ("auto", "stack")
-    if method not in METHODS:
-        raise CascadeError(f"method={method!r} is not known; choose one of {', '.join(map(repr, METHODS))}.")
-    if method == "map" and compared:
-        raise CascadeError(f"copula={copula!r} compares families by draws, which method='map' has not; name one.")
     given = "independence" if compared else copula
     design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
     _remark(design, log)
@@ -117,10 +101,6 @@ def fit(
         from bayescascade.selection import fit_auto, fit_stack
 
         tree = (fit_auto if copula == "auto" else fit_stack)(log, design.options, how)
-    elif method == "map":
-        from bayescascade.point import fit_map
-
-        return fit_map(design, log, how)
     else:
         tree = fit_log(design, log, how)
     warn_unconverged(tree)

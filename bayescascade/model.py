@@ -20,7 +20,7 @@ from bayescascade.copulas import pytensor_namespace
 from bayescascade.data import validate_log
 from bayescascade.design import Design, build_design, mean_of
 from bayescascade.likelihood import signal_logp
-from bayescascade.margin_models import get_margin_model
+from bayescascade.margin_models import add_splits, get_margin_model
 from bayescascade.margins import N_LEAVES
 from bayescascade.structure import Copula, check_options
 
@@ -60,8 +60,7 @@ def build_model(
         ``_180`` for its rotation, ``"frank"``, ``"gaussian"``, ``"independence"``.
     margin : str
         ``"polya_tree"``: atoms and quantile segments under a finite Polya tree. ``"bernstein"``: atoms and a
-        Bernstein polynomial with Dirichlet weights. ``"beta_mixture"``: atoms and two scaled betas.
-        ``"empirical"``: the observed shares, with a Bayesian bootstrap after sampling.
+        Bernstein polynomial with Dirichlet weights.
     calibration : str
         ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"sequential"``:
         the previous stage's signal too. ``"monotone"``: an increasing piecewise linear curve on the logit scale.
@@ -103,7 +102,6 @@ def model_of_design(design: Design) -> pm.Model:
         "split": np.arange(margin.splits),
         "leaf": np.arange(N_LEAVES),
         "atom": list(ATOMS),
-        "component": ["low", "high"],
         "piece": np.arange(N_PIECES),
     }
     if design.tasks:
@@ -112,9 +110,8 @@ def model_of_design(design: Design) -> pm.Model:
     with pm.Model(coords=coords) as model:
         data = {name: pm.Data(name, value, dims=design.dims.get(name)) for name, value in design.arrays.items()}
         xp = pytensor_namespace()
-        values = margin.prior(data, (*task, "stage"))
-        columns = {name: _columns(value, margin.variables[name], task) for name, value in values.items()}
-        mass = margin.mass(columns, data, xp)
+        split = add_splits(data, (*task, "stage"))
+        mass = margin.mass(split.reshape((-1, margin.splits)) if task else split, data, xp)
         # unused cells have no mass; one stands in for it under the logarithm
         log_mass = xp.log(xp.maximum(mass, 1e-18)) * data["cell_used"]
         tau = _tau(design, data, task)
@@ -125,13 +122,6 @@ def model_of_design(design: Design) -> pm.Model:
         _calibration(design, data, task, xp)
         _cost(design, data, task, xp)
     return model
-
-
-def _columns(value: Any, axis: tuple[str, ...], task: tuple[str, ...]) -> Any:
-    """Join the axes of task and stage into one over columns."""
-    if not task:
-        return value
-    return value.reshape((-1, value.shape[-1])) if axis else value.flatten()
 
 
 def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:

@@ -39,21 +39,15 @@ def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr
 
 
 def model_masses(posterior: xr.Dataset, design: Design) -> np.ndarray:
-    """Masses of the cells of the model of the margin (draw, column, cell); one draw where it has no variables."""
+    """Masses of the cells of the model of the margin (draw, column, cell)."""
     model = get_margin_model(design.options.margin)
-    mass = np.asarray(model.mass(margin_values(posterior, design), design.arrays, NUMPY))
-    return mass.reshape((-1, *mass.shape[-2:]))
+    return np.asarray(model.mass(margin_splits(posterior, design), design.arrays, NUMPY))
 
 
-def margin_values(posterior: xr.Dataset, design: Design) -> dict[str, np.ndarray]:
-    """Variables of the model of the margin, the stages of each task in turn (draw, column, ...)."""
-    model = get_margin_model(design.options.margin)
-    n = posterior.sizes["chain"] * posterior.sizes["draw"]
-    values = {}
-    for name, axis in model.variables.items():
-        array = posterior[name].transpose("chain", "draw", *design.lead, *axis).values
-        values[name] = array.reshape((n, len(design.margins), *array.shape[2 + len(design.lead) :]))
-    return values
+def margin_splits(posterior: xr.Dataset, design: Design) -> np.ndarray:
+    """Splits of the model of the margin, the stages of each task in turn (draw, column, split)."""
+    split = posterior["margin_split"].transpose("chain", "draw", *design.lead, "split").values
+    return split.reshape((-1, len(design.margins), split.shape[-1]))
 
 
 def held_out(design: Design) -> np.ndarray:

@@ -26,7 +26,7 @@ from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.links import families_of, family_table
 from bayescascade.margin_models import get_margin_model
 from bayescascade.model import model_of_design
-from bayescascade.pointwise import log_likelihood_of, margin_values
+from bayescascade.pointwise import log_likelihood_of, margin_splits
 from bayescascade.storage import constant_data, data_hash
 from bayescascade.structure import Options, Structure
 
@@ -176,22 +176,13 @@ def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def assemble(
-    posterior: xr.Dataset,
-    stats: xr.Dataset,
-    design: Design,
-    log: xr.Dataset,
-    how: Sampling,
-    *,
-    point: bool = False,
+    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling
 ) -> xr.DataTree:
-    """Everything a fit holds, from draws of the model's variables (chain, draw, ...).
-
-    For a ``point`` estimate, what would be drawn here is as observed.
-    """
+    """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
     options = design.options
-    mass = _segment_masses(posterior, design, None if point else np.random.default_rng(how.random_seed))
+    mass = _segment_masses(posterior, design, np.random.default_rng(how.random_seed))
     lead = design.lead
-    posterior = posterior.assign(_latency(posterior, design, log, None if point else how.random_seed))
+    posterior = posterior.assign(_latency(posterior, design, log, how.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
@@ -225,16 +216,15 @@ def assemble(
     return tree
 
 
-def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator | None) -> np.ndarray:
+def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
-    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    mass = model.segment_masses(margin_values(posterior, design), design.margins, n_chains * n_draws, rng)
-    return mass.reshape((n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead), -1))
+    mass = model.segment_masses(margin_splits(posterior, design), design.margins, rng)
+    return mass.reshape((*(posterior.sizes[dim] for dim in ("chain", "draw", *design.lead)), -1))
 
 
-def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int | None) -> dict[str, Any]:
-    """Mean latency of each stage, drawn as mean costs are, or as observed without a seed; NaN where none is known.
+def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) -> dict[str, Any]:
+    """Mean latency of each stage, drawn as mean costs are; NaN where none is known.
 
     It is drawn here, since nothing else in the model depends on it.
     """
@@ -242,8 +232,7 @@ def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int |
         return {}
     known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
-    n = n_chains * n_draws
-    drawn = np.tile(known[0], (n, 1)) if seed is None else draw_means(known, n, np.random.default_rng([seed, 2]))
+    drawn = draw_means(known, n_chains * n_draws, np.random.default_rng([seed, 2]))
     shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
     return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
 

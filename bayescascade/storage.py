@@ -14,6 +14,7 @@ from bayescascade.design import Design
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
 from bayescascade.links import read_families
+from bayescascade.margin_models import MARGIN_MODELS
 from bayescascade.margins import Margin
 from bayescascade.structure import Options
 
@@ -134,7 +135,7 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     Raises
     ------
     CascadeError
-        For a missing, truncated or foreign file.
+        For a missing, truncated or foreign file, or a fit of a kind that is no longer made.
     """
     path = Path(path)
     if not path.is_file():
@@ -159,4 +160,20 @@ def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
         raise CascadeError(f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with fit(log).")
+    _refuse_former(fit, source)
     return fit
+
+
+def _refuse_former(fit: xr.DataTree, source: str) -> None:
+    """Raise `CascadeError` for a fit made with an option that there was once, and is no longer."""
+    method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
+    if method != "nuts":
+        raise CascadeError(
+            f"{source} is a point estimate, made with method={method!r}, which there is no longer: fits are "
+            "sampled. Fit its log again with fit(log)."
+        )
+    if margin not in MARGIN_MODELS:
+        raise CascadeError(
+            f"{source} was made with margin={margin!r}, which there is no longer; there are "
+            f"{', '.join(map(repr, MARGIN_MODELS))}. Fit its log again with one of these."
+        )

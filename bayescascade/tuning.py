@@ -117,8 +117,8 @@ def tune(
         because a search that sees the labelled queries ends where these were lucky. 0 believes the model. By
         default 1 where ``max_error`` is given, because on resplit real logs promises made with 0 were kept less
         often than asked, and with 1 about as often (see the page on promises); 0 where there is no such promise,
-        for ``risk="regret"``, which doubt does not go with, for a point estimate, and where a labelled query of
-        the fit's log misses a stage.
+        for ``risk="regret"``, which doubt does not go with, and where a labelled query of the fit's log misses a
+        stage.
 
     Returns
     -------
@@ -319,10 +319,6 @@ def _solution(best: Solved, wish: Wish, fit: xr.DataTree) -> ThresholdSolution:
         )
     text += describe(wish, best.feasible, best.kept, outcome, best.reachable)
     text += remark_on_idle(draws.stages, outcome.reach.mean(axis=0))
-    if fit.attrs.get("method") == "map":
-        text += (
-            " The fit is a point estimate: it has no uncertainty, and neither have intervals and promises here."
-        )
     error, cost, reach = folded(outcome.error), folded(outcome.cost), folded(outcome.reach, "stage")
     assert error is not None
     assert cost is not None

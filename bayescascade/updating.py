@@ -32,8 +32,6 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
                 f"this fit was changed after sampling ({name}: {previous.attrs[name]}); update the fit that it "
                 "came from, and change the result."
             )
-    if previous.attrs.get("method") == "map":
-        raise CascadeError("a point estimate has no draws to update; fit all queries again with method='map'.")
     if "task" in previous.attrs:
         raise CascadeError(
             f"this is the fit of the task {previous.attrs['task']!r} alone; update the fit of all tasks, and "

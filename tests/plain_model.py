@@ -14,22 +14,17 @@ from bayescascade.signals import to_signal
 # --- masses of a margin's segments -------------------------------------------------------------------------------
 
 
-def plain_masses(name, margin, values):
-    """Mass of each segment under one column's values of a margin model's variables."""
+def plain_masses(name, margin, split):
+    """Mass of each segment under one column's splits of a margin model's tree."""
     if name == "polya_tree":
-        weight = plain_leaf_weights(margin, values["margin_split"])
+        weight = plain_leaf_weights(margin, split)
         in_leaf = [sum(margin.count[margin.leaf == leaf]) for leaf in margin.leaf]
         mass = [
             weight[leaf] * n / total for leaf, n, total in zip(margin.leaf, margin.count, in_leaf, strict=True)
         ]
-    elif name == "empirical":
-        mass = margin.count / sum(margin.count)
     else:
         free = [i for i in range(len(margin.low)) if margin.low[i] < margin.high[i]]
-        shapes = (
-            bernstein_shapes(margin, free) if name == "bernstein" else [beta_mixture_shape(margin, free, values)]
-        )
-        mass = stick_masses(margin, free, values["margin_split"], shapes)
+        mass = stick_masses(margin, free, split, bernstein_shapes(margin, free))
     np.testing.assert_allclose(sum(mass), 1.0, rtol=1e-9)
     return np.asarray(mass)
 
@@ -95,24 +90,6 @@ def bernstein_shapes(margin, free, n_kernels=8):
 
 def kernel_cdf(k, n, x):
     return stats.beta(k, n + 1 - k).cdf(x)
-
-
-def beta_mixture_shape(margin, free, values):
-    """Two betas scaled to the range of the intervals."""
-    if not free:
-        return np.zeros(len(margin.low))
-    least, most = min(margin.low[free]), max(margin.high[free])
-    centres = values["beta_low"], values["beta_low"] + values["beta_gap"]
-    shares = values["beta_share"], 1 - values["beta_share"]
-
-    def cdf(x):
-        total = 0.0
-        for share, centre, size in zip(shares, centres, values["beta_size"], strict=True):
-            mean = 1 / (1 + np.exp(-centre))
-            total += share * stats.beta(mean * size, (1 - mean) * size, least, most - least).cdf(x)
-        return total
-
-    return over_intervals(margin, free, cdf)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------

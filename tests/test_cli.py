@@ -99,7 +99,6 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "calibration": "logistic",
         "cost": "mean",
         "target_accept": 0.8,
-        "method": "nuts",
         "progressbar": False,
     }
     xr.testing.assert_allclose(args[0]["confidence"], make_log()["confidence"])

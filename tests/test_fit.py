@@ -188,6 +188,24 @@ def test_files_that_are_no_fits(example_fit, tmp_path):
         bc.save_fit(example_fit, tmp_path / "none" / "fit.nc")
 
 
+@pytest.mark.parametrize(
+    ("made_with", "message"),
+    [
+        ({"method": "map"}, r"fit.nc is a point estimate, made with method='map'.* Fit its log again"),
+        ({"margin": "beta_mixture"}, r"made with margin='beta_mixture'.* 'polya_tree', 'bernstein'\. Fit its log"),
+        ({"margin": "empirical"}, r"fit.nc was made with margin='empirical'.* Fit its log again with one of"),
+    ],
+)
+def test_fits_of_options_that_are_gone_are_refused(example_fit, tmp_path, made_with, message):
+    former = example_fit.copy()
+    former.attrs |= made_with
+    bc.save_fit(former, tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match=message):
+        bc.load_fit(tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match="Fit its log again"):
+        bc.evaluate(former, [0.8, 0.7, -np.inf])
+
+
 def test_things_that_are_no_fits(example_fit):
     with pytest.raises(CascadeError, match="Dataset came"):
         check_fit(xr.Dataset())

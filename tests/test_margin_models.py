@@ -1,14 +1,12 @@
 """Models of a margin: masses against SciPy's formulas, priors and draws of segments against their moments."""
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 import pytest
 from plain_model import plain_masses
 from pytensor import function, grad
 from scipy.stats import kstest
 
-from bayescascade import build_model, simulate
 from bayescascade.copulas import NUMPY, pytensor_namespace
 from bayescascade.errors import CascadeError
 from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
@@ -16,7 +14,6 @@ from bayescascade.margins import build_margin
 
 WHOLE = (-np.inf, np.inf)
 MODELS = sorted(MARGIN_MODELS)
-FREE = ("bernstein", "beta_mixture", "polya_tree")
 
 
 def margins():
@@ -44,16 +41,9 @@ COLUMNS = list(MARGINS.values())
 N_COLUMNS = len(COLUMNS)
 
 
-def values_of(name, rng, n, n_columns=N_COLUMNS):
-    """Random values of a model's variables (draw, column, ...)."""
-    values = {
-        "margin_split": rng.uniform(0.02, 0.98, (n, n_columns, get_margin_model(name).splits)),
-        "beta_share": rng.uniform(0.05, 0.95, (n, n_columns)),
-        "beta_low": rng.normal(-1.0, 1.0, (n, n_columns)),
-        "beta_gap": rng.lognormal(np.log(1.5), 0.5, (n, n_columns)),
-        "beta_size": rng.lognormal(np.log(5.0), 0.7, (n, n_columns, 2)),
-    }
-    return {variable: values[variable] for variable in MARGIN_MODELS[name].variables}
+def splits_of(name, rng, n, n_columns=N_COLUMNS):
+    """Random splits of a model's tree (draw, column, split)."""
+    return rng.uniform(0.02, 0.98, (n, n_columns, get_margin_model(name).splits))
 
 
 def test_the_margins_have_the_atoms_they_are_named_for():
@@ -71,7 +61,7 @@ def test_the_margins_have_the_atoms_they_are_named_for():
 def test_masses_of_the_cells_sum_to_one(name):
     model = get_margin_model(name)
     used = model.cell_used(COLUMNS)
-    mass = model.mass(values_of(name, np.random.default_rng(1), 50), model.arrays(COLUMNS), NUMPY)
+    mass = model.mass(splits_of(name, np.random.default_rng(1), 50), model.arrays(COLUMNS), NUMPY)
     assert mass.shape[-2:] == used.shape
     np.testing.assert_allclose((mass * used).sum(axis=-1), 1.0, rtol=1e-12)
     assert (mass >= 0.0).all()
@@ -86,48 +76,44 @@ def test_masses_of_the_cells_sum_to_one(name):
 def test_masses_are_those_of_scipy(name, case):
     model, margin = get_margin_model(name), MARGINS[case]
     column = list(MARGINS).index(case)
-    values = values_of(name, np.random.default_rng(2), 3)
-    mass = np.broadcast_to(model.mass(values, model.arrays(COLUMNS), NUMPY), (3, *model.cell_used(COLUMNS).shape))
+    split = splits_of(name, np.random.default_rng(2), 3)
+    mass = model.mass(split, model.arrays(COLUMNS), NUMPY)
     for draw in range(3):
-        expected = plain_masses(name, margin, {v: x[draw, column] for v, x in values.items()})
+        expected = plain_masses(name, margin, split[draw, column])
         got = mass[draw, column]
         got = got[margin.leaf] * margin.share if model.by == "leaf" else got[: len(margin.low)]
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("name", MODELS)
 def test_pytensor_and_numpy_are_the_same_and_gradients_are_finite_differences(name):
     model = get_margin_model(name)
     arrays = model.arrays(COLUMNS)
-    values = {v: x[0] for v, x in values_of(name, np.random.default_rng(3), 1).items()}
-    inputs = {v: pt.tensor(v, shape=x.shape, dtype="float64") for v, x in values.items()}
-    mass = model.mass(inputs, {k: pt.as_tensor(a) for k, a in arrays.items()}, pytensor_namespace())
+    split = splits_of(name, np.random.default_rng(3), 1)[0]
+    given = pt.tensor("split", shape=split.shape, dtype="float64")
+    mass = model.mass(given, {k: pt.as_tensor(a) for k, a in arrays.items()}, pytensor_namespace())
     # weights of random sign tell all masses apart
     weight = np.random.default_rng(4).normal(size=model.cell_used(COLUMNS).shape) * model.cell_used(COLUMNS)
     scalar = (pt.log(pt.maximum(mass, 1e-18)) * weight).sum()
-    compiled = function(
-        list(inputs.values()), [mass, scalar, *grad(scalar, list(inputs.values()))], mode="FAST_COMPILE"
-    )
-    got, _, *gradients = compiled(*values.values())
-    np.testing.assert_allclose(got, model.mass(values, arrays, NUMPY), rtol=1e-10, atol=1e-14)
+    compiled = function([given], [mass, grad(scalar, given)], mode="FAST_COMPILE")
+    got, gradient = compiled(split)
+    np.testing.assert_allclose(got, model.mass(split, arrays, NUMPY), rtol=1e-10, atol=1e-14)
 
     def at(moved):
         mass = model.mass(moved, arrays, NUMPY)
         return np.sum(np.log(np.maximum(mass, 1e-18)) * weight)
 
     rng, step = np.random.default_rng(5), 1e-6
-    for variable, gradient in zip(values, gradients, strict=True):
-        assert np.isfinite(gradient).all()
-        for _ in range(4):
-            direction = rng.normal(size=gradient.shape)
-            up, down = (at(values | {variable: values[variable] + s * step * direction}) for s in (1, -1))
-            assert np.sum(gradient * direction) == pytest.approx((up - down) / (2 * step), rel=2e-5, abs=1e-4)
+    assert np.isfinite(gradient).all()
+    for _ in range(4):
+        direction = rng.normal(size=gradient.shape)
+        up, down = (at(split + s * step * direction) for s in (1, -1))
+        assert np.sum(gradient * direction) == pytest.approx((up - down) / (2 * step), rel=2e-5, abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "n_continuous"), [("bernstein", 8), ("beta_mixture", 1)])
-def test_sticks_are_a_uniform_dirichlet_over_the_parts_that_a_margin_has(name, n_continuous):
-    model = get_margin_model(name)
-    arrays = model.arrays(COLUMNS)
+def test_sticks_are_a_uniform_dirichlet_over_the_parts_that_a_margin_has():
+    n_continuous = 8
+    arrays = get_margin_model("bernstein").arrays(COLUMNS)
     first, second = arrays["split_prior"]
     n = 20_000
     split = np.random.default_rng(6).beta(first, second, (n, *first.shape))
@@ -159,18 +145,11 @@ def test_sticks_are_a_uniform_dirichlet_over_the_parts_that_a_margin_has(name, n
     np.testing.assert_allclose(weight[:, list(MARGINS).index("one atom"), 0], 1.0)
 
 
-def test_beta_components_are_ordered_and_named_in_the_model():
-    model = build_model(simulate(30, n_stages=2, random_seed=1), margin="beta_mixture")
-    assert tuple(model.named_vars_to_dims["beta_size"]) == ("stage", "component")
-    gap = pm.draw(model["beta_gap"], 200, random_seed=1, mode="FAST_COMPILE")
-    assert gap.min() > 0.0
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_segments_sum_to_one_and_padding_is_empty(name):
     model, n = get_margin_model(name), 20
     rng = np.random.default_rng(7)
-    mass = model.segment_masses(values_of(name, rng, n), COLUMNS, n, rng)
+    mass = model.segment_masses(splits_of(name, rng, n), COLUMNS, rng)
     assert mass.shape == (n, len(COLUMNS), max(len(m.low) for m in COLUMNS))
     np.testing.assert_allclose(mass.sum(axis=2), 1.0)
     assert (mass >= 0).all()
@@ -184,10 +163,9 @@ def test_segments_have_the_masses_of_the_model_on_average(name, case):
     """And within a group they vary as a Dirichlet with the segments' counts does."""
     model, margin, n = get_margin_model(name), MARGINS[case], 10_000
     rng = np.random.default_rng(8)
-    one = values_of(name, rng, 1, 1)
-    expected = plain_masses(name, margin, {v: x[0, 0] for v, x in one.items()})
-    repeated = {v: np.repeat(x, n, axis=0) for v, x in one.items()}
-    mass = model.segment_masses(repeated, [margin], n, rng)[:, 0]
+    one = splits_of(name, rng, 1, 1)
+    expected = plain_masses(name, margin, one[0, 0])
+    mass = model.segment_masses(np.repeat(one, n, axis=0), [margin], rng)[:, 0]
     group = groups_again(name, margin)
     spread = np.zeros_like(expected)
     for g in np.unique(group):
@@ -206,8 +184,6 @@ def groups_again(name, margin):
     """Segments whose shares a model leaves to the Bayesian bootstrap have the same number."""
     if name == "polya_tree":
         return margin.leaf
-    if name == "empirical":
-        return np.zeros(len(margin.low), dtype=int)
     inner = margin.is_atom.copy()
     inner[[0, -1]] = False
     return np.where(inner, -1, np.arange(len(inner)))

@@ -68,7 +68,7 @@ def posterior_splits(margin, n_draws, rng):
 
 def draw_masses(split, margins, rng):
     """Masses of the segments (draw, stage, segment) under given splits of the tree."""
-    return TREE.segment_masses({"margin_split": split}, margins, len(split), rng)
+    return TREE.segment_masses(split, margins, rng)
 
 
 def plain_place(margin, x):
@@ -187,7 +187,7 @@ def test_tree_paths_divide_everything():
 def test_leaf_weights_sum_to_one_whatever_the_splits(case):
     _, margin, _ = case
     split = np.random.default_rng(2).uniform(0.01, 0.99, (20, 1, N_SPLITS))
-    weight = TREE.mass({"margin_split": split}, TREE.arrays([margin]), NUMPY) * leaf_used([margin])
+    weight = TREE.mass(split, TREE.arrays([margin]), NUMPY) * leaf_used([margin])
     np.testing.assert_allclose(weight.sum(axis=-1), 1.0)
     assert leaf_used([margin])[0].sum() == len(np.unique(margin.leaf))
     left, right = masked_paths([margin])

@@ -12,7 +12,7 @@ from bayescascade import build_model, load_example, simulate
 from bayescascade.copulas import NUMPY, get_family
 from bayescascade.design import build_design
 from bayescascade.errors import CascadeError
-from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
+from bayescascade.margin_models import get_margin_model
 from bayescascade.pointwise import label_rows, log_likelihood_of, signal_rows
 from bayescascade.signals import to_confidence
 from bayescascade.structure import check_options
@@ -26,13 +26,8 @@ LOGS = ("no atoms", "top atom", "both atoms", "discrete", "partial", "one of eac
 MODELS = {
     "defaults": {},
     "bernstein": {"copula": ("clayton_180", "frank"), "margin": "bernstein", "calibration": "monotone"},
-    "beta": {
-        "copula": ("joe", "independence"),
-        "margin": "beta_mixture",
-        "calibration": "sequential",
-        "cost": "signal",
-    },
-    "empirical": {"copula": ("gaussian", "gumbel_180"), "margin": "empirical", "cost": "signal"},
+    "sequential": {"copula": ("joe", "independence"), "calibration": "sequential", "cost": "signal"},
+    "rotated": {"copula": ("gaussian", "gumbel_180"), "margin": "bernstein", "cost": "signal"},
     "tasks": {"copula": ("gumbel", "joe_180"), "calibration": "sequential", "cost": "signal", "tasks": True},
     "tasks, bernstein": {
         "copula": ("clayton", "gumbel"),
@@ -81,10 +76,6 @@ def values_of(model, rng, n):
     ranges = {
         "margin_split": (0.2, 0.8),
         "tau_share": (0.35, 0.65),  # of -1 to 1, or of 0 to 1
-        "beta_share": (0.2, 0.8),
-        "beta_low": (-1.5, 0.0),
-        "beta_gap": (0.5, 2.0),
-        "beta_size": (2.0, 12.0),
         "cost_shape": (2.0, 20.0),
     }
     out = {}
@@ -124,8 +115,7 @@ def by_column(posterior, draw):
 
 
 def masses_of(name, margins, values):
-    own = MARGIN_MODELS[name].variables
-    return [plain_masses(name, margin, {v: values[v][c] for v in own}) for c, margin in enumerate(margins)]
+    return [plain_masses(name, margin, values["margin_split"][c]) for c, margin in enumerate(margins)]
 
 
 def per_query(rows, query, n_queries):
@@ -290,7 +280,7 @@ def test_log_likelihood_of_the_model_is_the_pointwise_one(model, partial_log):
     design, posterior = design_of(partial_log), with_tau(posterior, ("gumbel", "gumbel"))
     margin = get_margin_model("polya_tree")
     split = posterior["margin_split"].values[0]
-    mass = margin.mass({"margin_split": split}, margin.arrays(design.margins), NUMPY)
+    mass = margin.mass(split, margin.arrays(design.margins), NUMPY)
     rows = signal_rows(posterior["tau"].values[0], mass, design)
     np.testing.assert_allclose(rows, tree["log_likelihood"]["signal"].values[0], rtol=1e-9, atol=1e-10)
     flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
@@ -364,7 +354,7 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
         ({"copula": "clay"}, "copula='clay' is not a known family"),
         ({"copula": ("gumbel", "clay")}, "copula='clay' is not a known family"),
         ({"copula": ("gumbel",)}, "copula has 1 families, but the log has 2 links"),
-        ({"margin": "beta"}, "margin='beta' is not known; choose one of 'polya_tree', 'empirical', 'bernstein'"),
+        ({"margin": "beta"}, "margin='beta' is not known; choose one of 'polya_tree', 'bernstein'"),
         (
             {"calibration": "isotonic"},
             "calibration='isotonic' is not known; choose one of 'logistic', 'sequential'",

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from pages import EVIL, Page, data_of
 import bayescascade as bc
 from bayescascade._checks.results import CheckResult
 from bayescascade._svg import inline_svg
-from bayescascade._words import judgement
 from bayescascade.labels import LabelValue
 
 
@@ -214,15 +212,6 @@ def test_a_log_with_deferrals_that_cannot_be_scored_is_said_to_be_so(example_fit
     page = Page(bc.report(fit, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "The fit's own log cannot be scored" in page.text
     assert "PIT given small" in page.text
-
-
-def test_a_point_estimate_claims_no_probability(example_fit, tmp_path):
-    """One draw beats a rival or does not: that is no probability of 99.9%."""
-    found = bc.verdict(example_fit, error_price=0.02)
-    assert "is the cheaper of the two with probability" in judgement(found, True)
-    one = judgement(replace(found, loss=found.loss.isel(chain=[0], draw=[0])), True)
-    assert "point estimate" in one
-    assert "probability" not in one
 
 
 def renamed(tree, names):

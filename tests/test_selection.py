@@ -337,12 +337,12 @@ def test_fits_with_other_families_are_compared(log):
 @pytest.mark.slow
 @pytest.mark.long
 def test_fits_with_other_margins_are_compared(log):
-    fits = {name: quick_fit(log, margin=name) for name in ("polya_tree", "empirical")}
+    fits = {name: quick_fit(log, margin=name) for name in ("polya_tree", "bernstein")}
     loos = {name: quiet(az.loo, fit, var_name="signal") for name, fit in fits.items()}
     table = quiet(az.compare, loos)
     assert set(table.index) == set(fits)
     # densities on one scale: masses of segments, or of leaves, would differ by more than one per query
-    assert abs(loos["polya_tree"].elpd - loos["empirical"].elpd) < 0.25 * 400
+    assert abs(loos["polya_tree"].elpd - loos["bernstein"].elpd) < 0.25 * 400
 
 
 @pytest.mark.slow

@@ -72,8 +72,6 @@ def gather(fit: xr.DataTree) -> Evidence:
             f"this fit has drifted by {fit.attrs['drift']:g}, so its log is not of its mix of queries; check or "
             "report the fit that it came from."
         )
-    if fit.attrs.get("method") == "map":
-        draws = draws.take(np.zeros(MANY, dtype=int))  # replicates of the one draw
     signal = to_signal(log["confidence"].values, draws.kind)
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
 

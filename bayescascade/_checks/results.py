@@ -13,8 +13,6 @@ from bayescascade._html import frame_of, note, table_of, wrapped
 from bayescascade.errors import CascadeError
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
-POINT = "The fit is a point estimate"
-RESAMPLE = "Fit again without method='map'."
 LEVEL = 0.01  # at which a check rejects, over all its rows together
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
-from bayescascade._checks.results import POINT, RESAMPLE, CheckResult
+from bayescascade._checks.results import CheckResult
 from bayescascade.sampling import convergence
 
 MAX_RHAT = 1.01
@@ -29,9 +29,6 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
 
     fit, found = evidence.fit, convergence(evidence.fit)
     posterior = fit["posterior"]
-    if fit.attrs.get("method") == "map":
-        done = "" if fit.attrs.get("converged", 1) else " Its optimiser did not converge."
-        return CheckResult("convergence", None, pd.DataFrame(), f"{POINT}, so there is no sampler to judge.{done}")
     if posterior.sizes["chain"] < 2:
         text = "One chain only, so R-hat cannot be computed. Fit again with chains=4."
         return CheckResult("convergence", None, pd.DataFrame(), text)
@@ -104,8 +101,6 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     import arviz as az
 
     fit = evidence.fit
-    if fit.attrs.get("method") == "map":
-        return CheckResult("loo", None, pd.DataFrame(), f"{POINT}, and leave-one-out needs draws. {RESAMPLE}")
     if "log_likelihood" not in fit.children:
         text = (
             "The fit holds no log-likelihood, so leave-one-out was not computed. "

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
-from bayescascade._checks.results import POINT, RESAMPLE, CheckResult, listed
+from bayescascade._checks.results import CheckResult, listed
 from bayescascade.design import Design, build_design
 from bayescascade.storage import options_of, own_log
 from bayescascade.structure import Structure
@@ -23,7 +23,7 @@ SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 # at 1 they lie at least two of these apart.
 CONFLICT = 1.0
 _DRAWS = 500
-_SIGNALS = ("tau_share", "margin_split", "beta_share", "beta_low", "beta_gap", "beta_size")
+_SIGNALS = ("tau_share", "margin_split")
 _BLOCKS = {"signal": ("tau",), "correct": ("intercept", "slope")}
 
 
@@ -64,8 +64,6 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
 
 def why_not(fit: xr.DataTree) -> str:
     """Why a fit's prior and likelihood cannot be reweighted; empty where they can."""
-    if fit.attrs.get("method") == "map":
-        return f"{POINT}, which has no draws to reweight. {RESAMPLE}"
     if "task" in fit.attrs:
         return "What one task's prior is, the other tasks say; sensitivity is computed for fits of one task only."
     if fit.attrs.get("copula_choice") == "stack":

@@ -44,8 +44,6 @@ SIZES: list[tuple[str, int | None, int]] = [("30", 30, 0), ("100", 100, 0), ("al
 HOW = Sampling(draws=250, tune=300, chains=2, random_seed=1, log_likelihood=False)
 CALIBRATED = ("intercept", "slope", "atom_offset", "bend", "previous_slope")
 MARGINS = tuple(MARGIN_MODELS)
-# Beta mixtures take several times as long as the others together, so only some families go with them.
-WITH_BETA = ("gumbel", "clayton", "frank")
 
 
 def judge(fit: xr.DataTree, train: xr.Dataset, test: xr.Dataset) -> dict[str, float]:
@@ -79,8 +77,6 @@ def one(train: xr.Dataset, test: xr.Dataset) -> list[dict[str, object]]:
     calibrated = {name: sampled(train, "independence", MARGINS[0], name)["posterior"] for name in CALIBRATIONS}
     rows = []
     for margin, family in product(MARGINS, FAMILIES):
-        if margin == "beta_mixture" and family not in WITH_BETA:
-            continue
         fit = sampled(train, family, margin, "logistic")
         plain = fit["posterior"].to_dataset().drop_vars([n for n in CALIBRATED if n in fit["posterior"]])
         for name, posterior in calibrated.items():
@@ -121,19 +117,17 @@ def write(done: pd.DataFrame) -> None:
         f"`.venv/bin/python docs/evidence/defaults.py`: {done[['cascade', 'n', 'seed']].drop_duplicates().shape[0]} "
         f"training logs from {done['cascade'].nunique()} cascades of three stages, each with combinations of "
         f"{done['margin'].nunique()} margins, {done['family'].nunique()} families and {done['calibration'].nunique()} "
-        f"calibrations (beta mixtures with {', '.join(WITH_BETA)} only), {HOW.chains} x {HOW.draws} draws. Mean area "
+        f"calibrations, {HOW.chains} x {HOW.draws} draws. Mean area "
         "under error against cost on `test` (lower is better), and, of the promises P(error <= e) >= 0.9 that were "
         "made, the share kept on `test`.",
         "",
     ]
-    shared = done["family"].isin(WITH_BETA)
-    without = done["margin"] != "beta_mixture"
-    for factor, part in (("margin", done[shared]), ("family", done[without]), ("calibration", done)):
+    for factor in ("margin", "family", "calibration"):
         lines += [f"## By {factor}, averaged over the rest", ""]
         lines += [f"| {factor} | " + " | ".join(f"AUC, n = {s} | kept" for s in sizes) + " |"]
         lines += ["|---" * (1 + 2 * len(sizes)) + "|"]
-        for level in dict.fromkeys(part[factor]):
-            cells = (_cells(part[part[factor] == level], s) for s in sizes)
+        for level in dict.fromkeys(done[factor]):
+            cells = (_cells(done[done[factor] == level], s) for s in sizes)
             lines.append(f"| {level} | " + " | ".join(cells) + " |")
         lines.append("")
     mean = done.groupby(["margin", "family", "calibration", "n"])["auc"].mean().unstack("n")

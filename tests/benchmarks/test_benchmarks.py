@@ -70,9 +70,9 @@ def test_refit_by_family(benchmark, log, copula):
     refit(benchmark, log, copula=["gumbel", "frank", "clayton", "joe"] if copula == "mixed" else copula)
 
 
-@pytest.mark.parametrize("margin", ["polya_tree", "empirical", "bernstein", "beta_mixture"])
+@pytest.mark.parametrize("margin", ["polya_tree", "bernstein"])
 def test_refit_by_margin(benchmark, log, margin):
-    refit(benchmark, log, rounds=1 if margin == "beta_mixture" else 3, margin=margin)
+    refit(benchmark, log, margin=margin)
 
 
 @pytest.mark.parametrize("calibration", ["logistic", "sequential", "monotone"])
