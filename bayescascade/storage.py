@@ -80,9 +80,8 @@ def own_log(fit: xr.DataTree) -> xr.Dataset:
 
 
 def options_of(fit: xr.DataTree) -> Options:
-    """The options that a fit was made with; of a stacked fit, those of its first draw."""
-    families, which = read_families(fit)
-    names = tuple(families[i].name for i in which[0])
+    """The options that a fit was made with."""
+    names = tuple(family.name for family in read_families(fit))
     margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
     return Options(names, margin, calibration, cost)
 
@@ -134,7 +133,7 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     Raises
     ------
     CascadeError
-        For a missing, truncated or foreign file.
+        For a missing, truncated or foreign file, and for a fit of stacked families by an earlier version.
     """
     path = Path(path)
     if not path.is_file():
@@ -159,4 +158,9 @@ def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
         raise CascadeError(f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with fit(log).")
+    if "draw" in fit["copula"].dims:
+        raise CascadeError(
+            f"{source} mixes draws of several copula families (copula='stack'), but a link has one family now. "
+            "Fit its log again with copula='auto', or name a family for each link."
+        )
     return fit
