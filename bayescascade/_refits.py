@@ -57,10 +57,6 @@ class Refits:
     """
 
     def __init__(self, fit: xr.DataTree, draws: Draws, options: list[list[int]], queries: str, seed: int) -> None:
-        if fit.attrs.get("copula_choice") == "stack":
-            raise CascadeError(
-                "a stacked fit cannot be fitted again with new labels; fit with copula='auto' or one family first."
-            )
         if "task" in fit.attrs:
             raise CascadeError(
                 f"this is the fit of the task {fit.attrs['task']!r}, which the other tasks inform, too; fit the "

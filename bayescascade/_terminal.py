@@ -196,16 +196,15 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
 
 def comparison_table(comparison: xr.Dataset) -> Table:
     """Families of each link, the best first."""
-    weight = comparison["weight"]
     rows = []
     for link in comparison["link"].values:
         at = comparison.sel(link=link)
         for i in at["elpd"].values.argsort()[::-1]:
             found = at.isel(family=int(i))
             numbers = (f"{float(found[name]):.1f}" for name in ("elpd", "elpd_diff", "dse"))
-            rows.append((str(link), str(found["family"].item()), *numbers, f"{float(weight[int(i)]):.2f}"))
-    title = "Families, by expected log predictive density (weights: all links together)"
-    table = _table(title, "Link", "Family", "elpd", "elpd_diff", "dse", "weight", rows=rows)
+            rows.append((str(link), str(found["family"].item()), *numbers))
+    title = "Families, by expected log predictive density"
+    table = _table(title, "Link", "Family", "elpd", "elpd_diff", "dse", rows=rows)
     table.columns[1].justify = "left"
     return table
 

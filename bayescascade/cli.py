@@ -127,7 +127,7 @@ def fit(
         typer.Option(
             metavar="FAMILY[,...]",
             help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
-            "link, stack mixes draws of several.",
+            "link.",
         ),
     ] = "gumbel",
     margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",

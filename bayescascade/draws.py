@@ -20,7 +20,7 @@ from bayescascade.storage import check_fit, restore
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
-    *("which", "mass", "tau", "intercept", "slope", "offset", "cost"),
+    *("mass", "tau", "intercept", "slope", "offset", "cost"),
     *("bend", "previous", "cost_slope", "cost_previous", "latency", "tilt"),
 )
 
@@ -33,9 +33,7 @@ class Draws:
     ----------
     stages : list of str
     kind : str
-    families : tuple of Family
-    which : ndarray of int (draw, link)
-        Which of the families a link has.
+    families : list of Family, one for each link
     margins, scalings : list, one for each stage
     mass : ndarray (draw, stage, segment)
     tau : ndarray (draw, link)
@@ -63,8 +61,7 @@ class Draws:
 
     stages: list[str]
     kind: str
-    families: tuple[Family, ...]
-    which: np.ndarray
+    families: list[Family]
     margins: list[Margin]
     scalings: list[Scaling]
     mass: np.ndarray
@@ -98,7 +95,7 @@ class Draws:
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
         self._check_adjacent(j)
-        return Link(self.families, self.which[:, j], self.tau[:, j])
+        return Link(self.families[j], self.tau[:, j])
 
     def _held(self) -> list[str]:
         return [name for name in _BY_DRAW if getattr(self, name) is not None]
@@ -109,11 +106,8 @@ class Draws:
         return replace(self, **held, whole=self.whole and self.whole.take(index))
 
     def mean(self) -> Draws:
-        """One draw with the means of the parameters; the first draw's families."""
-        means = {
-            name: getattr(self, name)[:1] if name == "which" else getattr(self, name).mean(axis=0, keepdims=True)
-            for name in self._held()
-        }
+        """One draw with the means of the parameters."""
+        means = {name: getattr(self, name).mean(axis=0, keepdims=True) for name in self._held()}
         return replace(self, **means, whole=self.whole and self.whole.mean())
 
     def thin(self, n: int) -> Draws:
@@ -143,7 +137,7 @@ class Draws:
     def pick(self, stages: Sequence[int]) -> Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
-        by_stage = set(self._held()) - {"which", "tau", "tilt"}
+        by_stage = set(self._held()) - {"tau", "tilt"}
         held = {name: getattr(self, name)[:, index] for name in by_stage}
         held |= {
             name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
@@ -156,7 +150,7 @@ class Draws:
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
             scalings=[self.scalings[j] for j in index],
-            which=self.which[:, at],
+            families=[self.families[j] for j in at],
             tau=np.where(adjacent, self.tau[:, at], np.nan),
             tilt=self.tilt if index[0] == 0 else None,
         )
@@ -260,18 +254,15 @@ def get_draws(fit: xr.DataTree) -> Draws:
         return flat(posterior[name], *dims) if name in posterior else None
 
     previous = optional("previous_slope", "link")
-    families, which = read_families(fit)
-    tau = flat(posterior["tau"], "link")
     mass = flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
         kind=str(fit.attrs["confidence_kind"]),
-        families=families,
-        which=np.broadcast_to(which, tau.shape),
+        families=read_families(fit),
         margins=margins,
         scalings=scalings,
         mass=mass,
-        tau=tau,
+        tau=flat(posterior["tau"], "link"),
         intercept=flat(posterior["intercept"], "stage"),
         slope=flat(posterior["slope"], "stage"),
         offset=flat(posterior["atom_offset"], "stage", "atom"),

@@ -48,8 +48,7 @@ def fit(
         calibration and tau are partially pooled, and `select_task` gives the fit of one task.
     copula : str or sequence of str
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
-        density by PSIS-LOO; and ``"stack"``: draws of several families, mixed by stacking weights. Both keep the
-        comparison in the group ``comparison``.
+        density by PSIS-LOO, the comparison kept in the group ``comparison``.
     margin, calibration, cost : str
         As for `build_model`.
     previous : xarray.DataTree, optional
@@ -82,8 +81,7 @@ def fit(
 
     References
     ----------
-    Hoffman & Gelman (2014), NUTS; Vehtari et al. (2024), PSIS, arXiv:1507.02646; Yao et al. (2018), stacking,
-    doi:10.1214/17-BA1091.
+    Hoffman & Gelman (2014), NUTS; Vehtari et al. (2024), PSIS, arXiv:1507.02646.
     """
     if random_seed is None:
         random_seed = int(np.random.default_rng().integers(2**31))
@@ -93,14 +91,14 @@ def fit(
 
         return update(previous, log, how)
     log = validate_log(log)
-    compared = copula in ("auto", "stack")
+    compared = copula == "auto"
     given = "independence" if compared else copula
     design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
     _remark(design, log)
     if compared:
-        from bayescascade.selection import fit_auto, fit_stack
+        from bayescascade.selection import fit_auto
 
-        tree = (fit_auto if copula == "auto" else fit_stack)(log, design.options, how)
+        tree = fit_auto(log, design.options, how)
     else:
         tree = fit_log(design, log, how)
     warn_unconverged(tree)

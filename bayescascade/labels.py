@@ -136,7 +136,7 @@ def label_value(
     ------
     CascadeError
         For numbers out of range, unknown stages, more ``"logged"`` queries than there are without labels, and a
-        fit of several tasks, of one task out of several, or of stacked families.
+        fit of several tasks or of one task out of several.
 
     Notes
     -----

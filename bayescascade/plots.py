@@ -371,7 +371,7 @@ def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob:
     ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
     ends = np.quantile(tau, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
     # the tau of independence is a free parameter that the data do not touch
-    known = evidence.few.link(link).names != ["independence"]
+    known = evidence.few.families[link].name != "independence"
     if known:
         middle, density = copula_density(evidence.few, link)
         ax.contour(

@@ -23,7 +23,7 @@ from bayescascade.calibration import ATOMS
 from bayescascade.copulas import FAMILIES
 from bayescascade.design import Design, build_design, by_task, draw_means, mean_statistics, spread_of, tasks_of
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.links import families_of, family_table
+from bayescascade.links import family_table
 from bayescascade.margin_models import get_margin_model
 from bayescascade.model import model_of_design
 from bayescascade.pointwise import log_likelihood_of, margin_splits
@@ -188,7 +188,7 @@ def assemble(
     groups = {
         "posterior": posterior,
         "margins": xr.Dataset({"segment_mass": (("chain", "draw", *lead, "segment"), mass)}, coords=coords),
-        "copula": family_table(list(dict.fromkeys(options.copula)), families_of(options.copula)[1][0]),
+        "copula": family_table(options.copula),
         "sample_stats": stats,
         "observed_data": seen.assign_coords(stage=design.stages),
         "constant_data": constant_data(design).assign(_spreads(design, log)),

@@ -8,9 +8,10 @@ from importlib.resources import files
 import numpy as np
 import xarray as xr
 
+from bayescascade.copulas import get_family
 from bayescascade.draws import Draws
 from bayescascade.errors import CascadeError
-from bayescascade.links import Link, families_of
+from bayescascade.links import Link
 from bayescascade.signals import check_kind, to_confidence
 
 _NAMES = ("small", "medium", "large", "huge")
@@ -98,8 +99,7 @@ def simulate(
     names = [copula] * (n_stages - 1) if isinstance(copula, str) else list(copula)
     if len(names) != n_stages - 1:
         raise CascadeError(f"copula has {len(names)} families for {n_stages - 1} links.")
-    families, which = families_of(names)
-    links = [Link(families, which[:, j], taus[j : j + 1]) for j in range(n_stages - 1)]
+    links = [Link(get_family(name), taus[j : j + 1]) for j, name in enumerate(names)]
     u = draw_uniforms(links, n_queries, rng, top)
     signal = means + np.log(u) - np.log1p(-u)
     logit = intercepts + slopes * (signal - means)

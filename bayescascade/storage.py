@@ -81,9 +81,8 @@ def own_log(fit: xr.DataTree) -> xr.Dataset:
 
 
 def options_of(fit: xr.DataTree) -> Options:
-    """The options that a fit was made with; of a stacked fit, those of its first draw."""
-    families, which = read_families(fit)
-    names = tuple(families[i].name for i in which[0])
+    """The options that a fit was made with."""
+    names = tuple(family.name for family in read_families(fit))
     margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
     return Options(names, margin, calibration, cost)
 
@@ -176,4 +175,9 @@ def _refuse_former(fit: xr.DataTree, source: str) -> None:
         raise CascadeError(
             f"{source} was made with margin={margin!r}, which there is no longer; there are "
             f"{', '.join(map(repr, MARGIN_MODELS))}. Fit its log again with one of these."
+        )
+    if "draw" in fit["copula"].dims:
+        raise CascadeError(
+            f"{source} mixes draws of several copula families (copula='stack'), but a link has one family now. "
+            "Fit its log again with copula='auto', or name a family for each link."
         )

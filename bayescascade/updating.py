@@ -24,8 +24,6 @@ _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
 def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree:
     """Posterior given the queries of an earlier fit and new ones; see `fit`."""
     check_fit(previous)
-    if previous.attrs.get("copula_choice") == "stack":
-        raise CascadeError("a stacked fit cannot be updated; fit all queries again with copula='stack'.")
     for name in ("repriced", "drift"):
         if name in previous.attrs:
             raise CascadeError(

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import wrightomega
 
 from bayescascade.calibration import N_ATOMS, N_PIECES, build_scaling
+from bayescascade.copulas import get_family
 from bayescascade.design import signal_bounds
 from bayescascade.draws import Draws
-from bayescascade.links import families_of
 from bayescascade.margins import Margin, build_margin
 from bayescascade.signals import to_confidence
 
@@ -72,7 +72,7 @@ def draws_around(
 ):
     """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed.
 
-    ``copula`` is one name, a name for each link, or a list of such names for each draw.
+    ``copula`` is one name, or a name for each link.
     """
     n_stages, step = signal.shape[1], np.arange(signal.shape[1])
     bounds = signal_bounds(kind)
@@ -81,13 +81,10 @@ def draws_around(
     for j, margin in enumerate(margins):
         observed = margin.count / margin.count.sum()
         mass[:, j, : len(margin.low)] = rng.dirichlet(margin.count, size=n_draws) if bootstrap else observed
-    names = np.broadcast_to(copula, (n_draws, n_stages - 1))
-    families, which = families_of(list(names.ravel()))
     draws = Draws(
         stages=[f"s{j}" for j in step],
         kind=kind,
-        families=families,
-        which=which.reshape(names.shape),
+        families=[get_family(str(name)) for name in np.broadcast_to(copula, n_stages - 1)],
         margins=margins,
         scalings=[build_scaling(x, m) for x, m in zip(signal.T, margins, strict=True)],
         mass=mass,

@@ -133,7 +133,6 @@ def test_the_log_prior_is_that_of_the_model(example_fit):
     ("change", "text"),
     [
         (lambda fit: fit.attrs.update(task="law"), "the other tasks say"),
-        (lambda fit: fit.attrs.update(copula_choice="stack"), "Draws of several families"),
         (lambda fit: fit.children["log_likelihood"].orphan(), "log_likelihood=True"),
     ],
 )

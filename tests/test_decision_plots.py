@@ -245,7 +245,7 @@ def test_regions_hold_their_share_of_draws():
     """Against a million draws of a Frank copula, by its own quantile function."""
     family, tau, n, rng = get_family("frank"), np.array([0.5]), 200, np.random.default_rng(0)
     middle = (np.arange(n) + 0.5) / n
-    density = Link((family,), np.array([0]), tau).pdf(middle[None, None, :], middle[None, :, None])[0]
+    density = Link(family, tau).pdf(middle[None, None, :], middle[None, :, None])[0]
     u, p = rng.uniform(size=(2, 1_000_000))
     drawn = family.pdf(u, family.hinv1(p, u, 0.5), 0.5)
     shares = (0.25, 0.5, 0.75)

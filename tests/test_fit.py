@@ -206,6 +206,20 @@ def test_fits_of_options_that_are_gone_are_refused(example_fit, tmp_path, made_w
         bc.evaluate(former, [0.8, 0.7, -np.inf])
 
 
+def test_stored_fits_of_stacked_families_are_refused(example_fit, tmp_path):
+    """As earlier versions wrote them: a family for each draw of a link."""
+    old, tau = example_fit.copy(), example_fit["posterior"]["tau"]
+    family = xr.zeros_like(tau, dtype=np.int8).rename("family")
+    old["copula"] = xr.DataTree(family.to_dataset().assign_attrs(families='["gumbel", "frank"]'))
+    old.attrs |= {"copula": "gumbel + frank", "copula_choice": "stack"}
+    bc.save_fit(old, tmp_path / "fit.nc")
+    message = r"fit\.nc mixes draws of several copula families .*Fit its log again with copula='auto'"
+    with pytest.raises(CascadeError, match=message):
+        bc.load_fit(tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match="this DataTree mixes draws of several copula families"):
+        bc.evaluate(old, [0.9, 0.9, float("-inf")])
+
+
 def test_things_that_are_no_fits(example_fit):
     with pytest.raises(CascadeError, match="Dataset came"):
         check_fit(xr.Dataset())

@@ -1,4 +1,4 @@
-"""Choice of a family for each link, stacking, and comparison of fits by PSIS-LOO.
+"""Choice of a family for each link, and comparison of fits by PSIS-LOO.
 
 The slow tests compile one model that knows every family, which takes a minute or more.
 """
@@ -18,7 +18,7 @@ from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
 from bayescascade.margins import tree_paths
 from bayescascade.sampling import Sampling, fit_design
-from bayescascade.selection import CANDIDATES, compare_families, fit_auto, fit_stack
+from bayescascade.selection import CANDIDATES, compare_families, fit_auto
 from bayescascade.signals import to_signal
 from bayescascade.structure import Options, check_options, structure_of
 
@@ -103,19 +103,17 @@ def test_the_number_of_families_is_that_of_links(example_log, copula):
         bc.build_model(example_log, copula=copula)
 
 
-@pytest.mark.parametrize("copula", ["auto", "stack"])
-def test_a_model_is_of_named_families(example_log, copula):
+def test_a_model_is_of_named_families(example_log):
     """There is no one model to build before the choice is made."""
-    with pytest.raises(CascadeError, match=f"copula='{copula}' is not a known family"):
-        bc.build_model(example_log, copula=copula)
+    with pytest.raises(CascadeError, match="copula='auto' is not a known family"):
+        bc.build_model(example_log, copula="auto")
 
 
-@pytest.mark.parametrize("chosen_by", [fit_auto, fit_stack])
-def test_families_are_compared_on_one_task(chosen_by):
+def test_families_are_compared_on_one_task():
     log = bc.combine_tasks({name: bc.simulate(40, random_seed=i) for i, name in enumerate("ab")})
     options = check_options("independence", "polya_tree", "logistic", "mean", 2)
-    with pytest.raises(CascadeError, match="compare families on one task; choose on one, and name the families"):
-        chosen_by(log, options, Sampling())
+    with pytest.raises(CascadeError, match="compares families on one task; choose on one, and name the families"):
+        fit_auto(log, options, Sampling())
 
 
 # --- all families ---
@@ -130,11 +128,6 @@ def log():
 @pytest.fixture(scope="module")
 def auto(log):
     return quick_fit(log, copula="auto")
-
-
-@pytest.fixture(scope="module")
-def stack(log):
-    return quick_fit(log, copula="stack")
 
 
 def families_of(fit):
@@ -158,28 +151,22 @@ def test_the_right_tail_is_found_at_each_link(auto):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_what_the_comparison_holds(auto, stack):
-    for fit in (auto, stack):
-        table = fit["comparison"].to_dataset()
-        by_link = ("elpd", "se", "elpd_diff", "dse", "worst_k")
-        assert {str(name): v.dims for name, v in table.data_vars.items()} == {
-            **dict.fromkeys(by_link, ("link", "family")),
-            "weight": ("family",),
-        }
-        assert list(table["family"].values) == list(CANDIDATES)
-        assert list(table["link"].values) == list(fit["posterior"]["link"].values)
-        assert bool(np.isfinite(table.to_array()).all())
-        np.testing.assert_allclose(table["elpd_diff"], table["elpd"] - table["elpd"].max("family"))
-        best = table["elpd"].argmax("family")
-        assert bool((table["dse"].isel(family=best) == 0.0).all())
-        assert int((table["dse"] > 0.0).sum()) == 2 * (len(CANDIDATES) - 1)
-        np.testing.assert_allclose(table["weight"].sum(), 1.0)
-        assert float(table["weight"].min()) >= 0.0
-        # given the stage before, an independent link knows the margin alone; the true family knows more
-        elpd = table["elpd"].transpose("link", "family")
-        for link, true in enumerate(("clayton", "gumbel")):
-            gain = elpd.sel(family=true) - elpd.sel(family="independence")
-            assert float(gain[link]) > 100.0
+def test_what_the_comparison_holds(auto):
+    table = auto["comparison"].to_dataset()
+    by_link = ("elpd", "se", "elpd_diff", "dse", "worst_k")
+    assert {str(name): v.dims for name, v in table.data_vars.items()} == dict.fromkeys(by_link, ("link", "family"))
+    assert list(table["family"].values) == list(CANDIDATES)
+    assert list(table["link"].values) == list(auto["posterior"]["link"].values)
+    assert bool(np.isfinite(table.to_array()).all())
+    np.testing.assert_allclose(table["elpd_diff"], table["elpd"] - table["elpd"].max("family"))
+    best = table["elpd"].argmax("family")
+    assert bool((table["dse"].isel(family=best) == 0.0).all())
+    assert int((table["dse"] > 0.0).sum()) == 2 * (len(CANDIDATES) - 1)
+    # given the stage before, an independent link knows the margin alone; the true family knows more
+    elpd = table["elpd"].transpose("link", "family")
+    for link, true in enumerate(("clayton", "gumbel")):
+        gain = elpd.sel(family=true) - elpd.sel(family="independence")
+        assert float(gain[link]) > 100.0
     np.testing.assert_array_equal(families_of(auto), np.array(CANDIDATES)[best.values])
 
 
@@ -215,86 +202,6 @@ def test_a_choice_is_one_of_named_families(log, auto):
         values = [fit["posterior"][name] for fit in (auto, named)]
         gap = values[0].mean(("chain", "draw")) - values[1].mean(("chain", "draw"))
         assert bool((np.abs(gap) < 0.5 * values[0].std(("chain", "draw"))).all())
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_draws_of_a_stack_have_the_weights_of_their_families(stack):
-    family = stack["copula"]["family"]
-    assert family.dims == ("chain", "draw", "link")
-    assert dict(family.sizes) == {"chain": 2, "draw": 200, "link": 2}
-    assert "log_likelihood" not in stack.children
-    names = families_of(stack)
-    assert bool((names[..., 0] == names[..., 1]).all())  # one family throughout, draw by draw
-    weight = stack["comparison"]["weight"]
-    kept = {str(f): float(w) for f, w in zip(weight["family"].values, weight.values, strict=True) if w > 0.01}
-    assert set(np.unique(names)) <= set(kept)
-    assert len(kept) > 1  # no family has the right tail at both links
-    assert stack.attrs["copula"] == " + ".join(kept)
-    for name, value in kept.items():
-        share, expected = np.mean(names[..., 0] == name), value / sum(kept.values())
-        assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 400) + 1e-9, name
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_each_draw_of_a_stack_is_one_of_its_family(log, stack):
-    """Posterior, margins and statistics come from the fit of the draw's own family."""
-    names = json.loads(stack["copula"].attrs["families"])
-    number = names.index(names[-1])
-    mine = stack["copula"]["family"].isel(link=0).values == number
-    options = Options((names[-1],) * 2, candidates=CANDIDATES)
-    how = Sampling(draws=200, tune=200, chains=2, random_seed=3)
-    alone = fit_design(build_design(log, options), log, how)
-    for group, variable in (("posterior", "tau"), ("posterior", "slope"), ("margins", "segment_mass")):
-        np.testing.assert_array_equal(
-            stack[group][variable].transpose("chain", "draw", ...).values[mine],
-            alone[group][variable].transpose("chain", "draw", ...).values[mine],
-        )
-    np.testing.assert_array_equal(
-        stack["sample_stats"]["lp"].values[mine], alone["sample_stats"]["lp"].values[mine]
-    )
-    assert not np.array_equal(stack["posterior"]["tau"], alone["posterior"]["tau"])
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_a_stack_survives_the_disk_and_the_main_job(stack, tmp_path):
-    bc.save_fit(stack, tmp_path / "fit.nc")
-    back = bc.load_fit(tmp_path / "fit.nc")
-    assert dict(back.attrs) == dict(stack.attrs)
-    for name, group in stack.children.items():
-        xr.testing.assert_identical(back[name].to_dataset(), group.to_dataset())
-    thresholds = [[0.8, 0.7, -np.inf], [0.6, 0.9, -np.inf]]
-    found = bc.evaluate(back, thresholds)
-    xr.testing.assert_identical(found, bc.evaluate(stack, thresholds))
-    # draws of one family are evaluated under that family
-    names = families_of(stack)[..., 0].reshape(-1)
-    draws = get_draws(stack)
-    for name in np.unique(names):
-        mine = np.flatnonzero(names == name)
-        part = draws.take(mine)
-        assert set(part.link(0).names) == {name}
-    solution = bc.tune(back, error_price=0.01)
-    assert solution.feasible
-    assert bc.frontier(back, n_points=4)["error"].notnull().all()
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_a_stack_lies_between_its_parts(log, stack):
-    """The error of a mixture is the average of its families' errors, by their shares."""
-    thresholds = [0.8, 0.7, -np.inf]
-    error = bc.evaluate(stack, thresholds)["error"].transpose("chain", "draw").values
-    names = families_of(stack)[..., 0]
-    total = 0.0
-    for name in np.unique(names):
-        options = Options((str(name),) * 2, candidates=CANDIDATES)
-        alone = fit_design(build_design(log, options), log, Sampling(200, 200, 2, random_seed=3))
-        own = bc.evaluate(alone, thresholds)["error"].transpose("chain", "draw").values
-        np.testing.assert_allclose(error[names == name], own[names == name], atol=1e-12)
-        total += np.mean(names == name) * own[names == name].mean()
-    np.testing.assert_allclose(error.mean(), total, atol=1e-12)
 
 
 @pytest.mark.slow

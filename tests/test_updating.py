@@ -364,10 +364,6 @@ def test_new_queries_that_do_not_fit_are_refused(example_fit, three, new, messag
 
 
 def test_earlier_fits_that_cannot_be_updated_are_refused(example_fit, three):
-    stacked = example_fit.copy()
-    stacked.attrs["copula_choice"] = "stack"
-    with pytest.raises(CascadeError, match="a stacked fit cannot be updated; fit all queries again"):
-        bc.fit(three, previous=stacked)
     of_task = example_fit.copy()
     of_task.attrs["task"] = "law"
     with pytest.raises(CascadeError, match="this is the fit of the task 'law' alone; update the fit of all tasks"):

@@ -126,7 +126,7 @@ def _family(evidence: Evidence, pairs: _Pairs, rng: np.random.Generator) -> tupl
     which is that of the rival that stands out most.
     """
     link = pairs.link
-    own = _commonest(evidence.few, link)
+    own = evidence.few.families[link]
     mean = evidence.few.mean()
     ends = [pit(mean, link + i, signal) for i, signal in enumerate((pairs.x, pairs.y))]
     u, v = (np.clip(randomise(low[0], high[0], rng), 1e-6, 1.0 - 1e-6) for low, high in ends)
@@ -155,10 +155,6 @@ def _effective_number(values: np.ndarray) -> float:
     varying = values[np.std(values, axis=1) > 0]
     eigenvalue = np.abs(np.linalg.eigvalsh(np.atleast_2d(np.corrcoef(varying))))
     return float(np.sum((eigenvalue >= 1.0) + eigenvalue % 1.0))
-
-
-def _commonest(draws: Draws, link: int) -> Family:
-    return draws.families[int(np.bincount(draws.which[:, link]).argmax())]
 
 
 def _log_likelihood(family: Family, u: np.ndarray, sets: np.ndarray, tau: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def _energy(fit: xr.DataTree) -> tuple[float, float]:
     from arviz_stats import bfmi
 
     stats = fit["sample_stats"].to_dataset()
-    if fit.attrs.get("update") == "reweighted" or fit.attrs.get("copula_choice") == "stack":
+    if fit.attrs.get("update") == "reweighted":
         return np.nan, np.nan
     energy = bfmi(stats)["energy"] if "energy" in stats else np.nan
     deep = stats["reached_max_treedepth"].mean() if "reached_max_treedepth" in stats else np.nan

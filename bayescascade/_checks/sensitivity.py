@@ -66,8 +66,6 @@ def why_not(fit: xr.DataTree) -> str:
     """Why a fit's prior and likelihood cannot be reweighted; empty where they can."""
     if "task" in fit.attrs:
         return "What one task's prior is, the other tasks say; sensitivity is computed for fits of one task only."
-    if fit.attrs.get("copula_choice") == "stack":
-        return "Draws of several families have no one prior. Fit with copula='auto' to have the sensitivity."
     if "log_likelihood" not in fit.children:
         return (
             "The fit holds no log-likelihood, so sensitivity was not computed. "

@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 import bayescascade as bc
 from bayescascade.cascade import forward_all
 from bayescascade.certifying import descend, price_range, reach_of, run
+from bayescascade.copulas import get_family
 from bayescascade.draws import get_draws
 from bayescascade.frontiers import sweep
-from bayescascade.links import families_of
 from bayescascade.positions import to_positions, to_thresholds, with_last
 from bayescascade.signals import to_signal
 
@@ -85,8 +85,7 @@ def families() -> None:
             held = bc.score(log, thresholds)["error"].values
             gaps = []
             for family in FAMILIES:
-                known, which = families_of([family] * draws.tau.size)
-                other = replace(draws, families=known, which=which.reshape(draws.tau.shape))
+                other = replace(draws, families=[get_family(family)] * len(draws.families))
                 gaps.append(
                     (forward_all(other, to_positions(thresholds, draws))[0].mean(axis=0) - held)[3:-3].mean()
                 )

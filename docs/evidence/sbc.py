@@ -24,7 +24,6 @@ from bayescascade.cascade import build_kernel, forward
 from bayescascade.copulas import FAMILIES, NUMPY
 from bayescascade.design import Design, build_design
 from bayescascade.draws import Draws
-from bayescascade.links import families_of
 from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
 from bayescascade.model import model_of_design
 from bayescascade.sampling import Sampling, sample
@@ -60,12 +59,10 @@ def exact_masses(split: np.ndarray, design: Design) -> np.ndarray:
 
 def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
     """Draws of the cascade from values of the model's variables (draw, ...)."""
-    families, which = families_of(design.options.copula)
     return Draws(
         stages=design.stages,
         kind=design.kind,
-        families=families,
-        which=np.broadcast_to(which, values["tau"].shape),
+        families=design.options.families,
         margins=design.margins,
         scalings=design.scalings,
         mass=exact_masses(values["margin_split"], design),
