@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._frontier_plots import draw_frontier
 from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
 from bayescascade._words import PER, per_thousand, share, spelled
@@ -16,7 +17,6 @@ from bayescascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.draws import get_draws
 from bayescascade.frontiers import sweep
 from bayescascade.moves import whole_atoms
-from bayescascade.plots import draw_frontier
 from bayescascade.positions import to_thresholds, with_last
 from bayescascade.solution import show_threshold
 
@@ -138,9 +138,7 @@ class Explorer:
             )
         ]
         svg, places = svg_with_marker(
-            lambda ax: draw_frontier(
-                ax, self.points, None, None, None, float(self.points.attrs["ci_prob"]), n_queries=PER
-            ),
+            lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), n_queries=PER),
             np.concatenate(parts) * [PER, 1.0],
             name=name,
             label="The frontier again, with a marker at the thresholds that the sliders pick; their numbers stand "

@@ -10,12 +10,17 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._checks.evidence import Evidence
+from bayescascade._checks.labels import reliability
+from bayescascade._checks.links import link_view
 from bayescascade._checks.results import CheckResult, CheckResults
+from bayescascade._checks.signals import pit_ecdf
+from bayescascade._frontier_plots import draw_flow, draw_frontier
+from bayescascade._model_plots import draw_link, draw_margin, draw_reliability
+from bayescascade._singles import single_stages
 from bayescascade._svg import inline_svg
 from bayescascade._words import PER, per_thousand, share
-from bayescascade.decision_plots import draw_flow
 from bayescascade.draws import Draws
-from bayescascade.plots import draw_frontier, draw_link, draw_margin, draw_reliability
+from bayescascade.scoring import score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +49,12 @@ def frontier_figure(
         f"{', and the chosen thresholds' if solution is not None else ''}."
     )
 
+    singles = single_stages(draws)
+    scored = None if log is None else score(log, curve["threshold"])
+    options: dict[str, Any] = {"singles": singles, "solution": solution, "scored": scored, "ci_prob": ci_prob}
+
     def draw(ax: Axes) -> object:
-        return draw_frontier(ax, curve, draws, solution, log, ci_prob, n_queries=PER)
+        return draw_frontier(ax, curve, n_queries=PER, **options)
 
     return figure(draw, "frontier", label, (6.6, 4.5))
 
@@ -94,19 +103,19 @@ def panels_of(evidence: Evidence, draws: Draws, ci_prob: float) -> dict[str, lis
             "reliability",
             evidence.stages,
             "Reliability",
-            lambda j, ax: draw_reliability(ax, evidence, j, ci_prob),
+            lambda j, ax: draw_reliability(ax, reliability(evidence, j), ci_prob),
         ),
         "margins": each(
             "margin",
             evidence.stages,
             "Difference between observed and fitted distribution of the confidence",
-            lambda j, ax: draw_margin(ax, evidence, j, 0.99),
+            lambda j, ax: draw_margin(ax, pit_ecdf(evidence, j, 0.99)),
         ),
         "links": each(
             "link",
             evidence.links,
             "Scatter of the ranks of confidences, with contours of the fitted copula,",
-            lambda j, ax: draw_link(ax, evidence, j, draws.tau[:, j], ci_prob),
+            lambda j, ax: draw_link(ax, link_view(evidence, j, draws.tau[:, j]), ci_prob),
         ),
     }
 

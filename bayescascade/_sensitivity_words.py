@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayescascade._axes import bare
+from bayescascade._value_plots import label
 from bayescascade.goals import Goal
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ _WHEN = {
     "likelihood": "Under a weaker or stronger likelihood",
     "drift": "When queries drift towards those of which the first stage is unsure",
 }
-
-
-def label(change: str, of: str, by: float) -> str:
-    return f"{bare(of)} x{by:g}" if change == "price" else f"{change} {by:g}"
 
 
 def told(table: pd.DataFrame, goal: Goal, what: str) -> Iterator[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._axes import BLUE, COLOURS, GREY, VERMILION, bare, new_axes, plain, tidy
+from bayescascade._axes import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, bare, new_axes, plain, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+_OF_CHANGE = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
 
 
 def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
@@ -53,5 +55,46 @@ def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
     ax.set_yticks(place, [f"{bare(row.rival, 40)}\n({row.kind})" for row in rows.itertuples()])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel("saving of the cascade per 1,000 queries")
+    tidy(ax)
+    return ax
+
+
+def label(change: str, of: str, by: float) -> str:
+    """A change of prices, of the prior's or the likelihood's power, or of the queries, in a few letters."""
+    return f"{bare(of)} x{by:g}" if change == "price" else f"{change} {by:g}"
+
+
+def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any]) -> Axes:
+    """Error against cost under each change: a dot where thresholds are kept, a ring where they are tuned anew.
+
+    ``table`` over (change, of, by) begins with what was tuned; the goal's bounds are lines.
+    """
+    ax = new_axes(ax, (6.4, 4.4))
+    for (change, of, by), row in table.iloc[1:].iterrows():  # type: ignore[misc]
+        colour = _OF_CHANGE[change]
+        ax.plot([row["cost"], row["new_cost"]], [row["error"], row["new_error"]], color=colour, lw=0.8)
+        ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
+        ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
+        if change not in ("prior", "likelihood"):  # these lie close to the solution
+            ax.annotate(
+                label(change, of, by),
+                (row["cost"], row["error"]),
+                (3, 4),
+                textcoords="offset points",
+                fontsize=7,
+                rotation=45 if change == "price" else 0,
+            )
+    first = table.iloc[0]
+    ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
+    for change in dict.fromkeys(table.index.get_level_values("change")[1:]):
+        ax.plot([], [], "o", color=_OF_CHANGE[change], label=change)
+    ax.plot([], [], "o", color="black", ms=7, mfc="none", label="tuned anew")
+    if "max_error" in goal:
+        ax.axhline(goal["max_error"], color="0.5", lw=0.8, ls="--")
+    if "max_cost" in goal:
+        ax.axvline(goal["max_cost"], color="0.5", lw=0.8, ls="--")
+    ax.set_xlabel("expected cost per query")
+    ax.set_ylabel("expected error")
+    ax.legend(frameon=False, fontsize=8)
     tidy(ax)
     return ax

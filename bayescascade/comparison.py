@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._comparison_plots import draw_comparison
 from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_prob
 from bayescascade.errors import CascadeError
@@ -145,11 +146,9 @@ class Comparison:
             lines.append(f"{name} gave up in {len(part)} runs, first with: {part.iloc[0]}")
         return "\n".join(lines)
 
-    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+    def plot(self, ax: Axes | None = None, *, reference: str | None = None, ci_prob: float = 0.95) -> Axes:
         """Differences with intervals, see `bayescascade.plot_comparison`."""
-        from bayescascade.comparison_plots import plot_comparison
-
-        return plot_comparison(self, ax=ax, **options)
+        return draw_comparison(ax, self.table(reference, ci_prob=ci_prob), reference)
 
     def _repr_html_(self) -> str:
         return wrapped(note(self.text), frame_of(self.table(), caption="Area under error against cost", digits=4))

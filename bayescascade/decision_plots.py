@@ -14,16 +14,15 @@ from bayescascade._axes import (
     BLUE,
     COLOURS,
     DASHES,
-    GREY,
     ORANGE,
     VERMILION,
     ConfidenceAxis,
-    bare,
     money_axis,
     new_axes,
     shortened,
     tidy,
 )
+from bayescascade._frontier_plots import draw_flow
 from bayescascade._ranges import check_batch, check_prob
 from bayescascade._value_plots import draw_label_value
 from bayescascade.cascade import forward
@@ -199,44 +198,6 @@ def plot_flow(solution: ThresholdSolution | xr.Dataset, *, ax: Axes | None = Non
     values = reach.transpose("chain", "draw", "stage").values.reshape(-1, len(stages))
     abstained = solution.get("abstained") if isinstance(solution, xr.Dataset) else solution.abstained
     return draw_flow(new_axes(ax, (6.6, 0.9 + 0.5 * len(stages))), stages, values, abstained is not None, ci_prob)
-
-
-def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, ci_prob: float) -> Axes:
-    """Draw the flow of reach (draw, stage)."""
-    ended = np.maximum(reach - np.concatenate([reach[:, 1:], np.zeros_like(reach[:, :1])], axis=1), 0.0)
-    place = np.arange(len(stages))[::-1]
-    ran, done = reach.mean(axis=0), ended.mean(axis=0)
-    tails = np.quantile(ended, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0], axis=0)
-    # a bar begins where the one above ended, so that what is answered lies end to end
-    start = 1.0 - ran
-    end = "answered, or left unanswered" if abstaining else "answered"
-    ax.barh(place, ran - done, left=start + done, height=0.6, color=GREY, alpha=0.3, label="deferred")
-    spread = np.abs(tails - done)
-    ax.barh(place, done, left=start, height=0.6, color=BLUE, alpha=0.85, label=f"{end} here")
-    shown = done > 0.0005
-    # what is left to the last stage ends at 100% whatever its share: there its beginning is what varies
-    edge = np.where(start + done < 0.9995, start + done, start)
-    ax.errorbar(
-        edge[shown],
-        place[shown],
-        xerr=spread[:, shown],
-        ls="none",
-        color=ORANGE,
-        lw=2,
-        capsize=4,
-        label=f"{ci_prob:.0%} interval",
-    )
-    for y, r, d in zip(place, ran, done, strict=True):
-        ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
-    ax.set_yticks(place, [bare(name) for name in stages])
-    ax.set_ylim(-0.5, len(stages) - 0.5)
-    ax.set_xlim(0.0, 1.35)
-    ax.spines["bottom"].set_bounds(0.0, 1.0)
-    ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])
-    ax.set_xlabel("share of all queries", x=0.5 / 1.35)
-    ax.legend(frameon=False, fontsize="x-small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    tidy(ax)
-    return ax
 
 
 def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: int | None = None) -> Axes:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._axes import BLUE, GREEN, ORANGE, VERMILION, new_axes, tidy
 from bayescascade._checks.sensitivity import thinned, why_not
 from bayescascade._ranges import check_positive
-from bayescascade._sensitivity_words import label, told, told_limits
+from bayescascade._sensitivity_words import told, told_limits
 from bayescascade._tilt import ratios, tilted
+from bayescascade._value_plots import draw_sensitivity
 from bayescascade.cascade import Kernel, blocks, build_kernel, forward, forward_all, restrict_kernel
 from bayescascade.discrepancy import read_doubt
 from bayescascade.draws import Draws, get_draws
@@ -38,7 +38,6 @@ _N_DRIFTS = 20
 _N_HALVINGS = 8
 _MEASURES = ("error", "cost", "kept", "loss")
 _POWERED = ("prior", "likelihood")
-_COLOURS = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
 
 
 @dataclass(frozen=True)
@@ -83,35 +82,7 @@ class Sensitivity:
         -------
         matplotlib Axes
         """
-        ax = new_axes(ax, (6.4, 4.4))
-        for (change, of, by), row in self.table.iloc[1:].iterrows():  # type: ignore[misc]
-            colour = _COLOURS[change]
-            ax.plot([row["cost"], row["new_cost"]], [row["error"], row["new_error"]], color=colour, lw=0.8)
-            ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
-            ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
-            if change not in _POWERED:  # these lie close to the solution
-                ax.annotate(
-                    label(change, of, by),
-                    (row["cost"], row["error"]),
-                    (3, 4),
-                    textcoords="offset points",
-                    fontsize=7,
-                    rotation=45 if change == "price" else 0,
-                )
-        first = self.table.iloc[0]
-        ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
-        for change in dict.fromkeys(self.table.index.get_level_values("change")[1:]):
-            ax.plot([], [], "o", color=_COLOURS[change], label=change)
-        ax.plot([], [], "o", color="black", ms=7, mfc="none", label="tuned anew")
-        if "max_error" in self.goal:
-            ax.axhline(self.goal["max_error"], color="0.5", lw=0.8, ls="--")
-        if "max_cost" in self.goal:
-            ax.axvline(self.goal["max_cost"], color="0.5", lw=0.8, ls="--")
-        ax.set_xlabel("expected cost per query")
-        ax.set_ylabel("expected error")
-        ax.legend(frameon=False, fontsize=8)
-        tidy(ax)
-        return ax
+        return draw_sensitivity(ax, self.table, self.goal)
 
     def __repr__(self) -> str:
         return f"{self.text}\n\n{self.table.to_string(float_format='{:.4g}'.format, na_rep='')}"

@@ -11,11 +11,12 @@ from matplotlib.testing.compare import compare_images
 from scipy.stats import beta, betabinom
 
 import bayescascade as bc
+from bayescascade._model_plots import region_levels
 from bayescascade.copulas import get_family
 from bayescascade.decision_plots import plot_flow, plot_label_value, plot_promise, plot_thresholds
 from bayescascade.labels import LabelValue
 from bayescascade.links import Link
-from bayescascade.plots import plot_frontier, plot_links, plot_margins, region_levels
+from bayescascade.plots import plot_frontier, plot_links, plot_margins
 from bayescascade.signals import to_signal
 from bayescascade.solution import ThresholdSolution
 

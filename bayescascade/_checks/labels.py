@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,12 +13,14 @@ from bayescascade._checks import pictures
 from bayescascade._checks.evidence import LEAST, Evidence, centre_range, pit, tail_area, two_sided
 from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
 from bayescascade.calibration import N_ATOMS, ramps
+from bayescascade.margins import Margin
 from bayescascade.signals import to_confidence
 
 _PER_BIN = 25
 _MAX_BINS = 8
 _TOP = 0.2  # share of the continuous signals, next below the top atom if there is one
 _REPLICATES = 1000
+_SHOWN = 120, 500  # signals and draws that show a curve
 
 _PLACES = {"curve": "", "top": " near the top"}
 
@@ -33,42 +37,73 @@ def bin_signals(signal: np.ndarray, atoms: np.ndarray, per_bin: int = _PER_BIN) 
     return np.unique(number, return_inverse=True)[1]
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """P(correct) of one stage by the model, and its labels beside it.
+
+    Attributes
+    ----------
+    signal, p_correct : ndarray (place,), (draw, place)
+        Signals along the continuous part of the margin, and P(correct) there.
+    atoms, p_at_atoms : ndarray (atom,), (draw, atom)
+    labelled, correct, bins : ndarray (label,)
+        Signals of the labelled queries, whether the answers are right, and the bin of each, see `bin_signals`.
+    """
+
+    stage: str
+    kind: str
+    margin: Margin
+    signal: np.ndarray
+    p_correct: np.ndarray
+    atoms: np.ndarray
+    p_at_atoms: np.ndarray
+    labelled: np.ndarray
+    correct: np.ndarray
+    bins: np.ndarray
+
+
+def reliability(evidence: Evidence, j: int) -> Reliability:
+    """What the reliability of stage ``j`` is drawn from."""
+    n_signals, n_draws = _SHOWN
+    draws, queries = evidence.many.thin(n_draws), evidence.labelled(j)
+    margin = draws.margins[j]
+    free, atoms = ~margin.is_atom, margin.low[margin.is_atom]
+    ends = (margin.low[free].min(), margin.high[free].max(), n_signals) if free.any() else (0.0, 0.0, 0)
+    along, labelled = np.linspace(*ends), evidence.signal[queries, j]
+    return Reliability(
+        stage=evidence.stages[j],
+        kind=draws.kind,
+        margin=margin,
+        signal=along,
+        p_correct=draws.p_correct(j, along),
+        atoms=atoms,
+        p_at_atoms=draws.p_correct(j, atoms),
+        labelled=labelled,
+        correct=evidence.correct[queries, j],
+        bins=bin_signals(labelled, atoms),
+    )
+
+
+class LabelReplicates(NamedTuple):
+    """Labels of one stage, observed (label,) and replicated given the signals (draw, label)."""
+
+    stage: str
+    observed: np.ndarray
+    replicated: np.ndarray
+
+
 def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Accuracy in bins of the signal and near its top, beside what the curve can follow, and at each atom."""
     rows: list[tuple[object, ...]] = []
+    labels = []
     for j, name in enumerate(evidence.stages):
         queries = evidence.labelled(j)
+        p = evidence.many.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))  # (draw, query)
+        labels.append(LabelReplicates(name, evidence.correct[queries, j], rng.uniform(size=p.shape) < p))
         if len(queries) < LEAST:
             rows.append((name, "curve", len(queries), 0, *[np.nan] * 4))
-            continue
-        signal, y = evidence.signal[queries, j], evidence.correct[queries, j]
-        margin, draws = evidence.many.margins[j], evidence.many
-        atoms = margin.low[margin.is_atom]
-        number = bin_signals(signal, atoms)
-        member = np.eye(number.max() + 1)[number]  # (query, bin)
-        p = draws.p_correct(j, signal, evidence.before(j, queries))  # (draw, query)
-        mean = p.mean(axis=0)
-        new = (rng.uniform(size=p.shape) < p).astype(float)
-        count, observed, replicated = member.sum(axis=0), y @ member, new @ member
-        low, high = np.quantile(replicated, [LEVEL / 2, 1.0 - LEVEL / 2], axis=0)
-        inside = np.mean((observed >= low) & (observed <= high))
-        worst = int(np.argmax(np.abs(observed - mean @ member) / count))
-        known = tangent(evidence, j, queries)
-        p_value = _left_over(member, known, y, mean, rng)
-        shares = observed[worst] / count[worst], (mean @ member)[worst] / count[worst]
-        rows.append((name, "curve", len(queries), len(count), inside, *shares, p_value))
-        free = ~np.isin(signal, atoms)
-        if free.sum() >= _PER_BIN / _TOP:
-            top = free & (signal >= np.quantile(signal[free], 1.0 - _TOP))
-            p_value = _left_over(top[:, None].astype(float), known, y, mean, rng)
-            rows.append((name, "top", int(top.sum()), 1, np.nan, y[top].mean(), mean[top].mean(), p_value))
-        own = [k for k in range(len(count)) if not free[number == k].any()]
-        for k in own:
-            shown = float(to_confidence(signal[number == k][:1], draws.kind)[0])
-            within = float(low[k] <= observed[k] <= high[k])
-            p_value = min(1.0, len(own) * tail_area(observed[k], replicated[:, k]))
-            shares = observed[k] / count[k], (mean @ member)[k] / count[k]
-            rows.append((name, f"at {shown:.6g}", int(count[k]), 1, within, *shares, p_value))
+        else:
+            rows += _parts(evidence, j, queries, p.mean(axis=0), labels[-1], rng)
     columns = ["stage", "part", "labels", "bins", "share_inside", "observed", "expected", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["stage", "part"])
     if table["p"].isna().all():
@@ -79,7 +114,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     of_curve, kind = part == "curve", np.where(part.str.startswith("at "), "atoms", part)
     n_parts = len(set(zip(table.index.get_level_values("stage")[tested], kind[tested], strict=True)))
     failed = table.index[table["p"] < LEVEL / n_parts]
-    picture = partial(pictures.calibration, evidence)
+    picture = partial(pictures.calibration, labels)
     if len(failed):
         gap = (table["observed"] - table["expected"]).abs()
         where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
@@ -97,6 +132,43 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             "band, and no stage departs from its calibration curve. P(correct) can be believed."
         )
     return CheckResult("calibration", not len(failed), table, text, picture)
+
+
+def _parts(
+    evidence: Evidence,
+    j: int,
+    queries: np.ndarray,
+    mean: np.ndarray,
+    labels: LabelReplicates,
+    rng: np.random.Generator,
+) -> list[tuple[object, ...]]:
+    """Rows of one stage: its curve, its top, its atoms; ``mean`` is the posterior mean of P(correct) (query,)."""
+    name, y, new = labels
+    signal, margin = evidence.signal[queries, j], evidence.many.margins[j]
+    atoms = margin.low[margin.is_atom]
+    number = bin_signals(signal, atoms)
+    member = np.eye(number.max() + 1)[number]  # (query, bin)
+    count, observed, expected, replicated = member.sum(axis=0), y @ member, mean @ member, new @ member
+    low, high = np.quantile(replicated, [LEVEL / 2, 1.0 - LEVEL / 2], axis=0)
+    inside = np.mean((observed >= low) & (observed <= high))
+    worst = int(np.argmax(np.abs(observed - expected) / count))
+    known = tangent(evidence, j, queries)
+    p_value = _left_over(member, known, y, mean, rng)
+    shares = observed[worst] / count[worst], expected[worst] / count[worst]
+    rows: list[tuple[object, ...]] = [(name, "curve", len(queries), len(count), inside, *shares, p_value)]
+    free = ~np.isin(signal, atoms)
+    if free.sum() >= _PER_BIN / _TOP:
+        top = free & (signal >= np.quantile(signal[free], 1.0 - _TOP))
+        p_value = _left_over(top[:, None].astype(float), known, y, mean, rng)
+        rows.append((name, "top", int(top.sum()), 1, np.nan, y[top].mean(), mean[top].mean(), p_value))
+    own = [k for k in range(len(count)) if not free[number == k].any()]
+    for k in own:
+        shown = float(to_confidence(signal[number == k][:1], evidence.many.kind)[0])
+        within = float(low[k] <= observed[k] <= high[k])
+        p_value = min(1.0, len(own) * tail_area(observed[k], replicated[:, k]))
+        shares = observed[k] / count[k], expected[k] / count[k]
+        rows.append((name, f"at {shown:.6g}", int(count[k]), 1, within, *shares, p_value))
+    return rows
 
 
 def _left_over(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,42 @@ from bayescascade.copulas import FAMILIES, Family
 from bayescascade.draws import Draws
 
 _TAIL = 0.1
+_CELLS, _FEW = 100, 50  # of the grid and of the draws that show a copula
 _MARGIN_OF_TAU = 0.01  # how near to the ends of its range a family's tau may be
+
+
+class LinkView(NamedTuple):
+    """Pseudo-observations of one link and its copula.
+
+    ``points`` (stage, query) are posterior means of F at the signals of the two stages, ``tau`` (draw,) is
+    Kendall's, ``density`` is that of `copula_density`: None where stages are independent, whose tau says nothing.
+    """
+
+    stages: tuple[str, str]
+    points: np.ndarray
+    tau: np.ndarray
+    density: tuple[np.ndarray, np.ndarray] | None
+
+
+def link_view(evidence: Evidence, link: int, tau: np.ndarray) -> LinkView:
+    """What a link is drawn from, with draws of its tau (draw,); atoms are spread alike each time."""
+    rng, draws = np.random.default_rng(0), evidence.few
+    rows = evidence.rows(rng, link, link + 1)
+    points = []
+    for j in (link, link + 1):
+        low, high = pit(draws, j, evidence.signal[rows, j])
+        points.append((low + rng.uniform(size=len(rows)) * (high - low)).mean(axis=0))
+    # the tau of independence is a free parameter that the data do not touch
+    density = copula_density(draws, link) if draws.families[link].name != "independence" else None
+    first, second = evidence.stages[link : link + 2]
+    return LinkView((first, second), np.array(points), tau, density)
+
+
+def copula_density(draws: Draws, link: int) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior mean density of a link's copula in the unit square: middles of cells (cell,), (cell, cell)."""
+    middle = (np.arange(_CELLS) + 0.5) / _CELLS
+    v, u = np.meshgrid(middle, middle, indexing="ij")
+    return middle, draws.thin(_FEW).link(link).pdf(u[None], v[None]).mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +97,8 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         text = f"No link has {LEAST} queries that ran both stages and signals that vary."
         return CheckResult("links", None, table, text)
     failed = rejected(table)
-    picture = partial(pictures.links, evidence, table)
+    shown = [link_view(evidence, i, evidence.many.tau[:, i]) for i in range(len(evidence.links))]
+    picture = partial(pictures.links, shown, table)
     if len(failed):
         rivals = [
             f"{link} looks like {table.loc[(link, what), 'rival']}" for link, what in failed if what == "family"

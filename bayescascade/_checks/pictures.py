@@ -9,20 +9,23 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._axes import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
+from bayescascade._model_plots import draw_link
 
 if TYPE_CHECKING:
-    from bayescascade._checks.evidence import Evidence
+    from bayescascade._checks.labels import LabelReplicates
+    from bayescascade._checks.links import LinkView
+    from bayescascade._checks.signals import Residuals, StagePit
 
 _WORST = 4  # quantities whose ranks are shown
 _NAME = 24
 
 
-def convergence(fit: xr.DataTree, axes: Any) -> np.ndarray:
+def convergence(posterior: xr.Dataset, axes: Any) -> np.ndarray:
     """ArviZ's forest of tau, intercept and slope, and rank plots of those that mix worst."""
     import arviz as az
     from arviz_stats import rhat
 
-    quantities = _quantities(fit)
+    quantities = _quantities(posterior)
     names = [str(name) for name in quantities]
     mixing = rhat(quantities)
     worst = sorted(names, key=lambda name: -np.nan_to_num(float(mixing[name])))[:_WORST]
@@ -46,9 +49,9 @@ def convergence(fit: xr.DataTree, axes: Any) -> np.ndarray:
     return grid
 
 
-def _quantities(fit: xr.DataTree) -> xr.Dataset:
+def _quantities(posterior: xr.Dataset) -> xr.Dataset:
     """Tau, intercept and slope as variables of their own (chain, draw), with names that fit on a plot."""
-    posterior, out = fit["posterior"].to_dataset(), {}
+    out = {}
     for name in ("tau", "intercept", "slope"):
         dim = "link" if name == "tau" else "stage"
         for i, part in enumerate(posterior[dim].values):
@@ -102,16 +105,13 @@ def _small(grid: np.ndarray) -> None:
             text.set_fontsize("small")
 
 
-def margins(evidence: Evidence, axes: Any) -> np.ndarray:
+def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
     """ArviZ's PIT-ECDF of each stage's signals, less the diagonal."""
     import arviz as az
 
-    from bayescascade._checks.signals import stage_pit
-
-    grid = panels(axes, evidence.stages)
-    for j, ax in enumerate(grid):
-        values, given = stage_pit(evidence, j, np.random.default_rng(0))
-        title = bare(evidence.stages[j], 28)
+    grid = panels(axes, [pit.stage for pit in pits])
+    for ax, (stage, values, given) in zip(grid, pits, strict=True):
+        title = bare(stage, 28)
         if len(values) > 1:
             values = np.clip(values, 1e-9, 1.0 - 1e-9)
             pit = xr.Dataset({title: (("chain", "draw"), values[None])})
@@ -124,45 +124,39 @@ def margins(evidence: Evidence, axes: Any) -> np.ndarray:
     return grid
 
 
-def calibration(evidence: Evidence, axes: Any) -> np.ndarray:
+def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
     """ArviZ's reliability curve by isotonic regression (PAVA), from predictive draws of the labels."""
     import arviz as az
 
-    grid = panels(axes, evidence.stages)
-    rng = np.random.default_rng(0)
-    for j, ax in enumerate(grid):
-        queries = evidence.labelled(j)
-        title = bare(evidence.stages[j], 28)
-        ax.set_title(f"{title} ({len(queries)} labels)")
-        if len(queries) < 2:
+    grid = panels(axes, [label.stage for label in labels])
+    for ax, (stage, observed, replicated) in zip(grid, labels, strict=True):
+        title = bare(stage, 28)
+        ax.set_title(f"{title} ({len(observed)} labels)")
+        if len(observed) < 2:
             continue
-        p = evidence.many.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))
-        new = (rng.uniform(size=p.shape) < p).astype(int)  # probabilities would make the band too narrow
-        observed = evidence.correct[queries, j].astype(int)
+        new = replicated.astype(int)  # probabilities would make the band too narrow
         tree = xr.DataTree.from_dict(
             {
                 "posterior_predictive": xr.Dataset({title: (("chain", "draw", "label"), new[None])}),
-                "observed_data": xr.Dataset({title: ("label", observed)}),
+                "observed_data": xr.Dataset({title: ("label", observed.astype(int))}),
             }
         )
         places = {title: ax}
         az.plot_ppc_pava(
             tree, ci_prob=0.99, plot_collection=_collection(tree["observed_data"].to_dataset(), places)
         )
-        ax.set_title(f"{title} ({len(queries)} labels)")
+        ax.set_title(f"{title} ({len(observed)} labels)")
         ax.set(xlabel="predicted P(correct)", ylabel="share right", xlim=(0, 1), ylim=(-0.02, 1.02))
     _small(grid)
     return grid
 
 
-def links(evidence: Evidence, table: pd.DataFrame, axes: Any) -> np.ndarray:
+def links(shown: list[LinkView], table: pd.DataFrame, axes: Any) -> np.ndarray:
     """Each link's pairs, F of one stage against F of the next, with the tenths at the corners."""
-    from bayescascade.plots import draw_link
-
-    grid = panels(axes, evidence.links, size=(3.3, 3.5))
-    for link, ax in enumerate(grid):
-        draw_link(ax, evidence, link, evidence.many.tau[:, link], 0.9)
-        name = evidence.links[link]
+    names = [" > ".join(link.stages) for link in shown]
+    grid = panels(axes, names, size=(3.3, 3.5))
+    for ax, link, name in zip(grid, shown, names, strict=True):
+        draw_link(ax, link, 0.9)
         for tail, corner in (("lower", 0.0), ("upper", 0.9)):
             ax.add_patch(_box(corner))
             if (name, f"{tail} tail") in table.index:
@@ -188,23 +182,19 @@ def _box(corner: float) -> Any:
     return Rectangle((corner, corner), 0.1, 0.1, fill=False, color=VERMILION, lw=1.2)
 
 
-def markov(evidence: Evidence, table: pd.DataFrame, axes: Any) -> np.ndarray:
-    """What of a stage, and of the one before the previous, is left given the previous: no pattern should show."""
-    from bayescascade._checks.signals import residuals, triple
+def markov(shown: list[Residuals], table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """What of a stage, and of the one before the previous, is left given the previous: no pattern should show.
 
+    The table has a row for each of the residuals.
+    """
     grid = panels(axes, list(table.index), size=(3.4, 3.5))
-    rng = np.random.default_rng(0)
-    stages = [j for j in range(2, len(evidence.stages)) if triple(evidence, j) in table.index]
-    for ax, j in zip(grid, stages, strict=True):
-        queries = evidence.rows(rng, j - 2, j - 1, j)
-        earlier, later = residuals(evidence, j, queries, rng)
-        ax.plot(earlier[0], later[0], ".", color=BLUE, ms=4, alpha=0.7, mew=0)
-        row = table.loc[triple(evidence, j)]
+    for ax, (stages, earlier, later), (_, row) in zip(grid, shown, table.iterrows(), strict=True):
+        first, middle, last = (bare(stage, 16) for stage in stages)
+        ax.plot(earlier, later, ".", color=BLUE, ms=4, alpha=0.7, mew=0)
         ends = f"{row['replicated_low']:.2f} to {row['replicated_high']:.2f}"
         ax.set_title(f"partial τ = {row['observed']:.2f} (model {ends})", fontsize="small")
-        given = bare(evidence.stages[j - 1], 16)
-        ax.set_xlabel(f"{bare(evidence.stages[j - 2], 16)} given {given}", fontsize="small")
-        ax.set_ylabel(f"{bare(evidence.stages[j], 16)} given {given}", fontsize="small")
+        ax.set_xlabel(f"{first} given {middle}", fontsize="small")
+        ax.set_ylabel(f"{last} given {middle}", fontsize="small")
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         tidy(ax)
     return grid
@@ -234,16 +224,14 @@ def _legend_below(ax: Any) -> None:
     ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
 
 
-def sensitivity(table: pd.DataFrame, axes: Any) -> np.ndarray:
-    """Sensitivity to prior and to likelihood of each quantity, with the limit that ArviZ sets."""
-    from bayescascade._checks.sensitivity import SENSITIVE
-
+def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
+    """Sensitivity to prior and to likelihood of each quantity, with the limit above which it counts."""
     (ax,) = panels(axes, ["sensitivity"], size=(6.5, 1.2 + 0.3 * len(table)))
     place = np.arange(len(table))[::-1]
     ax.hlines(place, 0.0, table[["prior", "likelihood"]].max(axis=1), color=GREY, lw=0.6)
     for name, colour, marker in (("prior", VERMILION, "D"), ("likelihood", BLUE, "o")):
         ax.plot(table[name], place, marker, color=colour, ms=6, label=name)
-    ax.axvline(SENSITIVE, color=GREY, lw=1.0, ls="--", label=f"{SENSITIVE:g}")
+    ax.axvline(limit, color=GREY, lw=1.0, ls="--", label=f"{limit:g}")
     names = []
     for quantity in table.index.astype(str):
         name, part = quantity.removesuffix("]").split("[", 1)
@@ -254,7 +242,7 @@ def sensitivity(table: pd.DataFrame, axes: Any) -> np.ndarray:
         if row["diagnosis"]:
             end = max(row["prior"], row["likelihood"])
             ax.annotate(row["diagnosis"], (end, y), (8, -3), textcoords="offset points", fontsize="x-small")
-    ax.set_xlim(0.0, 1.35 * max(table[["prior", "likelihood"]].max().max(), 2 * SENSITIVE))
+    ax.set_xlim(0.0, 1.35 * max(table[["prior", "likelihood"]].max().max(), 2 * limit))
     ax.set_xlabel("sensitivity to the power of ...")
     _legend_below(ax)
     tidy(ax)

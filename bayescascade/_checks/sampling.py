@@ -39,7 +39,7 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     groups = table.groupby([str(name).split("[")[0] for name in table.index], sort=False)
     table = groups.agg({"r_hat": "max", "ess_bulk": "min", "ess_tail": "min", "mcse_mean": "max"})
     table.index.name = "variable"
-    picture = partial(pictures.convergence, fit)
+    picture = partial(pictures.convergence, posterior.to_dataset())
     ess = float(np.fmin(found["ess_bulk"], found["ess_tail"]))
     energy, deep = _energy(fit)
     troubles = _troubles(found, ess, min(400, 100 * posterior.sizes["chain"]), energy, deep)

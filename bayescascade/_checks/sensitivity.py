@@ -38,7 +38,7 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     conflict = table.index[(table["diagnosis"] == "conflict")]
     leaning = table.index[(table["prior"] >= SENSITIVE) & (table["diagnosis"] != "conflict")]
     weak = table.index[table["likelihood"] < SENSITIVE]
-    picture = partial(pictures.sensitivity, table)
+    picture = partial(pictures.sensitivity, table, SENSITIVE)
     if len(conflict):
         text = (
             f"Prior and log contradict each other about {listed(conflict)}: the posterior is a compromise "

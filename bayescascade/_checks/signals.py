@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,35 @@ _STRATUM = 40  # queries whose middle signals are near enough to count as one
 _MATERIAL = 0.01
 
 
-def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Posterior mean of the randomised PIT of a stage's signals (query,), and what they are conditional on.
+class StagePit(NamedTuple):
+    """Randomised PIT of a stage's signals (query,), and the stage that they are conditional on, if any."""
+
+    stage: str
+    values: np.ndarray
+    given: str
+
+
+class PitEcdf(NamedTuple):
+    """ECDF of a stage's PIT with its simultaneous band (level,); no level where it has fewer than two queries."""
+
+    stage: str
+    given: str
+    level: np.ndarray
+    ecdf: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Residuals(NamedTuple):
+    """What is left of two stages given the one between them, by one draw: ``earlier``, ``later`` (query,)."""
+
+    stages: tuple[str, str, str]
+    earlier: np.ndarray
+    later: np.ndarray
+
+
+def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> StagePit:
+    """Posterior mean of the randomised PIT of a stage's signals.
 
     Where a stage ran for only part of the queries its signals are a selection and their plain PIT is not
     uniform; the PIT given the previous stage's signal is.
@@ -45,7 +73,14 @@ def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> tuple
         low, high = (given_neighbour(draws, stage - 1, *before, level) for level in here)
         given = evidence.stages[stage - 1]
     place = rng.uniform(size=len(rows))  # the same for every draw, so that the mean stays uniform
-    return (low + place * (high - low)).mean(axis=0), given
+    return StagePit(evidence.stages[stage], (low + place * (high - low)).mean(axis=0), given)
+
+
+def pit_ecdf(evidence: Evidence, stage: int, ci_prob: float) -> PitEcdf:
+    """What the margin of a stage is drawn from; atoms are spread alike each time."""
+    name, values, given = stage_pit(evidence, stage, np.random.default_rng(0))
+    band = pit_band(values, ci_prob, seed=0) if len(values) > 1 else (np.array([]),) * 4
+    return PitEcdf(name, given, *band)
 
 
 def pit_band(values: np.ndarray, ci_prob: float, seed: int) -> tuple[np.ndarray, ...]:
@@ -67,8 +102,8 @@ def _band(n: int, ci_prob: float, seed: int) -> tuple[np.ndarray, np.ndarray, np
 def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Is the probability integral transform of each stage's signals uniform?"""
     rows = []
-    for j, name in enumerate(evidence.stages):
-        values, given = stage_pit(evidence, j, rng)
+    pits = [stage_pit(evidence, j, rng) for j in range(len(evidence.stages))]
+    for name, values, given in pits:
         if len(values) < LEAST:
             rows.append((name, len(values), given, np.nan, np.nan, ""))
             continue
@@ -94,7 +129,7 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "around the fitted distribution. F is flexible and was fitted to them, so only gross failures "
             "would show here."
         )
-    return CheckResult("margins", not failed, table, text, partial(pictures.margins, evidence))
+    return CheckResult("margins", not failed, table, text, partial(pictures.margins, pits))
 
 
 def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -102,7 +137,7 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if len(evidence.stages) < 3:
         text = "Two stages have no stage before the previous one, so there is nothing to check."
         return CheckResult("markov", None, pd.DataFrame(), text)
-    rows = []
+    rows, shown = [], []
     for j in range(2, len(evidence.stages)):
         queries = evidence.rows(rng, j - 2, j - 1, j)
         if len(queries) < LEAST:
@@ -112,7 +147,10 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         observed = float(np.mean(_partial_tau(earlier, later, strata)))
         # given the middle, the later residual is uniform whatever the earlier one: that is the assumption
         null = _partial_tau(earlier, rng.uniform(size=later.shape), strata)
-        rows.append((triple(evidence, j), len(queries), observed, *centre_range(null), two_sided(observed, null)))
+        first, middle, last = evidence.stages[j - 2 : j + 1]
+        asked = f"{last} on {first} given {middle}"
+        rows.append((asked, len(queries), observed, *centre_range(null), two_sided(observed, null)))
+        shown.append(Residuals((first, middle, last), earlier[0].copy(), later[0].copy()))
     columns = ["stages", "queries", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index("stages")
     if table["p"].isna().all():
@@ -131,12 +169,7 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "Given the previous stage, no confidence depends on the stage before it more than replicates do. "
             "The chain of links is enough."
         )
-    return CheckResult("markov", not len(failed), table, text, partial(pictures.markov, evidence, table))
-
-
-def triple(evidence: Evidence, j: int) -> str:
-    """What is asked at stage ``j``, in words."""
-    return f"{evidence.stages[j]} on {evidence.stages[j - 2]} given {evidence.stages[j - 1]}"
+    return CheckResult("markov", not len(failed), table, text, partial(pictures.markov, shown, table))
 
 
 def residuals(
