@@ -28,7 +28,7 @@ help:
 	@echo "make test-slow    the slow tests"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
 	@echo "make lint         ruff: rules and format (make format applies them)"
-	@echo "make types        mypy on the package"
+	@echo "make types        mypy on the package and the studies"
 	@echo "make notebooks    execute the notebooks again, into build/notebooks"
 	@echo "make docs         the documentation, into build/docs; a warning is an error"
 	@echo "make bench        benchmarks"
@@ -72,7 +72,7 @@ demo: $(VENV)/.stamp-run
 	@$(BIN)/bayescascade demo --out "$(OUT)"
 
 test: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) bayescascade tests --doctest-modules -m "not slow and not benchmark"
+	$(PYTEST) $(PARALLEL) bayescascade studies tests --doctest-modules -m "not slow and not benchmark"
 	@echo "The slow tests (real sampling, big simulations) did not run: make test-slow runs them."
 
 # exit code 5 says that no test is marked slow, which is no failure
@@ -121,7 +121,7 @@ constraints: $(VENV)/.stamp-python
 
 clean:
 	rm -rf build dist bayescascade-demo docs/notebooks .pytest_cache .mypy_cache .ruff_cache .benchmarks
-	find bayescascade tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bayescascade studies tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

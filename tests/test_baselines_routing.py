@@ -11,10 +11,10 @@ from hand_made import TOP, gumbel_conditional, make_draws, redraw_atoms, signals
 import bayescascade as bc
 from bayescascade.baselines.base import Played, StageDecisions
 from bayescascade.baselines.gains import PosteriorGain, PosteriorScore, expected_gain
-from bayescascade.baselines.metrics import budget_area, mixed_stream
 from bayescascade.baselines.routing import MarginSampling, RandomRouting
 from bayescascade.baselines.streams import Dynamic, Fixed, large_share, play_stream
 from bayescascade.errors import CascadeError
+from studies.common.metrics import budget_area, mixed_stream
 
 
 @pytest.fixture(scope="module")

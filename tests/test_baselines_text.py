@@ -9,11 +9,11 @@ import pytest
 
 import bayescascade as bc
 from bayescascade.baselines.frugal import FrugalCascade
-from bayescascade.baselines.metrics import budget_area
 from bayescascade.baselines.prompts import with_answers, with_prompts
 from bayescascade.baselines.routing import FrugalGPT, HybridLLM, RandomRouting, Routing
 from bayescascade.baselines.text_models import TextModel, answer_features
 from bayescascade.errors import CascadeError
+from studies.common.metrics import budget_area
 
 HARD, EASY = ("prove", "integral", "manifold", "topology"), ("sum", "colour", "city", "animal")
 

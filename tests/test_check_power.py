@@ -1,11 +1,7 @@
 """The check that is there to find a violation fails on it, and the others mostly pass."""
 
-import importlib.util
 import re
-import sys
 import warnings
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,18 +14,7 @@ from bayescascade._checks.links import kendall
 from bayescascade._checks.sensitivity import CONFLICT, check_sensitivity, thinned
 from bayescascade._checks.signals import _partial_tau
 from bayescascade.storage import restore
-
-PATH = Path(__file__).parents[1] / "docs" / "evidence" / "check_power.py"
-
-
-@cache
-def script():
-    """The script that makes the table of the docs."""
-    spec = importlib.util.spec_from_file_location("check_power", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from studies.check_power import run as study
 
 
 def quick_fit(log, **options):
@@ -40,16 +25,16 @@ def quick_fit(log, **options):
 
 @pytest.mark.parametrize("name", ["order", "previous", "clayton", "top"])
 def test_a_violation_fails_its_own_check_and_hardly_another(name):
-    failed = [check for check, passed in script().verdicts(name, 101).items() if passed is False]
-    assert script().SCENARIOS[name].finds in failed
+    failed = [check for check, passed in study.verdicts(name, 101).items() if passed is False]
+    assert study.SCENARIOS[name].finds in failed
     assert len(failed) <= 2
 
 
 @pytest.mark.slow
 def test_power_and_level():
     n = 3
-    table = script().power(n)
-    for name, scenario in script().SCENARIOS.items():
+    table = study.power(n)
+    for name, scenario in study.SCENARIOS.items():
         others = table.loc[name].drop(scenario.finds, errors="ignore")
         assert others.max() <= (0.6 if name in ("clayton", "joe") else 0.4), table
         if scenario.finds and name != "joe":
@@ -59,7 +44,7 @@ def test_power_and_level():
 
 
 def test_another_family_is_named(example_fit):
-    log = script().of_family("clayton")(np.random.default_rng(5))
+    log = study.of_family("clayton")(np.random.default_rng(5))
     result = bc.check(quick_fit(log))["links"]
     assert re.search("looks like (clayton|joe_180)", result.text)
     assert "copula='auto'" in result.text
@@ -68,7 +53,7 @@ def test_another_family_is_named(example_fit):
 
 @pytest.mark.slow  # compiles another structure
 def test_a_sequential_calibration_takes_up_the_previous_signal():
-    log = script().previous_signal(np.random.default_rng(6))
+    log = study.previous_signal(np.random.default_rng(6))
     found = check_own_signal(gather(quick_fit(log, calibration="sequential")), np.random.default_rng(0))
     assert found.passed
     asked = [("medium", "small, curved"), ("large", "medium, curved"), ("large", "small")]

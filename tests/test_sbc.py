@@ -1,23 +1,18 @@
 """Simulation-based calibration of the default model; docs/evidence/sbc.md has the other families and margins."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "evidence" / "sbc.py"
+from studies.sbc import run as study
 
 
-@pytest.fixture(scope="module")
-def sbc():
-    spec = importlib.util.spec_from_file_location("sbc", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture
+def sbc(monkeypatch):
     # the default structure, which other tests compile anyway
-    module.FAMILIES = {"gumbel": None}
-    return module
+    monkeypatch.setattr(study, "FAMILIES", {"gumbel": None})
+    return study
 
 
 @pytest.mark.slow

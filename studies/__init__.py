@@ -1,0 +1,1 @@
+"""Studies behind the pages of docs/evidence: ``python -m studies.<name>.run``, from the project's root."""
