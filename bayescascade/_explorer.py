@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
 from bayescascade._words import PER, per_thousand, share, spelled
@@ -185,7 +186,7 @@ def make_explorer(
     for spread in {doubt, room} - {0.0}:
         by_doubt[spread] = evaluate_doubted(fit, curve, spread=spread, one_sided=True)["error"]
     over = ("chain", "draw")
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     reach = plain["reach"]
     amounts = {
         "error": by_doubt[doubt],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._axes import (
     BLUE,
     COLOURS,
@@ -124,7 +125,7 @@ def _by_price(draws: Draws, ci_prob: float) -> tuple[np.ndarray, ...]:
     own = [to_thresholds(induce(mean_kernel(few.take(slice(i, i + 1))), price), draws) for i in range(few.n)]
     # ranks, not differences: a draw may accept all or defer all
     ranked = np.sort(np.array(own), axis=0)
-    ends = np.round(np.array([(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]) * (few.n - 1)).astype(int)
+    ends = np.round(np.array(tail_probabilities(ci_prob)) * (few.n - 1)).astype(int)
     return price, to_thresholds(induce(kernel, price), draws), ranked[ends[0]], ranked[ends[1]]
 
 
@@ -209,7 +210,7 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     ended = np.maximum(reach - np.concatenate([reach[:, 1:], np.zeros_like(reach[:, :1])], axis=1), 0.0)
     place = np.arange(len(stages))[::-1]
     ran, done = reach.mean(axis=0), ended.mean(axis=0)
-    tails = np.quantile(ended, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0], axis=0)
+    tails = np.quantile(ended, tail_probabilities(ci_prob), axis=0)
     # a bar begins where the one above ended, so that what is answered lies end to end
     start = 1.0 - ran
     end = "answered, or left unanswered" if abstaining else "answered"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
 from bayescascade.discrepancy import read_doubt
@@ -140,7 +141,7 @@ def as_curve(
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
     seen = outcome if batch is None else scattered(outcome, draws, batch)
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     out = xr.Dataset(
         {
             "threshold": (("point", "stage"), thresholds[order]),

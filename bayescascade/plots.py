@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._axes import (
     BLUE,
     GREEN,
@@ -138,7 +139,7 @@ def draw_frontier(
 
 def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: Any) -> None:
     """Posterior means with intervals both ways, of draws (draw, point)."""
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     bars = [np.abs(np.quantile(values, tails, axis=0) - values.mean(axis=0)) for values in (x, y)]
     ax.errorbar(x.mean(axis=0), y.mean(axis=0), xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
 
@@ -201,7 +202,7 @@ def draw_reliability(ax: Axes, evidence: Evidence, j: int, ci_prob: float) -> No
     draws = evidence.many.thin(_DRAWS)
     margin = draws.margins[j]
     axis = confidence_axis(margin, draws.kind)
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     free = ~margin.is_atom
     if free.any():
         x = np.linspace(margin.low[free].min(), margin.high[free].max(), 120)
@@ -369,7 +370,7 @@ def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob:
         low, high = pit(evidence.few, j, evidence.signal[rows, j])
         points.append((low + rng.uniform(size=len(rows)) * (high - low)).mean(axis=0))
     ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
-    ends = np.quantile(tau, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
+    ends = np.quantile(tau, tail_probabilities(ci_prob))
     # the tau of independence is a free parameter that the data do not touch
     known = evidence.few.link(link).names != ["independence"]
     if known:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import safe_divide
 from bayescascade.baselines._common import N_POINTS, check_count, extra, run_points
 from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, know, spread
 from bayescascade.certifying import descend, price_range
@@ -113,7 +114,7 @@ def _raw(curve: Any, probability: np.ndarray, kind: str) -> np.ndarray:
     at = np.searchsorted(y, probability - 1e-12)
     inner = np.clip(at, 1, max(len(y) - 1, 1)) if len(y) > 1 else np.zeros_like(at)
     low, high = y[inner - 1], y[inner]
-    share = np.divide(probability - low, high - low, out=np.ones_like(low), where=high > low)
+    share = safe_divide(probability - low, high - low, 1.0)
     signal = x[inner - 1] + np.clip(share, 0.0, 1.0) * (x[inner] - x[inner - 1])
     signal = np.where(share >= 1.0 - 1e-9, x[inner], signal)
     raw = to_confidence(signal, kind)
