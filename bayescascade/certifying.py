@@ -17,6 +17,7 @@ from itertools import pairwise, product
 import numpy as np
 import xarray as xr
 
+from bayescascade._pareto import efficient
 from bayescascade._ranges import check_prob
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
@@ -330,10 +331,8 @@ def _learnt(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, kind: s
     points = np.unique(np.concatenate([ends, descend(confidence, expected, cost, price_range(cost))]), axis=0)
     error = run(confidence, expected, points).mean(axis=1)
     price = reach_of(confidence, points).mean(axis=2) @ cost
-    order = np.lexsort((price, error))
-    # where a safer point is cheaper too, there is no reason to go on to this one
-    efficient = price[order] < np.append(np.inf, np.minimum.accumulate(price[order])[:-1])
-    return _in_steps(confidence, points[order[efficient]])
+    # the safest first; where a safer point is cheaper too, there is no reason to go on to a point
+    return _in_steps(confidence, points[efficient(price, error)])
 
 
 def _in_steps(confidence: np.ndarray, points: np.ndarray) -> np.ndarray:

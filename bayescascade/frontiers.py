@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._arrays import tail_probabilities
+from bayescascade._pareto import undominated
 from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.cascade import Kernel, Outcome, build_kernel, forward, forward_all, split_positions
 from bayescascade.discrepancy import read_doubt
@@ -163,13 +164,6 @@ def as_curve(
     out["price"] = ("point", prices[order])
     out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
     return out
-
-
-def undominated(*amounts: np.ndarray | None) -> np.ndarray:
-    """Whether no point before is as good by the mean of all these amounts (draw, point), where they are known."""
-    means = np.stack([part.mean(axis=0) for part in amounts if part is not None], axis=1)
-    as_good = (means[:, None] <= means[None]).all(axis=2)
-    return ~np.triu(as_good, 1).any(axis=0)
 
 
 def polished(draws: Draws, rows: np.ndarray, prices: np.ndarray, factorisation: str) -> np.ndarray:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from bayescascade._pareto import undominated
 from bayescascade.cascade import Kernel, Outcome, forward, forward_all
 from bayescascade.discrepancy import Doubt
 from bayescascade.draws import Draws
-from bayescascade.frontiers import sweep, undominated
+from bayescascade.frontiers import sweep
 from bayescascade.goals import Amounts, Goal, amounts_of, per_unit
 from bayescascade.gradients import Slopes, amounts_and_slopes
 from bayescascade.induction import induce, with_latency

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._arrays import safe_divide
+from bayescascade._pareto import efficient
 from bayescascade.baselines._common import N_POINTS, check_count, extra, run_points
-from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, know, spread
+from bayescascade.baselines.base import Known, ThresholdDecisions, know, spread
 from bayescascade.certifying import descend, price_range
 from bayescascade.signals import to_confidence
 
