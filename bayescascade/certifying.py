@@ -17,6 +17,7 @@ from itertools import pairwise, product
 import numpy as np
 import xarray as xr
 
+from bayescascade._logistic import fit_logistic
 from bayescascade._pareto import efficient
 from bayescascade._ranges import check_prob
 from bayescascade.data import validate_log
@@ -352,19 +353,8 @@ def _in_steps(confidence: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def expected_wrong(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """P(wrong) by a logistic curve of the signal, falling, with a little ridge (query,)."""
-    from scipy.optimize import minimize
-
-    z = (signal - signal.mean()) / (signal.std() or 1.0)
-    sign = 1.0 - 2.0 * wrong  # +1 where right
-
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        eta = sign * (x[0] + x[1] * z)
-        miss = -sign / (1.0 + np.exp(eta))
-        grad = np.array([miss.sum(), miss @ z]) + _RIDGE * x
-        return float(np.logaddexp(0.0, -eta).sum() + 0.5 * _RIDGE * x @ x), grad
-
-    best = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)]).x
-    return 1.0 / (1.0 + np.exp(best[0] + best[1] * z))
+    intercept, slope = fit_logistic(signal, 1.0 - wrong, ridge=_RIDGE)
+    return 1.0 / (1.0 + np.exp(intercept + slope * signal))
 
 
 def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
