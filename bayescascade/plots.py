@@ -22,7 +22,7 @@ from bayescascade._axes import (
     shortened,
     tidy,
 )
-from bayescascade._checks.evidence import Evidence, gather, pit
+from bayescascade._checks.evidence import Evidence, gather
 from bayescascade._checks.labels import bin_signals
 from bayescascade._checks.signals import pit_band, stage_pit
 from bayescascade._ranges import check_prob
@@ -367,7 +367,7 @@ def draw_link(ax: Axes, evidence: Evidence, link: int, tau: np.ndarray, ci_prob:
     rows = evidence.rows(rng, link, link + 1)
     points = []
     for j in (link, link + 1):
-        low, high = pit(evidence.few, j, evidence.signal[rows, j])
+        low, high = evidence.few.cdf(j, evidence.signal[rows, j])
         points.append((low + rng.uniform(size=len(rows)) * (high - low)).mean(axis=0))
     ax.plot(*points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
     ends = np.quantile(tau, tail_probabilities(ci_prob))

@@ -15,7 +15,6 @@ from bayescascade._checks.evidence import (
     centre_range,
     given_neighbour,
     one_sided,
-    pit,
     randomise,
     replicate_next,
     tail_area,
@@ -106,8 +105,8 @@ def _joint_tail(draws: Draws, pairs: _Pairs, tail: str, rng: np.random.Generator
     else:
         cut = np.quantile(y, _TAIL, method="higher")
         first, second = x <= np.quantile(x, _TAIL, method="higher"), y <= cut
-    below, at = pit(draws, link + 1, np.array([cut]))
-    given = pit(draws, link, x[first])
+    below, at = draws.cdf(link + 1, np.array([cut]))
+    given = draws.cdf(link, x[first])
     level = np.broadcast_to(below if tail == "upper" else at, given[0].shape)
     p = given_neighbour(draws, link, *given, level)
     p = 1.0 - p if tail == "upper" else p
@@ -128,7 +127,7 @@ def _family(evidence: Evidence, pairs: _Pairs, rng: np.random.Generator) -> tupl
     link = pairs.link
     own = _commonest(evidence.few, link)
     mean = evidence.few.mean()
-    ends = [pit(mean, link + i, signal) for i, signal in enumerate((pairs.x, pairs.y))]
+    ends = [mean.cdf(link + i, signal) for i, signal in enumerate((pairs.x, pairs.y))]
     u, v = (np.clip(randomise(low[0], high[0], rng), 1e-6, 1.0 - 1e-6) for low, high in ends)
     dealt = np.empty_like(pairs.new)
     for row, z in zip(dealt, pairs.new, strict=True):
