@@ -281,7 +281,7 @@ def test_repr_html():
     text = Policy(["<b>small</b>", "middle", "large"], [0.25, INF, -INF], "score")._repr_html_()
     assert "&lt;b&gt;small&lt;/b&gt;" in text
     assert "<b>" not in text
-    assert "confidence &ge; 0.25" in text
+    assert "confidence ≥ 0.25" in text
     assert "never" in text
     assert "always" in text
 
@@ -450,9 +450,9 @@ def test_html_of_what_is_new(by_history):
     thresholds, reject = ABSTAINING
     text = Policy(["small", "middle", "large"], thresholds, "probability", reject=reject)._repr_html_()
     assert "confidence &lt; 0.2" in text
-    assert "<th>abstains</th>" in text
+    assert '<th scope="col">abstains</th>' in text
     text = by_history._repr_html_()
-    assert "P(correct) &ge; 0.75" in text
+    assert "P(correct) ≥ 0.75" in text
     assert "abstains" not in text
 
 
