@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
 from bayescascade._branches import (
     ABSTAIN,
     ACCEPT,
@@ -123,7 +124,7 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
         lines_third = third
         if kernel.pair_right is not None and j > 0:
             # by the segment before, too: (draw, price, before, segment)
-            correct = (kernel.pair_right[j - 1] * _inverse(kernel.pair[j - 1]))[:, None]
+            correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
             wait, rise = wait[:, :, None], rise[:, :, None]
             lines_third = None if third is None else third[..., None]
         lines = Lines(*grid.accept(correct), *grid.line(wait, rise), lines_third)
@@ -176,7 +177,7 @@ def threshold_pass(
                 ahead = (right + rest) @ pair
             else:
                 # what is accepted is right more or less often than the average, by the segment before
-                share = right * _inverse(np.broadcast_to(correct, right.shape))
+                share = safe_divide(right, np.broadcast_to(correct, right.shape))
                 ahead = rest @ pair + share @ np.swapaxes(kernel.pair_right[j - 1], 1, 2)
             wait, rise, third = *_wait(kernel, j - 1, prices, ahead), refuse
     return positions, _loss(kernel, prices, right + rest), shortfall
@@ -240,7 +241,3 @@ def _wait(kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray) -> 
 def _loss(kernel: Kernel, prices: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Loss in money of what a query is worth by its first segment (draw, price)."""
     return prices * (1.0 - np.einsum("dps,ds->dp", value, kernel.mass[:, 0])) + kernel.cost[:, :1]
-
-
-def _inverse(x: np.ndarray) -> np.ndarray:
-    return np.divide(1.0, x, out=np.zeros_like(x), where=x > 1e-300)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
+
 DEFER, ACCEPT, ABSTAIN = range(3)
 
 
@@ -118,7 +120,7 @@ def _nodes(lines: Lines) -> np.ndarray:
         gap, rise = x - y, x_rise - y_rise
         # where they do not cross the part is left empty
         inside = np.abs(gap) < 0.5 * np.abs(rise)
-        nodes[..., i + 1] = 0.5 - np.divide(gap, rise, out=np.full(gap.shape, 0.5), where=inside)
+        nodes[..., i + 1] = 0.5 - safe_divide(gap, rise, 0.5, where=inside)
     if len(pairs) > 1:
         nodes.sort(axis=-1)
     return nodes

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._frontier_plots import draw_frontier
+from bayescascade._pareto import efficient, lower_hull
 from bayescascade._ranges import check_prob
 from bayescascade._svg import svg_with_marker
 from bayescascade._words import PER, per_thousand, share, spelled
-from bayescascade.baselines.base import efficient
 from bayescascade.cascade import evaluate
 from bayescascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.draws import get_draws
@@ -69,17 +70,10 @@ class Explorer:
         """Prices of an error between which each point is best (point, 2); NaN where it is best at none."""
         error, cost = (self.points[name].values for name in ("error", "cost"))
         out = np.full((len(cost), 2), np.nan)
-        at, low = int(np.argmin(cost)), 0.0
-        while True:
-            later = np.flatnonzero(error < error[at])
-            if not len(later):
-                out[at] = low, np.inf
-                return out
-            dear = (cost[later] - cost[at]) / (error[at] - error[later])
-            high = float(dear.min())
-            out[at] = low, high
-            # of several that are reached at the same price, the furthest
-            at, low = int(later[np.flatnonzero(dear <= high)[-1]]), high
+        hull = lower_hull(cost, error)
+        dear = -np.diff(cost[hull]) / np.diff(error[hull])
+        out[hull] = np.column_stack([np.append(0.0, dear), np.append(dear, np.inf)])
+        return out
 
     def prices(self) -> np.ndarray:
         """A price at which each point is about best, inside `price_range` (point,); NaN where there is none."""
@@ -183,7 +177,7 @@ def make_explorer(
     for spread in {doubt, room} - {0.0}:
         by_doubt[spread] = evaluate_doubted(fit, curve, spread=spread, one_sided=True)["error"]
     over = ("chain", "draw")
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     reach = plain["reach"]
     amounts = {
         "error": by_doubt[doubt],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._axes import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, money_axis, shortened, tidy
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def draw_frontier(
 
 def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: Any) -> None:
     """Posterior means with intervals both ways, of draws (draw, point)."""
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     bars = [np.abs(np.quantile(values, tails, axis=0) - values.mean(axis=0)) for values in (x, y)]
     ax.errorbar(x.mean(axis=0), y.mean(axis=0), xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
 
@@ -83,7 +84,7 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     ended = np.maximum(reach - np.concatenate([reach[:, 1:], np.zeros_like(reach[:, :1])], axis=1), 0.0)
     place = np.arange(len(stages))[::-1]
     ran, done = reach.mean(axis=0), ended.mean(axis=0)
-    tails = np.quantile(ended, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0], axis=0)
+    tails = np.quantile(ended, tail_probabilities(ci_prob), axis=0)
     # a bar begins where the one above ended, so that what is answered lies end to end
     start = 1.0 - ran
     end = "answered, or left unanswered" if abstaining else "answered"

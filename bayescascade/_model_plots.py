@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._axes import BLUE, GREY, VERMILION, bare, confidence_axis, shortened, tidy
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
     from scipy.stats import beta
 
     axis = confidence_axis(shown.margin, shown.kind)
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     if len(shown.signal):
         x, p = axis.place(shown.signal), shown.p_correct
         ax.fill_between(x, *np.quantile(p, tails, axis=0), color=BLUE, alpha=0.2, lw=0)
@@ -86,7 +87,7 @@ def draw_link(ax: Axes, shown: LinkView, ci_prob: float) -> None:
         middle, density = shown.density
         levels = region_levels(density, _REGIONS)
         ax.contour(middle, middle, density, levels=levels, colors=[VERMILION], linewidths=1.2)
-        low, high = np.quantile(shown.tau, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
+        low, high = np.quantile(shown.tau, tail_probabilities(ci_prob))
         text = f"τ = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
     ax.set_xlabel(f"F of {bare(shown.stages[0], 22)}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
 from bayescascade._skips import pair_cost
 from bayescascade.cascade import (
     Kernel,
@@ -56,7 +57,7 @@ class _Run:
         if kernel.pair_right is not None:
             # how much more often the accepted part of a segment is right than the whole
             own = self.part.own[:, None]
-            correct = np.divide(correct, own, out=np.zeros_like(correct), where=own > 0)
+            correct = safe_divide(correct, own)
         self.correct = correct
 
     def product(self, i: int, what: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
 from bayescascade.cascade import blocks, build_kernel
 from bayescascade.draws import Draws
 
@@ -50,7 +51,7 @@ def beats_mixtures(error: np.ndarray, cost: np.ndarray, singles: tuple[np.ndarra
         for j in range(n):
             low, high = singles[1][:, i], singles[1][:, j]
             between = (low < cost) & (cost < high)
-            share = np.divide(cost - low, high - low, out=np.zeros_like(cost), where=between)
+            share = safe_divide(cost - low, high - low, where=between)
             mixed = (1.0 - share) * singles[0][:, i] + share * singles[0][:, j]
             best = np.minimum(best, np.where(between, mixed, np.inf))
     return error < best - ROUNDING

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
+
 if TYPE_CHECKING:
     from bayescascade.cascade import Kernel
 
@@ -81,7 +83,7 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
         if right is not None:
             right[j] = right[j] * change[:, :, None]
             total = mass[:, j + 1]
-            correct[:, j + 1] = np.divide(right[j].sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
+            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), total)
         if spent is not None:
             spent[j] = spent[j] * change
             cost[:, j + 1] = spent[j].sum(axis=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._singles import beats_singles, rivals, single_stages
 from bayescascade.draws import Draws
 
@@ -229,5 +230,5 @@ def per_thousand(value: float) -> str:
 
 def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:
     """Mean and interval over draws."""
-    low, high = np.quantile(values, [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0])
+    low, high = np.quantile(values, tail_probabilities(ci_prob))
     return f"{show(float(np.mean(values)))} ({show(float(low))} to {show(float(high))})"

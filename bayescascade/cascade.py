@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import safe_divide
 from bayescascade._cores import n_cores
 from bayescascade._skips import restricted_parts
 from bayescascade._tilt import tilted
@@ -54,7 +55,7 @@ class Kernel:
 
     @cached_property
     def _inverse_mass(self) -> np.ndarray:
-        return _inverse(self.mass)
+        return safe_divide(1.0, self.mass)
 
     def inverse_mass(self, stage: int) -> np.ndarray:
         """1 / mass, and 0 where there is none (draw, segment)."""
@@ -71,16 +72,12 @@ class Kernel:
             replace(self.draws.mean(), mass=mass),
             mass,
             [mean(p) for p in self.pair],
-            mean(self.mass * self.correct) * _inverse(mass),
+            safe_divide(mean(self.mass * self.correct), mass),
             mean(self.cost),
             self.pair_right and [mean(p) for p in self.pair_right],
             self.next_cost and [mean(c) for c in self.next_cost],
             averaged=True,
         )
-
-
-def _inverse(mass: np.ndarray) -> np.ndarray:
-    return np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 1e-300)
 
 
 def build_kernel(draws: Draws) -> Kernel:
@@ -99,7 +96,7 @@ def build_kernel(draws: Draws) -> Kernel:
     if draws.previous is not None:
         right = [pair[j] * draws.pair_correct(j) for j in links]
         for j in links:
-            correct[:, j + 1] = right[j].sum(axis=1) * _inverse(mass[:, j + 1])
+            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
     if draws.cost_slope is not None:
         first = cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
         next_cost = [
@@ -214,7 +211,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
     if kernel.pair_right is None:
         cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
     else:  # how much more often the accepted part of a segment is right than the whole
-        part = accepted_correct(kernel, positions) * _inverse(kernel.own)[:, None]
+        part = safe_divide(accepted_correct(kernel, positions), kernel.own[:, None])
     # a restricted cascade may start at a stage whose correctness is an average over the signal before
     arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
     cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()

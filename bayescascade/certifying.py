@@ -17,6 +17,8 @@ from itertools import pairwise, product
 import numpy as np
 import xarray as xr
 
+from bayescascade._logistic import fit_logistic
+from bayescascade._pareto import efficient
 from bayescascade._ranges import check_prob
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
@@ -330,10 +332,8 @@ def _learnt(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, kind: s
     points = np.unique(np.concatenate([ends, descend(confidence, expected, cost, price_range(cost))]), axis=0)
     error = run(confidence, expected, points).mean(axis=1)
     price = reach_of(confidence, points).mean(axis=2) @ cost
-    order = np.lexsort((price, error))
-    # where a safer point is cheaper too, there is no reason to go on to this one
-    efficient = price[order] < np.append(np.inf, np.minimum.accumulate(price[order])[:-1])
-    return _in_steps(confidence, points[order[efficient]])
+    # the safest first; where a safer point is cheaper too, there is no reason to go on to a point
+    return _in_steps(confidence, points[efficient(price, error)])
 
 
 def _in_steps(confidence: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -353,19 +353,8 @@ def _in_steps(confidence: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def expected_wrong(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """P(wrong) by a logistic curve of the signal, falling, with a little ridge (query,)."""
-    from scipy.optimize import minimize
-
-    z = (signal - signal.mean()) / (signal.std() or 1.0)
-    sign = 1.0 - 2.0 * wrong  # +1 where right
-
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        eta = sign * (x[0] + x[1] * z)
-        miss = -sign / (1.0 + np.exp(eta))
-        grad = np.array([miss.sum(), miss @ z]) + _RIDGE * x
-        return float(np.logaddexp(0.0, -eta).sum() + 0.5 * _RIDGE * x @ x), grad
-
-    best = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(None, None), (0.0, None)]).x
-    return 1.0 / (1.0 + np.exp(best[0] + best[1] * z))
+    intercept, slope = fit_logistic(signal, 1.0 - wrong, ridge=_RIDGE)
+    return 1.0 / (1.0 + np.exp(intercept + slope * signal))
 
 
 def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

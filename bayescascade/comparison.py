@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._comparison_plots import draw_comparison
 from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_prob
@@ -174,7 +175,7 @@ def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[st
     scale = 100.0 / float(other["auc"].mean())
     noise = float((own["auc_replicate"] - other["auc_replicate"]).mean("run").var("replicate", ddof=1))
     noise += _noise_of_seeds(gap)
-    half = float(norm.ppf((1.0 + ci_prob) / 2.0)) * np.sqrt(noise)
+    half = float(norm.ppf(tail_probabilities(ci_prob)[1])) * np.sqrt(noise)
     mean = float(gap.mean())
     pairs = gap.groupby("cascade").mean()
     if pairs.size < _LEAST_PAIRS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._axes import (
     BLUE,
     COLOURS,
@@ -120,7 +121,7 @@ def _by_price(draws: Draws, ci_prob: float) -> tuple[np.ndarray, ...]:
     own = [to_thresholds(induce(mean_kernel(few.take(slice(i, i + 1))), price), draws) for i in range(few.n)]
     # ranks, not differences: a draw may accept all or defer all
     ranked = np.sort(np.array(own), axis=0)
-    ends = np.round(np.array([(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]) * (few.n - 1)).astype(int)
+    ends = np.round(np.array(tail_probabilities(ci_prob)) * (few.n - 1)).astype(int)
     return price, to_thresholds(induce(kernel, price), draws), ranked[ends[0]], ranked[ends[1]]
 
 

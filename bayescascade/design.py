@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import safe_divide
 from bayescascade._rows import Rows
 from bayescascade.calibration import N_PIECES, Scaling, build_scaling, ramps
 from bayescascade.copulas import NUMPY
@@ -284,7 +285,7 @@ def mean_statistics(values: np.ndarray) -> np.ndarray:
     """
     n = np.sum(np.isfinite(values), axis=0)
     mean = np.array([np.mean(x[np.isfinite(x)]) if m else np.nan for x, m in zip(values.T, n, strict=True)])
-    relative = np.divide(spread_of(values), mean, out=np.zeros_like(mean), where=mean > 0)
+    relative = safe_divide(spread_of(values), mean)
     lone = n < 2
     relative[lone] = np.mean(relative[~lone]) if (~lone).any() else 0.0
     return np.stack([mean, relative / np.sqrt(np.maximum(n, 1)), np.maximum(n - 1.0, 3.0)])

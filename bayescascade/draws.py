@@ -167,6 +167,29 @@ class Draws:
         total = np.cumsum(self.mass, axis=2)
         return np.concatenate([np.zeros_like(total[..., :1]), np.minimum(total / total[..., -1:], 1.0)], axis=2)
 
+    def cdf(self, stage: int, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """P(X < signal) and P(X <= signal) at one stage, (draw, query) each; they differ at atoms only."""
+        margin = self.margins[stage]
+        segment = margin.segment_of(signal)
+        width = np.where(margin.is_atom, 1.0, margin.high - margin.low)[segment]
+        inside = np.clip((signal - margin.low[segment]) / width, 0.0, 1.0)
+        edges = self.edges()[:, stage]
+        below, above = edges[:, segment], edges[:, segment + 1]
+        low = below + inside * (above - below)
+        return low, np.where(margin.is_atom[segment], above, low)
+
+    def quantile(self, stage: int, level: np.ndarray) -> np.ndarray:
+        """Signals of one stage at levels of F (draw, query); each row of levels belongs to one draw."""
+        margin = self.margins[stage]
+        edges = self.edges()[:, stage, : len(margin.low) + 1]
+        out = np.empty_like(level)
+        for i, (edge, u) in enumerate(zip(edges, level, strict=True)):
+            segment = np.clip(np.searchsorted(edge, u, side="right") - 1, 0, len(margin.low) - 1)
+            width = np.maximum(np.diff(edge), 1e-300)[segment]
+            inside = np.clip((u - edge[segment]) / width, 0.0, 1.0)
+            out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
+        return out
+
     def p_correct(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
+from bayescascade._pareto import undominated
 from bayescascade._ranges import check_batch, check_positive, check_prob
 from bayescascade.cascade import Kernel, Outcome, forward, forward_all, split_positions
 from bayescascade.discrepancy import read_doubt
@@ -120,7 +122,7 @@ def _as_curve(
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
     seen = outcome if batch is None else scattered(outcome, draws, batch)
-    tails = [(1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0]
+    tails = tail_probabilities(ci_prob)
     out = xr.Dataset(
         {
             "threshold": (("point", "stage"), thresholds[order]),
@@ -142,13 +144,6 @@ def _as_curve(
     out["price"] = ("point", prices[order])
     out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
     return out
-
-
-def undominated(*amounts: np.ndarray | None) -> np.ndarray:
-    """Whether no point before is as good by the mean of all these amounts (draw, point), where they are known."""
-    means = np.stack([part.mean(axis=0) for part in amounts if part is not None], axis=1)
-    as_good = (means[:, None] <= means[None]).all(axis=2)
-    return ~np.triu(as_good, 1).any(axis=0)
 
 
 def sweep(

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import safe_divide
 from bayescascade._backward import arriving_flow, best_policy, make_grids, threshold_pass
 from bayescascade._branches import ABSTAIN, ACCEPT, DEFER
 from bayescascade._cores import n_cores
@@ -255,7 +256,7 @@ def mean_kernel(draws: Draws) -> Kernel:
         replace(draws.mean(), mass=mass),
         mass,
         [mean([k.pair[j] for k in parts]) for j in links],
-        np.divide(correct, mass, out=np.zeros_like(mass), where=mass > 1e-300),
+        safe_divide(correct, mass),
         mean([k.cost for k in parts]),
         None if first.pair_right is None else [mean([(k.pair_right or [])[j] for k in parts]) for j in links],
         None if first.next_cost is None else [mean([(k.next_cost or [])[j] for k in parts]) for j in links],

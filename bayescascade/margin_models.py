@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
 from bayescascade.copulas import NUMPY
 from bayescascade.errors import CascadeError
 from bayescascade.margins import N_SPLITS, Margin, leaf_used, masked_paths, split_prior
@@ -143,7 +144,7 @@ def _atom_basis(margins: list[Margin]) -> np.ndarray:
         group = _group_of(margin)
         share = np.stack([np.where(group == g, margin.count, 0.0) for g in range(_N_GROUPS)])
         total = share.sum(axis=1, keepdims=True)
-        rows.append(np.divide(share, total, out=np.zeros_like(share), where=total > 0))
+        rows.append(safe_divide(share, total))
     n = max(row.shape[1] for row in rows)
     return np.stack([np.pad(row, ((0, 0), (0, n - row.shape[1]))) for row in rows])
 

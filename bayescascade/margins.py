@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
+
 DEPTH = 3
 N_LEAVES = 2**DEPTH
 N_SPLITS = N_LEAVES - 1
@@ -116,7 +118,7 @@ def split_prior(margins: list[Margin]) -> np.ndarray:
     out = np.ones((2, len(margins), N_SPLITS))
     for j, margin in enumerate(margins):
         mass = np.bincount(margin.leaf, weights=margin.count, minlength=N_LEAVES)
-        share = np.divide(mass @ left, mass @ (left + right), out=np.full(N_SPLITS, 0.5), where=margin.split_used)
+        share = safe_divide(mass @ left, mass @ (left + right), 0.5, where=margin.split_used)
         # shapes below one half pile up at the ends, where the sampler is slow and nothing is known
         out[:, j] = np.maximum(2.0 * np.stack([share, 1.0 - share]), 0.5)
     return out

@@ -3,7 +3,6 @@
 Imports NumPy and the standard library only, so that a service starts fast.
 """
 
-import html
 import math
 import operator
 import os
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
+from bayescascade._html import table_of, wrapped
 from bayescascade._policy_files import read_parts, to_json
 from bayescascade.errors import CascadeError
 from bayescascade.files import whole_file
@@ -250,17 +250,13 @@ class Policy:
         return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def _repr_html_(self) -> str:
-        heads = ["", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
-        rows = ""
+        rows = []
         for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True)):
-            cells = [str(position), html.escape(stage), _rule(threshold, "confidence &ge;", "always", "never")]
+            rows.append([str(position), stage, _rule(threshold, "confidence ≥", "always", "never")])
             if self.reject is not None:
-                cells.append(_rule(self.reject[position], "confidence &lt;", "never", "always"))
-            rows += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-        return (
-            f"<table><caption>Policy on {html.escape(self.confidence_kind)}</caption>"
-            f"<thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
-        )
+                rows[-1].append(_rule(self.reject[position], "confidence <", "never", "always"))
+        columns = ["position", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
+        return wrapped(table_of(columns, rows, caption=f"Policy on {self.confidence_kind}"))
 
 
 def _rule(threshold: float, compared: str, low: str, high: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from bayescascade._pareto import undominated
 from bayescascade.cascade import Kernel, Outcome, build_kernels, forward, forward_all
 from bayescascade.draws import Draws
-from bayescascade.frontiers import sweep, undominated
+from bayescascade.frontiers import sweep
 from bayescascade.goals import Amounts, Goal, amounts_of, per_unit
 from bayescascade.gradients import Slopes, amounts_and_slopes
 from bayescascade.induction import induce, with_latency

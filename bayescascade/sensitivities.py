@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._checks.sensitivity import thinned, why_not
+from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_positive
 from bayescascade._sensitivity_words import told, told_limits
 from bayescascade._tilt import ratios, tilted
@@ -88,7 +88,7 @@ class Sensitivity:
         return f"{self.text}\n\n{self.table.to_string(float_format='{:.4g}'.format, na_rep='')}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.text)}</p>" + self.table.to_html(float_format="{:.4g}".format, na_rep="")
+        return wrapped(note(self.text), frame_of(self.table, digits=4))
 
 
 def sensitivity(

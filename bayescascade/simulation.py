@@ -173,12 +173,8 @@ def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -
     ]
     u = draw_uniforms([one.link(j) for j in range(len(one.stages) - 1)], n, rng, atoms)
     confidence, correct, before = np.empty_like(u), np.empty_like(u), None
-    for j, margin in enumerate(one.margins):
-        edge = edges[j, : len(margin.low) + 1]
-        segment = np.clip(np.searchsorted(edge, u[:, j], side="right") - 1, 0, len(margin.low) - 1)
-        width = np.maximum(np.diff(edge), 1e-300)[segment]
-        inside = np.clip((u[:, j] - edge[segment]) / width, 0.0, 1.0)
-        signal = margin.low[segment] + inside * (margin.high - margin.low)[segment]
+    for j in range(len(one.stages)):
+        signal = one.quantile(j, u[:, j][None])[0]
         correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before)[0]
         before = signal
         confidence[:, j] = to_confidence(signal, one.kind)

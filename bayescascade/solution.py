@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import tail_probabilities
 from bayescascade._html import note, table_of, wrapped
 from bayescascade.cascade import Outcome
 from bayescascade.errors import CascadeError
@@ -69,7 +70,7 @@ class ThresholdSolution:
 
     def table(self, ci_prob: float = 0.9) -> list[tuple[str, ...]]:
         """Rows of (stage, threshold, share reached, share answered), as text; see `head`."""
-        low, high = (1 - ci_prob) / 2, (1 + ci_prob) / 2
+        low, high = tail_probabilities(ci_prob)
         reach, answered = self.reach.mean(("chain", "draw")), self.answered
         rows = []
         for j, name in enumerate(self.thresholds["stage"].values):

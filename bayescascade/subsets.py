@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayescascade._arrays import safe_divide
 from bayescascade._backward import make_grids
 from bayescascade._branches import Lines, best_split
 from bayescascade._orders import evaluate_order
@@ -150,7 +151,7 @@ class _Task:
             ahead = (after.right + after.rest) @ pair[0][0].T
         else:
             correct = self.kernel.correct[0, following]
-            share = np.divide(after.right, correct, out=np.zeros_like(after.right), where=correct > 0)
+            share = safe_divide(after.right, correct)
             ahead = after.rest @ pair[0][0].T + share @ pair_right[0][0].T
         cost = self.kernel.cost[0, following] * mass if next_cost is None else next_cost[0][0]
         wait = ((ahead - cost / self.price) * inverse)[None]

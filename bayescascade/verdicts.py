@@ -19,6 +19,7 @@ from bayescascade._cores import n_cores
 from bayescascade._html import frame_of, note, wrapped
 from bayescascade._ranges import check_positive
 from bayescascade._singles import ROUNDING, beats_mixtures, single_stages
+from bayescascade._words import chance
 from bayescascade.cascade import Kernel, Outcome, blocks, build_kernel, forward, restrict_kernel
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
@@ -368,7 +369,7 @@ def _of_pair(saving: np.ndarray, equal: float) -> str:
     return (
         f"That pair saves {_THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
         f"{_THOUSAND * low:.3g} to {_THOUSAND * high:.3g}), and is the cheaper of the two with probability "
-        f"{_chance(_p_less(-saving, equal))}."
+        f"{chance(_p_less(-saving, equal))}."
     )
 
 
@@ -386,10 +387,5 @@ def _against(name: str, row: Any, equal: float) -> str:
     more = "" if sign > 0 else " more"
     return (
         f"Against {name} it {verb} {abs(row.saving):.3g}{more} (90% interval {low:.3g} to {high:.3g}), and is the "
-        f"cheaper one with probability {_chance(row.p_beats)}."
+        f"cheaper one with probability {chance(row.p_beats)}."
     )
-
-
-def _chance(p: float) -> str:
-    # a share of some thousand draws cannot show certainty
-    return "above 99.9%" if p > 0.999 else "below 0.1%" if p < 0.001 else f"{p:.1%}"

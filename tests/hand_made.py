@@ -137,11 +137,7 @@ def refine(draws, parts):
 
 def signals_at(draws, stage, u):
     """Quantile function of the first draw's margin at one stage."""
-    margin = draws.margins[stage]
-    edge = draws.edges()[0, stage, : len(margin.low) + 1]
-    segment = np.clip(np.searchsorted(edge, u, side="right") - 1, 0, len(margin.low) - 1)
-    inside = np.clip((u - edge[segment]) / np.maximum(np.diff(edge), 1e-300)[segment], 0.0, 1.0)
-    return margin.low[segment] + inside * (margin.high - margin.low)[segment]
+    return draws.take(slice(1)).quantile(stage, u[None])[0]
 
 
 def random_thresholds(draws, n_points, rng):

@@ -289,13 +289,13 @@ def test_results_read_as_text_and_as_html():
 # ---- the parts
 
 
-def test_pit_and_quantile_undo_each_other(example_fit):
+def test_cdf_and_quantile_undo_each_other(example_fit):
     few = get_draws(example_fit).thin(5)
     for stage in range(3):
         level = np.random.default_rng(stage).uniform(size=(5, 40))
-        signal = ev.quantile(few, stage, level)
+        signal = few.quantile(stage, level)
         for draw in range(5):
-            low, high = (x[draw] for x in ev.pit(few, stage, signal[draw]))
+            low, high = (x[draw] for x in few.cdf(stage, signal[draw]))
             assert np.all(low <= level[draw] + 1e-9)
             assert np.all(level[draw] <= high + 1e-9)
             free = low == high

@@ -12,13 +12,13 @@ from scipy.stats import norm, wilcoxon
 
 import bayescascade as bc
 from bayescascade import _cells
+from bayescascade._pareto import efficient
 from bayescascade.baselines.base import (
     Played,
     StageDecisions,
     ThresholdDecisions,
     area_of,
     area_under,
-    efficient,
     know,
     measure,
     spread,

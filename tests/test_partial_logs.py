@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import bayescascade as bc
-from bayescascade._checks.evidence import pit
 from bayescascade.design import build_design
 from bayescascade.draws import get_draws
 from bayescascade.sampling import Sampling, fit_design
@@ -105,7 +104,7 @@ def test_margins_are_those_of_all_queries(log, full, partial, stage):
     signal = to_signal(log["confidence"].values[:, stage], "probability")
     levels = np.array([0.2, 0.4, 0.6, 0.8])
     at = np.quantile(signal, levels)
-    estimate = pit(get_draws(partial), stage, at)[0].mean(axis=0)
+    estimate = get_draws(partial).cdf(stage, at)[0].mean(axis=0)
     seen = signal[np.isfinite(thinned(log, DEPLOYED)["confidence"].values[:, stage])]
     naive = np.mean(seen[:, None] <= at, axis=0)
     assert np.abs(estimate - levels).max() < 0.09, estimate

@@ -279,7 +279,7 @@ def test_repr_html():
     text = Policy(["<b>small</b>", "middle", "large"], [0.25, INF, -INF], "score")._repr_html_()
     assert "&lt;b&gt;small&lt;/b&gt;" in text
     assert "<b>" not in text
-    assert "confidence &ge; 0.25" in text
+    assert "confidence ≥ 0.25" in text
     assert "never" in text
     assert "always" in text
 
@@ -401,7 +401,7 @@ def test_html_of_what_is_new():
     thresholds, reject = ABSTAINING
     text = Policy(["small", "middle", "large"], thresholds, "probability", reject=reject)._repr_html_()
     assert "confidence &lt; 0.2" in text
-    assert "<th>abstains</th>" in text
+    assert '<th scope="col">abstains</th>' in text
 
 
 def test_import_is_light():

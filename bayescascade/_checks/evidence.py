@@ -14,7 +14,6 @@ import xarray as xr
 
 from bayescascade.draws import Draws, get_draws
 from bayescascade.errors import CascadeError
-from bayescascade.margins import Margin
 from bayescascade.signals import to_signal
 from bayescascade.storage import own_log
 
@@ -76,36 +75,6 @@ def gather(fit: xr.DataTree) -> Evidence:
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
 
 
-def pit(draws: Draws, stage: int, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F just below each signal and F at it, (draw, query) each; they differ at atoms only."""
-    margin = draws.margins[stage]
-    segment, inside = _place(margin, signal)
-    edges = draws.edges()[:, stage]
-    below, above = edges[:, segment], edges[:, segment + 1]
-    low = below + inside * (above - below)
-    return low, np.where(margin.is_atom[segment], above, low)
-
-
-def _place(margin: Margin, signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The segment of each signal, and how far into it the signal lies."""
-    segment = margin.segment_of(signal)
-    width = np.where(margin.is_atom, 1.0, margin.high - margin.low)[segment]
-    return segment, np.clip((signal - margin.low[segment]) / width, 0.0, 1.0)
-
-
-def quantile(draws: Draws, stage: int, level: np.ndarray) -> np.ndarray:
-    """Signals at levels of F (draw, query); each row of levels belongs to one draw."""
-    margin = draws.margins[stage]
-    edges = draws.edges()[:, stage, : len(margin.low) + 1]
-    out = np.empty_like(level)
-    for i, (edge, u) in enumerate(zip(edges, level, strict=True)):
-        segment = np.clip(np.searchsorted(edge, u, side="right") - 1, 0, len(margin.low) - 1)
-        width = np.maximum(np.diff(edge), 1e-300)[segment]
-        inside = np.clip((u - edge[segment]) / width, 0.0, 1.0)
-        out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
-    return out
-
-
 def given_neighbour(draws: Draws, link: int, low: np.ndarray, high: np.ndarray, level: np.ndarray) -> np.ndarray:
     """P(V <= level | the neighbour's U lies in (low, high], or equals both), (draw, query).
 
@@ -126,9 +95,9 @@ def randomise(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np
 
 def replicate_next(draws: Draws, link: int, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the later stage's signal of a link given observed signals of the earlier one (draw, query)."""
-    u = np.clip(randomise(*pit(draws, link, signal), rng), 1e-15, 1.0 - 1e-15)
+    u = np.clip(randomise(*draws.cdf(link, signal), rng), 1e-15, 1.0 - 1e-15)
     v = draws.link(link).hinv1(rng.uniform(size=u.shape), u)
-    return quantile(draws, link + 1, v)
+    return draws.quantile(link + 1, v)
 
 
 def two_sided(observed: float, replicated: np.ndarray) -> float:

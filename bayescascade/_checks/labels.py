@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._checks import pictures
-from bayescascade._checks.evidence import LEAST, Evidence, centre_range, pit, tail_area, two_sided
+from bayescascade._checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
 from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
 from bayescascade.calibration import N_ATOMS, ramps
 from bayescascade.margins import Margin
@@ -287,5 +287,5 @@ def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.nda
     """Normal score of a stage's signals under its fitted margin (query,); an atom has its middle's."""
     from scipy.special import ndtri
 
-    low, high = pit(evidence.few, stage, evidence.signal[queries, stage])
+    low, high = evidence.few.cdf(stage, evidence.signal[queries, stage])
     return ndtri(np.clip(0.5 * (low + high).mean(axis=0), 1e-3, 1.0 - 1e-3))

@@ -16,7 +16,6 @@ from bayescascade._checks.evidence import (
     centre_range,
     given_neighbour,
     one_sided,
-    pit,
     randomise,
     replicate_next,
     tail_area,
@@ -50,7 +49,7 @@ def link_view(evidence: Evidence, link: int, tau: np.ndarray) -> LinkView:
     rows = evidence.rows(rng, link, link + 1)
     points = []
     for j in (link, link + 1):
-        low, high = pit(draws, j, evidence.signal[rows, j])
+        low, high = draws.cdf(j, evidence.signal[rows, j])
         points.append((low + rng.uniform(size=len(rows)) * (high - low)).mean(axis=0))
     # the tau of independence is a free parameter that the data do not touch
     density = copula_density(draws, link) if draws.families[link].name != "independence" else None
@@ -143,8 +142,8 @@ def _joint_tail(draws: Draws, pairs: _Pairs, tail: str, rng: np.random.Generator
     else:
         cut = np.quantile(y, _TAIL, method="higher")
         first, second = x <= np.quantile(x, _TAIL, method="higher"), y <= cut
-    below, at = pit(draws, link + 1, np.array([cut]))
-    given = pit(draws, link, x[first])
+    below, at = draws.cdf(link + 1, np.array([cut]))
+    given = draws.cdf(link, x[first])
     level = np.broadcast_to(below if tail == "upper" else at, given[0].shape)
     p = given_neighbour(draws, link, *given, level)
     p = 1.0 - p if tail == "upper" else p
@@ -165,7 +164,7 @@ def _family(evidence: Evidence, pairs: _Pairs, rng: np.random.Generator) -> tupl
     link = pairs.link
     own = evidence.few.families[link]
     mean = evidence.few.mean()
-    ends = [pit(mean, link + i, signal) for i, signal in enumerate((pairs.x, pairs.y))]
+    ends = [mean.cdf(link + i, signal) for i, signal in enumerate((pairs.x, pairs.y))]
     u, v = (np.clip(randomise(low[0], high[0], rng), 1e-6, 1.0 - 1e-6) for low, high in ends)
     dealt = np.empty_like(pairs.new)
     for row, z in zip(dealt, pairs.new, strict=True):

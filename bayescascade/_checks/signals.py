@@ -14,7 +14,6 @@ from bayescascade._checks.evidence import (
     Evidence,
     centre_range,
     given_neighbour,
-    pit,
     randomise,
     two_sided,
 )
@@ -64,12 +63,12 @@ def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> Stage
     draws, seen = evidence.few, np.isfinite(evidence.signal)
     if stage == 0 or seen[:, stage].sum() == len(seen):
         rows = evidence.rows(rng, stage)
-        low, high = pit(draws, stage, evidence.signal[rows, stage])
+        low, high = draws.cdf(stage, evidence.signal[rows, stage])
         given = ""
     else:
         rows = evidence.rows(rng, stage - 1, stage)
-        before = pit(draws, stage - 1, evidence.signal[rows, stage - 1])
-        here = pit(draws, stage, evidence.signal[rows, stage])
+        before = draws.cdf(stage - 1, evidence.signal[rows, stage - 1])
+        here = draws.cdf(stage, evidence.signal[rows, stage])
         low, high = (given_neighbour(draws, stage - 1, *before, level) for level in here)
         given = evidence.stages[stage - 1]
     place = rng.uniform(size=len(rows))  # the same for every draw, so that the mean stays uniform
@@ -177,7 +176,7 @@ def residuals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is left of stages ``j - 2`` and ``j`` given ``j - 1``: uniform each (draw, query)."""
     draws = evidence.few
-    first, middle, last = (pit(draws, i, evidence.signal[queries, i]) for i in (j - 2, j - 1, j))
+    first, middle, last = (draws.cdf(i, evidence.signal[queries, i]) for i in (j - 2, j - 1, j))
     return _residual(draws, j - 2, middle, first, rng), _residual(draws, j - 1, middle, last, rng)
 
 

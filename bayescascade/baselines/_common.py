@@ -7,7 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, spread
+from bayescascade._pareto import efficient
+from bayescascade.baselines.base import Known, ThresholdDecisions, spread
 from bayescascade.certifying import expected_wrong, reach_of, run
 from bayescascade.errors import CascadeError
 

@@ -181,13 +181,6 @@ def mean_height(x: np.ndarray, y: np.ndarray, ends: tuple[float, float]) -> floa
     return float(np.trapezoid(np.interp(grid, levels, heights), grid) / (ends[1] - ends[0]))
 
 
-def efficient(error: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Numbers of the points that no other point beats in both, by rising cost."""
-    order = np.lexsort((error, cost))
-    best = np.minimum.accumulate(error[order])
-    return order[error[order] < np.append(np.inf, best[:-1])]
-
-
 def spread(keep: np.ndarray, cost: np.ndarray, n_points: int) -> np.ndarray:
     """At most ``n_points`` of some points, about evenly spaced in cost, the ends among them."""
     if len(keep) <= n_points:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._pareto import efficient
 from bayescascade.baselines._common import N_POINTS, calibrated, check_count, run_points
-from bayescascade.baselines.base import ANSWER, ThresholdDecisions, efficient, know, ran_all, spread
+from bayescascade.baselines.base import ANSWER, ThresholdDecisions, know, ran_all, spread
 from bayescascade.certifying import certify, descend, lay_out, price_range, reach_of
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError

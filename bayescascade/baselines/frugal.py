@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import ANSWER, Played, efficient, know, ran_all, spread
+from bayescascade._pareto import efficient
+from bayescascade.baselines.base import ANSWER, Played, know, ran_all, spread
 from bayescascade.baselines.text_models import TextModel, answer_features, need_sklearn
 from bayescascade.errors import CascadeError
 

@@ -86,11 +86,8 @@ def expected_gain(draws: Draws, signal: np.ndarray) -> np.ndarray:
     signal = np.asarray(signal, dtype=float)
     edges, correct = draws.edges(), draws.segment_correct()[:, 1]
     margin, link = draws.margins[0], draws.link(0)
-    segment = margin.segment_of(signal)
-    atom = margin.is_atom[segment]
-    width = np.where(atom, 1.0, (margin.high - margin.low)[segment])
-    inside = np.clip((signal - margin.low[segment]) / width, 0.0, 1.0)
-    low, high = edges[:, 0, segment], edges[:, 0, segment + 1]
+    atom = margin.is_atom[margin.segment_of(signal)]
+    low, high = draws.cdf(0, signal)
     later = np.empty((draws.n, len(signal)))
     at_once = max(1, _MAX_CELLS // (draws.n * edges.shape[2]))
     ends = edges[:, 1][:, None]
@@ -103,8 +100,7 @@ def expected_gain(draws: Draws, signal: np.ndarray) -> np.ndarray:
                     below = link.cdf(high[:, at, None], ends) - link.cdf(low[:, at, None], ends)
                     below /= np.maximum(high - low, 1e-300)[:, at, None]
                 else:
-                    u = low[:, at] + inside[at] * (high - low)[:, at]
-                    below = link.hfunc1(np.clip(u, _EDGE, 1.0 - _EDGE)[..., None], ends)
+                    below = link.hfunc1(np.clip(low[:, at], _EDGE, 1.0 - _EDGE)[..., None], ends)
             # exact at the ends, where the formulas are not defined
             below = np.where(ends <= 0.0, 0.0, np.where(ends >= 1.0, 1.0, below))
             later[:, at] = np.einsum("dqs,ds->dq", np.diff(below, axis=2), correct)

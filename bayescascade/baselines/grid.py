@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._pareto import efficient
 from bayescascade.baselines._common import check_count
-from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, know
+from bayescascade.baselines.base import Known, ThresholdDecisions, know
 from bayescascade.errors import CascadeError
 
 _BYTES = 50_000_000  # of one block of prefixes

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._arrays import safe_divide
+from bayescascade._pareto import efficient
 from bayescascade.baselines._common import N_POINTS, check_count, extra, run_points
-from bayescascade.baselines.base import Known, ThresholdDecisions, efficient, know, spread
+from bayescascade.baselines.base import Known, ThresholdDecisions, know, spread
 from bayescascade.certifying import descend, price_range
 from bayescascade.signals import to_confidence
 
@@ -113,7 +115,7 @@ def _raw(curve: Any, probability: np.ndarray, kind: str) -> np.ndarray:
     at = np.searchsorted(y, probability - 1e-12)
     inner = np.clip(at, 1, max(len(y) - 1, 1)) if len(y) > 1 else np.zeros_like(at)
     low, high = y[inner - 1], y[inner]
-    share = np.divide(probability - low, high - low, out=np.ones_like(low), where=high > low)
+    share = safe_divide(probability - low, high - low, 1.0)
     signal = x[inner - 1] + np.clip(share, 0.0, 1.0) * (x[inner] - x[inner - 1])
     signal = np.where(share >= 1.0 - 1e-9, x[inner], signal)
     raw = to_confidence(signal, kind)

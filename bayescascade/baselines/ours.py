@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, efficient, spread
+from bayescascade._pareto import efficient
+from bayescascade.baselines.base import Decisions, Played, ThresholdDecisions, spread
 from bayescascade.cascade import forward
 from bayescascade.certifying import reach_of
 from bayescascade.draws import get_draws, stage_numbers

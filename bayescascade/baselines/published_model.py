@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import kendalltau
 
+from bayescascade._logistic import fit_logistic
 from bayescascade.baselines.base import Known
 from bayescascade.baselines.beta_mixture import BetaMixture, fit_beta, fit_mixture
 from bayescascade.copulas import get_family
@@ -57,19 +57,8 @@ def calibrator(signal: np.ndarray, wrong: np.ndarray) -> tuple[float, float]:
     The slope stays just above 0, for a falling curve has no threshold on the raw scale; and below a bound that
     only separated labels reach.
     """
-    centre, width = signal.mean(), signal.std() or 1.0
-    z, sign = (signal - centre) / width, 1.0 - 2.0 * wrong  # sign is +1 where right
-
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        eta = sign * (x[0] + x[1] * z)
-        miss = -sign * expit(-eta)
-        return float(np.logaddexp(0.0, -eta).mean()), np.array([miss.mean(), miss @ z / len(z)])
-
-    bounds = [(-_SLOPE_MAX, _SLOPE_MAX), (_SLOPE_MIN, _SLOPE_MAX)]
-    options = {"ftol": 1e-13, "gtol": 1e-8}
-    best = minimize(loss, [0.0, 1.0], jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    slope = float(best[1] / width)
-    return float(best[0] - slope * centre), slope
+    bounds = (_SLOPE_MIN, _SLOPE_MAX)
+    return fit_logistic(signal, 1.0 - wrong, slope_bounds=bounds, intercept_bound=_SLOPE_MAX)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from bayescascade._pareto import efficient, lower_hull
 from bayescascade.baselines._common import N_POINTS, calibrated, check_count
 from bayescascade.baselines.ascent import ascend
 from bayescascade.baselines.base import (
     Played,
     StageDecisions,
     ThresholdDecisions,
-    efficient,
     know,
     spread,
 )
@@ -68,13 +68,7 @@ class RandomMix:
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StageDecisions:
         """Corners of the hull by rising cost; nothing is random."""
         known = know(train)
-        error, cost = known.wrong.mean(axis=0), known.cost
-        hull: list[int] = []
-        for j in efficient(error, cost):
-            while len(hull) > 1 and _above(hull[-1], hull[-2], j, error, cost):
-                hull.pop()
-            hull.append(int(j))
-        return StageDecisions(np.array(hull))
+        return StageDecisions(lower_hull(known.cost, known.wrong.mean(axis=0)))
 
 
 @dataclass(frozen=True)
@@ -200,9 +194,3 @@ class Oracle:
         """The frontier of a log on itself."""
         known = know(train)
         return ascend(known, known.wrong, self.n_points, self.n_prices, self.n_starts, random_seed)
-
-
-def _above(middle: int, left: int, right: int, error: np.ndarray, cost: np.ndarray) -> bool:
-    """Whether a point lies on or above the line between two others."""
-    rise = (error[right] - error[left]) * (cost[middle] - cost[left])
-    return bool((error[middle] - error[left]) * (cost[right] - cost[left]) >= rise)
