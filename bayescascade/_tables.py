@@ -154,19 +154,6 @@ def _flat_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis([str(name) for name in table.columns], axis=1)
 
 
-def show(value: Any) -> str:
-    """A cell as the user wrote it, short."""
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def listed(names: Any) -> str:
-    """Names for a message, not more than a line or two of them."""
-    names = [show(name) for name in names]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(names[:12]) + more if names else "none"
-
-
 def column(table: pd.DataFrame, name: str) -> pd.Series:
     """The one column of this name."""
     found = table.loc[:, table.columns == name]
