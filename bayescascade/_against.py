@@ -57,7 +57,7 @@ def compare(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(callback=writable, help="Keep finished cells here, and do not run them again (JSON lines)."),
+        typer.Option(help="Folder to keep finished cells in, which are not run again."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", callback=writable, help="Where the table goes (CSV).")

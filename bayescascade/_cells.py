@@ -1,10 +1,8 @@
-"""The cells of a comparison, one method on one training set and its test set; kept in a file as they finish."""
+"""The cells of a comparison, one method on one training set and its test set; kept in a folder as they finish."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -17,9 +15,8 @@ import xarray as xr
 
 from bayescascade.baselines.base import ANSWER, TEXT, Method, Played, area_under, measure, stages_alone
 from bayescascade.errors import CascadeError
+from bayescascade.files import whole_file
 from bayescascade.storage import data_hash
-
-_START = '{"key": '
 
 
 @dataclass(frozen=True)
@@ -110,81 +107,64 @@ def _hash(log: xr.Dataset) -> str:
 
 
 class Store:
-    """Finished cells in a file of JSON lines; a line is whole or, when a run was killed, not read.
+    """Finished cells in a folder, one Parquet file of one row each; a file is whole or not there.
 
     Without a path nothing is kept.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self.path = None if path is None else Path(path)
-        self.cells: dict[str, Cell] = {}
-        if self.path is None or not self.path.exists():
+        self.folder = None if path is None else Path(path)
+        if self.folder is None:
             return
-        whole, _, torn = self._read().rpartition("\n")
-        for number, line in enumerate(whole.split("\n"), 1):
-            if line:
-                try:
-                    entry = json.loads(line)
-                    self.cells[entry.pop("key")] = _from_text(entry)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise CascadeError(
-                        f"{self.path}, line {number}, is no finished cell of a comparison; name another file."
-                    ) from None
-        if torn:
-            self._drop(torn)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise CascadeError(f"{self.folder} is a file; finished cells are kept in a folder, so name another.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CascadeError(f"the folder {self.folder} cannot be made: {error.strerror}.") from None
 
     def get(self, key: str) -> Cell | None:
         """A finished cell, if it is there."""
-        return self.cells.get(key)
+        path = self._path(key)
+        if path is None or not path.exists():
+            return None
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            (row,) = parquet.read_table(path).to_pylist()
+            found = row.pop("key")
+            cell = Cell(**row | {name: np.array(row[name], float) for name in ("error", "cost", "replicates")})
+        except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+            raise CascadeError(
+                f"{path} cannot be read as a finished cell of a comparison ({error}); "
+                "delete it, or name another folder."
+            ) from None
+        return cell if found == key else None
 
     def put(self, key: str, cell: Cell) -> None:
         """Keep a finished cell."""
-        self.cells[key] = cell
-        if self.path is not None:
-            self._append(json.dumps({"key": key, **_to_text(cell)}) + "\n")
+        path = self._path(key)
+        if path is None:
+            return
+        import pyarrow
+        from pyarrow import parquet
 
-    def _read(self) -> str:
-        assert self.path is not None
-        try:
-            return self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CascadeError(f"{self.path} cannot be read as finished cells: {error}.") from None
+        with whole_file(path, "a finished cell") as part:
+            parquet.write_table(pyarrow.Table.from_pylist([{"key": key, **vars(cell)}], schema=_schema()), part)
 
-    def _drop(self, torn: str) -> None:
-        """Take off the line that a killed run left behind; anything else is somebody's text."""
-        assert self.path is not None
-        if not (torn.startswith(_START) or _START.startswith(torn)):
-            raise CascadeError(f"{self.path} is no file of finished cells of a comparison; name another file.")
-        os.truncate(self.path, self.path.stat().st_size - len(torn.encode()))
-
-    def _append(self, text: str) -> None:
-        assert self.path is not None
-        try:
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise CascadeError(f"finished cells cannot be kept in {self.path}: {error.strerror}.") from None
+    def _path(self, key: str) -> Path | None:
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return None if self.folder is None else self.folder / f"{name}.parquet"
 
 
-def _to_text(cell: Cell) -> dict[str, Any]:
-    return {
-        "error": [float(f"{x:.7g}") for x in cell.error],
-        "cost": [float(f"{x:.7g}") for x in cell.cost],
-        "auc": cell.auc,
-        "replicates": base64.b64encode(cell.replicates.astype("<f4").tobytes()).decode(),
-        "seconds": round(cell.seconds, 3),
-        "failed": cell.failed,
-    }
+def _schema() -> Any:
+    import pyarrow as pa
 
-
-def _from_text(entry: dict[str, Any]) -> Cell:
-    return Cell(
-        error=np.array(entry["error"], dtype=float),
-        cost=np.array(entry["cost"], dtype=float),
-        auc=float(entry["auc"]),
-        replicates=np.frombuffer(base64.b64decode(entry["replicates"]), dtype="<f4").astype(float),
-        seconds=float(entry["seconds"]),
-        failed=str(entry["failed"]),
+    numbers = pa.list_(pa.float64())
+    return pa.schema(
+        [
+            *(("key", pa.string()), ("error", numbers), ("cost", numbers), ("auc", pa.float64())),
+            *(("replicates", numbers), ("seconds", pa.float64()), ("failed", pa.string())),
+        ]
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayescascade._tables import column, listed, numeric_columns, task_ids, to_labels
+from bayescascade._messages import listed
+from bayescascade._tables import column, numeric_columns, task_ids, to_labels
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:

@@ -118,6 +118,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_json_lines(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    # Not pandas.read_json(lines=True, dtype=False): an integer beside a missing value becomes a float, so that
+    # query 9007199254740993 becomes ...992, one of more than 64 bits is refused, floats lose their last digits,
+    # and no error names its line.
     records = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -149,19 +152,6 @@ def _flat_columns(table: pd.DataFrame) -> pd.DataFrame:
         flat = [":".join(str(part) for part in parts if str(part)) for parts in table.columns]
         table = table.set_axis(flat, axis=1)
     return table.set_axis([str(name) for name in table.columns], axis=1)
-
-
-def show(value: Any) -> str:
-    """A cell as the user wrote it, short."""
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def listed(names: Any) -> str:
-    """Names for a message, not more than a line or two of them."""
-    names = [show(name) for name in names]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(names[:12]) + more if names else "none"
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:

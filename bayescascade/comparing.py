@@ -66,8 +66,8 @@ def compare(
     n_replicates : int
         Bootstrap samples of the test queries, the same for all methods, behind the intervals.
     resume : path, optional
-        Finished cells are kept in this file (JSON lines), and not run again. A cell is known by its data, the
-        method with its options, and the seed.
+        Finished cells are kept in this folder (a Parquet file each), and not run again. A cell is known by its
+        data, the method with its options, and the seed.
     progressbar : bool
         Show progress on standard error.
 

@@ -15,8 +15,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._layout import Records, to_records
+from bayescascade._messages import listed, show
 from bayescascade._rules import Matrix, check_enough_stages, clean_matrices
-from bayescascade._tables import TRUTH, listed, load_table, show, to_numbers
+from bayescascade._tables import TRUTH, load_table, to_numbers
 from bayescascade.errors import CascadeError
 from bayescascade.signals import check_kind
 

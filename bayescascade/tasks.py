@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._tables import listed, show, task_ids
+from bayescascade._messages import listed, show
+from bayescascade._tables import task_ids
 from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
 from bayescascade.storage import check_fit, data_hash, own_log

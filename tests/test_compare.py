@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import norm, wilcoxon
@@ -243,36 +243,49 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say() -> None:
 
 
 def test_finished_cells_are_kept_and_not_run_again(log: xr.Dataset, tmp_path, monkeypatch) -> None:
-    path = tmp_path / "cells.jsonl"
-    first = bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=2, resume=path, progressbar=False)
-    with open(path, "a") as stream:  # a run was killed while it wrote
-        stream.write('{"key": "x", "err')
+    folder = tmp_path / "new" / "cells"
+    methods = [Fixed((0.7, 0.8)), GivesUp()]
+    first = bc.compare(log, methods=methods, seeds=2, resume=folder, progressbar=False)
+    (folder / ".left.0000.part.parquet").write_bytes(b"PAR1")  # a run was killed while it wrote
 
     def fails(*_: object) -> None:
         raise AssertionError("a finished cell was run again")
 
     with monkeypatch.context() as patch:
         patch.setattr("bayescascade.comparing.run_cell", fails)
-        again = bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=2, resume=path, progressbar=False)
-    xr.testing.assert_allclose(first.data.drop_vars("seconds"), again.data.drop_vars("seconds"), rtol=1e-6)
+        again = bc.compare(log, methods=methods, seeds=2, resume=folder, progressbar=False)
+    xr.testing.assert_identical(first.data, again.data)
     # the same numbers of another kind are another cell
-    as_scores, kinds = log.assign_attrs(confidence_kind="score"), tmp_path / "kinds.jsonl"
+    as_scores, kinds = log.assign_attrs(confidence_kind="score"), tmp_path / "kinds"
     other = bc.compare(as_scores, methods=[Fixed((0.7, 0.8))], seeds=[0], resume=kinds, progressbar=False)
     bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=[0], resume=kinds, progressbar=False)
-    assert len(kinds.read_text().splitlines()) == 2 * other.data["auc"].size
+    assert len(list(kinds.iterdir())) == 2 * other.data["auc"].size
     # other options are another cell
-    bc.compare(log, methods=[Fixed((0.1, 0.8))], seeds=2, resume=path, progressbar=False)
-    lines = path.read_text().splitlines()
-    assert len(lines) == 4
-    assert not any(line.endswith('"err') for line in lines)
+    bc.compare(log, methods=[Fixed((0.1, 0.8))], seeds=2, resume=folder, progressbar=False)
+    assert len(list(folder.glob("[!.]*.parquet"))) == 6
 
 
 def test_a_file_of_something_else_is_left_alone(log: xr.Dataset, tmp_path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("query,stage\n1,2\n")
-    with pytest.raises(bc.CascadeError, match=r"line 1, is no finished cell"):
+    with pytest.raises(bc.CascadeError, match=r"log\.csv is a file; finished cells are kept in a folder"):
         bc.compare(log, methods=[Fixed((0.7, 0.8))], resume=path, progressbar=False)
     assert path.read_text() == "query,stage\n1,2\n"
+
+
+@pytest.mark.parametrize("spoilt", ["text", "table"])
+def test_a_cell_that_is_none_is_named_and_left_alone(log: xr.Dataset, tmp_path, spoilt: str) -> None:
+    options = {"methods": [Fixed((0.7, 0.8))], "seeds": [0], "resume": tmp_path, "progressbar": False}
+    bc.compare(log, **options)
+    (path,) = tmp_path.iterdir()
+    if spoilt == "text":
+        path.write_text("somebody's notes")
+    else:
+        pd.DataFrame({"key": ["x"], "auc": [1.0]}).to_parquet(path)
+    before = path.read_bytes()
+    with pytest.raises(bc.CascadeError, match=rf"{path.name} cannot be read as a finished cell"):
+        bc.compare(log, **options)
+    assert path.read_bytes() == before
 
 
 def test_who_gives_up_says_why_and_the_others_go_on(log: xr.Dataset) -> None:
@@ -363,8 +376,9 @@ def test_logs_that_do_not_go_together(log: xr.Dataset) -> None:
         found.table("us")
 
 
-def test_cells_are_plain_json(log: xr.Dataset, tmp_path) -> None:
-    path = tmp_path / "cells.jsonl"
-    bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=1, resume=path, progressbar=False)
-    (line,) = path.read_text().splitlines()
-    assert set(json.loads(line)) == {"key", "error", "cost", "auc", "replicates", "seconds", "failed"}
+def test_a_cell_is_a_plain_table(log: xr.Dataset, tmp_path) -> None:
+    bc.compare(log, methods=[Fixed((0.7, 0.8))], seeds=1, resume=tmp_path, progressbar=False)
+    (path,) = tmp_path.iterdir()
+    table = pd.read_parquet(path)
+    assert len(table) == 1
+    assert set(table) == {"key", "error", "cost", "auc", "replicates", "seconds", "failed"}

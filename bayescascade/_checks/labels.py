@@ -11,7 +11,8 @@ import pandas as pd
 
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
-from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
+from bayescascade._checks.results import LEVEL, CheckResult, rejected
+from bayescascade._messages import joined
 from bayescascade.calibration import N_ATOMS, ramps
 from bayescascade.margins import Margin
 from bayescascade.signals import to_confidence
@@ -119,7 +120,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         gap = (table["observed"] - table["expected"]).abs()
         where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
         text = (
-            f"Observed accuracy of {listed(where)} departs from the calibration curve by up to "
+            f"Observed accuracy of {joined(where)} departs from the calibration curve by up to "
             f"{gap.loc[failed].max():.0%} in a bin. Error of thresholds there is biased: look at the plot, fit "
             "again with calibration='monotone' if the curve has the wrong shape, and score the thresholds on a "
             "test log."
@@ -255,7 +256,7 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         what = "an earlier" if sequential else "the previous"
         advice = "score the thresholds on a test log" if sequential else "fit again with calibration='sequential'"
         text = (
-            f"Correctness at {listed(stage for stage, _ in failed)} depends on {what} stage's confidence beyond "
+            f"Correctness at {joined(stage for stage, _ in failed)} depends on {what} stage's confidence beyond "
             f"what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay near "
             "2). "
             f"Accuracy after a deferral is then not what the calibration says: {advice}."

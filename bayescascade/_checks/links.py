@@ -21,7 +21,8 @@ from bayescascade._checks.evidence import (
     tail_area,
     two_sided,
 )
-from bayescascade._checks.results import CheckResult, listed, rejected
+from bayescascade._checks.results import CheckResult, rejected
+from bayescascade._messages import joined
 from bayescascade.copulas import FAMILIES, Family
 from bayescascade.draws import Draws
 
@@ -102,9 +103,9 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         rivals = [
             f"{link} looks like {table.loc[(link, what), 'rival']}" for link, what in failed if what == "family"
         ]
-        hint = f" By their likelihood {listed(rivals)}." if rivals else ""
+        hint = f" By their likelihood {joined(rivals)}." if rivals else ""
         text = (
-            f"The fit does not replicate the {listed(f'{what} of {link}' for link, what in failed)}.{hint} Reach "
+            f"The fit does not replicate the {joined(f'{what} of {link}' for link, what in failed)}.{hint} Reach "
             "and error of thresholds there are less certain than stated: fit again with copula='auto', and "
             "score the thresholds on a test log."
         )

@@ -21,11 +21,6 @@ def rejected(table: pd.DataFrame) -> pd.Index:
     return table.index[table["p"] < LEVEL / max(1, table["p"].notna().sum())]
 
 
-def listed(names: Iterable[object]) -> str:
-    """Names in a sentence, each once."""
-    return ", ".join(dict.fromkeys(map(str, names)))
-
-
 @dataclass(frozen=True)
 class CheckResult:
     """One check of a fit.

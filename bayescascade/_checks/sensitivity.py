@@ -12,7 +12,8 @@ import xarray as xr
 
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
-from bayescascade._checks.results import CheckResult, listed
+from bayescascade._checks.results import CheckResult
+from bayescascade._messages import joined
 from bayescascade.design import Design, build_design
 from bayescascade.storage import options_of, own_log
 from bayescascade.structure import Structure
@@ -41,7 +42,7 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     picture = partial(pictures.sensitivity, table, SENSITIVE)
     if len(conflict):
         text = (
-            f"Prior and log contradict each other about {listed(conflict)}: the posterior is a compromise "
+            f"Prior and log contradict each other about {joined(conflict)}: the posterior is a compromise "
             f"that neither supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
             "conflict). "
             "Look at the log for labels or confidences turned round, at plot_reliability and the other checks; if "
@@ -50,8 +51,8 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         return CheckResult("sensitivity", False, table, text, picture)
     if len(leaning) or len(weak):
         parts = [
-            f"the prior counts for {listed(leaning)}" if len(leaning) else "",
-            f"the log says little about {listed(weak)}" if len(weak) else "",
+            f"the prior counts for {joined(leaning)}" if len(leaning) else "",
+            f"the log says little about {joined(weak)}" if len(weak) else "",
         ]
         text = (
             f"Prior and log do not contradict each other, but {' and '.join(filter(None, parts))}. "

@@ -17,7 +17,8 @@ from bayescascade._checks.evidence import (
     randomise,
     two_sided,
 )
-from bayescascade._checks.results import LEVEL, CheckResult, listed, rejected
+from bayescascade._checks.results import LEVEL, CheckResult, rejected
+from bayescascade._messages import joined
 from bayescascade.draws import Draws
 
 _BAND_SIMULATIONS = 1000
@@ -118,7 +119,7 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         return CheckResult("margins", None, table, text)
     if failed:
         text = (
-            f"The signals of {listed(failed)} leave the {1 - LEVEL:.0%} band around the fitted "
+            f"The signals of {joined(failed)} leave the {1 - LEVEL:.0%} band around the fitted "
             f"distribution by more than {_MATERIAL:.0%} of the queries. F is flexible, so this is a gross "
             "failure: look at plot_margins, and at the log for mixed sources or a wrong confidence kind."
         )
@@ -159,7 +160,7 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if len(failed):
         worst = table["observed"].abs().idxmax()
         text = (
-            f"Confidence still depends on the stage before the previous one: {listed(failed)} (largest "
+            f"Confidence still depends on the stage before the previous one: {joined(failed)} (largest "
             f"partial tau {table.loc[worst, 'observed']:.2f}). Reach of later stages may be off: score the "
             "thresholds on a test log, or leave out a stage."
         )

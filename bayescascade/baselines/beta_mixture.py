@@ -123,7 +123,9 @@ def fit_beta(
         shape = np.exp(x)
         return float((shape - 1.0) @ means - betaln(*shape))
 
-    # in the logarithms of the shapes; a step is halved until it climbs
+    # In the logarithms of the shapes; a step is halved until it climbs. EM asks for two such fits a round, some
+    # hundreds in all: scipy.optimize.minimize(method="trust-exact") takes two to three times as long and knows no
+    # bounds, so that a component which shrinks onto few values ends at a lower likelihood.
     low, high = np.log(_SHAPE_MIN), np.log(_SHAPE_MAX)
     x = np.clip(np.log(start), low, high)
     best = value(x)

@@ -67,7 +67,7 @@ def run(name: str) -> None:
             seeds=seeds,
             cascades=cascades,
             n_replicates=N_REPLICATES,
-            resume=CELLS / f"{name}.jsonl",
+            resume=CELLS / name,
             progressbar=False,
         )
         label = "all" if n is None else str(n)

@@ -1,0 +1,26 @@
+"""Values and names in messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def show(value: Any) -> str:
+    """A cell as the user wrote it, short."""
+    text = repr(value.item() if isinstance(value, np.generic) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def listed(names: Any) -> str:
+    """Names for a message, not more than a line or two of them."""
+    names = [show(name) for name in names]
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more if names else "none"
+
+
+def joined(names: Iterable[object]) -> str:
+    """Names in a sentence, as they are and each once."""
+    return ", ".join(dict.fromkeys(map(str, names)))
