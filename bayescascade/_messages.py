@@ -24,3 +24,7 @@ def listed(names: Any) -> str:
 def joined(names: Iterable[object]) -> str:
     """Names in a sentence, as they are and each once."""
     return ", ".join(dict.fromkeys(map(str, names)))
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -275,7 +275,7 @@ def descend(
     thresholds = np.full((len(prices), n_stages), np.inf) if start is None else start.copy()
     thresholds[:, -1] = -np.inf
     loss = prices[:, None, None] * wrong.T[None]  # (price, stage, query)
-    orders = [_descending(confidence[:, j]) for j in range(n_stages - 1)]
+    orders = [descending(confidence[:, j]) for j in range(n_stages - 1)]
     for _ in range(_ROUNDS):
         before = thresholds.copy()
         to_go = loss[:, -1]
@@ -298,7 +298,7 @@ def price_range(cost: np.ndarray, n: int = _N_PRICES) -> np.ndarray:
     return np.geomspace(0.1 * positive.min(), 1e3 * cost.sum(), n) if len(positive) else np.ones(1)
 
 
-def _descending(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def descending(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Order by falling value; the thresholds inf and each distinct value; where in the order each value ends."""
     order = np.argsort(-x, kind="stable")
     ends = np.append(np.flatnonzero(x[order][1:] != x[order][:-1]), len(x) - 1)
@@ -306,7 +306,7 @@ def _descending(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _common(confidence: np.ndarray) -> np.ndarray:
-    values = _descending(confidence[:, :-1].ravel())[1]
+    values = descending(confidence[:, :-1].ravel())[1]
     points = np.repeat(values[:, None], confidence.shape[1], axis=1)
     points[:, -1] = -np.inf
     return points

@@ -189,7 +189,7 @@ def build_margin(
             high.append(atoms[i])
             count.append(np.sum(weight[signal == atoms[i]]))
     mass = np.asarray(count, dtype=float)
-    leaf, used = _lay_tree(mass)
+    leaf, used = lay_tree(mass)
     return Margin(np.asarray(low), np.asarray(high), leaf, mass, used)
 
 
@@ -218,7 +218,7 @@ def _ecdf(block: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return values, (np.cumsum(counts) - 0.5 * counts) / weight.sum()
 
 
-def _lay_tree(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lay_tree(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Divide consecutive segments among the leaves so that each split is near its target mass."""
     leaf, used = np.zeros(len(mass), dtype=np.int64), np.zeros(N_SPLITS, dtype=bool)
 

@@ -13,6 +13,7 @@ import xarray as xr
 from bayescascade._checks import pictures
 from bayescascade._checks.evidence import Evidence
 from bayescascade._checks.results import CheckResult
+from bayescascade._messages import sentence
 from bayescascade.sampling import convergence
 
 MAX_RHAT = 1.01
@@ -44,9 +45,9 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     energy, deep = _energy(fit)
     troubles = _troubles(found, ess, min(400, 100 * posterior.sizes["chain"]), energy, deep)
     if troubles:
-        what = _sentence("; ".join(trouble for trouble, _ in troubles))
+        what = sentence("; ".join(trouble for trouble, _ in troubles))
         advice = "; ".join(dict.fromkeys(advice for _, advice in troubles))
-        text = f"{what}. The draws may not represent the posterior. {_sentence(advice)}."
+        text = f"{what}. The draws may not represent the posterior. {sentence(advice)}."
         return CheckResult("convergence", False, table, text, picture)
     judged = f", E-BFMI is at least {energy:.2f}" if np.isfinite(energy) else ""
     text = (
@@ -142,14 +143,10 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     passed = bool(worst <= MAX_BAD_SHARE)
     found = f"{worst:.1%} of the queries have a Pareto k above {table['good_k'].min():.2f}"
     if passed:
-        text = f"{_sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
+        text = f"{sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
     else:
         text = (
-            f"{_sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
+            f"{sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
             "labels or confidences, and do not compare fits by elpd."
         )
     return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
