@@ -11,8 +11,8 @@ def _shared_fits(request, monkeypatch):
     if not isinstance(request.node, DoctestItem):
         return
     import bayescascade as bc
-    from bayescascade.inference import fit
-    from bayescascade.storage import data_hash
+    from bayescascade.inference.fit import fit
+    from bayescascade.posterior.schema import data_hash
 
     def shared(log, **options):
         if options.get("previous") is not None or options.get("random_seed") is None:

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from hand_made import draws_around
 
-from bayescascade.cascade import forward
+from bayescascade.cascade.forward import forward
 
 DEFER, ACCEPT, ABSTAIN = range(3)
 

@@ -9,7 +9,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import bayescascade as bc
-from bayescascade import cli, data, policy
+from bayescascade.cli import app as cli
+from bayescascade.logs import read as data
+from bayescascade.runtime import policy
 
 STAGES = ["small", "large"]
 

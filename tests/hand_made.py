@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import wrightomega
 
-from bayescascade.calibration import N_ATOMS, N_PIECES, build_scaling
-from bayescascade.copulas import get_family
-from bayescascade.design import signal_bounds
-from bayescascade.draws import Draws
-from bayescascade.margins import Margin, build_margin
-from bayescascade.signals import to_confidence
+from bayescascade.model.calibration import N_ATOMS, N_PIECES, build_scaling
+from bayescascade.model.copulas.family import get_family
+from bayescascade.model.design import signal_bounds
+from bayescascade.model.margins.segments import Margin, build_margin
+from bayescascade.posterior.draws import Draws
+from bayescascade.signals.kinds import to_confidence
 
 PATTERNS = ("no atoms", "top atom", "both atoms", "discrete")
 TOP, BOTTOM = 9.0, -7.0

@@ -9,7 +9,7 @@ import numpy as np
 import pyvinecopulib as pv
 from scipy import integrate, optimize, stats
 
-from bayescascade.signals import to_signal
+from bayescascade.signals.kinds import to_signal
 
 # --- masses of a margin's segments -------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ from brute_force import ACCEPT, DEFER, atoms_draws, best_by_thresholds, every_co
 from hand_made import make_draws
 
 import bayescascade as bc
-from bayescascade import induction
-from bayescascade.cascade import build_kernel, forward
-from bayescascade.frontiers import mean_kernel
-from bayescascade.induction import backward_induction
-from bayescascade.positions import to_positions
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_positions
+from bayescascade.induction import backward_induction as induction
+from bayescascade.induction.backward_induction import backward_induction
+from bayescascade.posterior.kernel import build_kernel, mean_kernel
 
 
 @pytest.fixture

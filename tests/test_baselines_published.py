@@ -9,10 +9,10 @@ from scipy.optimize import approx_fprime
 from scipy.special import expit
 
 import bayescascade as bc
-from bayescascade.baselines.base import know
-from bayescascade.baselines.beta_mixture import BetaMixture, fit_beta, fit_mixture
-from bayescascade.baselines.published_mle import PublishedCopula, expected, loss_at, minimise
-from bayescascade.baselines.published_model import (
+from bayescascade.rivals.base import know
+from bayescascade.rivals.published.beta_mixture import BetaMixture, fit_beta, fit_mixture
+from bayescascade.rivals.published.mle import PublishedCopula, expected, loss_at, minimise
+from bayescascade.rivals.published.model import (
     ACCEPT_ALL,
     DEFER_ALL,
     HIGH,
@@ -25,7 +25,7 @@ from bayescascade.baselines.published_model import (
     learn,
     pair_tau,
 )
-from bayescascade.signals import to_signal
+from bayescascade.signals.kinds import to_signal
 
 POSITIONS = [np.array(x) for x in ([0.5, 0.5], [0.2, 0.9], [1.0, 0.4], [0.7, 1.0], [0.0, 0.3], [0.6, DEFER_ALL])]
 

@@ -9,11 +9,11 @@ import xarray as xr
 from hand_made import TOP, gumbel_conditional, make_draws, redraw_atoms, signals_at
 
 import bayescascade as bc
-from bayescascade.baselines.base import Played, StageDecisions
-from bayescascade.baselines.gains import PosteriorGain, PosteriorScore, expected_gain
-from bayescascade.baselines.routing import MarginSampling, RandomRouting
-from bayescascade.baselines.streams import Dynamic, Fixed, large_share, play_stream
 from bayescascade.errors import CascadeError
+from bayescascade.rivals.base import Played, StageDecisions
+from bayescascade.rivals.routing.gains import PosteriorGain, PosteriorScore, expected_gain
+from bayescascade.rivals.routing.routers import MarginSampling, RandomRouting
+from bayescascade.rivals.routing.streams import Dynamic, Fixed, large_share, play_stream
 from studies.common.metrics import budget_area, mixed_stream
 
 

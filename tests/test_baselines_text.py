@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import bayescascade as bc
-from bayescascade.baselines.frugal import FrugalCascade
-from bayescascade.baselines.prompts import with_answers, with_prompts
-from bayescascade.baselines.routing import FrugalGPT, HybridLLM, RandomRouting, Routing
-from bayescascade.baselines.text_models import TextModel, answer_features
 from bayescascade.errors import CascadeError
+from bayescascade.logs.texts import with_answers, with_prompts
+from bayescascade.rivals.routing.frugal import FrugalCascade
+from bayescascade.rivals.routing.routers import FrugalGPT, HybridLLM, RandomRouting, Routing
+from bayescascade.rivals.routing.text_models import TextModel, answer_features
 from studies.common.metrics import budget_area
 
 HARD, EASY = ("prove", "integral", "manifold", "topology"), ("sum", "colour", "city", "animal")

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 import bayescascade as bc
-from bayescascade.baselines._common import calibrated, extra, run_points
-from bayescascade.baselines.ascent import CoordinateAscent
-from bayescascade.baselines.base import StageDecisions, area_of, know
-from bayescascade.baselines.bayes_opt import BayesianOptimisation, thresholds_at
-from bayescascade.baselines.conformal import ConformalCost, LearnThenTest, conformal_bound, disagreement
-from bayescascade.baselines.grid import GridSearch
-from bayescascade.baselines.isotonic import Isotonic
-from bayescascade.baselines.published_mle import PublishedCopula
-from bayescascade.baselines.simple import BestPair, Oracle, RandomMix, SingleStages
-from bayescascade.certifying import p_values, price_range
 from bayescascade.errors import CascadeError
+from bayescascade.rivals.base import StageDecisions, area_of, know
+from bayescascade.rivals.common import calibrated, extra, run_points
+from bayescascade.rivals.empirical_risk import price_range
+from bayescascade.rivals.published.mle import PublishedCopula
+from bayescascade.rivals.simple import BestPair, Oracle, RandomMix, SingleStages
+from bayescascade.rivals.thresholds.ascent import CoordinateAscent
+from bayescascade.rivals.thresholds.bayes_opt import BayesianOptimisation, thresholds_at
+from bayescascade.rivals.thresholds.conformal import ConformalCost, LearnThenTest, conformal_bound, disagreement
+from bayescascade.rivals.thresholds.grid import GridSearch
+from bayescascade.rivals.thresholds.isotonic import Isotonic
+from bayescascade.rivals.thresholds.learn_then_test import p_values
 
 QUICK = BayesianOptimisation(n_prices=3, n_initial=5, n_iterations=3)
 THRESHOLDS = [

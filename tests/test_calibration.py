@@ -8,9 +8,9 @@ from hand_made import draws_around, make_draws, make_signals
 from plain_model import plain_chance, plain_curve
 from scipy import integrate
 
-from bayescascade.calibration import N_ATOMS, N_PIECES, bent, build_scaling, logit_correct, ramps
-from bayescascade.copulas import NUMPY
-from bayescascade.margins import build_margin
+from bayescascade.model.calibration import N_ATOMS, N_PIECES, bent, build_scaling, logit_correct, ramps
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.margins.segments import build_margin
 
 WHOLE = (-np.inf, np.inf)
 KNOTS = np.array([-0.7, 0.1, 0.8])

@@ -17,13 +17,17 @@ from hand_made import (
 )
 
 import bayescascade
-from bayescascade import cascade, simulate
-from bayescascade.cascade import build_kernel, evaluate, forward, forward_all
+from bayescascade.cascade import forward as cascade
+from bayescascade.cascade.empirical import score
+from bayescascade.cascade.evaluate import evaluate, forward_all
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_positions, to_thresholds
+from bayescascade.cascade.rules import check_thresholds
 from bayescascade.errors import CascadeError
-from bayescascade.positions import check_thresholds, to_positions, to_thresholds
-from bayescascade.scoring import score
-from bayescascade.signals import to_signal
-from bayescascade.simulation import replicate_draw
+from bayescascade.model.simulate import simulate
+from bayescascade.posterior.kernel import build_kernel
+from bayescascade.posterior.replicate import replicate_draw
+from bayescascade.signals.kinds import to_signal
 
 INF = float("inf")
 

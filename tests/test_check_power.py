@@ -8,12 +8,13 @@ import pytest
 from scipy.stats import kendalltau, lognorm, norm
 
 import bayescascade as bc
-from bayescascade._checks.evidence import gather
-from bayescascade._checks.labels import check_own_signal
-from bayescascade._checks.links import kendall
-from bayescascade._checks.sensitivity import CONFLICT, check_sensitivity, thinned
-from bayescascade._checks.signals import _partial_tau
-from bayescascade.storage import restore
+from bayescascade.checks.calibration import check_own_signal
+from bayescascade.checks.evidence import gather
+from bayescascade.checks.links import kendall
+from bayescascade.checks.power_scaling import CONFLICT, check_sensitivity
+from bayescascade.checks.signals import _partial_tau
+from bayescascade.inference.power_scaling import thinned
+from bayescascade.posterior.schema import restore
 from studies.check_power import run as study
 
 

@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade._checks import evidence as ev
-from bayescascade._checks.labels import bin_signals
-from bayescascade._checks.results import CheckResult, CheckResults
-from bayescascade.draws import get_draws
-from bayescascade.simulation import draw_uniforms
+from bayescascade.checks import evidence as ev
+from bayescascade.checks.calibration import bin_signals
+from bayescascade.checks.results import CheckResult, CheckResults
+from bayescascade.model.simulate import draw_uniforms
+from bayescascade.posterior.draws import get_draws
 
 NAMES = [
     *("convergence", "margins", "calibration", "links", "markov", "own signal", "sensitivity", "loo", "cascade"),

@@ -19,8 +19,10 @@ import xarray as xr
 from cli_stand_ins import STAGES, assert_one_sentence, calls, folder, make_log, make_solution, run
 
 import bayescascade as bc
-from bayescascade import cli, data, policy
-from bayescascade.signals import KINDS
+from bayescascade.cli import app as cli
+from bayescascade.logs import read as data
+from bayescascade.runtime import policy
+from bayescascade.signals.kinds import KINDS
 
 COMMANDS = ("demo", "fit", "tune", "score", "report", "simulate")
 
@@ -47,7 +49,7 @@ def test_version():
 
 def test_help_imports_nothing_heavy():
     program = (
-        "import sys; from typer.testing import CliRunner; from bayescascade.cli import app\n"
+        "import sys; from typer.testing import CliRunner; from bayescascade.cli.app import app\n"
         f"for command in ({', '.join(map(repr, COMMANDS))}):\n"
         "    assert CliRunner().invoke(app, [command, '--help']).exit_code == 0\n"
         "heavy = ('pymc', 'pytensor', 'nutpie', 'arviz', 'matplotlib', 'pandas', 'xarray', 'numba')\n"
@@ -72,7 +74,7 @@ def test_help_waits_for_no_heavy_library():
 
 
 def test_defaults_are_those_of_the_python_function():
-    from bayescascade.inference import fit
+    from bayescascade.inference.fit import fit
 
     theirs = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
     ours = inspect.signature(cli.fit).parameters

@@ -13,8 +13,9 @@ import pytest
 from cli_stand_ins import assert_one_sentence, calls, folder, run
 
 import bayescascade as bc
-from bayescascade import policy, storage
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.posterior import storage
+from bayescascade.runtime import policy
 
 FIT = ("--kind", "probability", "-o", "new.nc")
 MISTAKES = {

@@ -14,13 +14,15 @@ import xarray as xr
 from cli_stand_ins import STAGES, assert_one_sentence, calls, folder, make_log, run
 
 import bayescascade as bc
-from bayescascade import _arguments, cli, policy
-from bayescascade._terminal import as_typed
-from bayescascade.calibration import CALIBRATIONS
-from bayescascade.copulas import FAMILIES
+from bayescascade.cli import app as cli
+from bayescascade.cli import options as _arguments
+from bayescascade.cli.terminal import as_typed
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.margin_models import MARGIN_MODELS
-from bayescascade.structure import COSTS
+from bayescascade.model.calibration import CALIBRATIONS
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.margins.models import MARGIN_MODELS
+from bayescascade.model.options import COSTS
+from bayescascade.runtime import policy
 
 FIT = ("fit", "log.csv", "--kind", "probability", "-o", "new.nc")
 
@@ -94,7 +96,8 @@ def test_model_options_are_passed_on(calls, folder):
     ],
 )
 def test_unknown_choices_stop_before_sampling(calls, folder, monkeypatch, options, sentence):
-    from bayescascade import inference, sampling
+    from bayescascade.inference import fit as inference
+    from bayescascade.inference import sampling
 
     def sample(*_):
         raise AssertionError("sampled")
@@ -241,7 +244,7 @@ def test_an_update_keeps_the_model(calls, folder, options, fragment):
 
 
 def test_previous_must_be_a_fit(calls, folder, monkeypatch):
-    from bayescascade import storage
+    from bayescascade.posterior import storage
 
     assert_one_sentence(run(*FIT, "--previous", "missing.nc"), "missing.nc")
     monkeypatch.setitem(vars(bc), "load_fit", storage.load_fit)
@@ -385,7 +388,7 @@ def test_python_in_terms_of_options(said, typed):
 
 def test_every_option_in_those_terms_exists():
     """An option that a sentence tells the user to type must be one of some command."""
-    from bayescascade._terminal import _OPTIONS, _RENAMED
+    from bayescascade.cli.terminal import _OPTIONS, _RENAMED
 
     group = typer.main.get_command(cli.app)
     known = {name for command in group.commands.values() for param in command.params for name in param.opts}
@@ -464,7 +467,8 @@ def test_goals_are_passed_on(calls, folder, typed, passed):
 def test_tune_takes_every_argument_of_the_function():
     import inspect
 
-    from bayescascade import _deciding, tuning
+    from bayescascade.cli import decisions as _deciding
+    from bayescascade.tuning import tune as tuning
 
     theirs, ours = (set(inspect.signature(f).parameters) for f in (tuning.tune, _deciding.tune))
     assert theirs - {"fit"} <= ours

@@ -11,9 +11,9 @@ import xarray as xr
 from scipy.stats import norm, wilcoxon
 
 import bayescascade as bc
-from bayescascade import _cells
-from bayescascade._pareto import efficient
-from bayescascade.baselines.base import (
+from bayescascade._common.pareto import efficient
+from bayescascade.rivals import cells as _cells
+from bayescascade.rivals.base import (
     Played,
     StageDecisions,
     ThresholdDecisions,
@@ -23,9 +23,9 @@ from bayescascade.baselines.base import (
     measure,
     spread,
 )
-from bayescascade.baselines.ours import SubsetDecisions, _Keyed
-from bayescascade.baselines.registry import METHODS, choose, make
-from bayescascade.comparison import Comparison
+from bayescascade.rivals.comparison import Comparison
+from bayescascade.rivals.ours import SubsetDecisions, _Keyed
+from bayescascade.rivals.registry import METHODS, choose, make
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_finished_cells_are_kept_and_not_run_again(log: xr.Dataset, tmp_path, mo
         raise AssertionError("a finished cell was run again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("bayescascade.comparing.run_cell", fails)
+        patch.setattr("bayescascade.rivals.compare.run_cell", fails)
         again = bc.compare(log, methods=methods, seeds=2, resume=folder, progressbar=False)
     xr.testing.assert_identical(first.data, again.data)
     # the same numbers of another kind are another cell

@@ -9,8 +9,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import kendalltau, norm
 
-from bayescascade.copulas import FAMILIES, NUMPY, get_family, pytensor_namespace, rotate_180
 from bayescascade.errors import CascadeError
+from bayescascade.model.copulas.family import FAMILIES, get_family, rotate_180
+from bayescascade.model.copulas.namespace import NUMPY, pytensor_namespace
 
 TAUS = [0.05, 0.3, 0.5, 0.8, 0.95]
 CORNERS = [1e-12, 1e-6, 0.01, 0.5, 0.99, 1 - 1e-6, 1 - 1e-12]

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayescascade.data import read_log
 from bayescascade.errors import CascadeWarning
+from bayescascade.logs.read import read_log
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 STAGES = ["small", "middle", "large"]

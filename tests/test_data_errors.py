@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayescascade.data import read_log
 from bayescascade.errors import CascadeError
+from bayescascade.logs.read import read_log
 
 
 @pytest.fixture

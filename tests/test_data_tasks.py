@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade import cli
-from bayescascade.data import read_log, validate_log
+from bayescascade.cli import app as cli
 from bayescascade.errors import CascadeError
-from bayescascade.tasks import combine_tasks
+from bayescascade.logs.read import read_log
+from bayescascade.logs.tasks import combine_tasks
+from bayescascade.logs.validate import validate_log
 
 IDS = [7, 8, 9, 7, 8]  # query ids repeat between tasks
 TASKS = ["law", "law", "law", "maths", "maths"]

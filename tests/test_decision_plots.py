@@ -11,14 +11,14 @@ from matplotlib.testing.compare import compare_images
 from scipy.stats import beta, betabinom
 
 import bayescascade as bc
-from bayescascade._model_plots import region_levels
-from bayescascade.copulas import get_family
-from bayescascade.decision_plots import plot_flow, plot_label_value, plot_promise, plot_thresholds
-from bayescascade.labels import LabelValue
-from bayescascade.links import Link
-from bayescascade.plots import plot_frontier, plot_links, plot_margins
-from bayescascade.signals import to_signal
-from bayescascade.solution import ThresholdSolution
+from bayescascade.analysis.label_value import LabelValue
+from bayescascade.display.model import region_levels
+from bayescascade.model.copulas.family import get_family
+from bayescascade.model.copulas.link import Link
+from bayescascade.plots.decisions import plot_flow, plot_label_value, plot_promise, plot_thresholds
+from bayescascade.plots.fit import plot_frontier, plot_links, plot_margins
+from bayescascade.signals.kinds import to_signal
+from bayescascade.tuning.solution import ThresholdSolution
 
 BASELINES = Path(__file__).parent / "baseline_images"
 STAGES = ["small", "medium", "large"]

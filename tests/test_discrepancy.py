@@ -10,13 +10,13 @@ from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 
 import bayescascade as bc
-from bayescascade.cascade import forward_all
-from bayescascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doubted, learn, read_doubt
-from bayescascade.draws import get_draws
+from bayescascade.cascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doubted, learn, read_doubt
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.rules import to_rows_of
 from bayescascade.errors import CascadeError
-from bayescascade.positions import to_rows_of
-from bayescascade.storage import own_log
-from bayescascade.whatif import drift
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.scenarios import drift
+from bayescascade.posterior.schema import own_log
 
 
 def test_the_update_is_bayes_rule():

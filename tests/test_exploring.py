@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import bayescascade as bc
-from bayescascade._explorer import make_explorer
-from bayescascade.exploring import explore
+from bayescascade.reporting.explorer import make_explorer
+from bayescascade.reporting.notebook import explore
 
 pytest.importorskip("ipywidgets", reason="no ipywidgets (extra notebook): explore was not tried")
 

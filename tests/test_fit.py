@@ -10,7 +10,7 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.storage import check_fit, data_hash
+from bayescascade.posterior.schema import check_fit, data_hash
 
 QUICK = {"draws": 150, "tune": 200, "chains": 2, "progressbar": False}
 

@@ -7,10 +7,11 @@ import pytest
 from hand_made import make_draws
 from scipy.stats import binom
 
-from bayescascade.cascade import build_kernel, forward
-from bayescascade.goals import Goal, amounts_of
-from bayescascade.gradients import amounts_and_slopes
-from bayescascade.moves import to_rows
+from bayescascade.cascade.forward import forward
+from bayescascade.induction.free_positions import to_rows
+from bayescascade.posterior.kernel import build_kernel
+from bayescascade.tuning.gradients import amounts_and_slopes
+from bayescascade.tuning.objective import Goal, amounts_of
 
 MONEY = (("error", 5.0), ("cost", 1.0))
 

@@ -9,8 +9,8 @@ import pytest
 from pages import EVIL, Page
 
 import bayescascade as bc
-from bayescascade._checks.results import CheckResult, CheckResults
-from bayescascade._html import cell, frame_of, table_of
+from bayescascade._common.html import cell, frame_of, table_of
+from bayescascade.checks.results import CheckResult, CheckResults
 
 
 class Cells(HTMLParser):

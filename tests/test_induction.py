@@ -20,10 +20,10 @@ from brute_force import (
 from hand_made import PATTERNS, make_draws, refine
 from scipy.optimize import differential_evolution
 
-from bayescascade._backward import best_policy
-from bayescascade.cascade import build_kernel, build_kernels, forward
-from bayescascade.frontiers import mean_kernel
-from bayescascade.induction import best_loss, induce, induce_draws, optimal_loss, with_latency
+from bayescascade.cascade.forward import forward
+from bayescascade.induction.backward_induction import best_loss, induce, induce_draws, optimal_loss
+from bayescascade.induction.backward_pass import best_policy
+from bayescascade.posterior.kernel import build_kernel, build_kernels, mean_kernel, with_latency
 
 COPULAS = ("gumbel", "clayton", "frank", "joe", "gaussian", "gumbel_180", "independence")
 EFFECTS = {"plain": {}, "sequential": {"calibration": "sequential"}, "signal cost": {"cost": "signal"}}

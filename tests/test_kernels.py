@@ -7,15 +7,16 @@ import pytest
 from hand_made import make_draws, random_thresholds
 from test_cascade import run_cascade
 
-from bayescascade.cascade import build_kernel, forward
-from bayescascade.copulas import FAMILIES
-from bayescascade.frontiers import induce, mean_kernel
-from bayescascade.goals import amounts_of
-from bayescascade.gradients import amounts_and_slopes
-from bayescascade.moves import stages_of, to_rows
-from bayescascade.positions import to_positions
-from bayescascade.signals import to_signal
-from bayescascade.simulation import replicate_draw
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_positions
+from bayescascade.induction.backward_induction import induce
+from bayescascade.induction.free_positions import stages_of, to_rows
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.posterior.kernel import build_kernel, mean_kernel
+from bayescascade.posterior.replicate import replicate_draw
+from bayescascade.signals.kinds import to_signal
+from bayescascade.tuning.gradients import amounts_and_slopes
+from bayescascade.tuning.objective import amounts_of
 
 N = 120_000
 OPTIONS = {

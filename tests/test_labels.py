@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import betabinom, norm
 
 import bayescascade as bc
-from bayescascade import labels
-from bayescascade._preposterior import (
+from bayescascade.analysis import label_value as labels
+from bayescascade.analysis.evsi import (
     Learning,
     contenders,
     fit_curve,
@@ -19,10 +19,10 @@ from bayescascade._preposterior import (
     make_space,
     plan,
 )
-from bayescascade._refits import Decisions, Refits
-from bayescascade.draws import get_draws
-from bayescascade.labels import label_value
-from bayescascade.signals import to_signal
+from bayescascade.analysis.label_value import label_value
+from bayescascade.analysis.refits import Decisions, Refits
+from bayescascade.posterior.draws import get_draws
+from bayescascade.signals.kinds import to_signal
 
 SIZES = np.array([10, 30, 100, 300])
 FEW = {"n_simulations": 12, "random_seed": 1}
@@ -350,7 +350,7 @@ def test_decisions_are_the_cascades_and_the_stages(example_fit):
 @pytest.mark.slow
 def test_calibration_alone_is_that_of_the_whole(atom_fit, monkeypatch):
     """A refit without signals draws the same calibration as one with them."""
-    monkeypatch.setattr("bayescascade._refits._DRAWS", 2000)
+    monkeypatch.setattr("bayescascade.analysis.refits._DRAWS", 2000)
     whole, alone = refits_of(atom_fit, ([0, 2], [0, 2])).after(5, 80, 0)
     for name in ("intercept", "slope", "offset"):
         first, second = getattr(whole, name), getattr(alone, name)

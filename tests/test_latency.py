@@ -9,10 +9,10 @@ from scipy.stats import ks_1samp
 from scipy.stats import t as student_t
 
 import bayescascade as bc
-from bayescascade.design import draw_means, mean_statistics, spread_of
-from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
-from bayescascade.sampling import convergence
+from bayescascade.inference.sampling import convergence
+from bayescascade.model.costs import draw_means, mean_statistics, spread_of
+from bayescascade.posterior.draws import get_draws
 
 SHORT = {"draws": 400, "tune": 300, "chains": 2, "progressbar": False, "random_seed": 3}
 

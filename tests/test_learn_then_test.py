@@ -5,17 +5,9 @@ import pytest
 from scipy.stats import binomtest
 
 import bayescascade as bc
-from bayescascade.certifying import (
-    PATHS,
-    certify,
-    descend,
-    lay_out,
-    learn_then_test,
-    p_values,
-    price_range,
-    reach_of,
-    run,
-)
+from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.rivals.empirical_risk import descend, price_range
+from bayescascade.rivals.thresholds.learn_then_test import PATHS, certify, lay_out, learn_then_test, p_values
 
 
 def pieces(log):

@@ -7,10 +7,10 @@ from plain_model import plain_masses
 from pytensor import function, grad
 from scipy.stats import kstest
 
-from bayescascade.copulas import NUMPY, pytensor_namespace
 from bayescascade.errors import CascadeError
-from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
-from bayescascade.margins import build_margin
+from bayescascade.model.copulas.namespace import NUMPY, pytensor_namespace
+from bayescascade.model.margins.models import MARGIN_MODELS, get_margin_model
+from bayescascade.model.margins.segments import build_margin
 
 WHOLE = (-np.inf, np.inf)
 MODELS = sorted(MARGIN_MODELS)

@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 
-from bayescascade.copulas import NUMPY
-from bayescascade.design import signal_bounds
-from bayescascade.margin_models import MARGIN_MODELS
-from bayescascade.margins import (
-    DEPTH,
-    N_LEAVES,
-    N_SPLITS,
-    build_margin,
-    find_atoms,
-    leaf_used,
-    masked_paths,
-    tree_paths,
-)
-from bayescascade.signals import to_signal
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.design import signal_bounds
+from bayescascade.model.margins.models import MARGIN_MODELS, leaf_used, masked_paths
+from bayescascade.model.margins.segments import build_margin, find_atoms
+from bayescascade.model.margins.tree import DEPTH, N_LEAVES, N_SPLITS, tree_paths
+from bayescascade.signals.kinds import to_signal
 
 WHOLE = (-np.inf, np.inf)
 TREE = MARGIN_MODELS["polya_tree"]

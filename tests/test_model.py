@@ -8,14 +8,17 @@ from hand_made import make_signals
 from plain_model import plain_costs, plain_labels, plain_leaf_weights, plain_masses, plain_signals
 from pytensor.compile.mode import get_mode
 
-from bayescascade import build_model, load_example, simulate
-from bayescascade.copulas import NUMPY, get_family
-from bayescascade.design import build_design
 from bayescascade.errors import CascadeError
-from bayescascade.margin_models import get_margin_model
-from bayescascade.pointwise import label_rows, log_likelihood_of, signal_rows
-from bayescascade.signals import to_confidence
-from bayescascade.structure import check_options
+from bayescascade.inference.pointwise import label_rows, log_likelihood_of, signal_rows
+from bayescascade.logs.example import load_example
+from bayescascade.model.build import build_model
+from bayescascade.model.copulas.family import get_family
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.design import build_design
+from bayescascade.model.margins.models import get_margin_model
+from bayescascade.model.options import check_options
+from bayescascade.model.simulate import simulate
+from bayescascade.signals.kinds import to_confidence
 
 # the interpreter: it shows the same numbers, and compiling with numba would take half a minute
 MODE = {"mode": "FAST_COMPILE"}

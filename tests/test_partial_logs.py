@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import bayescascade as bc
-from bayescascade.design import build_design
-from bayescascade.draws import get_draws
-from bayescascade.sampling import Sampling, fit_design
-from bayescascade.signals import to_signal
-from bayescascade.structure import check_options
-from bayescascade.thinning import seen_weights
+from bayescascade.inference.deferral_weights import seen_weights
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.design import build_design
+from bayescascade.model.options import check_options
+from bayescascade.posterior.draws import get_draws
+from bayescascade.signals.kinds import to_signal
 
 DEPLOYED = [0.8, 0.85, -np.inf]
 OTHER = [0.65, 0.9, -np.inf]

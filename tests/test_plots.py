@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 import bayescascade as bc
-from bayescascade._axes import confidence_axis, rounded
-from bayescascade._singles import beats_mixtures, beats_singles, single_stages
-from bayescascade.draws import get_draws
-from bayescascade.margins import build_margin
-from bayescascade.plots import plot_links, plot_margins
+from bayescascade.cascade.single_stages import beats_mixtures, beats_singles, single_stages
+from bayescascade.display.style import confidence_axis, rounded
+from bayescascade.model.margins.segments import build_margin
+from bayescascade.plots.fit import plot_links, plot_margins
+from bayescascade.posterior.draws import get_draws
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bayescascade.errors import CascadeError
-from bayescascade.policy import Policy
+from bayescascade.runtime.policy import Policy
 
 INF = math.inf
 HEAVY = ["pymc", "pytensor", "arviz", "xarray", "pandas", "scipy", "matplotlib", "nutpie", "pyarrow"]

@@ -11,9 +11,9 @@ import xarray as xr
 from pages import EVIL, Page, data_of
 
 import bayescascade as bc
-from bayescascade._checks.results import CheckResult
-from bayescascade._svg import inline_svg
-from bayescascade.labels import LabelValue
+from bayescascade.analysis.label_value import LabelValue
+from bayescascade.checks.results import CheckResult
+from bayescascade.display.svg import inline_svg
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_labels_are_valued_at_the_price_that_suits_the_thresholds(example_fit, s
         asked.update(options)
         raise bc.CascadeError("far enough")
 
-    monkeypatch.setattr("bayescascade._story.label_value", stand_in)
+    monkeypatch.setattr("bayescascade.reporting.context.label_value", stand_in)
     with pytest.raises(bc.CascadeError, match="far enough"):
         bc.report(example_fit, tmp_path / "r.html", solution=solution, labels=True)
     # at that price, tune comes to thresholds that cost as much
@@ -270,9 +270,9 @@ def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit,
 
 
 def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monkeypatch):
-    from bayescascade._story import _idle_links
-    from bayescascade._words import Choice, care
-    from bayescascade.draws import get_draws
+    from bayescascade.posterior.draws import get_draws
+    from bayescascade.reporting.context import _idle_links
+    from bayescascade.reporting.text import Choice, care
 
     draws = get_draws(example_fit)
     rows = pd.DataFrame(
@@ -296,7 +296,7 @@ def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bayescascade.files.os.replace", fail)
+    monkeypatch.setattr("bayescascade._common.files.os.replace", fail)
     with pytest.raises(bc.CascadeError, match="No space left on device"):
         bc.report(example_fit, path)
     assert path.read_text() == "yesterday's page"

@@ -13,9 +13,9 @@ import pytest
 from pages import EVIL, Page, data_of
 
 import bayescascade as bc
-from bayescascade._explorer import make_explorer
-from bayescascade._svg import svg_with_marker
-from bayescascade.discrepancy import SPREAD, evaluate_doubted
+from bayescascade.cascade.discrepancy import SPREAD, evaluate_doubted
+from bayescascade.display.svg import svg_with_marker
+from bayescascade.reporting.explorer import make_explorer
 
 STAGES = [EVIL, "</script><img src=x onerror=alert(2)>", 'large & "$1"']
 STAND_IN = Path(__file__).parent / "explorer_stand_in.js"

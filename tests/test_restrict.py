@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hand_made import draws_around, make_draws, make_signals, random_thresholds
 
-from bayescascade._singles import single_stages
-from bayescascade.cascade import build_kernel, build_kernels, forward, forward_all, restrict_kernel
-from bayescascade.frontiers import mean_kernel
-from bayescascade.gradients import amounts_and_slopes
-from bayescascade.positions import to_positions
-from bayescascade.simulation import replicate_draw
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_positions
+from bayescascade.cascade.single_stages import single_stages
+from bayescascade.posterior.kernel import build_kernel, build_kernels, mean_kernel, restrict_kernel
+from bayescascade.posterior.replicate import replicate_draw
+from bayescascade.tuning.gradients import amounts_and_slopes
 
 OPTIONS = {
     "plain": {},

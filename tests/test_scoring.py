@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescascade import simulate
+from bayescascade.cascade.empirical import cost_of_queries, score
+from bayescascade.cascade.rules import read_rules
 from bayescascade.errors import CascadeError
-from bayescascade.policy import Policy
-from bayescascade.scoring import cost_of_queries, read_rules, score
+from bayescascade.model.simulate import simulate
+from bayescascade.runtime.policy import Policy
 
 INF = float("inf")
 STAGES = ["small", "medium", "large"]

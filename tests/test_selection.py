@@ -12,15 +12,16 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.copulas import FAMILIES, NUMPY, get_family
-from bayescascade.design import build_design
-from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError
-from bayescascade.margins import tree_paths
-from bayescascade.sampling import Sampling, fit_design
-from bayescascade.selection import CANDIDATES, compare_families, fit_auto
-from bayescascade.signals import to_signal
-from bayescascade.structure import Options, check_options, structure_of
+from bayescascade.inference.copula_selection import CANDIDATES, compare_families, fit_auto
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.copulas.family import FAMILIES, get_family
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.design import build_design
+from bayescascade.model.margins.tree import tree_paths
+from bayescascade.model.options import Options, check_options, structure_of
+from bayescascade.posterior.draws import get_draws
+from bayescascade.signals.kinds import to_signal
 
 QUICK = {"draws": 200, "tune": 200, "chains": 2, "progressbar": False}
 LOWER, UPPER = {"clayton", "gumbel_180", "joe_180"}, {"gumbel", "joe", "clayton_180"}
@@ -83,7 +84,7 @@ def test_one_compiled_model_serves_every_choice():
     """All candidates, and the final fit with a family of its own for each link, share their structure."""
     log = bc.load_example()
     options = check_options("independence", "polya_tree", "logistic", "mean", 2)
-    from bayescascade.selection import _with
+    from bayescascade.inference.copula_selection import _with
 
     pairs = [[name] * 2 for name in CANDIDATES] + [["clayton", "joe"], ["independence", "gumbel_180"]]
     assert len({build_design(log, _with(options, pair)).structure for pair in pairs}) == 1

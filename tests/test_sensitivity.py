@@ -9,17 +9,18 @@ import xarray as xr
 from hand_made import PATTERNS, make_draws, random_thresholds
 
 import bayescascade as bc
-from bayescascade._singles import single_stages
-from bayescascade._tilt import ratios, reachable, tilted
-from bayescascade.cascade import build_kernel, forward
-from bayescascade.draws import get_draws
+from bayescascade.analysis.sensitivity import Sensitivity, sensitivity
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_positions
+from bayescascade.cascade.single_stages import single_stages
 from bayescascade.errors import CascadeError
-from bayescascade.induction import induce, optimal_loss
-from bayescascade.positions import to_positions
-from bayescascade.sensitivities import Sensitivity, sensitivity
-from bayescascade.simulation import replicate_draw
-from bayescascade.tuning import tune
-from bayescascade.whatif import drift, reprice
+from bayescascade.induction.backward_induction import induce, optimal_loss
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.kernel import build_kernel, tilted
+from bayescascade.posterior.replicate import replicate_draw
+from bayescascade.posterior.scenarios import drift, reprice
+from bayescascade.posterior.tilt import ratios, reachable
+from bayescascade.tuning.tune import tune
 
 THRESHOLDS = [0.8, 0.7, -np.inf]
 

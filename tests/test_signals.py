@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayescascade.errors import CascadeError
-from bayescascade.signals import EPS, KINDS, check_kind, clip_rounding, off_scale, to_confidence, to_signal
+from bayescascade.signals.kinds import EPS, KINDS, check_kind, clip_rounding, off_scale, to_confidence, to_signal
 
 LOG2 = np.log(2)
 TRANSFORMED = ["logprob", "p_true", "probability", "margin"]

@@ -9,13 +9,13 @@ from brute_force import atoms_draws, best_by_thresholds, paths_of
 from hand_made import PATTERNS, make_draws, random_thresholds, refine
 from test_restrict import simulate_queries
 
-from bayescascade import subsets
-from bayescascade._orders import evaluate_order
-from bayescascade._skips import pair_cost
-from bayescascade.cascade import build_kernel, forward, restrict_kernel
-from bayescascade.induction import induce
-from bayescascade.positions import to_positions
-from bayescascade.subsets import best_subsets, rank_subsets, threshold_loss
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.orders import evaluate_order
+from bayescascade.cascade.positions import to_positions
+from bayescascade.induction import subsets
+from bayescascade.induction.backward_induction import induce
+from bayescascade.induction.subsets import best_subsets, rank_subsets, threshold_loss
+from bayescascade.posterior.kernel import build_kernel, pair_cost, restrict_kernel
 
 EFFECTS = {
     "plain": {},

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.draws import get_draws
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.storage import data_hash, restore
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.schema import data_hash, restore
 
 # Not in the order of the alphabet, of different sizes, and unlike in their signals, so that nothing is mixed up
 # without being seen.

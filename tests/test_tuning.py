@@ -7,14 +7,19 @@ import pytest
 import xarray as xr
 from hand_made import PATTERNS, make_draws
 
-from bayescascade import evaluate, frontier, frontiers, tune, tuning
-from bayescascade.cascade import build_kernel, forward, forward_all
+from bayescascade.cascade.evaluate import evaluate, forward_all
+from bayescascade.cascade.forward import forward
 from bayescascade.errors import CascadeError
-from bayescascade.frontiers import induce
-from bayescascade.goals import smooth_quantile
-from bayescascade.gradients import amounts_and_slopes
-from bayescascade.policy import Policy
-from bayescascade.solution import remark_on_idle
+from bayescascade.induction.backward_induction import induce
+from bayescascade.posterior.kernel import build_kernel
+from bayescascade.runtime.policy import Policy
+from bayescascade.tuning import frontier as frontiers
+from bayescascade.tuning import tune as tuning
+from bayescascade.tuning.frontier import frontier
+from bayescascade.tuning.gradients import amounts_and_slopes
+from bayescascade.tuning.objective import smooth_quantile
+from bayescascade.tuning.solution import remark_on_idle
+from bayescascade.tuning.tune import tune
 
 INF = float("inf")
 
@@ -103,7 +108,7 @@ def compare_with_grid(tune_draws, draws):
 
 @pytest.fixture(scope="module")
 def example_grid(example_fit):
-    from bayescascade.draws import get_draws
+    from bayescascade.posterior.draws import get_draws
 
     return grid_losses(get_draws(example_fit))
 
@@ -279,7 +284,7 @@ def test_frontier_is_labelled_and_runs_from_first_to_last_stage(example_fit, exa
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_frontier_says_what_evaluate_says(monkeypatch, pattern):
-    from bayescascade import cascade
+    from bayescascade.cascade import forward as cascade
 
     draws = make_draws(3, pattern, n_draws=60)
     for module in (cascade, frontiers):

@@ -10,12 +10,13 @@ import xarray as xr
 from hand_made import make_draws
 from test_tuning import edges_grid
 
-from bayescascade import tune, tuning
-from bayescascade.cascade import forward_all
+from bayescascade.cascade.evaluate import forward_all
 from bayescascade.errors import CascadeError
-from bayescascade.goals import amounts_of
-from bayescascade.policy import Policy
-from bayescascade.wishes import Wish
+from bayescascade.runtime.policy import Policy
+from bayescascade.tuning import tune as tuning
+from bayescascade.tuning.objective import amounts_of
+from bayescascade.tuning.spec import Wish
+from bayescascade.tuning.tune import tune
 
 PRICES = {"error_price": 30.0}
 
@@ -172,7 +173,7 @@ def test_a_part_of_the_stages(tune_draws, draws):
     # the same as running the stage between for nothing, and never accepting it
     free = replace(draws, cost=draws.cost * np.array([1.0, 0.0, 1.0]))
     never = xr.DataArray([float(solution.thresholds[0]), np.inf, -np.inf], dims="stage")
-    from bayescascade import cascade
+    from bayescascade.cascade import forward as cascade
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cascade, "get_draws", lambda fit: free)
@@ -245,7 +246,9 @@ def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
 
 
 def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
-    from bayescascade import cascade, frontier, frontiers
+    from bayescascade.cascade import forward as cascade
+    from bayescascade.tuning import frontier as frontiers
+    from bayescascade.tuning.frontier import frontier
 
     for module in (cascade, frontiers):
         monkeypatch.setattr(module, "get_draws", lambda fit: draws)
@@ -272,7 +275,8 @@ def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
     [({"batch": 0}, "batch=0"), ({"abstain_price": 0}, "abstain_price=0"), ({"stages": ["s7"]}, "no stage 's7'")],
 )
 def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, message):
-    from bayescascade import frontier, frontiers
+    from bayescascade.tuning import frontier as frontiers
+    from bayescascade.tuning.frontier import frontier
 
     monkeypatch.setattr(frontiers, "get_draws", lambda fit: draws)
     with pytest.raises(CascadeError, match=message):
@@ -303,9 +307,9 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     solution = tune_draws(draws, error_price=20.0, stages=["s0", "s2", "s1"])
     assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
     part = draws.restrict([0, 2, 1])
-    from bayescascade._orders import evaluate_order
-    from bayescascade.cascade import build_kernel
-    from bayescascade.positions import to_rows_of
+    from bayescascade.cascade.orders import evaluate_order
+    from bayescascade.cascade.rules import to_rows_of
+    from bayescascade.posterior.kernel import build_kernel
 
     exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)

@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.calibration import ATOMS
-from bayescascade.design import build_design
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.sampling import Sampling, fit_design
-from bayescascade.storage import data_hash, restore
-from bayescascade.structure import check_options
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.calibration import ATOMS
+from bayescascade.model.design import build_design
+from bayescascade.model.options import check_options
+from bayescascade.posterior.schema import data_hash, restore
 
 THRESHOLDS = [[0.8, 0.7, -np.inf], [0.6, 0.9, -np.inf]]
 N_OLD = 250
@@ -57,7 +57,7 @@ def anew(previous, old, new, how, options):
 
 def counted(log, fit):
     """How many confidences of the log fall into each segment of the fit, by counting."""
-    from bayescascade.signals import to_signal
+    from bayescascade.signals.kinds import to_signal
 
     signal = to_signal(log["confidence"].values, log.attrs["confidence_kind"])
     out = []

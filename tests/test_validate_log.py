@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.logs.validate import validate_log
 
 
 @pytest.fixture

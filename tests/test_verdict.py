@@ -9,12 +9,12 @@ import xarray as xr
 from hand_made import make_draws
 
 import bayescascade as bc
-from bayescascade import verdicts as module
-from bayescascade.cascade import forward_all
-from bayescascade.draws import get_draws
-from bayescascade.simulation import replicate_draw
-from bayescascade.verdicts import _mix, _pairs, _single_stages, _singles, _table, _way, verdict
-from bayescascade.wishes import Wish
+from bayescascade.analysis import verdict as module
+from bayescascade.analysis.verdict import _mix, _pairs, _single_stages, _singles, _table, _way, verdict
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.replicate import replicate_draw
+from bayescascade.tuning.spec import Wish
 
 PRICE = 30.0
 EQUAL = 1e-5 * PRICE

@@ -13,13 +13,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 import bayescascade as bc
-from bayescascade.cascade import forward_all
-from bayescascade.certifying import descend, price_range, reach_of, run
-from bayescascade.copulas import get_family
-from bayescascade.draws import get_draws
-from bayescascade.frontiers import sweep
-from bayescascade.positions import to_positions, to_thresholds, with_last
-from bayescascade.signals import to_signal
+from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.positions import to_positions, to_thresholds, with_last
+from bayescascade.induction.price_sweep import sweep
+from bayescascade.model.copulas.family import get_family
+from bayescascade.posterior.draws import get_draws
+from bayescascade.rivals.empirical_risk import descend, price_range
+from bayescascade.signals.kinds import to_signal
 from studies.common import resplits as rs
 from studies.common.command import parse
 from studies.common.logs import arrays, require_logs

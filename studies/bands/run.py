@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.certifying import reach_of, run
-from bayescascade.discrepancy import allow, learn
+from bayescascade.cascade.discrepancy import allow, learn
+from bayescascade.cascade.empirical import reach_of, run
 from studies.bands import limit
 from studies.common import resplits as rs
 from studies.common.command import parse

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.baselines.base import Decisions, Played
-from bayescascade.baselines.frugal import FrugalCascade
-from bayescascade.baselines.gains import PosteriorGain
-from bayescascade.baselines.routing import (
+from bayescascade.rivals.base import Decisions, Played
+from bayescascade.rivals.routing.frugal import FrugalCascade
+from bayescascade.rivals.routing.gains import PosteriorGain
+from bayescascade.rivals.routing.routers import (
     FrugalGPT,
     HybridLLM,
     MarginSampling,

@@ -17,13 +17,13 @@ import xarray as xr
 from scipy.special import expit
 
 import bayescascade as bc
-from bayescascade._checks.evidence import gather
-from bayescascade._checks.labels import check_calibration, check_own_signal
-from bayescascade._checks.links import check_links
-from bayescascade._checks.sampling import check_loo
-from bayescascade._checks.sensitivity import check_sensitivity
-from bayescascade._checks.signals import check_margins, check_markov
-from bayescascade.copulas import get_family
+from bayescascade.checks.calibration import check_calibration, check_own_signal
+from bayescascade.checks.evidence import gather
+from bayescascade.checks.links import check_links
+from bayescascade.checks.loo import check_loo
+from bayescascade.checks.power_scaling import check_sensitivity
+from bayescascade.checks.signals import check_margins, check_markov
+from bayescascade.model.copulas.family import get_family
 from studies.common.command import parse
 
 N_QUERIES = 300

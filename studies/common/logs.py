@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.baselines.prompts import with_answers, with_prompts
+from bayescascade.logs.texts import with_answers, with_prompts
 from studies.common.command import ROOT
 
 DATA = ROOT.parent / "shared" / "data"

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from bayescascade.baselines.base import ANSWER, TEXT, Played, mean_height, measure
-from bayescascade.baselines.streams import check_costs
-from bayescascade.data import validate_log
 from bayescascade.errors import CascadeError
+from bayescascade.logs.texts import ANSWER, TEXT
+from bayescascade.logs.validate import validate_log
+from bayescascade.rivals.base import Played, mean_height, measure
+from bayescascade.rivals.routing.streams import check_costs
 
 _LOGARITHMS, _SHARES = {"logprob", "p_true"}, {"probability", "margin", "votes"}
 
@@ -24,7 +25,7 @@ def budget_area(
     --------
     >>> import numpy as np
     >>> import bayescascade as bc
-    >>> from bayescascade.baselines.base import StageDecisions
+    >>> from bayescascade.rivals.base import StageDecisions
     >>> from studies.common.metrics import budget_area
     >>> log = bc.simulate(100, n_stages=2, random_seed=1)
     >>> ends = StageDecisions(np.array([0, 1])).decide(log)

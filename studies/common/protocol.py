@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.baselines.base import area_under
+from bayescascade.rivals.base import area_under
 
 
 def auc(error: np.ndarray, cost: np.ndarray, log: xr.Dataset) -> float:

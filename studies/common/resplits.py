@@ -19,11 +19,11 @@ import numpy as np
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.cascade import forward_all
-from bayescascade.draws import get_draws
-from bayescascade.files import whole_file
-from bayescascade.frontiers import sweep
-from bayescascade.positions import to_positions, to_thresholds, with_last
+from bayescascade._common.files import whole_file
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.positions import to_positions, to_thresholds, with_last
+from bayescascade.induction.price_sweep import sweep
+from bayescascade.posterior.draws import get_draws
 from studies.common import logs
 from studies.common.command import BUILD, parse
 

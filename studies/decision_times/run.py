@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.draws import get_draws
-from bayescascade.induction import induce, mean_kernel
+from bayescascade.induction.backward_induction import induce
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.kernel import mean_kernel
 from studies.common.command import parse
 
 STAGES, DRAWS = (2, 5, 8, 12), (1_000, 4_000, 16_000)

@@ -19,16 +19,16 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.calibration import CALIBRATIONS
-from bayescascade.cascade import forward_all
-from bayescascade.copulas import FAMILIES
-from bayescascade.design import build_design
-from bayescascade.draws import get_draws
-from bayescascade.frontiers import sweep
-from bayescascade.margin_models import MARGIN_MODELS
-from bayescascade.positions import to_thresholds, with_last
-from bayescascade.sampling import Sampling, fit_design
-from bayescascade.structure import Options
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.induction.price_sweep import sweep
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.calibration import CALIBRATIONS
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.design import build_design
+from bayescascade.model.margins.models import MARGIN_MODELS
+from bayescascade.model.options import Options
+from bayescascade.posterior.draws import get_draws
 from studies.common.command import parse
 from studies.common.logs import read, require_logs
 from studies.common.protocol import auc

@@ -18,13 +18,13 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade._preposterior import contenders, make_space
-from bayescascade._refits import Decisions, Refits
-from bayescascade.design import build_design
-from bayescascade.draws import get_draws
-from bayescascade.labels import ALL, _decisions, label_value
-from bayescascade.positions import to_positions, to_thresholds
-from bayescascade.sampling import Sampling, fit_design
+from bayescascade.analysis.evsi import contenders, make_space
+from bayescascade.analysis.label_value import ALL, _decisions, label_value
+from bayescascade.analysis.refits import Decisions, Refits
+from bayescascade.cascade.positions import to_positions, to_thresholds
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.design import build_design
+from bayescascade.posterior.draws import get_draws
 from studies.common.command import Run, parse
 
 PRICE, SEED = 0.02, 3

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.draws import get_draws
-from bayescascade.signals import to_signal
+from bayescascade.posterior.draws import get_draws
+from bayescascade.signals.kinds import to_signal
 from studies.common.command import parse
 from studies.common.logs import read, require_logs
 from studies.common.protocol import frontier_auc, paired

@@ -8,8 +8,10 @@ import numpy as np
 from scipy.stats import beta, binom
 
 import bayescascade as bc
-from bayescascade.certifying import certify, descend, lay_out, price_range, reach_of, run
-from bayescascade.discrepancy import allow
+from bayescascade.cascade.discrepancy import allow
+from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.rivals.empirical_risk import descend, price_range
+from bayescascade.rivals.thresholds.learn_then_test import certify, lay_out
 from studies.common import resplits as rs
 from studies.common.logs import arrays
 

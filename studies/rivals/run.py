@@ -14,8 +14,8 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.baselines.base import area_under
-from bayescascade.comparison import Comparison
+from bayescascade.rivals.base import area_under
+from bayescascade.rivals.comparison import Comparison
 from studies.common.command import BUILD, parse
 from studies.common.logs import DATA, LOGS, read_texts, require_logs
 

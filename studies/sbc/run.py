@@ -18,15 +18,17 @@ import xarray as xr
 from arviz_stats.ecdf_utils import ecdf_pit
 
 import bayescascade as bc
-from bayescascade.cascade import build_kernel, forward
-from bayescascade.copulas import FAMILIES, NUMPY
-from bayescascade.design import Design, build_design
-from bayescascade.draws import Draws
-from bayescascade.margin_models import MARGIN_MODELS, get_margin_model
-from bayescascade.model import model_of_design
-from bayescascade.sampling import Sampling, sample
-from bayescascade.simulation import replicate_draw
-from bayescascade.structure import check_options
+from bayescascade.cascade.forward import forward
+from bayescascade.inference.sampling import Sampling, sample
+from bayescascade.model.build import model_of_design
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.design import Design, build_design
+from bayescascade.model.margins.models import MARGIN_MODELS, get_margin_model
+from bayescascade.model.options import check_options
+from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.kernel import build_kernel
+from bayescascade.posterior.replicate import replicate_draw
 from studies.common.command import parse
 
 N_QUERIES = 60

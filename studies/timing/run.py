@@ -18,10 +18,10 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.copulas import FAMILIES
-from bayescascade.design import Design, build_design
-from bayescascade.sampling import Sampling, compiled_with, convergence, fit_design, sample
-from bayescascade.structure import check_options
+from bayescascade.inference.sampling import Sampling, compiled_with, convergence, fit_design, sample
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.design import Design, build_design
+from bayescascade.model.options import check_options
 from studies.common.command import parse
 from studies.common.logs import LOGS, read, require_logs
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import bayescascade as bc
-from bayescascade.copulas import FAMILIES
-from bayescascade.sampling import convergence
+from bayescascade.inference.sampling import convergence
+from bayescascade.model.copulas.family import FAMILIES
 
 pytestmark = pytest.mark.benchmark
 

@@ -1,0 +1,36 @@
+"""Small operations on arrays that several modules share; NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_TINY = 1e-300  # a quotient by less may overflow
+
+
+def safe_divide(
+    numerator: ArrayLike, denominator: ArrayLike, fill: float = 0.0, *, where: np.ndarray | None = None
+) -> np.ndarray:
+    """Elementwise quotient, broadcast, with ``fill`` where the denominator is not positive, or not ``where``.
+
+    Examples
+    --------
+    >>> from bayescascade._common.arrays import safe_divide
+    >>> safe_divide([1.0, 3.0], [0.0, 2.0]).tolist()
+    [0.0, 1.5]
+    """
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    where = np.asarray(denominator) > _TINY if where is None else where
+    return np.divide(numerator, denominator, out=np.full(shape, fill), where=where)
+
+
+def tail_probabilities(ci_prob: float) -> tuple[float, float]:
+    """Probabilities of the two ends of the equal-tailed interval that holds ``ci_prob``.
+
+    Examples
+    --------
+    >>> from bayescascade._common.arrays import tail_probabilities
+    >>> tail_probabilities(0.5)
+    (0.25, 0.75)
+    """
+    return (1.0 - ci_prob) / 2.0, (1.0 + ci_prob) / 2.0

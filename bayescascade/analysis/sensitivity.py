@@ -1,0 +1,314 @@
+"""How far a solution depends on what may change: prices, the prior's weight, and the mix of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade._common.html import frame_of, note, wrapped
+from bayescascade._common.validation import check_positive
+from bayescascade.analysis.sensitivity_text import told, told_limits
+from bayescascade.cascade.discrepancy import read_doubt
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.rules import draws_for, to_rows_of
+from bayescascade.display.value import draw_sensitivity
+from bayescascade.errors import CascadeError
+from bayescascade.inference.power_scaling import powered, thinned, why_not
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, restrict_kernel, tilted
+from bayescascade.posterior.scenarios import drift, drift_range, reprice
+from bayescascade.posterior.tilt import ratios
+from bayescascade.tuning.local_search import doubted
+from bayescascade.tuning.objective import Amounts, Goal, amounts_of
+from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.spec import Wish
+from bayescascade.tuning.tune import own_optimum, tune
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MAX_K = 0.7
+_N_DRIFT_DRAWS = 1000
+_N_DRIFTS = 20
+_N_HALVINGS = 8
+_MEASURES = ("error", "cost", "kept", "loss")
+_POWERED = ("prior", "likelihood")
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What becomes of a solution when something changes.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row for each change, by (``change``, ``of``, ``by``); the first row is the solution as tuned.
+        ``error``, ``cost``, ``kept`` (probability that the promise holds) and ``loss`` (what is minimised) with
+        the thresholds kept; ``new_error`` and so on with thresholds tuned anew; ``lost``: by how much the loss is
+        higher with the thresholds kept, NaN where they break the promise; ``moved``: the largest move of a
+        threshold, as a share of the stage's queries.
+    thresholds : pandas.DataFrame
+        The new thresholds, one row for each change, one column for each stage.
+    breaks, even : float
+        The least drift at which the promise no longer holds with the probability asked for, and at which it is as
+        likely broken as kept; infinite where no drift does that, NaN where nothing is promised.
+    goal : dict
+        What the solution was asked for.
+    text : str
+        The findings in words.
+    """
+
+    table: pd.DataFrame
+    thresholds: pd.DataFrame
+    breaks: float
+    even: float
+    goal: dict[str, Any]
+    text: str = field(repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw error against cost: a dot where the thresholds are kept, a ring where they are tuned anew.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            To draw on; by default a new figure is made.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        return draw_sensitivity(ax, self.table, self.goal)
+
+    def __repr__(self) -> str:
+        return f"{self.text}\n\n{self.table.to_string(float_format='{:.4g}'.format, na_rep='')}"
+
+    def _repr_html_(self) -> str:
+        return wrapped(note(self.text), frame_of(self.table, digits=4))
+
+
+def sensitivity(
+    fit: xr.DataTree,
+    solution: ThresholdSolution,
+    *,
+    price_factors: Sequence[float] = (0.5, 2.0),
+    powers: Sequence[float] = (0.8, 1.25),
+    drifts: Sequence[float] = (0.1, 0.25, 0.5),
+    retune: bool = True,
+) -> Sensitivity:
+    """Say how error, cost and thresholds of a solution move when prices, prior or queries change.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.analysis.sensitivity import sensitivity
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> solution = bc.tune(fit, error_price=0.01)
+    >>> found = sensitivity(fit, solution, price_factors=(), powers=(), drifts=(0.25,))
+    >>> bool(found.table.loc[("drift", "queries", 0.25), "lost"] >= 0)
+    True
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    solution : ThresholdSolution
+        As `tune` returned it for this fit.
+    price_factors : sequence of float
+        What each stage's cost in turn is multiplied by.
+    powers : sequence of float
+        Powers to which the prior, and then the likelihood, is raised (power scaling); below 1 is weaker. Draws are
+        reweighted by PSIS and resampled.
+    drifts : sequence of float
+        Fractions, in (0, 1), by which the mean rank of the first stage's confidence falls, see `drift`.
+    retune : bool
+        Tune anew under each change. Without it, the columns on new thresholds are NaN.
+
+    Returns
+    -------
+    Sensitivity
+
+    Raises
+    ------
+    CascadeError
+        For a solution that is none, or numbers out of range.
+
+    References
+    ----------
+    Kallioinen et al. (2024), power scaling, doi:10.1007/s11222-023-10366-5; Vehtari et al. (2024), PSIS,
+    arXiv:1507.02646.
+    """
+    if not isinstance(solution, ThresholdSolution):
+        raise CascadeError(f"give a solution, as tune(fit, ...) returns it; {type(solution).__name__} came.")
+    for name, values in (("price_factors", price_factors), ("powers", powers), ("drifts", drifts)):
+        for value in values:
+            check_positive(f"a number in {name}", value)
+    if any(amount >= 1.0 for amount in drifts):
+        raise CascadeError(f"drifts={list(drifts)} are not allowed; give fractions below 1, such as 0.25.")
+    judge = _Judge(fit, solution)
+    rows = [judge.row(fit, retune=False)]
+    index: list[tuple[str, str, float]] = [("as tuned", "", 1.0)]
+    thresholds = [solution.thresholds.values]
+    remarks = []
+    for change, of, by, changed, why in _changes(fit, judge.stages, price_factors, powers, drifts):
+        if changed is None:
+            remarks.append(why)
+            continue
+        row = judge.row(changed, retune)
+        index.append((change, of, float(by)))
+        thresholds.append(row.pop("thresholds"))
+        rows.append(row)
+    rows[0].pop("thresholds")
+    names = pd.MultiIndex.from_tuples(index, names=["change", "of", "by"])
+    table = pd.DataFrame(rows, index=names)
+    breaks, even = judge.limits()
+    frame = pd.DataFrame(thresholds, index=names, columns=judge.stages)
+    text = " ".join(
+        [*told(table, judge.goal, judge.what), *told_limits(breaks, even, judge.goal), *dict.fromkeys(remarks)]
+    )
+    return Sensitivity(table, frame, breaks, even, dict(solution.goal), text)
+
+
+def _changes(
+    fit: xr.DataTree,
+    stages: list[str],
+    price_factors: Sequence[float],
+    powers: Sequence[float],
+    drifts: Sequence[float],
+) -> Iterator[tuple[str, str, float, xr.DataTree | None, str]]:
+    """What changes, of what, by how much; the changed fit, or why there is none."""
+    for stage in stages:
+        for factor in price_factors:
+            yield "price", stage, factor, reprice(fit, factor={stage: factor}), ""
+    nothing = why_not(fit) if len(powers) else ""
+    if nothing:
+        yield "prior", "", 1.0, None, nothing
+    every = fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"]
+    tree = thinned(fit, every) if len(powers) and not nothing else None
+    for group in _POWERED:
+        for power in powers if tree is not None else ():
+            assert tree is not None
+            changed, k = powered(fit, tree, group, power)
+            yield (
+                group,
+                "",
+                power,
+                changed if k <= _MAX_K else None,
+                (f"Draws cannot be reweighted to a {group} of power {power:g} (Pareto k-hat {k:.2f})."),
+            )
+    _, most = drift_range(get_draws(fit).mass)
+    for amount in drifts:
+        why = f"A drift of {amount:g} is out of reach: the mix of queries can drift by less than {most:.2g}."
+        yield "drift", "queries", amount, drift(fit, amount) if amount < most else None, why
+
+
+class _Judge:
+    """Measures thresholds under changed fits by the goal that a solution was tuned for."""
+
+    def __init__(self, fit: xr.DataTree, solution: ThresholdSolution) -> None:
+        self.fit, self.solution = fit, solution
+        self.whole = get_draws(fit)
+        self.draws = draws_for(self.whole, solution)
+        self.stages = self.draws.stages
+        self.wish = Wish(**solution.goal)
+        self.doubt = read_doubt(fit, self.wish.doubt, one_sided=True)
+        self.goal: Goal = self.wish.goal()
+
+    @property
+    def what(self) -> str:
+        """What is minimised, in a word."""
+        if self.wish.error_price is not None:
+            return "loss"
+        return "error" if self.wish.max_error is None else "cost"
+
+    def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
+        """A row of the table, with the new thresholds beside it."""
+        draws = draws_for(get_draws(fit), self.solution)
+        goal = replace(self.wish.goal(own_optimum(draws, self.wish)), discrepancy=self.doubt)
+        old = _measured(draws, goal, self.solution)
+        nothing = dict.fromkeys(_MEASURES, np.nan)
+        new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
+        if retune:
+            names = None if self.stages == self.whole.stages else self.stages
+            found = tune(fit, **self.solution.goal, stages=names)
+            new, thresholds, moved = _measured(draws, goal, found), found.thresholds.values, self._moved(found)
+            # a search may end a hair above where it could have stayed
+            if old["holds"] and not (found.feasible and new["loss"] < old["loss"]):
+                new, thresholds, moved = old, self.solution.thresholds.values, 0.0
+        return {
+            **{name: old[name] for name in _MEASURES},
+            **{f"new_{name}": new[name] for name in _MEASURES},
+            "lost": old["loss"] - new["loss"] if old["holds"] else np.nan,
+            "moved": moved,
+            "thresholds": thresholds,
+        }
+
+    def _moved(self, solution: ThresholdSolution) -> float:
+        """The largest move of a threshold, as a share of its stage's queries."""
+        return float(np.abs(self._levels(solution) - self._levels(self.solution)).max())
+
+    def _levels(self, solution: ThresholdSolution) -> np.ndarray:
+        """F at each accepting and rejecting threshold."""
+        edges = self.draws.edges().mean(axis=0)
+        rows = to_rows_of(solution, self.draws)[0]
+        segments = np.arange(edges.shape[1])
+        return np.array([np.interp(x, segments, edges[i % len(edges)]) for i, x in enumerate(rows)])
+
+    def limits(self) -> tuple[float, float]:
+        """Least drifts at which the promise breaks, and at which it is as likely broken as kept."""
+        if not self.goal.bounds:
+            return np.nan, np.nan
+        some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
+        kernels = [build_kernel(some.take(block)) for block in blocks(some.n)]
+        rows = to_rows_of(self.solution, self.draws)
+        expected = None if self.doubt is None else self.doubt.expected(rows, self.draws)
+        _, most = drift_range(some.mass)
+
+        def kept(amount: float) -> float:
+            parts = [self._amounts(kernel, amount, rows) for kernel in kernels]
+            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if self.doubt is not None:
+                joined["error"] = self.doubt.error(joined["error"], rows, self.draws, expected)
+            return float(self.goal.kept(joined)[0])
+
+        amounts = np.linspace(0.0, most, _N_DRIFTS + 2)[:-1]
+        at = [kept(amount) for amount in amounts]
+        return _first(kept, amounts, at, self.goal.prob), _first(kept, amounts, at, 0.5)
+
+    def _amounts(self, kernel: Kernel, amount: float, rows: np.ndarray) -> Amounts:
+        changed = tilted(kernel, ratios(kernel.mass[:, 0], amount))
+        if self.draws.whole is not None:
+            changed = restrict_kernel(changed, self.draws.keep)
+        return amounts_of(forward(changed, rows), changed.draws, self.goal.names)
+
+
+def _measured(draws: Draws, goal: Goal, solution: ThresholdSolution) -> dict[str, Any]:
+    rows = to_rows_of(solution, draws)
+    outcome = doubted(forward_all(draws, rows), draws, rows, goal)
+    amounts = amounts_of(outcome, draws, goal.names)
+    kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan
+    return {
+        "error": float(outcome.error.mean()),
+        "cost": float(outcome.cost.mean()),
+        "kept": kept,
+        "loss": float(goal.risk(amounts)[0]),
+        "holds": not goal.bounds or kept >= goal.prob,
+    }
+
+
+def _first(kept: Any, amounts: np.ndarray, at: list[float], prob: float) -> float:
+    """Where a probability first falls below a level, by bisection within the step in which it does."""
+    below = np.flatnonzero(np.array(at) < prob)
+    if not len(below):
+        return np.inf
+    if below[0] == 0:
+        return 0.0
+    low, high = amounts[below[0] - 1], amounts[below[0]]
+    for _ in range(_N_HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if kept(middle) < prob else (middle, high)
+    return float(high)

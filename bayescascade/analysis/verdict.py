@@ -1,0 +1,392 @@
+"""Is the cascade worth running? Its expected loss beside that of simpler ways to spend the same models.
+
+Every rival is one fixed decision, as the cascade is: the one of its kind that is best in expectation over the
+posterior. Draws then tell how sure the difference is. Comparing with what is best in each draw would let the
+rival, but not the cascade, know the truth.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.html import frame_of, note, wrapped
+from bayescascade._common.parallel import n_cores
+from bayescascade._common.validation import check_positive
+from bayescascade.cascade.forward import Outcome, forward
+from bayescascade.cascade.positions import to_thresholds
+from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
+from bayescascade.display.format import chance, show_threshold
+from bayescascade.errors import CascadeError
+from bayescascade.induction.free_positions import realisable
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, restrict_kernel
+from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.spec import Wish
+from bayescascade.tuning.tune import solve_draws, tune
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+_SEARCH_DRAWS = 300
+_N_ABSTAINING = 3  # pairs that are tuned with rejecting thresholds
+_FINE = 8  # steps in a segment, once the segment is known
+_SURE = 0.9
+_WORTH_A_PAIR = 0.01  # share of a single stage's loss that a pair must save for anybody to build it
+_TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
+_CI = (0.05, 0.95)
+_THOUSAND = 1000.0
+CASCADE = "this cascade"
+_SHORTER = "run a shorter cascade"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a cascade is worth running, against single stages, pairs and random mixes.
+
+    Attributes
+    ----------
+    decision : str
+        ``"run this cascade"``, ``"run it, though the gain is uncertain"``, ``"do not run this cascade: send every
+        query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well.
+    text : str
+        The same with numbers.
+    table : DataFrame
+        One row for the cascade and each rival. ``kind`` is ``"cascade"``, ``"single stage"``, ``"pair"`` or
+        ``"random mix"``; ``chosen`` marks the best of each kind. ``loss`` and ``saving`` (the rival's loss less
+        the cascade's) are in money per 1,000 queries, with 90% intervals ``..._low`` and ``..._high``.
+        ``p_beats``: probability that the cascade loses less than this rival, draws in which they are equal counted
+        by half; ``p_beats_any``: than whatever rival of the kind is best in each draw.
+    loss : DataArray (rival, chain, draw)
+        Expected loss per query, error_price * error + cost.
+    error_price : float
+    solution : ThresholdSolution
+        The cascade's thresholds.
+    """
+
+    decision: str
+    text: str
+    table: pd.DataFrame
+    loss: xr.DataArray
+    error_price: float
+    solution: ThresholdSolution
+
+    @property
+    def shorter(self) -> bool:
+        """Whether a pair of its stages does as well as the cascade, and better than any stage alone."""
+        return self.decision.startswith(_SHORTER)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what the cascade saves against each rival."""
+        from bayescascade.display.value import draw_verdict
+
+        return draw_verdict(ax, self.table)
+
+    def __repr__(self) -> str:
+        return f"{self.text}\n\n{self.table.to_string(index=False, float_format='{:.4g}'.format, na_rep='')}"
+
+    def _repr_html_(self) -> str:
+        return wrapped(note(self.text), frame_of(self.table, caption="Money per 1,000 queries", digits=4))
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """One way to answer queries, and its loss (draw,).
+
+    ``beats_any`` says where the cascade beats the best of this kind, draw by draw (draw,).
+    """
+
+    name: str
+    kind: str
+    loss: np.ndarray
+    chosen: bool = False
+    beats_any: np.ndarray | None = None
+
+
+def verdict(
+    fit: xr.DataTree,
+    *,
+    error_price: float,
+    solution: ThresholdSolution | None = None,
+    abstain_price: float | None = None,
+) -> Verdict:
+    """Say whether the cascade is worth running, and what it saves against each simpler way.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.analysis.verdict import verdict
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> verdict(fit, error_price=0.02).decision
+    'run it, though the gain is uncertain'
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    error_price : float
+        What one wrong answer costs, in the log's currency.
+    solution : ThresholdSolution, optional
+        Thresholds to be judged, tuned on this fit to whatever goal. By default they are tuned to the prices.
+    abstain_price : float, optional
+        What leaving a query unanswered costs, in the log's currency. With it rivals may abstain, too.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    CascadeError
+        For a price that is not positive, a solution that is not of this fit, or one that abstains without a price
+        for that.
+
+    Notes
+    -----
+    A rival is the stage, the pair of stages with its thresholds, or the random mix of two stages that has the
+    least expected loss over the posterior; it stays the same in every draw. At fixed prices no mix beats the
+    better of its two stages, so the mix is the best of those that cost what the cascade costs.
+    """
+    check_positive("error_price", error_price)
+    prices = Wish(error_price=float(error_price), abstain_price=abstain_price)
+    draws = get_draws(fit)
+    if solution is None:
+        solution = tune(fit, error_price=error_price, abstain_price=abstain_price)
+    cascade = _of_solution(fit, draws, solution, prices)
+    singles = _single_stages(draws, prices)
+    equal = ROUNDING * error_price
+    rivals = [
+        *_singles(draws, singles, cascade, equal),
+        *_pairs(draws, prices, cascade, equal),
+        *_mix(draws, singles, cascade, error_price),
+    ]
+    table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
+    decision, text = _describe(table, prices, _THOUSAND * equal)
+    if decision.startswith(_SHORTER):
+        single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
+        text += f" {_of_pair(single - pair, equal)}"
+    if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
+        tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), prices)
+        text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
+    shape = (len(draws.chains), -1)
+    return Verdict(
+        decision,
+        text,
+        table,
+        xr.DataArray(
+            np.stack([loss.reshape(shape) for loss in (cascade.loss, *(rival.loss for rival in rivals))]),
+            dims=("rival", "chain", "draw"),
+            coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
+        ),
+        float(error_price),
+        solution,
+    )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to answer queries (draw,), or several (draw, way): its loss, and the part of it that calls cost."""
+
+    loss: np.ndarray
+    cost: np.ndarray
+
+
+def _way(prices: Wish, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None) -> _Way:
+    loss = (prices.error_price or 0.0) * error + cost
+    return _Way(loss if abstained is None else loss + (prices.abstain_price or 0.0) * abstained, cost)
+
+
+def _priced(prices: Wish, outcome: Outcome) -> _Way:
+    return _way(prices, outcome.error, outcome.cost, outcome.abstained)
+
+
+def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, prices: Wish) -> _Way:
+    """What a solution comes to, if it was tuned on this fit."""
+    stages = [str(s) for s in solution.thresholds["stage"].values]
+    if not set(stages) <= set(draws.stages):
+        raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
+    known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
+    if solution.error.size != draws.n or (all(known) and known[0] != known[1]):
+        raise CascadeError(
+            "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
+        )
+    if solution.abstained is not None and prices.abstain_price is None:
+        raise CascadeError("the solution leaves queries unanswered; give abstain_price, what each of them costs.")
+
+    def flat(values: xr.DataArray) -> np.ndarray:
+        return values.transpose("chain", "draw").values.ravel()
+
+    abstained = None if solution.abstained is None else flat(solution.abstained)
+    return _way(prices, flat(solution.error), flat(solution.cost), abstained)
+
+
+def _single_stages(draws: Draws, prices: Wish) -> _Way:
+    """What it comes to if every query goes to one stage (draw, stage), which abstains where that has a price."""
+    if prices.abstain_price is None:
+        return _way(prices, *single_stages(draws))
+    found = [_priced(prices, solve_draws(draws.restrict([j]), prices).outcome) for j in range(len(draws.stages))]
+    return _Way(np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1))
+
+
+def _singles(draws: Draws, singles: _Way, cascade: _Way, equal: float) -> list[_Rival]:
+    best = int(np.argmin(singles.loss.mean(axis=0)))
+    every = _beats(cascade.loss, singles.loss.min(axis=1), equal)
+    return [
+        _Rival(f"{name} alone", "single stage", singles.loss[:, j], j == best, every if j == best else None)
+        for j, name in enumerate(draws.stages)
+    ]
+
+
+def _pairs(draws: Draws, prices: Wish, cascade: _Way, equal: float) -> list[_Rival]:
+    """The best cascade of two stages, where there are more than two."""
+    if len(draws.stages) < 3:
+        return []
+    pairs = list(combinations(range(len(draws.stages)), 2))
+    kernel = build_kernel(draws.thin(_SEARCH_DRAWS))
+    found = [_best_pair(restrict_kernel(kernel, pair), prices) for pair in pairs]
+    if prices.abstain_price is not None:
+        # with rejecting thresholds there is more to search, so only for pairs that do well without
+        first = np.argsort([loss for loss, _ in found], kind="stable")[:_N_ABSTAINING]
+        pairs = [pairs[i] for i in first]
+        positions = [solve_draws(draws.restrict(pair), prices).row[None] for pair in pairs]
+    else:
+        positions = [at for _, at in found]
+
+    def run(block: slice) -> np.ndarray:
+        whole = build_kernel(draws.take(block))
+        each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
+        return np.concatenate([_priced(prices, outcome).loss for outcome in each], axis=1)
+
+    with ThreadPoolExecutor(n_cores()) as pool:
+        losses = np.concatenate(list(pool.map(run, blocks(draws.n))))
+    best = int(np.argmin(losses.mean(axis=0)))
+    first_name, second_name = (draws.stages[j] for j in pairs[best])
+    threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]
+    name = f"{first_name} > {second_name} at {show_threshold(float(threshold))}"
+    every = _beats(cascade.loss, losses.min(axis=1), equal)
+    return [_Rival(name, "pair", losses[:, best], True, every)]
+
+
+def _best_pair(kernel: Kernel, prices: Wish) -> tuple[float, np.ndarray]:
+    """Least mean loss of a cascade of two stages, and its position (1, 2); it has but one threshold."""
+    n = len(kernel.draws.margins[0].low)
+
+    def best(first: np.ndarray) -> tuple[float, np.ndarray]:
+        points = realisable(kernel.draws, np.column_stack([np.clip(first, 0.0, n), np.zeros(len(first))]))
+        mean = _priced(prices, forward(kernel, points)).loss.mean(axis=0)
+        return float(mean.min()), points[[np.argmin(mean)]]
+
+    at = best(np.arange(n + 1.0))[1]
+    return best(at[0, 0] + np.arange(-_FINE, _FINE + 1) / _FINE)
+
+
+def _mix(draws: Draws, singles: _Way, cascade: _Way, price: float) -> list[_Rival]:
+    """The best random mix of two stages of those that cost as much as the cascade, in expectation."""
+    loss, cost, target = singles.loss.mean(axis=0), singles.cost.mean(axis=0), cascade.cost.mean()
+    shares = [(j, j, 1.0) for j in range(len(cost)) if cost[j] <= target]
+    for low, high in combinations(np.argsort(cost, kind="stable"), 2):
+        if cost[low] < target < cost[high]:
+            shares.append((low, high, (cost[high] - target) / (cost[high] - cost[low])))
+    if not shares:
+        return []
+    # what is left to compare is what errors cost: a stage that costs less than the cascade has money to spare
+    wrong = loss - cost
+    low, high, share = min(shares, key=lambda s: s[2] * wrong[s[0]] + (1.0 - s[2]) * wrong[s[1]])
+    mixed = share * singles.loss[:, low] + (1.0 - share) * singles.loss[:, high]
+    names = [draws.stages[j] for j in (low, high)]
+    name = f"all to {names[0]}" if share > 0.995 else f"{share:.0%} to {names[0]}, {1.0 - share:.0%} to {names[1]}"
+    # of equal cost, the one with less loss is the one whose errors cost less
+    rest = (cascade.loss - cascade.cost) / price, (singles.loss - singles.cost) / price
+    every = beats_mixtures(rest[0], cascade.cost, (rest[1], singles.cost))
+    return [_Rival(name, "random mix", mixed, True, every)]
+
+
+def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
+    return loss < other - equal
+
+
+def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
+    import pandas as pd
+
+    cascade, records = rows[0].loss, []
+    for row in rows:
+        saving = row.loss - cascade
+        saving = np.where(np.abs(saving) <= equal, 0.0, saving)
+        record = {"rival": row.name, "kind": row.kind, "chosen": row.chosen}
+        for name, values in (("loss", row.loss), ("saving", saving)):
+            low, high = np.quantile(values, _CI)
+            record |= {
+                name: _THOUSAND * values.mean(),
+                f"{name}_low": _THOUSAND * low,
+                f"{name}_high": _THOUSAND * high,
+            }
+        other = row.kind != "cascade"
+        record["p_beats"] = _p_less(-saving, equal) if other else np.nan
+        record["p_beats_any"] = np.nan if row.beats_any is None else row.beats_any.mean()
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str]:
+    """The decision, and the sentences with its reasons."""
+    chosen = {row.kind: row for row in table.itertuples() if row.chosen}
+    single = str(chosen["single stage"].rival).removesuffix(" alone")
+    rival = chosen["single stage"]
+    # a pair whose second stage is hardly run is a stage alone with more to look after
+    if "pair" in chosen and chosen["pair"].loss < (1.0 - _WORTH_A_PAIR) * rival.loss:
+        rival = chosen["pair"]
+    if rival.saving <= max(equal, _TIE * chosen["cascade"].loss):
+        decision = f"{_SHORTER}: {rival.rival}"
+        if rival.kind == "single stage":
+            decision = f"do not run this cascade: send every query to {single}"
+    else:
+        decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
+    unanswered = (
+        ""
+        if prices.abstain_price is None
+        else f" and no answer {prices.abstain_price:g} (rivals may abstain, too)"
+    )
+    sentences = [
+        f"{decision[0].upper()}{decision[1:]}. Where an error costs {prices.error_price:g}{unanswered}, the "
+        f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
+        _against(f"the best single stage, {single},", chosen["single stage"], equal),
+    ]
+    if "pair" in chosen:
+        sentences.append(_against(f"the best pair, {chosen['pair'].rival},", chosen["pair"], equal))
+    if "random mix" in chosen:
+        row = chosen["random mix"]
+        sentences.append(_against(f"a random mix that costs as much ({row.rival})", row, equal))
+    return decision, " ".join(sentences)
+
+
+def _of_pair(saving: np.ndarray, equal: float) -> str:
+    """What the pair that is as good as the cascade saves against the best single stage (draw,)."""
+    low, high = np.quantile(saving, _CI)
+    return (
+        f"That pair saves {_THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
+        f"{_THOUSAND * low:.3g} to {_THOUSAND * high:.3g}), and is the cheaper of the two with probability "
+        f"{chance(_p_less(-saving, equal))}."
+    )
+
+
+def _p_less(gap: np.ndarray, equal: float) -> float:
+    """How often a gap is below zero; where it is none, in one case of two."""
+    return float(np.mean(gap < -equal) + 0.5 * np.mean(np.abs(gap) <= equal))
+
+
+def _against(name: str, row: Any, equal: float) -> str:
+    """What the cascade saves against one rival, or costs more."""
+    if abs(row.saving) <= equal:
+        return f"Against {name} it makes no difference."
+    verb, sign = ("saves", 1.0) if row.saving >= 0.0 else ("costs", -1.0)
+    low, high = sorted((sign * row.saving_low, sign * row.saving_high))
+    more = "" if sign > 0 else " more"
+    return (
+        f"Against {name} it {verb} {abs(row.saving):.3g}{more} (90% interval {low:.3g} to {high:.3g}), and is the "
+        f"cheaper one with probability {chance(row.p_beats)}."
+    )

@@ -1,0 +1,86 @@
+"""`evaluate`: error, cost and reach of thresholds under every posterior draw."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.parallel import n_cores
+from bayescascade.cascade.forward import Outcome, forward
+from bayescascade.cascade.rules import draws_for, is_one_point, to_rows_of
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.kernel import Kernel, against_the_chain, blocks, build_kernel
+
+
+def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
+    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
+
+    ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
+    """
+
+    from bayescascade.cascade.orders import evaluate_order
+
+    def run(block: slice) -> Outcome:
+        some = draws.take(block)
+        if some.whole is not None and against_the_chain(some):
+            return evaluate_order(build_kernel(some.whole), some.keep, positions)
+        return forward(build_kernel(some), positions)
+
+    with ThreadPoolExecutor(n_cores()) as pool:
+        if kernels is None:
+            parts = list(pool.map(run, blocks(draws.n)))
+        else:
+            parts = list(pool.map(lambda kernel: forward(kernel, positions), kernels))
+    return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
+    """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> out = bc.evaluate(fit, [0.9, 0.9, float("-inf")])
+    >>> dict(out["reach"].sizes)
+    {'chain': 4, 'draw': 1000, 'stage': 3}
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    thresholds : array-like, DataArray, ThresholdSolution or Policy
+        (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
+        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``error`` (share of queries answered wrongly), ``cost`` (per query, in the log's currency) and ``reach``
+        (share that runs each stage), over (chain, draw[, point][, stage]). Also ``abstained`` (share left
+        unanswered) where thresholds reject, and ``latency`` (per query) where the log has one for each stage.
+
+    Raises
+    ------
+    CascadeError
+        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+    """
+    draws = draws_for(get_draws(fit), thresholds)
+    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
+    return _fold(draws, is_one_point(thresholds), **known)
+
+
+def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
+    shape = (len(draws.chains), draws.n // len(draws.chains))
+    dims = ("chain", "draw", "point", "stage")
+    out = xr.Dataset(
+        {
+            name: (dims[: value.ndim + 1], value.reshape(*shape, *value.shape[1:]))
+            for name, value in values.items()
+        },
+        coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])},
+    )
+    return out.isel(point=0) if single else out

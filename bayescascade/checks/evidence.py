@@ -1,0 +1,141 @@
+"""What the checks look at: the fit's own log beside its draws, and replicates of one given the other.
+
+Signals are replicated one link at a time, given the observed signal before. A log whose later stages ran only
+after a deferral selects queries by exactly those signals, so such replicates are comparable with what was
+observed, where replicates of whole queries would not be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.schema import own_log
+from bayescascade.signals.kinds import to_signal
+
+FEW, MANY = 200, 1000
+LEAST = 10  # queries below which a comparison says nothing
+_MAX_PAIRS = 1000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A fit's log as arrays, and its draws thinned to `FEW` and to `MANY`.
+
+    Attributes
+    ----------
+    signal, correct : ndarray (query, stage)
+        NaN where a stage was not run, or not labelled.
+    """
+
+    fit: xr.DataTree
+    log: xr.Dataset
+    signal: np.ndarray
+    correct: np.ndarray
+    few: Draws
+    many: Draws
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages."""
+        return self.few.stages
+
+    @property
+    def links(self) -> list[str]:
+        """Names of the pairs of consecutive stages."""
+        return [f"{a} > {b}" for a, b in zip(self.stages[:-1], self.stages[1:], strict=True)]
+
+    def rows(self, rng: np.random.Generator, *stages: int) -> np.ndarray:
+        """Queries for which all the given stages were run; a random thousand of them if there are more."""
+        rows = np.flatnonzero(np.isfinite(self.signal[:, list(stages)]).all(axis=1))
+        return rows if len(rows) <= _MAX_PAIRS else np.sort(rng.choice(rows, _MAX_PAIRS, replace=False))
+
+    def before(self, stage: int, queries: np.ndarray) -> np.ndarray | None:
+        """The previous stage's signals of some queries; None at the first stage."""
+        return self.signal[queries, stage - 1] if stage > 0 else None
+
+    def labelled(self, stage: int) -> np.ndarray:
+        """Queries whose answer at a stage is labelled."""
+        return np.flatnonzero(np.isfinite(self.correct[:, stage]) & np.isfinite(self.signal[:, stage]))
+
+
+def gather(fit: xr.DataTree) -> Evidence:
+    """Read a fit's log and draws."""
+    draws, log = get_draws(fit), own_log(fit)
+    if draws.tilt is not None:
+        raise CascadeError(
+            f"this fit has drifted by {fit.attrs['drift']:g}, so its log is not of its mix of queries; check or "
+            "report the fit that it came from."
+        )
+    signal = to_signal(log["confidence"].values, draws.kind)
+    return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
+
+
+def given_neighbour(draws: Draws, link: int, low: np.ndarray, high: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """P(V <= level | the neighbour's U lies in (low, high], or equals both), (draw, query).
+
+    Every family is exchangeable, so the neighbour may stand on either side of the link.
+    """
+    copula = draws.link(link)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        smooth = copula.hfunc1(low, level)
+        mass = copula.cdf(high, level) - copula.cdf(low, level)
+        lumped = mass / np.maximum(high - low, 1e-300)
+    return np.clip(np.where(high > low, lumped, smooth), 0.0, 1.0)
+
+
+def randomise(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A uniform point of each interval."""
+    return low + (high - low) * rng.uniform(size=low.shape)
+
+
+def replicate_next(draws: Draws, link: int, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the later stage's signal of a link given observed signals of the earlier one (draw, query)."""
+    u = np.clip(randomise(*draws.cdf(link, signal), rng), 1e-15, 1.0 - 1e-15)
+    v = draws.link(link).hinv1(rng.uniform(size=u.shape), u)
+    return draws.quantile(link + 1, v)
+
+
+def two_sided(observed: float, replicated: np.ndarray) -> float:
+    """Two-sided p-value of a number under about normal replicates; NaN when they say nothing.
+
+    A t distribution allows for the mean and spread being those of finitely many replicates.
+    """
+    from scipy.stats import t
+
+    replicated = replicated[np.isfinite(replicated)]
+    if len(replicated) < 20 or not np.isfinite(observed):
+        return np.nan
+    spread = np.std(replicated, ddof=1) * np.sqrt(1.0 + 1.0 / len(replicated))
+    gap = abs(observed - np.mean(replicated))
+    if spread < 1e-12:
+        return np.nan if gap < 1e-9 else 0.0
+    return float(2.0 * t.sf(gap / spread, len(replicated) - 1))
+
+
+def one_sided(observed: float, replicated: np.ndarray) -> float:
+    """P-value of a number that is too high under about normal replicates; 1 when they say nothing."""
+    p = two_sided(observed, replicated)
+    if np.isnan(p):
+        return 1.0
+    return p / 2.0 if observed > np.mean(replicated) else 1.0 - p / 2.0
+
+
+def tail_area(observed: float, replicated: np.ndarray) -> float:
+    """Two-sided p-value of a count, by how many replicates lie at or beyond it; NaN when they never vary."""
+    if np.ptp(replicated) == 0 and replicated[0] == observed:
+        return np.nan
+    return float(min(1.0, 2.0 * min(np.mean(replicated >= observed), np.mean(replicated <= observed))))
+
+
+def centre_range(replicated: np.ndarray) -> tuple[float, float]:
+    """Ends of the central 95% of the replicates."""
+    finite = replicated[np.isfinite(replicated)]
+    if not len(finite):
+        return np.nan, np.nan
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,74 @@
+"""Does any single query decide the fit? PSIS leave-one-out, for signals and for labels."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade._common.messages import sentence
+from bayescascade.checks.evidence import Evidence
+from bayescascade.checks.results import CheckResult
+from bayescascade.display import checks as pictures
+
+# Pareto k of single queries stray over the limit by chance; one in a hundred does no harm to their sum.
+MAX_BAD_SHARE = 0.01
+_MAX_LOO = 8_000_000
+
+
+def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
+    """Pareto k of leave-one-query-out, for the signals and for the labels."""
+    import arviz as az
+
+    fit = evidence.fit
+    if "log_likelihood" not in fit.children:
+        text = (
+            "The fit holds no log-likelihood, so leave-one-out was not computed. "
+            "Fit again with log_likelihood=True to have it."
+        )
+        return CheckResult("loo", None, pd.DataFrame(), text)
+    likelihood = fit["log_likelihood"].to_dataset()
+    step = int(np.ceil(likelihood["signal"].size / _MAX_LOO))
+    thin = slice(None, None, step)
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": fit["posterior"].to_dataset().isel(draw=thin),
+            "log_likelihood": likelihood.isel(draw=thin),
+        }
+    )
+    if tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"] < 100:
+        text = "Fewer than 100 draws: too few for leave-one-out. Fit again with more draws."
+        return CheckResult("loo", None, pd.DataFrame(), text)
+    rows, of_factor = [], {}
+    for name in ("signal", "correct"):
+        part = tree
+        if name == "correct":  # queries without a label have nothing to leave out
+            seen = np.isfinite(evidence.correct).any(axis=1)
+            part = xr.DataTree.from_dict(
+                {
+                    "posterior": tree["posterior"].to_dataset(),
+                    "log_likelihood": tree["log_likelihood"].to_dataset()[["correct"]].isel(query=seen),
+                }
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a high k is what this check reports
+            loo = az.loo(part, var_name=name, pointwise=True)
+        k = np.asarray(loo.pareto_k)
+        of_factor[name] = loo
+        rows.append((name, loo.elpd, loo.se, loo.p, k.max(), loo.good_k, np.mean(k > loo.good_k)))
+    columns = ["factor", "elpd", "se", "p", "worst_k", "good_k", "share_above"]
+    table = pd.DataFrame(rows, columns=columns).set_index("factor")
+    worst = table["share_above"].max()
+    passed = bool(worst <= MAX_BAD_SHARE)
+    found = f"{worst:.1%} of the queries have a Pareto k above {table['good_k'].min():.2f}"
+    if passed:
+        text = f"{sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
+    else:
+        text = (
+            f"{sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
+            "labels or confidences, and do not compare fits by elpd."
+        )
+    return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))

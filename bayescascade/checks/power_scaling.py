@@ -1,0 +1,94 @@
+"""Do prior and likelihood pull apart? The posterior's sensitivity to the power of each."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade._common.messages import joined
+from bayescascade.checks.evidence import Evidence
+from bayescascade.checks.results import CheckResult
+from bayescascade.display import checks as pictures
+from bayescascade.inference.power_scaling import thinned, why_not
+
+SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
+# Shift of a posterior mean, in posterior standard deviations, for each unit of log power. In a conjugate normal
+# model it is at most half the distance of prior and likelihood in standard deviations of their difference, so that
+# at 1 they lie at least two of these apart.
+CONFLICT = 1.0
+_SIGNALS = ("tau_share", "margin_split")
+_BLOCKS = {"signal": ("tau",), "correct": ("intercept", "slope")}
+
+
+def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
+    """Sensitivity of tau, intercepts and slopes to the power of their prior and of their likelihood."""
+    nothing = why_not(evidence.fit)
+    if nothing:
+        return CheckResult("sensitivity", None, pd.DataFrame(), nothing)
+    tree = thinned(evidence.fit)
+    table = pd.concat([_of_block(tree, factor) for factor in _BLOCKS])
+    table.index.name = "quantity"
+    conflict = table.index[(table["diagnosis"] == "conflict")]
+    leaning = table.index[(table["prior"] >= SENSITIVE) & (table["diagnosis"] != "conflict")]
+    weak = table.index[table["likelihood"] < SENSITIVE]
+    picture = partial(pictures.sensitivity, table, SENSITIVE)
+    if len(conflict):
+        text = (
+            f"Prior and log contradict each other about {joined(conflict)}: the posterior is a compromise "
+            f"that neither supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
+            "conflict). "
+            "Look at the log for labels or confidences turned round, at plot_reliability and the other checks; if "
+            "the log is right, fit with a wider prior of your own from build_model."
+        )
+        return CheckResult("sensitivity", False, table, text, picture)
+    if len(leaning) or len(weak):
+        parts = [
+            f"the prior counts for {joined(leaning)}" if len(leaning) else "",
+            f"the log says little about {joined(weak)}" if len(weak) else "",
+        ]
+        text = (
+            f"Prior and log do not contradict each other, but {' and '.join(filter(None, parts))}. "
+            "Label more queries to let the log decide."
+        )
+    else:
+        text = "A stronger or weaker prior would hardly move tau, intercepts and slopes: the log decides."
+    return CheckResult("sensitivity", True, table, text, picture)
+
+
+def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame:
+    """ArviZ's sensitivities of one block's quantities, and how hard prior and likelihood pull at each."""
+    import arviz as az
+
+    prior = tree["log_prior"].to_dataset()
+    prior = prior[[name for name in prior if (name in _SIGNALS) == (factor == "signal")]]
+    likelihood = tree["log_likelihood"].to_dataset()[[factor]]
+    posterior = tree["posterior"].to_dataset()[list(_BLOCKS[factor])]
+    part = xr.DataTree.from_dict({"posterior": posterior, "log_prior": prior, "log_likelihood": likelihood})
+    log = logging.getLogger("arviz_stats")
+    level = log.level
+    log.setLevel(logging.ERROR)  # what it warns of is what this check reports
+    try:
+        table = az.psense_summary(part, round_to=6)
+    finally:
+        log.setLevel(level)
+    table = table[["prior", "likelihood"]].astype(float)
+    powers = prior.to_array().sum("variable"), likelihood[factor].sum("query")
+    shifts = [pd.concat([_shift(posterior[name], power) for name in posterior]).to_numpy() for power in powers]
+    table["pull"] = np.where(shifts[0] * shifts[1] < 0.0, np.minimum(*np.abs(shifts)), 0.0)
+    sensitive = (table["prior"] >= SENSITIVE) & (table["likelihood"] >= SENSITIVE)
+    table["diagnosis"] = np.select(
+        [sensitive & (table["pull"] >= CONFLICT), table["likelihood"] < SENSITIVE, table["prior"] >= SENSITIVE],
+        ["conflict", "weak likelihood", "prior counts"],
+        "",
+    )
+    return table
+
+
+def _shift(values: xr.DataArray, power: xr.DataArray) -> pd.Series:
+    """How far a mean moves, in standard deviations, for each unit of log power: a covariance."""
+    dims = ("chain", "draw")
+    return (xr.cov(values, power, dims, ddof=0) / values.std(dims)).to_series()

@@ -1,0 +1,74 @@
+"""Are error and cost of chosen thresholds, as the model predicts them, what the fit's own log shows?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade.cascade.empirical import cost_of_queries, score
+from bayescascade.cascade.evaluate import evaluate
+from bayescascade.cascade.rules import Rules, read_rules
+from bayescascade.checks.evidence import MANY, Evidence
+from bayescascade.checks.results import LEVEL, CheckResult
+from bayescascade.display import checks as pictures
+from bayescascade.errors import CascadeError
+
+
+def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generator) -> CheckResult:
+    """Error and cost of thresholds: what the model predicts for this log, and what the log shows."""
+    if thresholds is None:
+        text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
+        return CheckResult("cascade", None, pd.DataFrame(), text)
+    rules = read_rules(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
+    # of the others nobody knows whether an answer was right
+    log = evidence.log.isel(query=evidence.log["correct"].notnull().any("stage").values)
+    try:
+        found = score(log, rules, cost=_scored(evidence))
+    except CascadeError as error:
+        return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
+    predicted = evaluate(evidence.fit, rules).stack(sample=("chain", "draw")).transpose("sample", ...)
+    if predicted.sizes["sample"] == 1:
+        predicted = predicted.isel(sample=np.zeros(MANY, dtype=int))
+    n = log.sizes["query"]
+    rows = []
+    for point in range(len(rules.thresholds)):
+        wrong, cost = (predicted[name].isel(point=point).values for name in ("error", "cost"))
+        # what a batch of n queries shows scatters about the long-run rate
+        wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
+        cost = cost + rng.normal(size=len(cost)) * _cost_spread(evidence, log, rules, point) / np.sqrt(n)
+        for name, draws in (("error", wrong), ("cost", cost)):
+            value = float(found[name].isel(point=point))
+            low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
+            # a cost that is known exactly has an interval of no width
+            slack = 1e-9 * abs(value)
+            inside = bool(low - slack <= value <= high + slack)
+            rows.append((point, name, draws.mean(), low, high, value, inside))
+    columns = ["point", "quantity", "predicted", "predicted_low", "predicted_high", "observed", "inside"]
+    table = pd.DataFrame(rows, columns=columns).set_index(["point", "quantity"])
+    if table["inside"].all():
+        text = (
+            f"Error and cost on the {n} queries of the fit's own log that have labels lie inside the "
+            f"{1 - LEVEL:.0%} predictive interval. The fit has seen them, so score a test log too."
+        )
+    else:
+        missed = table[~table["inside"]].iloc[0]
+        _, name = table.index[~table["inside"]][0]
+        text = (
+            f"The {name} on the {n} labelled queries of the fit's own log is {missed['observed']:.3g}, outside "
+            f"the {1 - LEVEL:.0%} predictive interval {missed['predicted_low']:.3g} to "
+            f"{missed['predicted_high']:.3g}. The model misstates these thresholds: see which other check "
+            "fails, and score a test log before use."
+        )
+    return CheckResult("cascade", bool(table["inside"].all()), table, text, partial(pictures.cascade, table))
+
+
+def _scored(evidence: Evidence) -> str:
+    return "mean" if evidence.many.cost_slope is None else "queries"
+
+
+def _cost_spread(evidence: Evidence, log: xr.Dataset, rules: Rules, point: int) -> float:
+    """Standard deviation over queries of the costs of the stages that run."""
+    return float(np.std(cost_of_queries(log, rules, point, _scored(evidence))))

@@ -1,0 +1,137 @@
+"""What a check hands back: data to read, never a print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+import pandas as pd
+
+from bayescascade._common.html import frame_of, note, table_of, wrapped
+from bayescascade.errors import CascadeError
+
+WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
+LEVEL = 0.01  # at which a check rejects, over all its rows together
+
+
+def rejected(table: pd.DataFrame) -> pd.Index:
+    """Rows whose ``p`` is below `LEVEL` shared out over the rows that have one (Bonferroni)."""
+    return table.index[table["p"] < LEVEL / max(1, table["p"].notna().sum())]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check of a fit.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool or None
+        None when the check could not be computed or does not apply; ``text`` says why.
+    table : pandas.DataFrame
+        The numbers behind the verdict; empty when there is none.
+    text : str
+        What was found, what it means, and what to do when it fails.
+    """
+
+    name: str
+    passed: bool | None
+    table: pd.DataFrame
+    text: str
+    picture: Callable[[Any], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    def plot(self, axes: Any = None) -> np.ndarray:
+        """Draw what the check looked at.
+
+        Examples
+        --------
+        >>> import bayescascade as bc
+        >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+        >>> bc.check(fit)["calibration"].plot().shape  # one for each stage
+        (3,)
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or array of them, optional
+            To draw on; by default a new figure is made.
+
+        Returns
+        -------
+        ndarray of matplotlib Axes (panel,)
+
+        Raises
+        ------
+        CascadeError
+            When the check has nothing to draw, or there are too few axes.
+        """
+        if self.picture is None:
+            raise CascadeError(f"the check {self.name!r} has nothing to draw. {self.text}")
+        return self.picture(axes)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {WORDS[self.passed]}. {self.text}"
+
+    def _repr_html_(self) -> str:
+        said = note(self.text, lead=f"{self.name}: {WORDS[self.passed]}.", passed=self.passed)
+        return wrapped(said, "" if self.table.empty else frame_of(self.table))
+
+
+class CheckResults(Sequence[CheckResult]):
+    """Results of several checks, by name or by position.
+
+    Attributes
+    ----------
+    passed : bool or None
+        False when any check failed, None when none gave a verdict, else True.
+    table : pandas.DataFrame
+        One row for each check.
+    """
+
+    def __init__(self, results: Iterable[CheckResult]) -> None:
+        self._results = tuple(results)
+
+    @property
+    def passed(self) -> bool | None:
+        """True when every check that gave a verdict passed."""
+        verdicts = [result.passed for result in self._results if result.passed is not None]
+        return all(verdicts) if verdicts else None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each check: name, passed, text."""
+        rows = [(result.name, result.passed, result.text) for result in self._results]
+        return pd.DataFrame(rows, columns=["check", "passed", "text"]).astype({"passed": object})
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[CheckResult]:
+        return iter(self._results)
+
+    @overload
+    def __getitem__(self, key: int | str) -> CheckResult: ...
+    @overload
+    def __getitem__(self, key: slice) -> CheckResults: ...
+    def __getitem__(self, key: int | str | slice) -> CheckResult | CheckResults:
+        if isinstance(key, slice):
+            return CheckResults(self._results[key])
+        if isinstance(key, str):
+            for result in self._results:
+                if result.name == key:
+                    return result
+            names = ", ".join(repr(result.name) for result in self._results)
+            raise KeyError(f"there is no check {key!r}; these ran: {names}")
+        return self._results[key]
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._results))
+
+    def _repr_html_(self) -> str:
+        failed = sum(result.passed is False for result in self._results)
+        judged = sum(result.passed is not None for result in self._results)
+        lead = f"{judged - failed} of {judged} checks passed."
+        rows = [(result.name, WORDS[result.passed], result.text) for result in self._results]
+        columns = ("check", "result", "what was found, and what to do")
+        return wrapped(note("", lead=lead, passed=self.passed), table_of(columns, rows, words=(1, 2)))

@@ -1,0 +1,5 @@
+"""`python -m bayescascade.cli`."""
+
+from bayescascade.cli.app import main
+
+main()

@@ -1,0 +1,335 @@
+"""The command line: each command reads, calls the public functions, and writes. Nothing is computed here.
+
+Only Typer is imported at the top, so that ``--help`` does not wait for PyMC.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bayescascade._common.files import whole_file
+from bayescascade.cli import compare as comparing
+from bayescascade.cli import decisions
+from bayescascade.cli.options import (
+    Cost,
+    FitFile,
+    LogFile,
+    Seed,
+    Stages,
+    Task,
+    TaskColumn,
+    WithChoices,
+    copula_of,
+    cost_of,
+    keep_input,
+    log_for,
+    names_of,
+    of_fit,
+    page,
+    refuse_with_previous,
+    writable,
+)
+from bayescascade.cli.terminal import (
+    INTERRUPTED,
+    MISTAKE,
+    as_typed,
+    checks_table,
+    comparison_table,
+    describe,
+    expected_table,
+    remarks,
+    say,
+    score_lines,
+    show,
+    tasks_of,
+    thresholds_table,
+    update_text,
+    working,
+)
+from bayescascade.errors import CascadeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# What the demo asks of the embedded example, and the share of it that is kept back for scoring.
+DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.35, 0.9, 1 / 3
+
+
+class _Commands(TyperGroup):
+    """Turn mistakes and interrupts into one sentence and an exit code, for every command alike."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with remarks():
+                return super().invoke(ctx)
+        except typer.TyperException as error:  # a wrong option or argument
+            where = getattr(getattr(error, "ctx", None), "command_path", "bayescascade")
+            message = f"{error.format_message().rstrip('. ')}. See `{where} --help`."
+        except CascadeError as error:
+            message = as_typed(str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # `| head` is no mistake; Typer knows what to do
+                raise
+            message = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        except KeyboardInterrupt:
+            say("Interrupted; no half-written file is left.")
+            raise typer.Exit(INTERRUPTED) from None
+        typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {message}", err=True)
+        raise typer.Exit(MISTAKE)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="bayescascade",
+    help="Bayesian tuning of language model cascades: from a log to thresholds, with honest uncertainty.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"bayescascade {version('bayescascade')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(cls=WithChoices)
+def fit(
+    ctx: typer.Context,
+    log: LogFile,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", callback=writable, help="Where the fit goes (netCDF), e.g. fit.nc."),
+    ],
+    kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
+    cost: Cost = "cost",
+    stages: Stages = None,
+    task_column: TaskColumn = None,
+    copula: Annotated[
+        str,
+        typer.Option(
+            metavar="FAMILY[,...]",
+            help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
+            "link.",
+        ),
+    ] = "gumbel",
+    margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",
+    calibration: Annotated[
+        str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
+    ] = "logistic",
+    cost_model: Annotated[
+        str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
+    ] = "mean",
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FIT", exists=True, dir_okay=False, help="Update this fit; LOG then holds new queries only."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=4, help="Draws kept from each chain.")] = 1000,
+    tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 200,
+    chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
+    target_accept: Annotated[
+        float, typer.Option(help="Acceptance rate the sampler aims at; nearer to 1 against divergences.")
+    ] = 0.8,
+    seed: Seed = None,
+) -> None:
+    """Fit the model to a log of queries and save the posterior."""
+    keep_input(log, output)
+    options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
+    wanted = names_of(stages)
+    if previous is not None:
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "draws", "chains")
+    import bayescascade as bc
+
+    if previous is None:
+        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
+        options |= {"draws": draws, "chains": chains}
+        work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
+    else:
+        options["previous"] = bc.load_fit(previous)
+        wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
+        work = f"Updating {previous}"
+    data = bc.read_log(log, confidence_kind=kind, cost=cost_of(cost), stages=wanted, task=task_column)
+    say(describe(data))
+    with working(work):
+        posterior = bc.fit(data, progressbar=False, **options)
+    bc.save_fit(posterior, output)
+    if "comparison" in posterior.children:
+        show(comparison_table(posterior["comparison"].to_dataset()))
+    if previous is not None:
+        typer.echo(update_text(posterior.attrs, data.sizes["query"]))
+    tasks = tasks_of(data)
+    fitted = posterior.children.get("posterior")
+    # checks are of one task at a time; an update may bring queries of one task to a fit of several
+    if fitted is None or "task" not in fitted.dims:
+        with working("Checking the fit against its log"):
+            failed = [result for result in bc.check(posterior) if result.passed is False]
+        for result in failed:
+            say(f"The fit failed the check of {result.name}. {as_typed(result.text)}")
+    choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
+    typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
+
+
+app.command()(decisions.tune)
+app.command(cls=WithChoices)(decisions.score)
+app.command()(decisions.check)
+app.command()(decisions.verdict)
+app.command()(decisions.labels)
+app.command()(decisions.sensitivity)
+app.command(cls=WithChoices)(comparing.compare)
+
+
+@app.command()
+def report(
+    fit_file: FitFile,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", callback=page, help="Where the page goes (HTML), e.g. report.html."),
+    ],
+    policy: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Put this policy's thresholds at the head of the page."),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A log the fit has not seen: score the policy on it."),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Say what more labels are worth, too (takes half a minute).")
+    ] = False,
+    cost: Cost = "cost",
+    task: Task = None,
+    task_column: TaskColumn = None,
+) -> None:
+    """Write a page with the answer, the frontier to explore, the checks and the calibration of a fit."""
+    if labels and policy is None:
+        raise CascadeError("--labels goes with --policy: its goal says what an error is worth.")
+    if test is not None and policy is None:
+        raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
+    keep_input(fit_file, output)
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    options: dict[str, Any] = {"labels": True} if labels else {}
+    if policy is not None:
+        chosen = bc.Policy.load(policy)
+        options["thresholds"] = chosen
+        if test is not None:
+            options["test"] = log_for(test, chosen, cost, task, task_column)
+    with working("Writing the report"), whole_file(output, "the report") as part:
+        bc.report(posterior, part, **options)
+    typer.echo(f"Wrote {output}.")
+
+
+@app.command()
+def simulate(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=writable, help="Where the log goes: .parquet or .csv.")
+    ],
+    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
+    stages: Annotated[int, typer.Option(min=2, help="Stages.")] = 3,
+    labelled: Annotated[
+        int | None, typer.Option(min=1, help="Queries that keep their label.", show_default="all")
+    ] = None,
+    seed: Seed = None,
+) -> None:
+    """Draw a log from the model with known parameters, to try things on."""
+    if output.suffix not in (".parquet", ".csv"):
+        raise CascadeError(f"a log is written as .parquet or .csv, but the output is called {output.name!r}.")
+    import bayescascade as bc
+
+    log = bc.simulate(queries, n_stages=stages, n_labelled=labelled, random_seed=seed)
+    _write_log(log, output)
+    kind = log.attrs["confidence_kind"]
+    typer.echo(f"Wrote {output}. Next: bayescascade fit {_quoted(output)} --kind {kind} -o fit.nc")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for what the demo writes.")] = Path(
+        "bayescascade-demo"
+    ),
+) -> None:
+    """Run the whole job on the embedded example, and say what to look at."""
+    out.mkdir(parents=True, exist_ok=True)
+    import bayescascade as bc
+
+    log = bc.load_example()
+    n_test = int(log.sizes["query"] * DEMO_TEST_SHARE)
+    train, test = log.isel(query=slice(n_test, None)), log.isel(query=slice(n_test))
+    _write_log(log, out / "log.csv")
+    typer.echo(f"{describe(log)}; {n_test} queries are kept back for scoring.")
+    with working("Fitting, 4 x 1000 draws (a first fit compiles too: a minute)"):
+        posterior = bc.fit(train, random_seed=1, progressbar=False)
+    bc.save_fit(posterior, out / "fit.nc")
+    with working("Checking the fit"):
+        checks = list(bc.check(posterior))
+    with working(f"Tuning: error at most {DEMO_MAX_ERROR:g} with probability {DEMO_PROB:g}"):
+        solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
+    policy = solution.to_policy(out / "policy.json")
+    scored = bc.score(test, policy.thresholds)
+    with working("Writing the report"), whole_file(out / "report.html", "the report") as part:
+        bc.report(posterior, part, solution=solution, log=train, test=test)
+
+    show(
+        checks_table(checks),
+        thresholds_table(solution, policy.confidence_kind),
+        expected_table(solution),
+        *score_lines(scored, f"The same policy on the {n_test} queries kept back"),
+    )
+    typer.echo(as_typed(solution.text))
+    kind = policy.confidence_kind
+    typer.echo(
+        f"\nIn {out}:\n"
+        "  report.html   open this first: is the fit to be believed, and what does the frontier offer?\n"
+        "  policy.json   the thresholds; a service loads it with bayescascade.Policy.load\n"
+        "  fit.nc        the posterior, for bayescascade.load_fit and ArviZ\n"
+        "  log.csv       the log it all came from\n"
+        f"Your own log: bayescascade fit LOG --kind {kind} --cost COLUMN -o fit.nc"
+    )
+
+
+def main() -> None:
+    """Run the command line (the ``bayescascade`` script)."""
+    app(prog_name="bayescascade")
+
+
+# ---- reading and writing
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _write_log(log: xr.Dataset, path: Path) -> None:
+    """One row for each query and stage that was run, as `read_log` takes it."""
+    fields = [name for name in ("confidence", "correct", "cost", "latency") if name in log]
+    table = log[fields].to_dataframe().reset_index().dropna(subset="confidence")
+    position = {name: number for number, name in enumerate(log["stage"].values)}
+    table = table.rename(columns={"stage": "model"}).assign(stage=lambda t: t["model"].map(position))
+    known = ["query", *(["task"] if "task" in log.coords else []), "stage", "model", *fields]
+    table = table[known].astype({"correct": "Int8"})
+    with whole_file(path, "the log") as part:
+        if path.suffix == ".csv":
+            table.to_csv(part, index=False)
+        else:
+            table.to_parquet(part, index=False)

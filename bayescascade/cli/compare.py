@@ -1,0 +1,127 @@
+"""The command that compares methods; `cli` puts it on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayescascade._common.files import whole_file
+from bayescascade.cli.options import Cost, LogFile, Stages, cost_of, keep_input, names_of, writable
+from bayescascade.cli.terminal import against_table, say, show
+from bayescascade.errors import CascadeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def compare(
+    train: LogFile,
+    kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Log to measure on.", show_default="five folds of the first"
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Among {methods}.",
+            show_default="all that the logs have what they need for",
+        ),
+    ] = None,
+    n: Annotated[
+        str, typer.Option("--n", metavar="N,...", help="Queries to learn from: numbers, or all.")
+    ] = "all",
+    seeds: Annotated[
+        int | None, typer.Option(help="How many subsets of --n queries, or folds.", show_default="5")
+    ] = None,
+    cascades: Annotated[
+        str | None,
+        typer.Option(metavar="A,B;A,C;...", help="Parts of the stages, or all.", show_default="all stages as one"),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The method that others are compared with.", show_default="the first")
+    ] = None,
+    cost: Cost = "cost",
+    stages: Stages = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Table of query and prompt, for methods that read text."),
+    ] = None,
+    test_prompts: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The same for --test.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep finished cells in, which are not run again."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", callback=writable, help="Where the table goes (CSV).")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(callback=writable, help="Where the picture goes, e.g. comparison.svg.")
+    ] = None,
+) -> None:
+    """Compare ways to choose thresholds on your own log: ours, and everyone else's."""
+    for given in (output, plot, resume):
+        for source in (train, test, prompts, test_prompts):
+            if given is not None and source is not None:
+                keep_input(source, given)
+    if (prompts is None) != (test_prompts is None) and test is not None:
+        raise CascadeError("--prompts and --test-prompts go together: give both, or neither.")
+    if test is None and test_prompts is not None:
+        raise CascadeError("--test-prompts goes with --test.")
+    sizes = [_size(part) for part in names_of(n) or []]
+    parts: Any = cascades
+    if cascades is not None and cascades.strip() != "all":
+        parts = [names_of(part) for part in cascades.split(";") if part.strip()]
+    import bayescascade as bc
+    from bayescascade.rivals.registry import METHODS
+
+    known = names_of(methods) or METHODS
+    if reference is not None and reference not in known:  # said before the work, not after it
+        raise CascadeError(f"--reference {reference} was not run; choose among {', '.join(known)}.")
+
+    def read(path: Path, texts: Path | None) -> xr.Dataset:
+        log = bc.read_log(path, confidence_kind=kind, cost=cost_of(cost), stages=names_of(stages))
+        if texts is None:
+            return log
+        from bayescascade.logs.texts import with_prompts
+
+        return with_prompts(log, texts)
+
+    found = bc.compare(
+        read(train, prompts),
+        None if test is None else read(test, test_prompts),
+        methods=names_of(methods),
+        n=sizes,
+        seeds=seeds,
+        cascades=parts,
+        resume=resume,
+    )
+    table = found.table(reference)
+    show(against_table(table, reference or str(found.data["rival"].values[0])))
+    typer.echo(found.text)
+    if output is not None:
+        with whole_file(output, "the table") as path:
+            table.to_csv(path)
+        say(f"Wrote {output}.")
+    if plot is not None:
+        with whole_file(plot, "the picture") as path:
+            figure = found.plot(reference=reference).get_figure(root=True)
+            assert figure is not None  # of new axes
+            figure.savefig(path)
+        say(f"Wrote {plot}.")
+
+
+def _size(text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise CascadeError(f"--n has {text!r}; write whole numbers or all, e.g. --n 30,100,all.") from None

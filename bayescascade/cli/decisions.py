@@ -1,0 +1,268 @@
+"""Commands that decide and judge decisions; `cli` puts them on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayescascade.cli.options import (
+    Cost,
+    FitFile,
+    LogFile,
+    Seed,
+    Task,
+    TaskColumn,
+    keep_input,
+    log_for,
+    names_of,
+    of_fit,
+    writable,
+)
+from bayescascade.cli.terminal import (
+    INFEASIBLE,
+    as_typed,
+    checks_table,
+    expected_table,
+    labels_table,
+    say,
+    score_lines,
+    sensitivity_table,
+    show,
+    thresholds_table,
+    verdict_table,
+    working,
+)
+from bayescascade.errors import CascadeError
+
+Money = "in the log's currency"
+
+
+def tune(
+    fit_file: FitFile,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", callback=writable, help="Where the policy goes (JSON), e.g. policy.json."),
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="The error is at most this, with --prob; else the cheapest thresholds.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="The cost per query is at most this, with --prob; else the least error.")
+    ] = None,
+    max_latency: Annotated[
+        float | None, typer.Option(help="The latency per query is at most this, with --prob.")
+    ] = None,
+    error_price: Annotated[float | None, typer.Option(help=f"What one wrong answer costs, {Money}.")] = None,
+    abstain_price: Annotated[
+        float | None, typer.Option(help=f"What no answer costs, {Money}: stages may then abstain.")
+    ] = None,
+    latency_price: Annotated[float | None, typer.Option(help=f"What a unit of latency costs, {Money}.")] = None,
+    prob: Annotated[
+        float | None,
+        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Promise the limits for the next so many queries.", show_default="the long run"),
+    ] = None,
+    risk: Annotated[
+        str | None,
+        typer.Option(
+            help="Average the loss over all draws (mean), the worst --alpha (cvar), or what the worst lose to "
+            "their own optimum (regret).",
+            show_default="mean",
+        ),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Share of the worst draws.", show_default="0.1")] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Run these stages only, or search for the best.", show_default="all"),
+    ] = None,
+    doubt: Annotated[
+        float | None,
+        typer.Option(
+            help="Room for what the model misses of the error, as a share of it; 0 believes the model.",
+            show_default="1 with --max-error, else 0",
+        ),
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
+    given: dict[str, Any] = {
+        "error_price": error_price,
+        "max_error": max_error,
+        "max_cost": max_cost,
+        "max_latency": max_latency,
+        "abstain_price": abstain_price,
+        "latency_price": latency_price,
+        "prob": prob,
+        "batch": batch,
+        "risk": risk,
+        "alpha": alpha,
+        "doubt": doubt,
+    }
+    goal = {name: value for name, value in given.items() if value is not None}
+    if not {"error_price", "max_error", "max_cost", "max_latency"} & set(goal):
+        raise CascadeError("no goal came; give --max-error, --max-cost, --max-latency or --error-price.")
+    if prob is not None and None is max_error is max_cost is max_latency:
+        raise CascadeError("--prob goes with a limit such as --max-error; --error-price weighs all draws alike.")
+    if alpha is not None and risk in (None, "mean"):
+        raise CascadeError("--alpha goes with --risk cvar or --risk regret; the mean is over all draws.")
+    if stages is not None:
+        goal["stages"] = "search" if stages.strip() == "search" else names_of(stages)
+    if output is not None:
+        keep_input(fit_file, output)
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Tuning"):
+        solution = bc.tune(posterior, **goal)
+    if not solution.feasible:
+        say(as_typed(solution.text))
+        if output is not None:
+            say(f"{output} was not written.")
+        raise typer.Exit(INFEASIBLE)
+    show(thresholds_table(solution, str(posterior.attrs["confidence_kind"])), expected_table(solution))
+    typer.echo(as_typed(solution.text))
+    if output is None:
+        typer.echo("No policy was written; name one with -o policy.json.")
+    else:
+        solution.to_policy(output)
+        typer.echo(f"Wrote {output}.")
+
+
+def score(
+    log: LogFile,
+    policy: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Written by `bayescascade tune`.")],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
+    ] = None,
+    cost: Cost = "cost",
+    task: Task = None,
+    task_column: TaskColumn = None,
+) -> None:
+    """Run a policy on the queries of a log and print its error and cost."""
+    import bayescascade as bc
+    from bayescascade.posterior.schema import data_hash
+
+    chosen = bc.Policy.load(policy)
+    if kind is not None and kind != chosen.confidence_kind:
+        raise CascadeError(
+            f"{policy} decides on confidences of kind {chosen.confidence_kind!r}, so its thresholds mean "
+            f"nothing on kind {kind!r}; tune a policy on a log of that kind."
+        )
+    data = log_for(log, chosen, cost, task, task_column)
+    show(*score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
+    if chosen.metadata.get("data_hash") == data_hash(data):
+        say("The policy was tuned on this very log, which flatters it; one that it has not seen tells more.")
+
+
+def check(
+    fit_file: FitFile,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Compare what is expected of this policy with the log, too."
+        ),
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Check a fit against its own log: what the model misses, and what to do about it."""
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    chosen = None if policy is None else bc.Policy.load(policy)
+    with working("Checking"):
+        found = bc.check(posterior, thresholds=chosen)
+    show(checks_table(found))
+
+
+def verdict(
+    fit_file: FitFile,
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    abstain_price: Annotated[
+        float | None, typer.Option(help=f"What no answer costs, {Money}: stages may then abstain.")
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Comparing"):
+        found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+    show(verdict_table(found.table))
+    typer.echo(as_typed(found.text))
+
+
+def labels(
+    fit_file: FitFile,
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    n_labels: Annotated[
+        str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
+    ] = "25,50,100,200,400",
+    stages: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Stages whose answers are labelled, all, or each in turn.")
+    ] = "all",
+    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {Money}.")] = 0.0,
+    horizon: Annotated[
+        int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
+    ] = None,
+    task: Task = None,
+    seed: Seed = None,
+) -> None:
+    """Say what more labelled queries are worth: in money, and in narrower intervals."""
+    sizes = _whole_numbers(n_labels)
+    wanted: Any = stages if stages in ("all", "each") else names_of(stages)
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Simulating labels and fitting again (a minute or two)"):
+        found = bc.label_value(
+            posterior,
+            error_price=error_price,
+            n_labels=sizes,
+            stages=wanted,
+            label_price=label_price,
+            horizon=horizon,
+            random_seed=seed,
+        )
+    show(labels_table(found.table))
+    typer.echo(as_typed(found.text))
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in names_of(text) or []]
+    except ValueError:
+        raise CascadeError(f"--n-labels {text} is no list of whole numbers; write e.g. 50,100,200.") from None
+
+
+def sensitivity(
+    fit_file: FitFile,
+    max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="The cost per query is at most this, with --prob.")
+    ] = None,
+    error_price: Annotated[float | None, typer.Option(help=f"What one wrong answer costs, {Money}.")] = None,
+    prob: Annotated[
+        float | None,
+        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Tune, and say how error, cost and thresholds move with prices, with the prior and with harder queries."""
+    given = {"max_error": max_error, "max_cost": max_cost, "error_price": error_price, "prob": prob}
+    goal: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not set(goal) - {"prob"}:
+        raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
+    import bayescascade as bc
+
+    posterior = of_fit(bc.load_fit(fit_file), task)
+    with working("Tuning under each change"):
+        solution = bc.tune(posterior, **goal)
+        found = bc.sensitivity(posterior, solution)
+    show(sensitivity_table(found.table))
+    typer.echo(as_typed(found.text))

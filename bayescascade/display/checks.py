@@ -1,0 +1,282 @@
+"""What a check looked at, drawn: ArviZ's own plots where it has them. Each takes Axes or makes them (panel,)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescascade.display.model import draw_link
+from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
+
+if TYPE_CHECKING:
+    from bayescascade.checks.calibration import LabelReplicates
+    from bayescascade.checks.links import LinkView
+    from bayescascade.checks.signals import Residuals, StagePit
+
+_WORST = 4  # quantities whose ranks are shown
+_NAME = 24
+
+
+def convergence(posterior: xr.Dataset, axes: Any) -> np.ndarray:
+    """ArviZ's forest of tau, intercept and slope, and rank plots of those that mix worst."""
+    import arviz as az
+    from arviz_stats import rhat
+
+    quantities = _quantities(posterior)
+    names = [str(name) for name in quantities]
+    mixing = rhat(quantities)
+    worst = sorted(names, key=lambda name: -np.nan_to_num(float(mixing[name])))[:_WORST]
+    grid = _forest_and_ranks(len(names), len(worst)) if axes is None else panels(axes, ["", "", *worst])
+    tree = xr.DataTree.from_dict({"posterior": quantities})
+    places = xr.DataArray(grid[:2], dims="column", coords={"column": ["labels", "forest"]})
+    y = np.arange(len(names))[::-1]
+    # `overlay` is how ArviZ keeps a panel's visuals apart
+    both = quantities.expand_dims(column=places["column"])
+    collection = _collection(both, places, aes={"y": ["__variable__"], "overlay": ["__variable__"]}, y=y)
+    az.plot_forest(tree, combined=True, plot_collection=collection, labels=["__variable__"])
+    grid[0].set_xticks([])
+    grid[1].set_title("50% and 89% intervals", fontsize="medium")
+    collection = _collection(
+        quantities[worst], dict(zip(worst, grid[2:], strict=True)), aes={"color": ["chain"], "overlay": ["chain"]}
+    )
+    az.plot_rank(tree, var_names=worst, plot_collection=collection)
+    _small(grid[2:])
+    for ax in grid[2:]:
+        ax.title.set_fontsize("small")
+    return grid
+
+
+def _quantities(posterior: xr.Dataset) -> xr.Dataset:
+    """Tau, intercept and slope as variables of their own (chain, draw), with names that fit on a plot."""
+    out = {}
+    for name in ("tau", "intercept", "slope"):
+        dim = "link" if name == "tau" else "stage"
+        for i, part in enumerate(posterior[dim].values):
+            parts = str(part).split(" > ")
+            label = f"{name} {' > '.join(bare(p, _NAME // len(parts)) for p in parts)}"
+            label = label if label not in out else f"{label} ({i})"
+            out[label] = posterior[name].isel({dim: i}, drop=True)
+    return xr.Dataset(out)
+
+
+def _collection(data: xr.Dataset, places: Any, **kwargs: Any) -> Any:
+    """ArviZ's plot collection on existing Axes: one for each variable, or an array of them."""
+    from arviz_plots import PlotCollection
+
+    if isinstance(places, dict):
+        some = next(iter(places.values()))
+        group = {"plot": xr.Dataset({name: ((), _boxed(ax)) for name, ax in places.items()})}
+        root = xr.Dataset({"figure": ((), _boxed(some.figure))})
+    else:
+        group = {}
+        root = xr.Dataset({"figure": ((), _boxed(places.values[0].figure)), "plot": places})
+    viz = xr.DataTree.from_dict({"/": root, **group})
+    return PlotCollection(data, viz, backend="matplotlib", **kwargs)
+
+
+def _boxed(thing: Any) -> np.ndarray:
+    box = np.empty((), dtype=object)
+    box[()] = thing
+    return box
+
+
+def _forest_and_ranks(n: int, n_ranks: int) -> np.ndarray:
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=(10.5, max(4.2, 0.34 * n)), layout="constrained")
+    spec = figure.add_gridspec(2, 4, width_ratios=[1.0, 1.4, 1.6, 1.6])
+    forest = figure.add_subplot(spec[:, 1])
+    left = figure.add_subplot(spec[:, 0], sharey=forest)
+    ranks = [figure.add_subplot(spec[i // 2, 2 + i % 2]) for i in range(n_ranks)]
+    return np.array([left, forest, *ranks], dtype=object)
+
+
+def _small(grid: np.ndarray) -> None:
+    """The size of our own panels, where ArviZ's letters are made for a page."""
+    for ax in grid:
+        ax.title.set_fontsize("medium")
+        ax.xaxis.label.set_fontsize("medium")
+        ax.yaxis.label.set_fontsize("medium")
+        ax.tick_params(labelsize="small")
+        for text in ax.texts:
+            text.set_fontsize("small")
+
+
+def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
+    """ArviZ's PIT-ECDF of each stage's signals, less the diagonal."""
+    import arviz as az
+
+    grid = panels(axes, [pit.stage for pit in pits])
+    for ax, (stage, values, given) in zip(grid, pits, strict=True):
+        title = bare(stage, 28)
+        if len(values) > 1:
+            values = np.clip(values, 1e-9, 1.0 - 1e-9)
+            pit = xr.Dataset({title: (("chain", "draw"), values[None])})
+            tree = xr.DataTree.from_dict({"prior_sbc": pit})
+            az.plot_ecdf_pit(tree, envelope_prob=0.99, plot_collection=_collection(pit, {title: ax}))
+        ax.set_title(title)
+        ax.set_xlabel("PIT" + (f" given {bare(given)}" if given else ""))
+        ax.set_ylabel("ECDF less PIT")
+    _small(grid)
+    return grid
+
+
+def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
+    """ArviZ's reliability curve by isotonic regression (PAVA), from predictive draws of the labels."""
+    import arviz as az
+
+    grid = panels(axes, [label.stage for label in labels])
+    for ax, (stage, observed, replicated) in zip(grid, labels, strict=True):
+        title = bare(stage, 28)
+        ax.set_title(f"{title} ({len(observed)} labels)")
+        if len(observed) < 2:
+            continue
+        new = replicated.astype(int)  # probabilities would make the band too narrow
+        tree = xr.DataTree.from_dict(
+            {
+                "posterior_predictive": xr.Dataset({title: (("chain", "draw", "label"), new[None])}),
+                "observed_data": xr.Dataset({title: ("label", observed.astype(int))}),
+            }
+        )
+        places = {title: ax}
+        az.plot_ppc_pava(
+            tree, ci_prob=0.99, plot_collection=_collection(tree["observed_data"].to_dataset(), places)
+        )
+        ax.set_title(f"{title} ({len(observed)} labels)")
+        ax.set(xlabel="predicted P(correct)", ylabel="share right", xlim=(0, 1), ylim=(-0.02, 1.02))
+    _small(grid)
+    return grid
+
+
+def links(shown: list[LinkView], table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """Each link's pairs, F of one stage against F of the next, with the tenths at the corners."""
+    names = [" > ".join(link.stages) for link in shown]
+    grid = panels(axes, names, size=(3.3, 3.5))
+    for ax, link, name in zip(grid, shown, names, strict=True):
+        draw_link(ax, link, 0.9)
+        for tail, corner in (("lower", 0.0), ("upper", 0.9)):
+            ax.add_patch(_box(corner))
+            if (name, f"{tail} tail") in table.index:
+                row = table.loc[(name, f"{tail} tail")]
+                text = f"{row['observed']:.1%}\nmodel {row['replicated_low']:.1%} to {row['replicated_high']:.1%}"
+                x, y, side, rise = (
+                    (0.99, 0.01, "right", "bottom") if tail == "lower" else (0.01, 0.99, "left", "top")
+                )
+                frame = {"facecolor": ax.get_facecolor(), "alpha": 0.75, "lw": 0, "pad": 1}
+                ax.text(x, y, f"{tail} tail {text}", ha=side, va=rise, fontsize="x-small", bbox=frame)
+        if (name, "family") in table.index:
+            row = table.loc[(name, "family")]
+            likely = f"{row['rival']} against the fit: {row['observed']:+.1f}"
+            ends = f"{row['replicated_low']:.1f} to {row['replicated_high']:.1f}"
+            ax.set_title(f"{ax.get_title()}, log-likelihood of\n{likely} (model {ends})")
+            ax.title.set_fontsize("x-small")
+    return grid
+
+
+def _box(corner: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((corner, corner), 0.1, 0.1, fill=False, color=VERMILION, lw=1.2)
+
+
+def markov(shown: list[Residuals], table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """What of a stage, and of the one before the previous, is left given the previous: no pattern should show.
+
+    The table has a row for each of the residuals.
+    """
+    grid = panels(axes, list(table.index), size=(3.4, 3.5))
+    for ax, (stages, earlier, later), (_, row) in zip(grid, shown, table.iterrows(), strict=True):
+        first, middle, last = (bare(stage, 16) for stage in stages)
+        ax.plot(earlier, later, ".", color=BLUE, ms=4, alpha=0.7, mew=0)
+        ends = f"{row['replicated_low']:.2f} to {row['replicated_high']:.2f}"
+        ax.set_title(f"partial τ = {row['observed']:.2f} (model {ends})", fontsize="small")
+        ax.set_xlabel(f"{first} given {middle}", fontsize="small")
+        ax.set_ylabel(f"{last} given {middle}", fontsize="small")
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        tidy(ax)
+    return grid
+
+
+def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """Score of the earlier signal at each stage, beside what replicates show."""
+    (ax,) = panels(axes, ["score"], size=(6.0, 1.3 + 0.42 * len(table)))
+    place = np.arange(len(table))[::-1]
+    names = [f"{bare(stage, _NAME)}\nbeyond {bare(what, _NAME)}" for stage, what in table.index]
+    _ranges(ax, place, table["replicated_low"], table["replicated_high"], "replicates, 95%")
+    ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
+    ax.axvline(0.0, color=GREY, lw=0.8)
+    ax.set_yticks(place, names, fontsize="small")
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set_xlabel("score of the earlier confidence given the own")
+    _legend_below(ax)
+    tidy(ax)
+    return np.array([ax], dtype=object)
+
+
+def _ranges(ax: Any, place: np.ndarray, low: pd.Series, high: pd.Series, label: str) -> None:
+    ax.hlines(place, low, high, color=BLUE, lw=7, alpha=0.3, label=label)
+
+
+def _legend_below(ax: Any) -> None:
+    ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+
+
+def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
+    """Sensitivity to prior and to likelihood of each quantity, with the limit above which it counts."""
+    (ax,) = panels(axes, ["sensitivity"], size=(6.5, 1.2 + 0.3 * len(table)))
+    place = np.arange(len(table))[::-1]
+    ax.hlines(place, 0.0, table[["prior", "likelihood"]].max(axis=1), color=GREY, lw=0.6)
+    for name, colour, marker in (("prior", VERMILION, "D"), ("likelihood", BLUE, "o")):
+        ax.plot(table[name], place, marker, color=colour, ms=6, label=name)
+    ax.axvline(limit, color=GREY, lw=1.0, ls="--", label=f"{limit:g}")
+    names = []
+    for quantity in table.index.astype(str):
+        name, part = quantity.removesuffix("]").split("[", 1)
+        parts = part.split(" > ")
+        names.append(f"{name} {' > '.join(bare(p, 30 // len(parts)) for p in parts)}")
+    ax.set_yticks(place, names, fontsize="small")
+    for y, (_, row) in zip(place, table.iterrows(), strict=True):
+        if row["diagnosis"]:
+            end = max(row["prior"], row["likelihood"])
+            ax.annotate(row["diagnosis"], (end, y), (8, -3), textcoords="offset points", fontsize="x-small")
+    ax.set_xlim(0.0, 1.35 * max(table[["prior", "likelihood"]].max().max(), 2 * limit))
+    ax.set_xlabel("sensitivity to the power of ...")
+    _legend_below(ax)
+    tidy(ax)
+    return np.array([ax], dtype=object)
+
+
+def loo(of_factor: dict[str, Any], axes: Any) -> np.ndarray:
+    """ArviZ's Pareto k of each query, for signals and for labels."""
+    import arviz as az
+
+    grid = panels(axes, list(of_factor), size=(4.2, 3.2))
+    for ax, (name, found) in zip(grid, of_factor.items(), strict=True):
+        data = found.pareto_k.to_dataset(name="pareto_k")
+        az.plot_khat(found, plot_collection=_collection(data, {"pareto_k": ax}))
+        ax.set_title({"signal": "signals", "correct": "labels"}[name])
+        ax.set_xlabel("query")
+    _small(grid)
+    return grid
+
+
+def cascade(table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """Error and cost of each threshold vector: predictive interval, and what the log shows."""
+    grid = panels(axes, ["error", "cost"], size=(4.0, 2.8))
+    for ax, name in zip(grid, ("error", "cost"), strict=True):
+        part = table.xs(name, level="quantity")
+        ax.vlines(part.index, part["predicted_low"], part["predicted_high"], color=BLUE, lw=7, alpha=0.3)
+        ax.plot(part.index, part["predicted"], "_", color=BLUE, ms=12, label="model, 99% interval")
+        inside = part["inside"].astype(bool)
+        ax.plot(part.index[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
+        ax.plot(part.index[~inside], part["observed"][~inside], "D", color=ORANGE, ms=6, label="log, outside")
+        ax.set_xticks(part.index[:: max(1, len(part) // 10)])
+        ax.set_xlim(-0.6, len(part) - 0.4)
+        ax.set_xlabel("thresholds (point)")
+        ax.set_ylabel(f"{name} per query")
+        tidy(ax)
+    grid[0].legend(frameon=False, fontsize="x-small")
+    return grid

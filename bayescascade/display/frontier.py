@@ -1,0 +1,117 @@
+"""Figures of error against cost, and of where queries end, from what is known already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.arrays import tail_probabilities
+from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, money_axis, shortened, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bayescascade.tuning.solution import ThresholdSolution
+
+
+def draw_frontier(
+    ax: Axes,
+    curve: xr.Dataset,
+    *,
+    singles: tuple[np.ndarray, np.ndarray] | None = None,
+    solution: ThresholdSolution | None = None,
+    scored: xr.Dataset | None = None,
+    ci_prob: float,
+    n_queries: int = 1,
+) -> Axes:
+    """Draw error against the cost of so many queries along a frontier.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    curve : Dataset
+        What `frontier` returns.
+    singles : tuple of ndarray (draw, stage), optional
+        Error and cost per query of each stage used alone.
+    solution : ThresholdSolution, optional
+        The thresholds that were chosen.
+    scored : Dataset (point,), optional
+        Error and cost per query of the frontier's thresholds on a log, as `score` returns them.
+    ci_prob : float
+        Probability of the intervals; the band is the curve's own.
+    n_queries : int
+        Queries whose cost is on the axis.
+    """
+    cost = n_queries * curve["cost"].values
+    band = f"{ci_prob:.0%} credible band"
+    ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
+    ax.plot(cost, curve["error"], color=BLUE, lw=2, label="cascade, posterior mean")
+    if scored is not None:
+        label = "cascade, scored on the log"
+        ax.plot(n_queries * scored["cost"], scored["error"], ".", color=GREEN, ms=5, label=label)
+    if singles is not None:
+        error, alone = singles[0], n_queries * singles[1]
+        _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", label="one stage alone")
+        for name, x, y in zip(curve["stage"].values, alone.mean(axis=0), error.mean(axis=0), strict=True):
+            at: dict[str, Any] = {"xy": (x, y), "xytext": (5, 5), "textcoords": "offset points"}
+            ax.annotate(shortened(str(name), 24), **at, fontsize="small", zorder=6)
+    if solution is not None:
+        x, y = (np.ravel(getattr(solution, name).values)[:, None] for name in ("cost", "error"))
+        x = n_queries * x
+        label = "chosen thresholds" if solution.feasible else "nearest thresholds (goal not met)"
+        _crosses(ax, x, y, ci_prob, color=ORANGE, marker="D", label=label, markersize=8, zorder=5)
+    money_axis(ax, float(np.min(cost)), float(np.max(cost)))
+    ax.set_ylim(bottom=0)
+    of = "cost per query" if n_queries == 1 else f"cost of {n_queries:,} queries"
+    ax.set_xlabel(f"{of} (currency of the log)")
+    ax.set_ylabel("error (share of queries answered wrongly)")
+    ax.legend(frameon=False, fontsize="small")
+    tidy(ax)
+    return ax
+
+
+def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: Any) -> None:
+    """Posterior means with intervals both ways, of draws (draw, point)."""
+    tails = tail_probabilities(ci_prob)
+    bars = [np.abs(np.quantile(values, tails, axis=0) - values.mean(axis=0)) for values in (x, y)]
+    ax.errorbar(x.mean(axis=0), y.mean(axis=0), xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
+
+
+def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, ci_prob: float) -> Axes:
+    """Draw the flow of reach (draw, stage)."""
+    ended = np.maximum(reach - np.concatenate([reach[:, 1:], np.zeros_like(reach[:, :1])], axis=1), 0.0)
+    place = np.arange(len(stages))[::-1]
+    ran, done = reach.mean(axis=0), ended.mean(axis=0)
+    tails = np.quantile(ended, tail_probabilities(ci_prob), axis=0)
+    # a bar begins where the one above ended, so that what is answered lies end to end
+    start = 1.0 - ran
+    end = "answered, or left unanswered" if abstaining else "answered"
+    ax.barh(place, ran - done, left=start + done, height=0.6, color=GREY, alpha=0.3, label="deferred")
+    spread = np.abs(tails - done)
+    ax.barh(place, done, left=start, height=0.6, color=BLUE, alpha=0.85, label=f"{end} here")
+    shown = done > 0.0005
+    # what is left to the last stage ends at 100% whatever its share: there its beginning is what varies
+    edge = np.where(start + done < 0.9995, start + done, start)
+    ax.errorbar(
+        edge[shown],
+        place[shown],
+        xerr=spread[:, shown],
+        ls="none",
+        color=ORANGE,
+        lw=2,
+        capsize=4,
+        label=f"{ci_prob:.0%} interval",
+    )
+    for y, r, d in zip(place, ran, done, strict=True):
+        ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
+    ax.set_yticks(place, [bare(name) for name in stages])
+    ax.set_ylim(-0.5, len(stages) - 0.5)
+    ax.set_xlim(0.0, 1.35)
+    ax.spines["bottom"].set_bounds(0.0, 1.0)
+    ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])
+    ax.set_xlabel("share of all queries", x=0.5 / 1.35)
+    ax.legend(frameon=False, fontsize="x-small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    tidy(ax)
+    return ax

@@ -1,0 +1,292 @@
+"""Backward induction: the best policy of any kind for a price of errors, and the thresholds that come from it.
+
+With a price p of an error, V_k = phi_k and V_j(xi) = max(phi_j(xi), -c_{j+1} / p + E[V_{j+1} | xi_j = xi]), with a
+third branch, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
+signals are a Markov chain, so no policy that remembers earlier signals does better (Puterman 1994,
+doi:10.1002/9780470316887, chapter 4). Everything is vectorised over draws and prices, and linear in the stages.
+
+Where correctness depends on the previous signal too, the best policy looks at that as well, and V_j is a function
+of both; thresholds decide by the average over the previous signal of those who arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.parallel import n_cores
+from bayescascade._common.validation import check_positive
+from bayescascade.cascade.forward import forward
+from bayescascade.cascade.positions import to_thresholds
+from bayescascade.errors import CascadeError
+from bayescascade.induction.backward_pass import arriving_flow, best_policy, make_grids, threshold_pass
+from bayescascade.induction.segment_decisions import ABSTAIN, ACCEPT, DEFER
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, mean_kernel, with_latency
+from bayescascade.signals.kinds import to_confidence
+
+# Thresholds are chosen anew for the flow that arrives at them so many times, where that can make a difference:
+# where the acceptance set is not a half-line, and that loses more than this, in wrong answers per query.
+_ROUNDS = 2
+_ROUNDING = 1e-5
+
+
+def backward_induction(
+    fit: xr.DataTree,
+    *,
+    error_price: float | Sequence[float],
+    abstain_price: float | None = None,
+    by_draw: bool = False,
+) -> xr.Dataset:
+    """The best policy of any kind for a price of errors, the thresholds that come from it, and what these lose.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.induction.backward_induction import backward_induction
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> out = backward_induction(fit, error_price=[0.01, 0.1])
+    >>> dict(out["threshold"].sizes)
+    {'price': 2, 'stage': 3}
+    >>> bool((out["best_loss"] <= out["loss"]).all())
+    True
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    error_price : float or sequence of float
+        What one wrong answer costs, in the log's currency.
+    abstain_price : float, optional
+        What it costs to give no answer; below every ``error_price``. Each stage then has a second threshold, below
+        which it abstains. Without it, the last stage answers whatever reaches it.
+    by_draw : bool
+        Solve for each posterior draw by itself, in place of the posterior mean of the model: how far the best
+        thresholds, and what is to be had, are uncertain. Takes some milliseconds for each draw.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ([chain, draw,] [price]): ``loss``, ``error``, ``cost`` and ``abstained`` of the thresholds (loss is
+        error * error_price + cost + abstained * abstain_price, per query); ``best_loss`` of the best policy of any
+        kind, and ``lost``, their difference. Over (..., stage): ``threshold``, on the raw confidence scale;
+        ``reject_threshold`` with an ``abstain_price``; ``half_line``, whether what the stage should accept is all
+        that is above some threshold (and what it should abstain from all below another). The attribute ``text``
+        says in words what thresholds cannot do.
+
+    Raises
+    ------
+    CascadeError
+        For a price that is not positive, or an ``abstain_price`` that is not below every price of an error.
+
+    Notes
+    -----
+    V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
+    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing,
+    but for a sequential calibration: there the best policy looks at the signal before, too.
+
+    References
+    ----------
+    Puterman, M. L. (1994). Markov Decision Processes, chapter 4. doi:10.1002/9780470316887
+    """
+    prices = _check_prices(error_price, abstain_price)
+    draws = get_draws(fit)
+    if by_draw:
+        with ThreadPoolExecutor(n_cores()) as pool:
+            kernels = pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n))
+            found = [_solve(kernel, prices, abstain_price) for kernel in kernels]
+        solved = Solved._make(np.concatenate(part) for part in zip(*found, strict=True))
+    else:
+        solved = _solve(mean_kernel(draws), prices, abstain_price)
+    return _as_dataset(draws, prices, abstain_price, solved, by_draw, np.ndim(error_price) == 0)
+
+
+class Solved(NamedTuple):
+    """What `backward_induction` returns, as arrays (draw, price, ...), and what its words are made of."""
+
+    positions: np.ndarray
+    loss: np.ndarray
+    best_loss: np.ndarray
+    error: np.ndarray
+    cost: np.ndarray
+    abstained: np.ndarray
+    half_line: np.ndarray
+    actions: np.ndarray
+    mass: np.ndarray
+
+
+def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Solved:
+    positions = induce_draws(kernel, prices, abstain_price)
+    free = best_policy(kernel, prices, abstain_price)
+    n = kernel.draws.n
+    outcomes = [forward(_one_draw(kernel, i), positions[i]) for i in range(n)]
+    error, cost = (np.concatenate([getattr(out, name) for out in outcomes]) for name in ("error", "cost"))
+    abstained = np.concatenate(
+        [np.zeros_like(out.error) if out.abstained is None else out.abstained for out in outcomes]
+    )
+    loss = error * prices + cost + abstained * (abstain_price or 0.0)
+    # both are exact up to the position within a segment; thresholds are a policy too
+    best = np.minimum(free.loss, loss)
+    half_line = free.shortfall <= _ROUNDING
+    return Solved(positions, loss, best, error, cost, abstained, half_line, free.actions, kernel.mass)
+
+
+def _one_draw(kernel: Kernel, i: int) -> Kernel:
+    one = slice(i, i + 1)
+    return Kernel(
+        kernel.draws.take(one),
+        kernel.mass[one],
+        [p[one] for p in kernel.pair],
+        kernel.correct[one],
+        kernel.cost[one],
+        kernel.pair_right and [p[one] for p in kernel.pair_right],
+        kernel.next_cost and [c[one] for c in kernel.next_cost],
+        kernel.averaged,
+    )
+
+
+def _as_dataset(
+    draws: Draws, prices: np.ndarray, abstain_price: float | None, solved: Solved, by_draw: bool, single: bool
+) -> xr.Dataset:
+    n_stages = len(draws.stages)
+    lead = ("chain", "draw") if by_draw else ()
+    shape = (len(draws.chains), -1) if by_draw else ()
+    thresholds = {"threshold": to_thresholds(solved.positions[..., :n_stages], draws)}
+    thresholds["threshold"][..., -1] = -np.inf
+    if abstain_price is not None:
+        thresholds["reject_threshold"] = to_thresholds(solved.positions[..., n_stages:], draws)
+    over_stage = {**thresholds, "half_line": solved.half_line}
+    over_price = {name: getattr(solved, name) for name in ("loss", "best_loss", "error", "cost", "abstained")}
+    over_price["lost"] = solved.loss - solved.best_loss
+    out = xr.Dataset(
+        {
+            **{k: ((*lead, "price", "stage"), v.reshape(*shape, *v.shape[1:])) for k, v in over_stage.items()},
+            **{k: ((*lead, "price"), v.reshape(*shape, *v.shape[1:])) for k, v in over_price.items()},
+        },
+        coords={"price": prices, "stage": draws.stages, **({"chain": draws.chains} if by_draw else {})},
+        attrs={"text": _explain(draws, prices, solved)},
+    )
+    return out.isel(price=0) if single else out
+
+
+def _explain(draws: Draws, prices: np.ndarray, solved: Solved) -> str:
+    """Say for which prices and stages no threshold does what is best, and what that loses at most."""
+    lost = solved.loss - solved.best_loss
+    sets = ~solved.half_line.all(axis=2)
+    if not sets.any():
+        text = "What each stage should accept is all that is above a threshold"
+        if draws.previous is None:
+            return f"{text}: no policy of any kind does noticeably better."
+        saved = f"to look at the confidence before as well would save at most {lost.max():.3g} per query"
+        return f"{text}, judged by its own confidence; {saved}."
+    where = np.unravel_index(np.argmax(np.where(sets, lost, -1.0)), lost.shape)
+    draw, point = int(where[0]), int(where[1])
+    said = [
+        f"{name!r} should also {_difference(draws, solved, draw, point, j)}"
+        for j, name in enumerate(draws.stages)
+        if not solved.half_line[draw, point, j]
+    ]
+    text = (
+        f"With an error at {prices[point]:g}, {'; '.join(said)}. Thresholds lose at most {lost[where]:.3g} per "
+        f"query ({lost[where] / solved.loss[where]:.2%}) to the best policy of any kind."
+    )
+    if len(lost) == 1:
+        return text
+    return f"In {sets.any(axis=1).mean():.0%} of the draws thresholds fall short. The worst of them: {text}"
+
+
+def _difference(draws: Draws, solved: Solved, draw: int, point: int, stage: int) -> str:
+    """The heaviest run of segments with which a stage should do other than its thresholds do."""
+    n_stages, margin = len(draws.stages), draws.margins[stage]
+    n, mass = len(margin.low), solved.mass[draw, stage]
+    at = solved.positions[draw, point]
+    middle = np.arange(n) + 0.5
+    does = np.where(middle < at[stage], DEFER, ACCEPT)
+    if len(at) > n_stages:
+        does = np.where(middle < at[n_stages + stage], ABSTAIN, does)
+    best = solved.actions[draw, point, stage, :n]
+    other = np.where(best == does, -1, best)
+    starts = np.flatnonzero(np.append(True, other[1:] != other[:-1]))
+    runs = [(a, b) for a, b in zip(starts, np.append(starts[1:], n), strict=True) if other[a] >= 0]
+    if not runs:
+        return "be cut more finely"
+    first, end = max(runs, key=lambda run: mass[run[0] : run[1]].sum())
+    low, high = (
+        f"{x:.4g}" for x in to_confidence(np.array([margin.low[first], margin.high[end - 1]]), draws.kind)
+    )
+    span = f"at {low}" if low == high else f"from {low} to {high}"
+    verb = {DEFER: "defer", ACCEPT: "accept", ABSTAIN: "abstain"}[int(other[first])]
+    return f"{verb} {span} ({mass[first:end].sum():.1%} of all queries)"
+
+
+def _check_prices(error_price: float | Sequence[float], abstain_price: float | None) -> np.ndarray:
+    prices = np.atleast_1d(np.asarray(error_price, dtype=object))
+    if prices.ndim != 1 or not len(prices):
+        raise CascadeError(f"error_price came with shape {prices.shape}; give one price, or a sequence of them.")
+    for price in prices:
+        check_positive("error_price", price)
+    check_positive("abstain_price", abstain_price)
+    prices = prices.astype(float)
+    if abstain_price is not None and abstain_price >= prices.min():
+        raise CascadeError(
+            f"abstain_price={abstain_price:g} is not below error_price={prices.min():g}: a wrong answer would be "
+            "no worse than none, so nothing would be answered; lower it or leave it out."
+        )
+    return prices
+
+
+def induce(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
+    """Best positions for each price of an error, by backward induction on a one-draw kernel (price, row)."""
+    return induce_draws(kernel, prices, abstain_price)[0]
+
+
+def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
+    """Best positions of each draw for each price of an error (draw, price, row), as `cascade.forward` takes them.
+
+    Where what a stage should accept is not a half-line, or where correctness depends on the previous signal too,
+    thresholds are chosen anew for the flow that arrives, from the last stage to the first: each is then the best
+    given the others.
+    """
+    prices = np.asarray(prices, dtype=float)
+    grids = make_grids(kernel)
+    positions, loss, shortfall = threshold_pass(kernel, grids, prices, abstain_price)
+    for _ in range(_ROUNDS):
+        open_ = np.flatnonzero((shortfall > _ROUNDING).any(axis=(0, 2)))
+        if kernel.pair_right is not None:
+            open_ = np.arange(len(prices))
+        if not len(open_):
+            break
+        flow = arriving_flow(kernel, positions[:, open_])
+        again, new_loss, _ = threshold_pass(kernel, grids, prices[open_], abstain_price, flow)
+        better = new_loss < loss[:, open_]
+        positions[:, open_] = np.where(better[..., None], again, positions[:, open_])
+        loss[:, open_] = np.minimum(new_loss, loss[:, open_])
+    return positions
+
+
+def best_loss(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
+    """Loss of the best policy of any kind, in money (draw, price)."""
+    return best_policy(kernel, prices, abstain_price).loss
+
+
+def optimal_loss(
+    draws: Draws,
+    error_price: float,
+    abstain_price: float | None = None,
+    latency_price: float | None = None,
+    kernels: list[Kernel] | None = None,
+) -> np.ndarray:
+    """Each draw's own least loss, by the policy of any kind that is best for it, on all cores (draw,).
+
+    ``kernels`` are those of `cascade.build_kernels`, where they are there anyway.
+    """
+
+    def run(block: slice | Kernel) -> np.ndarray:
+        kernel = build_kernel(draws.take(block)) if isinstance(block, slice) else block
+        return best_loss(with_latency(kernel, latency_price), np.array([error_price]), abstain_price)[:, 0]
+
+    with ThreadPoolExecutor(n_cores()) as pool:
+        return np.concatenate(list(pool.map(run, kernels or blocks(draws.n))))

@@ -1,0 +1,118 @@
+"""Which family for which link: every candidate is fitted, and PSIS-LOO decides link by link."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeError
+from bayescascade.inference.deferral_weights import seen_weights
+from bayescascade.inference.pointwise import held_out, model_masses, signal_rows
+from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.design import Design, build_design
+from bayescascade.model.options import Options
+
+CANDIDATES = tuple(FAMILIES)
+# A short run of each candidate is enough to rank them.
+_DRAWS, _CHAINS = 400, 2
+
+
+def fit_auto(log: xr.Dataset, options: Options, how: Sampling) -> xr.DataTree:
+    """Fit with the family of each link that has the best expected log predictive density."""
+    weight = _weights(log, options, how)
+    table = compare_families(log, options, how, weight)
+    best = [str(table["family"].values[i]) for i in table["elpd"].values.argmax(axis=1)]
+    tree = fit_design(build_design(log, _with(options, best), weight=weight), log, how)
+    tree["comparison"] = xr.DataTree(table)
+    tree.attrs["copula_choice"] = "auto"
+    return tree
+
+
+def compare_families(
+    log: xr.Dataset, options: Options, how: Sampling, seen: np.ndarray | None = None
+) -> xr.Dataset:
+    """Expected log predictive density of every candidate at every link.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``elpd``, ``se``, ``elpd_diff`` and ``dse`` (from the best of its link), ``worst_k`` (Pareto k-hat) over
+        (link, family).
+    """
+    n_links = log.sizes["stage"] - 1
+    short = replace(how, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
+    by_link: dict[str, list[Any]] = {}
+    links: list[str] = []
+    for name in CANDIDATES:
+        design = build_design(log, _with(options, [name] * n_links), weight=seen)
+        if design.tasks:
+            raise CascadeError(
+                "copula='auto' compares families on one task; choose on one, and name the families."
+            )
+        links = design.links
+        fit = fit_design(design, log, short)
+        rows, column = _rows(fit, design)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a high k is in the table
+            by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
+    rows_elpd = np.array([[loo.elpd for loo in by_link[name]] for name in CANDIDATES]).T
+    se = np.array([[loo.se for loo in by_link[name]] for name in CANDIDATES]).T
+    worst = np.array([[float(np.max(loo.pareto_k)) for loo in by_link[name]] for name in CANDIDATES]).T
+    dse = np.zeros_like(se)
+    for j in range(n_links):
+        best = np.asarray(by_link[CANDIDATES[int(rows_elpd[j].argmax())]][j].elpd_i)
+        for i, name in enumerate(CANDIDATES):
+            gap = best - np.asarray(by_link[name][j].elpd_i)
+            dse[j, i] = np.sqrt(len(gap) * np.var(gap))
+    dims = ("link", "family")
+    return xr.Dataset(
+        {
+            "elpd": (dims, rows_elpd),
+            "se": (dims, se),
+            "elpd_diff": (dims, rows_elpd - rows_elpd.max(axis=1, keepdims=True)),
+            "dse": (dims, dse),
+            "worst_k": (dims, worst),
+        },
+        coords={"link": links, "family": list(CANDIDATES)},
+    )
+
+
+def _weights(log: xr.Dataset, options: Options, how: Sampling) -> np.ndarray | None:
+    """How many queries each seen signal stands for; the default family will do."""
+    n_links = log.sizes["stage"] - 1
+    return seen_weights(log, replace(options, copula=("gumbel",) * n_links), how)
+
+
+def _with(options: Options, copula: list[str]) -> Options:
+    # every candidate is part of the graph, so that one compiled model serves all of them
+    return replace(options, copula=tuple(copula), candidates=CANDIDATES)
+
+
+def _rows(fit: xr.DataTree, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihood of each row that follows another (chain, draw, row), and its stage, in an order of their own.
+
+    The design's order depends on the families.
+    """
+    posterior = fit["posterior"].to_dataset()
+    tau = posterior["tau"].transpose("chain", "draw", "link").values
+    rows = signal_rows(tau.reshape(-1, tau.shape[2]), model_masses(posterior, design), design) + held_out(design)
+    order = np.lexsort((design.row_column, design.row_query))
+    order = order[design.row_follows[order]]
+    return rows.reshape(*tau.shape[:2], -1)[..., order], design.row_column[order]
+
+
+def _loo(rows: np.ndarray) -> Any:
+    import arviz as az
+
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset({"x": (("chain", "draw"), np.zeros(rows.shape[:2]))}),
+            "log_likelihood": xr.Dataset({"signal": (("chain", "draw", "row"), rows)}),
+        }
+    )
+    return az.loo(tree, pointwise=True)

@@ -1,0 +1,140 @@
+"""`fit`: from a log to a posterior, by way of sampling, of choosing among families, or of an earlier fit."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeWarning
+from bayescascade.inference.deferral_weights import fit_log
+from bayescascade.inference.sampling import Sampling, warn_unconverged
+from bayescascade.logs.validate import validate_log
+from bayescascade.model.design import Design, build_design
+from bayescascade.model.options import Copula, check_options
+
+
+def fit(
+    log: xr.Dataset,
+    *,
+    copula: Copula = "gumbel",
+    margin: str = "polya_tree",
+    calibration: str = "logistic",
+    cost: str = "mean",
+    previous: xr.DataTree | None = None,
+    draws: int = 1000,
+    tune: int = 200,
+    chains: int = 4,
+    cores: int | None = None,
+    random_seed: int | None = None,
+    progressbar: bool = True,
+    target_accept: float = 0.8,
+    log_likelihood: bool | None = None,
+) -> xr.DataTree:
+    """Sample the posterior of a cascade log.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> dict(fit["posterior"]["tau"].sizes)
+    {'chain': 4, 'draw': 1000, 'link': 2}
+
+    Parameters
+    ----------
+    log : xarray.Dataset
+        As `read_log` returns it. With a coordinate ``task`` over query (see `combine_tasks`) the tasks'
+        calibration and tau are partially pooled, and `select_task` gives the fit of one task.
+    copula : str or sequence of str
+        As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
+        density by PSIS-LOO, the comparison kept in the group ``comparison``.
+    margin, calibration, cost : str
+        As for `build_model`.
+    previous : xarray.DataTree, optional
+        An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
+        likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
+        anew from all queries. Model and number of draws are those of the earlier fit.
+    draws, tune, chains, cores, random_seed, progressbar
+        As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``.
+    target_accept : float
+        Target acceptance rate of NUTS, in (0, 1).
+    log_likelihood : bool, optional
+        Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 400 MB.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``signal`` and ``correct`` per query),
+        ``margins``, ``copula``, ``observed_data`` and ``constant_data``.
+
+    Raises
+    ------
+    CascadeError
+        For bad options, or a log that `validate_log` rejects.
+
+    Warns
+    -----
+    CascadeWarning
+        When the log is so small or so one-sided that the prior decides, when the sampler did not converge, and
+        when an update had to sample anew.
+
+    References
+    ----------
+    Hoffman & Gelman (2014), NUTS; Vehtari et al. (2024), PSIS, arXiv:1507.02646.
+    """
+    if random_seed is None:
+        random_seed = int(np.random.default_rng().integers(2**31))
+    how = Sampling(draws, tune, chains, cores, random_seed, progressbar, target_accept, log_likelihood)
+    if previous is not None:
+        from bayescascade.inference.update import update
+
+        return update(previous, log, how)
+    log = validate_log(log)
+    compared = copula == "auto"
+    given = "independence" if compared else copula
+    design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
+    _remark(design, log)
+    if compared:
+        from bayescascade.inference.copula_selection import fit_auto
+
+        tree = fit_auto(log, design.options, how)
+    else:
+        tree = fit_log(design, log, how)
+    warn_unconverged(tree)
+    return tree
+
+
+def _remark(design: Design, log: xr.Dataset) -> None:
+    """Say where the data are too thin for the posterior to be more than the prior."""
+    n = int(log.sizes["query"])
+    if n < 10:
+        warnings.warn(
+            f"the log has {n} queries; below 10 the prior dominates the posterior. Label more queries.",
+            CascadeWarning,
+            stacklevel=3,
+        )
+    column, correct = design.arrays["label_column"], design.arrays["label_correct"]
+    for j, name in enumerate(design.columns):
+        here = correct[column == j]
+        if not len(here):
+            warnings.warn(
+                f"stage {name!r}: no answer is labelled, so its calibration is what the other tasks and the prior "
+                "say. Label some queries of this stage.",
+                CascadeWarning,
+                stacklevel=3,
+            )
+        elif here.min() == here.max():
+            warnings.warn(
+                f"stage {name!r}: all {len(here)} labelled answers are {'right' if here[0] else 'wrong'}; "
+                "its slope is decided by the prior and the other stages. Label more queries of this stage.",
+                CascadeWarning,
+                stacklevel=3,
+            )
+        if len(design.margins[j].low) == 1:
+            warnings.warn(
+                f"stage {name!r}: its confidence is constant and carries no information, so the stage can only "
+                "accept everything or nothing. Log a confidence that varies, or leave the stage out.",
+                CascadeWarning,
+                stacklevel=3,
+            )

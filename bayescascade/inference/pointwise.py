@@ -1,0 +1,125 @@
+"""Log-likelihood of each query under each draw, for `arviz.loo` and `arviz.compare`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.parallel import n_cores
+from bayescascade.model.calibration import N_PIECES, bent, log_bernoulli, logit_correct
+from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.design import Design
+from bayescascade.model.likelihood import signal_logp
+from bayescascade.model.margins.models import get_margin_model
+
+_AT_ONCE = 200_000
+
+
+def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr.Dataset:
+    """Log-likelihood of each query's signals and of its labels, (chain, draw, query) each.
+
+    Within a group of segments that share one parameter the shares are not sampled with the rest. There a query's
+    share is the one that the other queries predict, see `held_out`, so that leave-one-out compares models of a
+    margin that leave more or less to such groups.
+    """
+    flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
+    n_queries = len(queries)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], n_queries)
+    dims = ("chain", "draw", "query")
+    rows = signal_rows(flat["tau"].values, model_masses(posterior, design), design) + held_out(design)
+    signal = _by_query(rows, design.row_query, n_queries)
+    correct = _by_query(label_rows(flat, design), design.label_query, n_queries)
+    return xr.Dataset(
+        {"signal": (dims, signal.reshape(shape)), "correct": (dims, correct.reshape(shape))},
+        coords={"chain": posterior["chain"], "draw": posterior["draw"], "query": queries},
+    )
+
+
+def model_masses(posterior: xr.Dataset, design: Design) -> np.ndarray:
+    """Masses of the cells of the model of the margin (draw, column, cell)."""
+    model = get_margin_model(design.options.margin)
+    return np.asarray(model.mass(margin_splits(posterior, design), design.arrays, NUMPY))
+
+
+def margin_splits(posterior: xr.Dataset, design: Design) -> np.ndarray:
+    """Splits of the model of the margin, the stages of each task in turn (draw, column, split)."""
+    split = posterior["margin_split"].transpose("chain", "draw", *design.lead, "split").values
+    return split.reshape((-1, len(design.margins), split.shape[-1]))
+
+
+def held_out(design: Design) -> np.ndarray:
+    """What to add to a row's log-likelihood for its share of its group to be that of the other queries (row,).
+
+    A segment with n of its group's N queries is left n - 1 of N - 1: the posterior predictive of a Dirichlet with
+    the counts, less the query itself.
+    """
+    model = get_margin_model(design.options.margin)
+    out = np.zeros(len(design.row_query))
+    for column, margin in enumerate(design.margins):
+        group = model.groups(margin)
+        size = np.bincount(group, weights=margin.count)[group]
+        several = np.bincount(group)[group] > 1
+        others = np.maximum(margin.count - 1.0, 0.5) / np.maximum(size - 1.0, 1.0)
+        shift = np.where(several, np.log(others * size / margin.count), 0.0)
+        here = design.row_column == column
+        out[here] = shift[design.row_segment[here]]
+    return out
+
+
+def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray:
+    """Log-likelihood of each row of signals (draw, row), given tau (draw, ...) and the cells' masses."""
+    n = len(tau)
+    tau = tau.reshape(n, -1)
+    log_mass = np.log(np.maximum(mass.reshape(len(mass), len(design.margins), -1), 1e-300))
+    log_mass = np.broadcast_to(log_mass, (n, *log_mass.shape[1:]))
+    data, n_rows = design.arrays, len(design.row_query)
+    structure = design.structure
+    out = np.empty((n, n_rows))
+    step = max(1, _AT_ONCE // max(1, n_rows))
+
+    def run(block: slice) -> None:
+        tail = {  # the draws are a trailing axis
+            **{name: data[name][..., None] for name in data if name.startswith("point_place")},
+            "row_log_shape": data["row_log_shape"][..., None],
+            "cell_used": data["cell_used"][..., None],
+            "row_unlinked": np.zeros((len(data["row_unlinked"]), len(tau[block]))),
+        }
+        moved = np.moveaxis(log_mass[block], 0, -1)
+        out[block] = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY).T
+
+    with ThreadPoolExecutor(n_cores()) as pool:
+        list(pool.map(run, (slice(i, i + step) for i in range(0, n, step))))
+    return out
+
+
+def label_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
+    """Log-likelihood of each label (draw, label); ``flat`` has its draws along the first axis."""
+    data, n = design.arrays, flat.sizes["sample"]
+    column = data["label_column"]
+
+    def of_column(name: str) -> np.ndarray:
+        return flat[name].values.reshape(n, -1)[:, column]
+
+    offset = flat["atom_offset"].values.reshape(n, len(design.margins), -1)
+    offset = np.pad(offset, ((0, 0), (0, 0), (0, 1)))[:, column, data["label_atom"]]
+    curve, previous = data["label_z"], np.zeros(1)
+    if "bend" in flat:
+        bend = flat["bend"].values.reshape(n, -1, N_PIECES)
+        curve = bent(data["label_ramp"], bend[:, column], NUMPY)
+    if "previous_slope" in flat:
+        slope = flat["previous_slope"].values
+        slope = np.concatenate([np.zeros_like(slope[..., :1]), slope], axis=-1).reshape(n, -1)
+        previous = slope[:, column] * data["label_previous"]
+    logit = logit_correct(of_column("intercept"), of_column("slope"), offset, curve, previous)
+    return np.asarray(log_bernoulli(data["label_correct"], logit, NUMPY))
+
+
+def _by_query(rows: np.ndarray, query: np.ndarray, n_queries: int) -> np.ndarray:
+    """Add up the rows (draw, row) of each query."""
+    from scipy.sparse import csr_array
+
+    summing = csr_array((np.ones(len(query)), (query, np.arange(len(query)))), shape=(n_queries, len(query)))
+    return (summing @ rows.T).T

@@ -1,0 +1,266 @@
+"""Read and check logs of cascade queries: the way in."""
+
+from __future__ import annotations
+
+import logging
+import math
+import numbers
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayescascade._common.messages import listed, show
+from bayescascade.errors import CascadeError
+from bayescascade.logs.layouts import Records, to_records
+from bayescascade.logs.tables import TRUTH, load_table, to_numbers
+from bayescascade.logs.validate import Matrix, check_enough_stages, clean_matrices
+from bayescascade.signals.kinds import check_kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_logger = logging.getLogger("bayescascade")
+
+
+def read_log(
+    source: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    confidence_kind: str,
+    cost: str | Mapping[Any, float] = "cost",
+    stages: Iterable[str | int] | None = None,
+    task: str | None = None,
+) -> xr.Dataset:
+    """Read a log of cascade queries.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from bayescascade.logs.read import read_log
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "query": [1, 1, 2, 2],
+    ...         "model": ["large", "small", "large", "small"],
+    ...         "confidence": [0.9, 0.6, None, 0.8],  # query 2 stopped at the small model
+    ...         "correct": [True, False, None, True],
+    ...         "cost": [0.010, 0.001, None, 0.002],
+    ...     }
+    ... )
+    >>> log = read_log(table, confidence_kind="probability")
+    >>> dict(log.sizes), log["stage"].values.tolist(), log.attrs["stage_order"]
+    ({'query': 2, 'stage': 2}, ['small', 'large'], 'by mean cost')
+    >>> log["confidence"].sel(stage="large").values.tolist()
+    [0.9, nan]
+
+    Parameters
+    ----------
+    source : path or pandas.DataFrame
+        CSV (``.csv``; ``.tsv`` with tabs), Parquet (``.parquet``, ``.pq``) or JSON lines (``.jsonl``,
+        ``.ndjson``, ``.json``). Pickles are never read. Two layouts:
+
+        * *long*, one row per query and stage: ``query``; ``stage``, ``model`` or both; ``confidence``; a cost
+          column; optionally ``correct`` and ``latency`` (or ``latency_ms``). A stage is called by its
+          ``model`` where ``stage`` is a whole number, else by ``stage``.
+        * *wide*, one row per query: ``query`` (else rows are numbered from 0) and, for each stage, columns
+          ``<stage>.confidence``, ``<stage>.correct``, ``<stage>.<cost>``, ``<stage>.latency``. Also accepted,
+          one style per table: ``<stage>:confidence``, ``confidence:<stage>``, ``confidence.<stage>``,
+          ``confidence_<stage>``, ``<stage>_confidence``, and the two-level columns of a pivoted DataFrame.
+
+        Either layout may have a column of tasks, see ``task``.
+    confidence_kind : str
+        What the confidences are: ``logprob``, ``p_true``, ``probability``, ``margin``, ``votes`` or
+        ``score``. See `bayescascade.signals.KINDS`.
+    cost : str or mapping
+        Name of the cost column (of the last part of its name in a wide table), or the price of one call by
+        stage, e.g. ``{"small": 1e-4, "large": 1e-3}``. Any currency, the same everywhere.
+    stages : iterable of str or int, optional
+        Which stages to keep, in the order in which the cascade calls them, by name or by number: the value
+        of a whole-number ``stage`` column, else the position in the order below. Queries that ran none of
+        these stages are left out. By default all stages, ordered by ``stage`` where it is a whole number or
+        an ordered categorical, else by mean cost (ties by first appearance).
+    task : str, optional
+        Name of the column that says which task (or tenant) a query belongs to; by default ``task``, if there is
+        one. Where query ids repeat between tasks, every id becomes ``"<task>/<query>"``. To leave tasks out of
+        the model, drop the coord: ``log.drop_vars("task")``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``(query, stage)``: ``confidence`` (NaN: the stage was not run), ``correct`` (0 or 1, NaN: not
+        labelled), ``cost`` (in the log's currency, NaN: unknown) and, if logged, ``latency``. Queries stand
+        in order of appearance; where the log has tasks, a coord ``task`` over query names them. Attributes:
+        ``confidence_kind`` and ``stage_order`` ("as given" or "by mean cost", also logged at level INFO by the
+        logger "bayescascade").
+
+    Raises
+    ------
+    CascadeError
+        If the log cannot be read or breaks a rule of `validate_log`; the message names the row.
+
+    Warns
+    -----
+    CascadeWarning
+        If rows carry a label but no confidence.
+    """
+    check_kind(confidence_kind)
+    prices = _check_cost(cost)
+    wanted = _check_stages(stages)
+    if task is not None and not isinstance(task, str):
+        raise CascadeError(f"task should name a column but is {task!r}")
+    table = load_table(source)
+    records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
+    if prices is not None:
+        prices = _by_name(records, prices)
+    positions, stage_order = _arrange(records, prices, wanted)
+    records = records.keep(positions)
+    check_enough_stages(records.names)
+    _check_unique(records)
+    matrices = {name: _matrix(records, name) for name in records.cells}
+    if prices is not None:
+        row = np.array([_price(prices, name) for name in records.names])
+        matrices["cost"] = np.tile(row, (len(records.queries), 1))
+
+    def where(query: int, stage: int) -> str:
+        return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
+
+    cleaned = clean_matrices(matrices, records.names, confidence_kind, where)
+    log = xr.Dataset(
+        {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
+        coords={"query": records.queries, "stage": np.array(records.names)},
+        attrs={"confidence_kind": confidence_kind, "stage_order": stage_order},
+    )
+    if records.tasks is not None:
+        log = log.assign_coords(task=("query", records.tasks))
+    if wanted is not None:  # queries that never came as far as these stages
+        log = log.isel(query=log["confidence"].notnull().any("stage").values)
+    if records.latency_unit is not None:
+        log["latency"].attrs["units"] = records.latency_unit
+    _logger.info("%d queries; stages %s: %s", log.sizes["query"], stage_order, ", ".join(records.names))
+    return log
+
+
+def _check_cost(cost: Any) -> dict[Any, float] | None:
+    """Prices by stage if that is what `cost` is, None if it names a column."""
+    if isinstance(cost, str):
+        return None
+    if not isinstance(cost, Mapping) or not cost:
+        raise CascadeError(
+            f"cost should name a column or give the price of a call to each stage but is {cost!r}; without "
+            'costs no cascade can be weighed, so write e.g. cost={"small": 1e-4, "large": 1e-3}'
+        )
+    for stage, price in cost.items():
+        real = isinstance(price, numbers.Real) and not isinstance(price, bool)
+        if not real or not math.isfinite(price) or price < 0:
+            raise CascadeError(
+                f"the price of stage {stage!r} should be a finite number, at least 0, but is {price!r}"
+            )
+    return {stage: float(price) for stage, price in cost.items()}
+
+
+def _check_stages(stages: Any) -> list[str | int] | None:
+    if stages is None:
+        return None
+    if isinstance(stages, (str, Mapping)) or not isinstance(stages, Iterable):
+        raise CascadeError(f'stages should be a list of names, e.g. ["small", "large"], but is {stages!r}')
+    wanted = [stage.item() if isinstance(stage, np.generic) else stage for stage in stages]
+    for stage in wanted:
+        if not isinstance(stage, (str, int)) or isinstance(stage, bool):
+            raise CascadeError(f"stages should hold names or whole numbers but holds {stage!r}")
+    if len(wanted) < 2:
+        raise CascadeError(f"a cascade needs at least two stages but stages is {wanted!r}; name two or more")
+    return wanted
+
+
+def _by_name(records: Records, prices: dict[Any, float]) -> dict[str, float]:
+    """Prices by the stages' names; a key is a name or the value of a whole-number stage column."""
+    by_number = dict(zip(records.numbers or [], records.names, strict=False))
+    named = {}
+    for key, price in prices.items():
+        name = key if isinstance(key, str) else by_number.get(key)
+        if name not in records.names:
+            raise CascadeError(
+                f"cost names a stage {key!r}, which is not in the log; it has {listed(records.names)}"
+            )
+        named[name] = price
+    return named
+
+
+def _price(prices: dict[str, float], name: str) -> float:
+    if name not in prices:
+        raise CascadeError(f"cost gives no price for stage {name!r}, only for {listed(prices)}; add it")
+    return prices[name]
+
+
+def _arrange(
+    records: Records, prices: dict[str, float] | None, wanted: list[str | int] | None
+) -> tuple[list[int], str]:
+    """Places of the stages to keep, in the cascade's order, and how that order came about."""
+    if wanted is None:
+        check_enough_stages(records.names)
+        if records.sorted:
+            return list(range(len(records.names))), "as given"
+        return _by_mean_cost(records, prices), "by mean cost"
+    places: dict[str | int, int] = {name: place for place, name in enumerate(records.names)}
+    if records.numbers is not None:
+        places |= {number: place for place, number in enumerate(records.numbers)}
+    elif any(isinstance(stage, int) for stage in wanted):
+        order = range(len(records.names)) if records.sorted else _by_mean_cost(records, prices)
+        places |= dict(enumerate(order))
+    for stage in wanted:
+        if stage not in places:
+            raise CascadeError(f"there is no stage {stage!r} in the log; it has {listed(places)}")
+    kept = [places[stage] for stage in wanted]
+    if len(set(kept)) < len(kept):
+        raise CascadeError(f"stages names a stage twice: {wanted!r}; each stage is called once")
+    return kept, "as given"
+
+
+def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int]:
+    if prices is not None:
+        means = [_price(prices, name) for name in records.names]
+    else:
+        cost, confidence = (_numbers(records, name) for name in ("cost", "confidence"))
+        known = ~np.isnan(cost) & ~np.isnan(confidence)
+        means = []
+        for stage, name in enumerate(records.names):
+            costs = cost[known & (records.stage == stage)]
+            if not len(costs):
+                raise CascadeError(
+                    f"stage {name!r} has no known cost, so stages cannot be ordered by mean cost; log it, "
+                    f"or give the order with stages=[...] and prices with cost={{{name!r}: ...}}"
+                )
+            means.append(float(costs.mean()))
+    # Twelve digits, so that equal costs summed in another order stay a tie, and ties stay as they appear.
+    return sorted(range(len(means)), key=lambda place: float(f"{means[place]:.12g}"))
+
+
+def _check_unique(records: Records) -> None:
+    pair = records.query * len(records.names) + records.stage
+    order = np.argsort(pair, kind="stable")
+    again = np.flatnonzero(np.diff(pair[order]) == 0)
+    if len(again):
+        first, second = order[again[0]], order[again[0] + 1]
+        raise CascadeError(
+            f"duplicate (query, stage): {records.where(second)} repeats row {records.row[first]}; "
+            "keep one row for each, or give repeated samples query ids of their own"
+        )
+
+
+def _numbers(records: Records, name: str) -> NDArray[np.float64]:
+    """The cells of one column as numbers, (record,)."""
+    allowed = "0, 1, True or False, or empty" if name == "correct" else "a number, or empty"
+
+    def complain(record: int, value: Any) -> CascadeError:
+        return CascadeError(f"{name} is {show(value)} at {records.where(record)}; it should be {allowed}")
+
+    return to_numbers(records.cells[name], complain, TRUTH if name == "correct" else None)
+
+
+def _matrix(records: Records, name: str) -> Matrix:
+    matrix = np.full((len(records.queries), len(records.names)), np.nan)
+    matrix[records.query, records.stage] = _numbers(records, name)
+    return matrix

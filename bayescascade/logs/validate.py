@@ -1,0 +1,233 @@
+"""What a log must be: `validate_log`, and the rules that every reader shares."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayescascade._common.messages import listed
+from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
+
+Matrix = NDArray[np.float64]  # (query, stage)
+Where = Callable[[int, int], str]
+STAGE_ORDERS = ("as given", "by mean cost")
+
+
+def check_enough_stages(names: list[str]) -> None:
+    """A cascade has two stages or more."""
+    if len(names) < 2:
+        only = f"only {names[0]!r}" if names else "none"
+        raise CascadeError(
+            f"a cascade needs at least two stages but this log has {only}; add the other stages' rows"
+        )
+
+
+def clean_matrices(matrices: dict[str, Matrix], names: list[str], kind: str, where: Where) -> dict[str, Matrix]:
+    """Check the values of a log and blank what belongs to stages not run.
+
+    `where(query, stage)` describes a cell for messages. Returns new matrices: confidence, correct, cost and,
+    if given, latency.
+    """
+    confidence = _clean_confidence(matrices["confidence"], kind, where)
+    blank = np.full(confidence.shape, np.nan)
+    correct, cost = matrices.get("correct", blank), matrices.get("cost", blank)
+    _first_bad(
+        ~np.isnan(correct) & (correct != 0) & (correct != 1),
+        correct,
+        where,
+        "correct",
+        "a label should be 0, 1, True or False, or empty (NaN) if unknown",
+    )
+    _first_bad(
+        np.isinf(cost) | (cost < 0),
+        cost,
+        where,
+        "cost",
+        "a cost should be finite and at least 0, or NaN if unknown",
+    )
+    run = ~np.isnan(confidence)
+    _warn_lost_labels(~np.isnan(correct) & ~run, where)
+    # What a stage that was not run has to say is padding, typically zeros of a join: as labels or costs they
+    # would count as wrong answers and free calls.
+    cleaned = {
+        name: np.where(run, matrix, np.nan)
+        for name, matrix in {**matrices, "correct": correct, "cost": cost}.items()
+        if name != "confidence"
+    }
+    for stage, name in enumerate(names):
+        _check_stage(name, run[:, stage], cleaned["correct"][:, stage], cleaned["cost"][:, stage])
+    return {"confidence": confidence, **cleaned}
+
+
+def _clean_confidence(confidence: Matrix, kind: str, where: Where) -> Matrix:
+    clipped = clip_rounding(confidence, kind)
+    allowed = f"of kind {kind!r} it should be {check_kind(kind).description}, or NaN if the stage was not run"
+    _first_bad(off_scale(clipped, kind), clipped, where, "confidence", allowed)
+    return clipped
+
+
+def _first_bad(bad: NDArray[np.bool_], values: Matrix, where: Where, what: str, allowed: str) -> None:
+    if bad.any():
+        query, stage = (int(place) for place in np.argwhere(bad)[0])
+        total = int(bad.sum())
+        others = f", and {total - 1} more like it" if total > 1 else ""
+        raise CascadeError(
+            f"{what} is {values[query, stage].item()!r} at {where(query, stage)}{others}; {allowed}"
+        )
+
+
+def _warn_lost_labels(lost: NDArray[np.bool_], where: Where) -> None:
+    if lost.any():
+        query, stage = (int(place) for place in np.argwhere(lost)[0])
+        warnings.warn(
+            f"{int(lost.sum())} labels have no confidence beside them, so those stages count as not run and "
+            f"the labels are left out (first: {where(query, stage)}); fill in the confidences to use them",
+            CascadeWarning,
+            stacklevel=4,
+        )
+
+
+def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix, cost: Matrix) -> None:
+    if not run.any():
+        raise CascadeError(
+            f"stage {name!r} has no confidence in any row, so it counts as never run; log its confidence "
+            "(a constant if it reports none), or leave the stage out with stages=[...]"
+        )
+    if np.isnan(correct).all():
+        raise CascadeError(
+            f"stage {name!r} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
+            f"label some of its answers (in a wide table the column is called '{name}.correct'), or leave the "
+            "stage out with stages=[...]"
+        )
+    if np.isnan(cost).all():
+        raise CascadeError(
+            f"stage {name!r} has no known cost: it is empty wherever the stage was run; "
+            'log it, or give the price of a call to each stage: cost={"small": 1e-4, "large": 1e-3}'
+        )
+
+
+def validate_log(log: xr.Dataset) -> xr.Dataset:
+    """Check a log built by hand, and put it into the form that `read_log` gives.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from bayescascade.logs.validate import validate_log
+    >>> log = xr.Dataset(
+    ...     {
+    ...         "confidence": (("query", "stage"), [[-0.3, -0.1], [-0.2, 0.0]]),
+    ...         "correct": (("query", "stage"), [[0, 1], [1, 1]]),
+    ...         "cost": (("query", "stage"), [[1e-4, 1e-3], [1e-4, 1e-3]]),
+    ...     },
+    ...     coords={"query": [7, 8], "stage": ["small", "large"]},
+    ...     attrs={"confidence_kind": "logprob"},
+    ... )
+    >>> validate_log(log)["correct"].dtype
+    dtype('float64')
+
+    Parameters
+    ----------
+    log : xarray.Dataset
+        Dims ``query`` and ``stage``, in any order; variables ``confidence``, ``correct``, ``cost`` over
+        both; a coord ``stage`` of names, cheapest first; the attribute ``confidence_kind``. A coord ``task`` over
+        query, if there is one, names the task of every query. Other variables, coords and attributes are kept.
+
+    Returns
+    -------
+    xarray.Dataset
+        A new Dataset; the argument is left as it is. Confidences that overshoot their scale by rounding (at
+        most 1e-6, such as a log-probability of 2.4e-7) are clipped to its end. Where a stage was not run (NaN
+        confidence) its label, cost and latency are NaN too.
+
+    Raises
+    ------
+    CascadeError
+        If a part is missing or of the wrong shape; if there is one stage only, or a query or a stage occurs
+        twice; if a confidence is off its scale, a label other than 0 or 1, or a cost negative or infinite;
+        if a stage has no confidence, no known cost or no labelled row; if a query's task is missing.
+
+    Warns
+    -----
+    CascadeWarning
+        If there are labels without a confidence.
+    """
+    if not isinstance(log, xr.Dataset):
+        raise CascadeError(
+            f"a log should be an xarray Dataset but is a {type(log).__name__}; make one with read_log"
+        )
+    kind, stage_order = _check_attrs(log)
+    for name in ("confidence", "correct", "cost"):
+        if name not in log.data_vars:
+            raise CascadeError(f"the log has no variable {name!r}; it has {listed(log.data_vars)}")
+    named = [name for name in ("confidence", "correct", "cost", "latency") if name in log.data_vars]
+    for name in named:
+        if set(log[name].dims) != {"query", "stage"}:
+            raise CascadeError(f"{name!r} should have the dims query and stage but has {listed(log[name].dims)}")
+    if "stage" not in log.coords:
+        raise CascadeError("the log does not name its stages; add a coord 'stage', cheapest first")
+    names, queries = [str(name) for name in log["stage"].values], log["query"].values
+    check_enough_stages(names)
+    _check_labels("query", queries.tolist())
+    _check_labels("stage", names)
+
+    def where(query: int, stage: int) -> str:
+        return f"row {query} (counted from 0; query {queries[query].item()!r}, stage {names[stage]!r})"
+
+    matrices = {name: _floats(log[name]) for name in named}
+    cleaned = clean_matrices(matrices, names, kind, where)
+    checked = log.assign_coords(query=queries, stage=np.array(names))
+    if "task" in log.variables:
+        checked = checked.assign_coords(task=("query", _check_tasks(log)))
+    for name, matrix in cleaned.items():
+        checked[name] = (("query", "stage"), matrix, log[name].attrs)
+    return checked.assign_attrs(confidence_kind=kind, stage_order=stage_order)
+
+
+def _check_attrs(log: xr.Dataset) -> tuple[str, str]:
+    if "confidence_kind" not in log.attrs:
+        raise CascadeError(
+            "the log does not say what its confidences are; set log.attrs['confidence_kind'], e.g. to 'logprob'"
+        )
+    kind = check_kind(log.attrs["confidence_kind"]).name
+    stage_order = log.attrs.get("stage_order", "as given")
+    if stage_order not in STAGE_ORDERS:
+        allowed = " or ".join(map(repr, STAGE_ORDERS))
+        raise CascadeError(f"the attribute stage_order should be {allowed} but is {stage_order!r}")
+    return kind, str(stage_order)
+
+
+def _check_labels(dim: str, labels: list[Any]) -> None:
+    for label, count in Counter(labels).items():
+        if count > 1:
+            raise CascadeError(f"{dim} {label!r} occurs {count} times; every {dim} needs its own label")
+
+
+def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
+    """The task of each query, as text."""
+    if "task" not in log.coords:
+        raise CascadeError("'task' is a variable of the log; make it a coord with log.set_coords('task')")
+    if log["task"].dims != ("query",):
+        raise CascadeError(f"the coord 'task' should have the dim query but has {listed(log['task'].dims)}")
+    tasks = log["task"].values.tolist()
+    for query, name in zip(log["query"].values.tolist(), tasks, strict=True):
+        if name is None or name != name or not str(name).strip():
+            raise CascadeError(
+                f"query {query!r} has no task (its task is {name!r}); name the task of every query, or drop the "
+                "coord with log.drop_vars('task')"
+            )
+    return np.array([str(name) for name in tasks])
+
+
+def _floats(variable: xr.DataArray) -> Matrix:
+    values = variable.transpose("query", "stage").values
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CascadeError(f"{variable.name!r} should hold numbers but is of type {values.dtype}") from None

@@ -1,0 +1,265 @@
+"""From a log to the arrays that the model reads: signals placed in cells, rows ordered by case, labels, costs.
+
+`Design` is what is known before any parameter: it is kept in the fit's ``constant_data``, so that posterior
+draws can be turned into margins and calibrations without the log. Arrays run over *columns*: the stages, or, where
+a log has several tasks, the stages of each task in turn. Links likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeError
+from bayescascade.logs.validate import validate_log
+from bayescascade.model.calibration import N_PIECES, Scaling, build_scaling, ramps
+from bayescascade.model.costs import cost_statistics
+from bayescascade.model.margins.models import get_margin_model
+from bayescascade.model.margins.segments import Margin, build_margin
+from bayescascade.model.options import Options, Structure, structure_of
+from bayescascade.model.rows import Rows
+from bayescascade.signals.kinds import KINDS, to_signal
+
+_DIMS: dict[str, tuple[str, ...] | str] = {
+    "row_cell": "row",
+    "row_log_shape": "row",
+    "row_signal": "row",
+    "label_column": "label",
+    "label_atom": "label",
+    "label_correct": "label",
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A log made ready for the model.
+
+    Attributes
+    ----------
+    stages, links : list of str
+    tasks : list of str
+        Empty where the log has no coordinate ``task``.
+    kind : str
+        The log's ``confidence_kind``.
+    options : Options
+    margins, scalings : list
+        One `Margin` and one `Scaling` for each column.
+    arrays : dict of str to ndarray
+        What `pm.Data` holds, by name.
+    row_query, row_column, label_query, cost_query : ndarray of int
+        Where each row, label and modelled cost stands in the log.
+    row_segment : ndarray of int
+        The segment of its margin that each row lies in.
+    row_follows : ndarray of bool
+        Whether the stage before was run for the row's query, too.
+    """
+
+    stages: list[str]
+    tasks: list[str]
+    kind: str
+    options: Options
+    margins: list[Margin]
+    scalings: list[Scaling]
+    arrays: dict[str, np.ndarray]
+    row_query: np.ndarray
+    row_column: np.ndarray
+    row_segment: np.ndarray
+    row_follows: np.ndarray
+    label_query: np.ndarray
+    cost_query: np.ndarray
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...] | str]:
+        """Dims of the arrays that have named ones."""
+        return _DIMS
+
+    @property
+    def lead(self) -> tuple[str, ...]:
+        """Dims of what there is one of for each column."""
+        return ("task", "stage") if self.tasks else ("stage",)
+
+    @property
+    def links(self) -> list[str]:
+        """Names of the pairs of consecutive stages."""
+        return [f"{a} > {b}" for a, b in zip(self.stages[:-1], self.stages[1:], strict=True)]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns: the stages, or task and stage."""
+        return [f"{t}, {s}" for t in self.tasks for s in self.stages] or self.stages
+
+    @property
+    def structure(self) -> Structure:
+        """What decides the model's graph."""
+        return structure_of(self.options, len(self.stages), max(1, len(self.tasks)))
+
+
+def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Names of a log's tasks, and the number of each query's; no names where there are not two of them."""
+    if "task" not in log.coords or log["task"].dims != ("query",):
+        return [], np.zeros(log.sizes["query"], dtype=np.int64)
+    names, number = np.unique(log["task"].values.astype(str), return_inverse=True)
+    # in order of first appearance
+    first = np.array([np.argmax(number == i) for i in range(len(names))])
+    order = np.argsort(first)
+    rank = np.argsort(order)
+    return ([str(n) for n in names[order]] if len(names) > 1 else []), rank[number]
+
+
+def build_design(
+    log: xr.Dataset, options: Options, given: Design | None = None, weight: np.ndarray | None = None
+) -> Design:
+    """Place every observed signal and label of a validated log.
+
+    With ``given``, its segments and scalings are used in place of those that the log suggests. ``weight``
+    (query, stage) says how many queries an observed signal stands for, see `bayescascade.thinning`.
+    """
+    log = validate_log(log)
+    kind = str(log.attrs["confidence_kind"])
+    signal = to_signal(log["confidence"].transpose("query", "stage").values, kind)
+    correct = log["correct"].transpose("query", "stage").values
+    cost = log["cost"].transpose("query", "stage").values
+    stages = [str(s) for s in log["stage"].values]
+    tasks, task = tasks_of(log)
+    n_tasks = max(1, len(tasks))
+    if given is None:
+        margins, scalings = _margins(signal, weight, task, kind, stages, tasks)
+    else:
+        margins, scalings = given.margins, given.scalings
+    model = get_margin_model(options.margin)
+    structure = structure_of(options, len(stages), n_tasks)
+    rows = Rows(signal, task, margins, options, structure.families)
+    z = _standardised(signal, task, scalings)
+    labels, label_query = _labels(signal, z, task, correct, scalings, options)
+    n_links = len(stages) - 1
+    used = model.cell_used(margins)
+    arrays = model.arrays(margins) | {"cell_used": used}
+    arrays |= rows.placed(model.by, used.shape[1]) | labels
+    arrays |= {
+        "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
+        "cost_known": by_task(cost_statistics, cost, task, n_tasks),
+    }
+    cost_query = np.zeros(0, dtype=np.int64)
+    if options.cost == "signal":
+        costs, cost_query = _costs(z, task, cost, arrays["cost_known"][0], stages)
+        arrays |= costs
+    return Design(
+        stages,
+        tasks,
+        kind,
+        options,
+        margins,
+        scalings,
+        arrays,
+        rows.query,
+        rows.column,
+        rows.segment,
+        rows.follows,
+        label_query,
+        cost_query,
+    )
+
+
+def _margins(
+    signal: np.ndarray,
+    weight: np.ndarray | None,
+    task: np.ndarray,
+    kind: str,
+    stages: list[str],
+    tasks: list[str],
+) -> tuple[list[Margin], list[Scaling]]:
+    bounds = signal_bounds(kind)
+    margins, scalings = [], []
+    for t in range(max(1, len(tasks))):
+        for j, name in enumerate(stages):
+            here = (task == t) & np.isfinite(signal[:, j])
+            x = signal[here, j]
+            if not len(x):
+                raise CascadeError(
+                    f"task {tasks[t]!r} never ran stage {name!r}; log its confidence for some of the task's "
+                    "queries, or leave the stage or the task out."
+                )
+            heavy = None if weight is None else weight[here, j] / weight[here, j].mean()
+            margins.append(build_margin(x, discrete=kind == "votes", bounds=bounds, weight=heavy))
+            scalings.append(build_scaling(x, margins[-1]))
+    return margins, scalings
+
+
+def signal_bounds(kind: str) -> tuple[float, float]:
+    """Range of the signal scale of a kind of confidence."""
+    spec = KINDS[kind]
+    ends = to_signal(np.array([spec.lower, spec.upper], dtype=float), kind)
+    return float(ends[0]), float(ends[1])
+
+
+def _standardised(signal: np.ndarray, task: np.ndarray, scalings: list[Scaling]) -> np.ndarray:
+    """Standardised signals (query, stage); NaN where a stage was not run."""
+    z = np.full(signal.shape, np.nan)
+    for column, scaling in enumerate(scalings):
+        t, j = divmod(column, signal.shape[1])
+        z[task == t, j] = scaling.standardise(signal[task == t, j])
+    return z
+
+
+def _previous(z: np.ndarray, query: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """Standardised signal of the stage before; 0, its mean, where there is none."""
+    before = z[query, np.maximum(stage - 1, 0)]
+    return np.where((stage > 0) & np.isfinite(before), before, 0.0)
+
+
+def _labels(
+    signal: np.ndarray,
+    z: np.ndarray,
+    task: np.ndarray,
+    correct: np.ndarray,
+    scalings: list[Scaling],
+    options: Options,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    query, stage = np.nonzero(np.isfinite(correct) & np.isfinite(signal))
+    column = task[query] * signal.shape[1] + stage
+    atom, ramp = np.zeros(len(query), dtype=np.int64), np.zeros((len(query), N_PIECES))
+    own = z[query, stage]
+    for c, scaling in enumerate(scalings):
+        here = column == c
+        atom[here] = scaling.which_atom(signal[query[here], stage[here]])
+        ramp[here] = ramps(own[here], scaling.knots)
+    arrays = {
+        "label_column": column,
+        "label_atom": atom,
+        "label_correct": correct[query, stage].astype(np.int64),
+        "label_z": own,
+    }
+    if options.calibration == "sequential":
+        arrays["label_previous"] = _previous(z, query, stage)
+    if options.calibration == "monotone":
+        arrays["label_ramp"] = ramp
+    return arrays, query
+
+
+def _costs(
+    z: np.ndarray, task: np.ndarray, cost: np.ndarray, mean: np.ndarray, stages: list[str]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    query, stage = np.nonzero(np.isfinite(cost) & np.isfinite(z))
+    value = cost[query, stage]
+    if np.any(value <= 0):
+        name = stages[int(stage[np.argmax(value <= 0)])]
+        raise CascadeError(
+            f"cost='signal' needs positive costs, but stage {name!r} has one of {value.min():g}; use cost='mean'."
+        )
+    column = task[query] * z.shape[1] + stage
+    arrays = {
+        "cost_column": column,
+        "cost_x": np.stack([z[query, stage], _previous(z, query, stage)]),
+        "cost_value": value / mean[column],
+    }
+    return arrays, query
+
+
+def by_task(
+    statistic: Callable[[np.ndarray], np.ndarray], values: np.ndarray, task: np.ndarray, n_tasks: int
+) -> np.ndarray:
+    """A statistic (..., stage) of values (query, stage), for the stages of each task in turn (..., column)."""
+    return np.concatenate([statistic(values[task == t]) for t in range(n_tasks)], axis=-1)

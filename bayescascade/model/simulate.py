@@ -1,0 +1,161 @@
+"""Logs made from known parameters, and replicated queries from posterior draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeError
+from bayescascade.model.copulas.family import get_family
+from bayescascade.model.copulas.link import Link
+from bayescascade.signals.kinds import check_kind
+
+_NAMES = ("small", "medium", "large", "huge")
+
+
+def simulate(
+    n_queries: int = 300,
+    *,
+    n_stages: int = 3,
+    copula: str | Sequence[str] = "gumbel",
+    tau: float | Sequence[float] = 0.4,
+    intercept: Sequence[float] | None = None,
+    slope: float | Sequence[float] = 1.2,
+    signal_mean: Sequence[float] | None = None,
+    top_atom: float | Sequence[float] = 0.0,
+    cost: Sequence[float] | None = None,
+    n_labelled: int | None = None,
+    confidence_kind: str = "probability",
+    stages: Sequence[str] | None = None,
+    random_seed: int | None = None,
+) -> xr.Dataset:
+    """Simulate a log of cascade queries.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> log = bc.simulate(100, n_stages=2, random_seed=1)
+    >>> dict(log.sizes)
+    {'query': 100, 'stage': 2}
+
+    Parameters
+    ----------
+    n_queries, n_stages : int
+    copula : str or sequence (link,)
+    tau : float or sequence (link,)
+        Kendall's tau of each link.
+    intercept : sequence (stage,), optional
+        Logit of P(correct) at the mean signal; default rises from 0.2 in steps of 0.9.
+    slope : float or sequence (stage,)
+        Per unit of signal.
+    signal_mean : sequence (stage,), optional
+        Default rises from 1 in steps of 0.8.
+    top_atom : float or sequence (stage,)
+        Share of queries with a confidence of exactly 1, those with the highest signals.
+    cost : sequence (stage,), optional
+        Mean cost per query; default is 1e-4 times powers of 5. Costs vary by 20% from query to query.
+    n_labelled : int, optional
+        Only so many queries keep their ``correct``; default is all.
+    confidence_kind : str
+        ``"probability"``, ``"logprob"``, ``"p_true"`` or ``"score"``.
+    stages : sequence of str, optional
+        Names; default is ``small``, ``medium``, ``large``, ...
+    random_seed : int, optional
+
+    Returns
+    -------
+    xarray.Dataset
+        A log as `read_log` returns it.
+
+    Raises
+    ------
+    CascadeError
+        For a number that is out of range, or sequences of the wrong length.
+
+    Notes
+    -----
+    The signal of stage j is logistic with the given mean and unit scale; consecutive stages are joined by the
+    copula; an answer is right with probability ``expit(intercept + slope * (signal - mean))``.
+    """
+    check_kind(confidence_kind)
+    if confidence_kind not in ("probability", "logprob", "p_true", "score"):
+        raise CascadeError(f"simulate makes probability, logprob, p_true or score, not {confidence_kind!r}.")
+    if n_queries < 1 or n_stages < 2:
+        raise CascadeError(f"n_queries={n_queries}, n_stages={n_stages}: give at least 1 query and 2 stages.")
+    rng = np.random.default_rng(random_seed)
+    step = np.arange(n_stages)
+    taus = _spread("tau", tau, n_stages - 1, -1.0, 1.0)
+    slopes = _spread("slope", slope, n_stages, 0.0, np.inf)
+    atoms = _spread("top_atom", top_atom, n_stages, 0.0, 1.0)
+    intercepts = _spread("intercept", 0.2 + 0.9 * step if intercept is None else intercept, n_stages)
+    means = _spread("signal_mean", 1.0 + 0.8 * step if signal_mean is None else signal_mean, n_stages)
+    costs = _spread("cost", 1e-4 * 5.0**step if cost is None else cost, n_stages, 0.0, np.inf)
+
+    top = [[(1.0 - atom, 1.0)] if atom > 0.0 else [] for atom in atoms]
+    names = [copula] * (n_stages - 1) if isinstance(copula, str) else list(copula)
+    if len(names) != n_stages - 1:
+        raise CascadeError(f"copula has {len(names)} families for {n_stages - 1} links.")
+    links = [Link(get_family(name), taus[j : j + 1]) for j, name in enumerate(names)]
+    u = draw_uniforms(links, n_queries, rng, top)
+    signal = means + np.log(u) - np.log1p(-u)
+    logit = intercepts + slopes * (signal - means)
+    correct = (rng.uniform(size=signal.shape) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
+    probability = 1.0 / (1.0 + np.exp(-signal))
+    probability = np.where(u > 1.0 - atoms, 1.0, probability)
+    if confidence_kind == "score":
+        confidence = np.where(u > 1.0 - atoms, means + 10.0, signal)
+    elif confidence_kind == "probability":
+        confidence = probability
+    else:
+        confidence = np.log(probability)
+    if n_labelled is not None:
+        if not 1 <= n_labelled <= n_queries:
+            raise CascadeError(f"n_labelled={n_labelled} is not between 1 and n_queries={n_queries}.")
+        correct[rng.permutation(n_queries)[n_labelled:]] = np.nan
+    names = (
+        list(stages) if stages is not None else [*_NAMES, *(f"stage{j}" for j in step[len(_NAMES) :])][:n_stages]
+    )
+    if len(names) != n_stages:
+        raise CascadeError(f"stages has {len(names)} names for n_stages={n_stages}.")
+    spread = rng.gamma(25.0, 1 / 25.0, size=signal.shape)
+    dims = ("query", "stage")
+    return xr.Dataset(
+        {"confidence": (dims, confidence), "correct": (dims, correct), "cost": (dims, costs * spread)},
+        coords={"query": np.arange(n_queries), "stage": names},
+        attrs={"confidence_kind": confidence_kind, "stage_order": "as given"},
+    )
+
+
+def _spread(
+    name: str, value: float | Sequence[float] | np.ndarray, n: int, low: float = -np.inf, high: float = np.inf
+) -> np.ndarray:
+    array = np.asarray(value, dtype=float)
+    if array.ndim > 1 or (array.ndim == 1 and len(array) != n):
+        raise CascadeError(f"{name} has shape {array.shape}; give one number, or {n} of them.")
+    if not np.all((array >= low) & (array <= high)):
+        raise CascadeError(f"{name}={value!r} is out of range; allowed is {low} to {high}.")
+    return np.broadcast_to(array, (n,))
+
+
+def draw_uniforms(
+    links: Sequence[Link],
+    n: int,
+    rng: np.random.Generator,
+    atoms: Sequence[Sequence[tuple[float, float]]] | None = None,
+) -> np.ndarray:
+    """Draw F(signal) along a Markov chain of signals (query, stage); each link has one draw.
+
+    ``atoms`` gives, for each stage, the ends of its atoms on the scale of u. It is the signals that are a Markov
+    chain: the next stage knows an atom's value, not where within the atom u happened to fall, so u is drawn
+    anew within the atom before it is handed on.
+    """
+    u = [rng.uniform(size=n)]
+    for j, link in enumerate(links):
+        known = u[-1].copy()
+        for low, high in atoms[j] if atoms is not None else ():
+            inside = (known > low) & (known <= high)
+            known[inside] = rng.uniform(low, high, size=int(inside.sum()))
+        u.append(link.hinv1(rng.uniform(size=(1, n)), known[None])[0])
+    return np.clip(np.stack(u, axis=1), 1e-15, 1.0 - 1e-15)

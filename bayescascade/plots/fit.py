@@ -1,0 +1,224 @@
+"""Figures of a fit. Each draws on the axes it is given, or on new ones, and returns them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.validation import check_prob
+from bayescascade.cascade.empirical import score
+from bayescascade.cascade.single_stages import single_stages
+from bayescascade.checks.calibration import reliability
+from bayescascade.checks.evidence import gather
+from bayescascade.checks.links import link_view
+from bayescascade.checks.signals import pit_ecdf
+from bayescascade.display.frontier import draw_frontier
+from bayescascade.display.model import draw_link, draw_margin, draw_reliability
+from bayescascade.display.style import new_axes, panels
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import get_draws
+from bayescascade.tuning.frontier import frontier
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bayescascade.tuning.solution import ThresholdSolution
+
+
+def plot_frontier(
+    fit_or_frontier: xr.DataTree | xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    solution: ThresholdSolution | None = None,
+    log: xr.Dataset | None = None,
+    ci_prob: float = 0.9,
+) -> Axes:
+    """Draw error against cost along the frontier, with its credible band.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> ax = bc.plot_frontier(fit, solution=bc.tune(fit, max_error=0.3))
+    >>> ax.get_ylabel()
+    'error (share of queries answered wrongly)'
+
+    Parameters
+    ----------
+    fit_or_frontier : DataTree or Dataset
+        A fit, which also shows each stage used alone; or what `frontier` returned.
+    ax : matplotlib Axes, optional
+    solution : ThresholdSolution, optional
+        Mark the thresholds that were chosen.
+    log : Dataset, optional
+        Mark what the frontier's thresholds score on this log; it must hold every stage that they call.
+    ci_prob : float
+        Probability of the intervals. A frontier that is passed in has its own.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    CascadeError
+        For what is neither a fit nor a frontier, or a log that cannot be scored.
+    """
+    check_prob("ci_prob", ci_prob)
+    singles = None
+    if isinstance(fit_or_frontier, xr.DataTree):
+        singles = single_stages(get_draws(fit_or_frontier))
+        curve = frontier(fit_or_frontier, n_points=50, ci_prob=ci_prob)
+    elif isinstance(fit_or_frontier, xr.Dataset) and "error_low" in fit_or_frontier:
+        curve, ci_prob = fit_or_frontier, float(fit_or_frontier.attrs.get("ci_prob", ci_prob))
+    else:
+        raise CascadeError(
+            f"plot_frontier wants a fit or what frontier(fit) returns; {type(fit_or_frontier).__name__} came."
+        )
+    scored = None if log is None else score(log, curve["threshold"])
+    ax = new_axes(ax, (7.0, 4.4))
+    return draw_frontier(ax, curve, singles=singles, solution=solution, scored=scored, ci_prob=ci_prob)
+
+
+def plot_reliability(
+    fit: xr.DataTree, stage: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.9
+) -> np.ndarray:
+    """Draw the calibration of each stage beside the accuracy that was observed.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> bc.plot_reliability(fit, "small").shape
+    (1,)
+
+    Parameters
+    ----------
+    fit : DataTree
+    stage : str or int, optional
+        One stage, by name or position; by default all.
+    axes : matplotlib Axes or array of them, optional
+    ci_prob : float
+        Probability of the credible bands.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One for each stage. A bin's bar is what its own labels say of its accuracy: the Jeffreys interval.
+
+    Raises
+    ------
+    CascadeError
+        For a stage that the fit does not have, or too few axes.
+    """
+    check_prob("ci_prob", ci_prob)
+    evidence = gather(fit)
+    wanted = _wanted(stage, evidence.stages)
+    grid = panels(axes, [evidence.stages[j] for j in wanted])
+    for ax, j in zip(grid, wanted, strict=True):
+        draw_reliability(ax, reliability(evidence, j), ci_prob)
+    return grid
+
+
+def _wanted(part: str | int | None, names: list[str], what: str = "stage") -> list[int]:
+    """Positions of one stage or link, by name or position, or of all."""
+    if part is None:
+        return list(range(len(names)))
+    if isinstance(part, str) and part in names:
+        return [names.index(part)]
+    if isinstance(part, int | np.integer) and 0 <= part < len(names):
+        return [int(part)]
+    raise CascadeError(f"there is no {what} {part!r}; give a position or one of {names}.")
+
+
+def plot_margins(
+    fit: xr.DataTree, stage: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.99
+) -> np.ndarray:
+    """Draw the PIT-ECDF of each stage's signals, less the diagonal, with its simultaneous band.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.plots.fit import plot_margins
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> plot_margins(fit).shape
+    (3,)
+
+    Parameters
+    ----------
+    fit : DataTree
+    stage : str or int, optional
+        One stage, by name or position; by default all.
+    axes : matplotlib Axes or array of them, optional
+        One for each stage.
+    ci_prob : float
+        Probability with which a right model stays inside the band all along.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        One for each stage. The band is ArviZ's. A stage that ran for some queries only is judged given the signal
+        of the stage before.
+
+    Raises
+    ------
+    CascadeError
+        For a stage that the fit does not have, or too few axes.
+
+    References
+    ----------
+    Säilynoja, Bürkner & Vehtari (2022), doi:10.1007/s11222-022-10090-6.
+    """
+    check_prob("ci_prob", ci_prob)
+    evidence = gather(fit)
+    wanted = _wanted(stage, evidence.stages)
+    grid = panels(axes, [evidence.stages[j] for j in wanted])
+    for ax, j in zip(grid, wanted, strict=True):
+        draw_margin(ax, pit_ecdf(evidence, j, ci_prob))
+    return grid
+
+
+def plot_links(
+    fit: xr.DataTree, link: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.9
+) -> np.ndarray:
+    """Draw each link's pseudo-observations, F of one stage's signal against F of the next one's, and its copula.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.plots.fit import plot_links
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> plot_links(fit).shape
+    (2,)
+
+    Parameters
+    ----------
+    fit : DataTree
+    link : str or int, optional
+        One link, by position or by name, such as ``"small > medium"``; by default all.
+    axes : matplotlib Axes or array of them, optional
+        One for each link.
+    ci_prob : float
+        Probability of the interval of Kendall's tau, which stands above each panel.
+
+    Returns
+    -------
+    ndarray of matplotlib Axes
+        Queries at an atom are spread over the atom's share of the axis. The contours are of the copula's posterior
+        mean density, around the regions of highest density with 25%, 50% and 75% of the queries.
+
+    Raises
+    ------
+    CascadeError
+        For a link that the fit does not have, or too few axes.
+    """
+    check_prob("ci_prob", ci_prob)
+    evidence = gather(fit)
+    wanted = _wanted(link, evidence.links, "link")
+    grid = panels(axes, [evidence.links[i] for i in wanted])
+    tau = get_draws(fit).tau
+    for ax, i in zip(grid, wanted, strict=True):
+        draw_link(ax, link_view(evidence, i, tau[:, i]), ci_prob)
+    return grid

@@ -1,0 +1,27 @@
+"""Replicated queries from one posterior draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayescascade.model.simulate import draw_uniforms
+from bayescascade.posterior.draws import Draws
+from bayescascade.signals.kinds import to_confidence
+
+
+def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw confidences and correctness of ``n`` new queries (query, stage) from one posterior draw."""
+    one = draws.take(slice(index, index + 1))
+    edges = one.edges()[0]
+    atoms = [
+        [(edge[s], edge[s + 1]) for s in np.flatnonzero(m.is_atom)]
+        for edge, m in zip(edges, one.margins, strict=True)
+    ]
+    u = draw_uniforms([one.link(j) for j in range(len(one.stages) - 1)], n, rng, atoms)
+    confidence, correct, before = np.empty_like(u), np.empty_like(u), None
+    for j in range(len(one.stages)):
+        signal = one.quantile(j, u[:, j][None])[0]
+        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before)[0]
+        before = signal
+        confidence[:, j] = to_confidence(signal, one.kind)
+    return confidence, correct

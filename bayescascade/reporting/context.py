@@ -1,0 +1,351 @@
+"""What a report says, as plain data for its template: sentences, tables and figures."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.analysis.label_value import LabelValue, label_value
+from bayescascade.analysis.verdict import Verdict, verdict
+from bayescascade.cascade.discrepancy import default_doubt, evaluate_doubted
+from bayescascade.cascade.empirical import score
+from bayescascade.cascade.evaluate import evaluate
+from bayescascade.cascade.rules import draws_for, read_rules
+from bayescascade.checks.evidence import gather
+from bayescascade.checks.predictive import check_cascade
+from bayescascade.checks.results import CheckResult, rejected
+from bayescascade.checks.suite import check
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.schema import data_hash, own_log
+from bayescascade.reporting.explorer import Explorer, bars, make_explorer
+from bayescascade.reporting.figures import (
+    few_points,
+    flow_figure,
+    frontier_figure,
+    labels_figure,
+    panels_of,
+    predictive_figures,
+    worth_figure,
+)
+from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sheet, provenance, sheet_of
+from bayescascade.reporting.text import Choice, answer, care, comparison
+from bayescascade.runtime.policy import Policy
+from bayescascade.tuning.solution import ThresholdSolution
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_STEPS = 1000  # of the price slider
+_IDLE = 0.01  # share of queries below which a stage counts as not called
+
+
+def tell(
+    fit: xr.DataTree,
+    *,
+    solution: ThresholdSolution | None,
+    log: xr.Dataset | None,
+    test: xr.Dataset | None,
+    thresholds: object,
+    labels: bool | LabelValue,
+    ci_prob: float,
+) -> dict[str, object]:
+    """Everything that the template asks for."""
+    draws = get_draws(fit)
+    if solution is None:
+        solution = _tuned_here(fit, thresholds)
+    choice = _choice(fit, draws, solution, thresholds)
+    chosen = solution if solution is not None else thresholds
+    scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
+    whole = choice is not None and choice.stages == draws.stages
+    plain = choice if whole and choice is not None and choice.reject is None else None
+    explorer = make_explorer(
+        fit,
+        ci_prob=ci_prob,
+        doubt=0.0 if choice is None else float(choice.goal.get("doubt", 0.0)),
+        own=None if plain is None else plain.thresholds,
+    )
+    price, stated = _price(choice, explorer)
+    worth = _worth(fit, solution, choice, price, stated)
+    seen = None if choice is None else _score_seen(fit, choice, chosen)
+    checks = check(fit, thresholds=chosen if whole else None)
+    evidence = gather(fit)
+    curve = explorer.points
+    log, remarks = _scorable(log, draws, curve)
+    along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
+    n_queries = int(fit.attrs.get("n_queries", 0))
+    failed = [result.name for result in checks if result.passed is False]
+    idle = [] if choice is None else _idle_links(checks["links"], draws, choice)
+    return {
+        "title": f"Cascade of {len(draws.stages)} stages",
+        "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
+        "answer": answer(choice, draws, scored, worth, ci_prob, stated=stated),
+        "care": care(failed, idle, tested=scored is not None, chosen=choice is not None),
+        "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
+        "flow": None if choice is None else flow_figure(choice, ci_prob),
+        "worth": None if choice is None else _worth_told(worth, choice, draws),
+        "kind": draws.kind,
+        "ci": f"{ci_prob:.0%}",
+        "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
+        "promise_room": ", with room for what the model misses" if default_doubt(fit) else "",
+        "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
+        "frontier_table": frontier_sheet(explorer),
+        "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
+        "remarks": remarks,
+        **_exploring(explorer, choice, price),
+        "checks": [check_rows(result) for result in checks],
+        **panels_of(evidence, draws, ci_prob),
+        "predictive": predictive_figures(along, checks),
+        "predictive_text": "" if along.picture is not None else along.text,
+        "labels": _labels(fit, labels, price, stated),
+        "provenance": provenance(fit, choice, ci_prob),
+    }
+
+
+def _choice(
+    fit: xr.DataTree, draws: Draws, solution: ThresholdSolution | None, thresholds: object
+) -> Choice | None:
+    if solution is not None:
+        stages = [str(s) for s in solution.thresholds["stage"].values]
+        if not set(stages) <= set(draws.stages):
+            raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
+        error, cost = (np.ravel(getattr(solution, name).values) for name in ("error", "cost"))
+        reach = solution.reach.transpose("chain", "draw", "stage").values.reshape(len(error), -1)
+        return Choice(
+            stages,
+            solution.thresholds.values,
+            error,
+            cost,
+            reach,
+            solution.goal,
+            solution.feasible,
+            solution.kept,
+            None if solution.reject is None else solution.reject.values,
+            None if solution.abstained is None else np.ravel(solution.abstained.values),
+        )
+    if thresholds is None:
+        return None
+    part = draws_for(draws, thresholds)
+    rules = read_rules(thresholds, part.stages, draws.kind)
+    if len(rules.thresholds) != 1:
+        raise CascadeError(
+            f"a report is about one threshold vector, but {len(rules.thresholds)} came; give (stage,)."
+        )
+    found = evaluate(fit, thresholds).transpose("chain", "draw", ...)
+    error, cost = np.ravel(found["error"].values), np.ravel(found["cost"].values)
+    reach = found["reach"].values.reshape(len(error), -1)
+    return Choice(
+        part.stages,
+        rules.thresholds[0],
+        error,
+        cost,
+        reach,
+        {},
+        True,
+        float("nan"),
+        None if rules.reject is None else rules.reject[0],
+        np.ravel(found["abstained"].values) if rules.reject is not None else None,
+    )
+
+
+def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
+    """A policy that was tuned on this very log, as the solution that it came from; else None."""
+    if not isinstance(thresholds, Policy):
+        return None
+    known, goal = thresholds.metadata.get("data_hash"), thresholds.metadata.get("goal")
+    if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):
+        return None
+    found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
+    doubt = float(goal.get("doubt", 0.0))
+    if doubt:
+        found["error"] = evaluate_doubted(fit, thresholds, spread=doubt, one_sided=True)["error"]
+    stages = xr.Coordinates({"stage": thresholds.stages})
+    return ThresholdSolution(
+        thresholds=xr.DataArray(thresholds.thresholds, dims="stage", coords=stages),
+        error=found["error"],
+        cost=found["cost"],
+        reach=found["reach"],
+        feasible=True,  # no other solution becomes a policy
+        goal=goal,
+        kept=float("nan") if kept is None else float(kept),
+        text=str(thresholds.metadata.get("text", "")),
+        confidence_kind=thresholds.confidence_kind,
+        provenance={"data_hash": known},
+        reject=None if thresholds.reject is None else xr.DataArray(thresholds.reject, dims="stage", coords=stages),
+        abstained=found.get("abstained"),
+    )
+
+
+def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
+    kind = test.attrs.get("confidence_kind") if isinstance(test, xr.Dataset) else None
+    if kind is not None and kind != draws.kind:
+        raise CascadeError(f"the test log's confidences are {kind!r}, but the fit's are {draws.kind!r}.")
+    stages = (
+        [str(s) for s in test["stage"].values] if isinstance(test, xr.Dataset) and "stage" in test.coords else []
+    )
+    if stages != draws.stages and stages != choice.stages:
+        raise CascadeError(f"the test log has stages {stages}, but the fit has {draws.stages}.")
+    if data_hash(test) == fit.attrs.get("data_hash"):
+        raise CascadeError(
+            "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
+            "give queries that it has not seen, or leave test out."
+        )
+    return score(test.sel(stage=choice.stages), chosen)
+
+
+def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
+    """What the thresholds did on the fit's own log, if that can be told."""
+    try:
+        return score(own_log(fit).sel(stage=choice.stages), chosen)
+    except CascadeError:
+        return None  # where a stage was not run, or an answer has no label
+
+
+def _idle_links(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
+    """The links that failed, if all of them lead to stages that the choice hardly ever calls."""
+    if result.passed is not False:
+        return []
+    names = {f"{a} > {b}": b for a, b in pairwise(draws.stages)}
+    called = dict(zip(choice.stages, choice.reach.mean(axis=0), strict=True))
+    failed = list(dict.fromkeys(link for link, _ in rejected(result.table)))
+    return failed if all(called.get(names[link], 0.0) < _IDLE for link in failed) else []
+
+
+def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:
+    """The log if the whole frontier can be scored on it, else a remark that says why not."""
+    if log is None:
+        return None, []
+    try:
+        score(log, curve["threshold"])
+    except CascadeError as error:
+        return None, [f"The log was not scored along the frontier: {error}"]
+    return log, []
+
+
+# ---- is it worth it
+
+
+def _price(choice: Choice | None, explorer: Explorer) -> tuple[float | None, bool]:
+    """The price of an error at which the choice is judged, and whether it is the user's own."""
+    if choice is None:
+        return None, False
+    given = choice.goal.get("error_price")
+    if given is not None:
+        return float(given), True
+    if not choice.goal:
+        return None, False  # thresholds of one's own need not be best at any price
+    return _price_about(explorer, float(choice.cost.mean())), False
+
+
+def _price_about(explorer: Explorer, cost: float) -> float:
+    """The price of an error at which thresholds that cost so much are about best."""
+    prices = explorer.prices()
+    best = np.isfinite(prices)
+    return float(np.interp(cost, explorer.points["cost"].values[best], prices[best]))
+
+
+def _worth(
+    fit: xr.DataTree, solution: ThresholdSolution | None, choice: Choice | None, price: float | None, stated: bool
+) -> Verdict | None:
+    if choice is None or price is None:
+        return None
+    abstain = choice.goal.get("abstain_price")
+    try:
+        return verdict(fit, error_price=price, solution=solution, abstain_price=abstain)
+    except CascadeError:
+        if stated:
+            raise
+        return None  # at a price that the user did not give, abstaining need not make sense
+
+
+def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str, object]:
+    """The whole verdict, for those who open it."""
+    beside = comparison(choice, draws)
+    if worth is None:
+        return {"text": [beside], "figure": None, "table": None}
+    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
+    table = worth.table.drop(columns="chosen")
+    return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
+
+
+def _labels(
+    fit: xr.DataTree, labels: bool | LabelValue, price: float | None, stated: bool
+) -> dict[str, object] | None:
+    """The worth of further labels, where it was asked for."""
+    if labels is False:
+        return None
+    remark = ""
+    if labels is True:
+        if price is None:
+            raise CascadeError(
+                "labels=True needs to know what an error costs; give a solution, a policy that was tuned on this "
+                "log, or what label_value returns."
+            )
+        labels = label_value(fit, error_price=price, random_seed=0)
+        if not stated:
+            remark = (
+                f"No price of an error was given; {price:.3g} is about what the chosen thresholds are best for."
+            )
+    return {
+        "text": labels.text,
+        "remark": remark,
+        "figure": labels_figure(labels),
+        "table": sheet_of(_told(labels.table), 4),
+    }
+
+
+def _told(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table of labels that say something: without a price of a label nothing is paid."""
+    if "label_cost" in table and not (table["label_cost"] > 0.0).any():
+        table = table.drop(columns=["label_cost", "net", "pays_from"])
+    return table.rename(columns={"n_labels": "queries"})
+
+
+# ---- explorer
+
+
+def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -> dict[str, object]:
+    """The explorer's figure, its first point, and what its script reads."""
+    from markupsafe import Markup
+
+    svg, places = explorer.figure("figure-explorer")
+    points = [
+        {
+            "error": float(at["error"]),
+            "cost": float(at["cost"]),
+            "kept": float(at["kept"]),
+            "price": float(about) if np.isfinite(about) else None,
+            "rows": [cells[1:] for cells in explorer.rows(i)],
+            "errorText": explorer.band("error", i),
+            "costText": explorer.band("cost", i),
+            "sentence": explorer.sentence(i),
+            "x": round(float(places[i, 0]), 1),
+            "y": round(float(places[i, 1]), 1),
+            "bars": bars(places[i]),
+        }
+        for i, about in enumerate(explorer.prices())
+        for at in [explorer.points.isel(point=i)]
+    ]
+    low, high = explorer.price_range
+    start = float(np.clip(np.sqrt(low * high) if price is None else price, low, high))
+    if price is None and choice is not None:
+        start = _price_about(explorer, float(choice.cost.mean()))
+    least, most = explorer.target_range
+    payload: dict[str, Any] = {
+        "points": points,
+        "price": {"low": low, "high": high, "steps": _STEPS},
+        "prob": explorer.prob,
+        "own": int(explorer.points.attrs["own"]),
+    }
+    return {
+        "explorer": payload,
+        "explorer_figure": Markup(svg),  # drawn by us, with its label escaped
+        "explorer_start": round(_STEPS * np.log(start / low) / np.log(high / low)),
+        "explorer_steps": _STEPS,
+        "explorer_target": {"least": f"{least:.3f}", "most": f"{most:.3f}"},
+        "explorer_prob": f"{explorer.prob:.0%}",
+        "explorer_stages": explorer.stages,
+    }

@@ -1,0 +1,198 @@
+"""What the explorer of a report and of a notebook choose from: points of the frontier, with all that is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.pareto import efficient, lower_hull
+from bayescascade._common.validation import check_prob
+from bayescascade.cascade.discrepancy import default_doubt, evaluate_doubted
+from bayescascade.cascade.evaluate import evaluate
+from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.display.format import PER, per_thousand, share, show_threshold
+from bayescascade.display.frontier import draw_frontier
+from bayescascade.display.svg import svg_with_marker
+from bayescascade.induction.free_positions import whole_atoms
+from bayescascade.induction.price_sweep import sweep
+from bayescascade.posterior.draws import get_draws
+from bayescascade.reporting.text import spelled
+
+N_POINTS = 100
+_SIZE = (6.6, 3.9)
+_ENOUGH = 1e-3  # an error this near to the least one is as good as it
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Points of the frontier by rising cost, none of them dominated, and the rules by which one is picked.
+
+    Attributes
+    ----------
+    points : Dataset
+        What `frontier` returns, with ``kept`` (the error not exceeded with probability ``prob``) over point,
+        and ``answered``, ``answered_low``, ``answered_high`` over (point, stage).
+    prob : float
+        Probability of the promise that an error target is.
+    """
+
+    points: xr.Dataset
+    prob: float
+
+    @property
+    def stages(self) -> list[str]:
+        """Names of the stages."""
+        return [str(name) for name in self.points["stage"].values]
+
+    @property
+    def price_range(self) -> tuple[float, float]:
+        """Prices of an error between which the best point moves."""
+        error, cost = (self.points[name].values for name in ("error", "cost"))
+        if len(cost) == 1:
+            return 0.5 * (float(cost[0]) or 1.0), 2.0 * (float(cost[0]) or 1.0)
+        # what one error less costs on the way up from the cheapest point, and on the last way worth telling
+        low = float(np.min((cost[1:] - cost[0]) / np.maximum(error[0] - error[1:], 1e-12)))
+        near = max(int(np.flatnonzero(error <= error.min() + _ENOUGH)[0]), 1)
+        before = np.arange(near)
+        high = float(np.max((cost[near] - cost[before]) / np.maximum(error[before] - error[near], 1e-12)))
+        return 0.5 * low, 2.0 * max(high, low)
+
+    @property
+    def target_range(self) -> tuple[float, float]:
+        """Targets of the error between which the best point moves, and half of the least that can be had."""
+        kept = self.points["kept"].values
+        return max(0.005, np.floor(kept.min() * 50.0) / 100.0), np.ceil(kept.max() * 100.0) / 100.0
+
+    def hull_prices(self) -> np.ndarray:
+        """Prices of an error between which each point is best (point, 2); NaN where it is best at none."""
+        error, cost = (self.points[name].values for name in ("error", "cost"))
+        out = np.full((len(cost), 2), np.nan)
+        hull = lower_hull(cost, error)
+        dear = -np.diff(cost[hull]) / np.diff(error[hull])
+        out[hull] = np.column_stack([np.append(0.0, dear), np.append(dear, np.inf)])
+        return out
+
+    def prices(self) -> np.ndarray:
+        """A price at which each point is about best, inside `price_range` (point,); NaN where there is none."""
+        low, high = self.hull_prices().T
+        least, most = self.price_range
+        return np.sqrt(np.clip(low, least, most) * np.clip(high, least, most))
+
+    def for_price(self, price: float) -> int:
+        """The point of least expected loss where an error costs ``price``."""
+        return int(np.argmin(self.points["error"].values * price + self.points["cost"].values))
+
+    def for_target(self, target: float) -> tuple[int, bool]:
+        """The cheapest point that keeps an error target, or the one that comes nearest; and whether it does."""
+        kept = self.points["kept"].values
+        able = np.flatnonzero(kept <= target)
+        return (int(able[0]), True) if len(able) else (int(np.argmin(kept)), False)
+
+    def band(self, name: str, point: int, stage: int | None = None) -> str:
+        """Mean and interval of an amount at a point, as text."""
+        show = per_thousand if name == "cost" else share
+        at = self.points.isel(point=point) if stage is None else self.points.isel(point=point, stage=stage)
+        mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        return f"{show(mean)} ({show(low)} to {show(high)})"
+
+    def rows(self, point: int) -> list[list[str]]:
+        """Stage, threshold, share that runs it and share that it answers, as text."""
+        at = self.points.isel(point=point)
+        return [
+            [
+                name,
+                show_threshold(float(at["threshold"][j])),
+                share(float(at["reach"][j])),
+                self.band("answered", point, j),
+            ]
+            for j, name in enumerate(self.stages)
+        ]
+
+    def sentence(self, point: int) -> str:
+        """What a point sets, and what it brings."""
+        rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
+        return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
+
+    def figure(self, name: str) -> tuple[str, np.ndarray]:
+        """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
+
+        Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units.
+        """
+        parts = [
+            self.points[[x, y]].to_array().values.T
+            for x, y in (
+                ("cost", "error"),
+                ("cost_low", "error"),
+                ("cost_high", "error"),
+                ("cost", "error_low"),
+                ("cost", "error_high"),
+            )
+        ]
+        svg, places = svg_with_marker(
+            lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), n_queries=PER),
+            np.concatenate(parts) * [PER, 1.0],
+            name=name,
+            label="The frontier again, with a marker at the thresholds that the sliders pick; their numbers stand "
+            "in the table beside it.",
+            size=_SIZE,
+        )
+        middle, left, right, lower, upper = np.split(places, 5)
+        return svg, np.column_stack([middle, left[:, 0], right[:, 0], lower[:, 1], upper[:, 1]])
+
+
+def bars(place: np.ndarray) -> str:
+    """A path along both intervals of a marker (x, y, left, right, lower, upper)."""
+    x, y, left, right, lower, upper = place
+    return f"M{left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {lower:.1f}V{upper:.1f}"
+
+
+def make_explorer(
+    fit: xr.DataTree,
+    *,
+    ci_prob: float = 0.9,
+    prob: float = 0.9,
+    n_points: int = N_POINTS,
+    doubt: float = 0.0,
+    own: np.ndarray | None = None,
+) -> Explorer:
+    """Work the frontier of a fit out, once, so that a slider only has to look things up.
+
+    Error targets have the same room for what the model misses as the promises of `tune`; error and its intervals
+    have as much as ``doubt`` says. Thresholds of one's own (stage,) join the points, unless one of these is
+    better; their number is the attribute ``own`` of the points, -1 without.
+    """
+    check_prob("ci_prob", ci_prob)
+    check_prob("prob", prob)
+    room = default_doubt(fit)
+    draws = get_draws(fit)
+    thresholds = with_last(to_thresholds(whole_atoms(draws, sweep(draws, n_points)[0]), draws))
+    if own is not None:
+        thresholds = np.concatenate([own[None], thresholds])
+    curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
+    plain = evaluate(fit, curve)
+    by_doubt = {0.0: plain["error"]}
+    for spread in {doubt, room} - {0.0}:
+        by_doubt[spread] = evaluate_doubted(fit, curve, spread=spread, one_sided=True)["error"]
+    over = ("chain", "draw")
+    tails = tail_probabilities(ci_prob)
+    reach = plain["reach"]
+    amounts = {
+        "error": by_doubt[doubt],
+        "cost": plain["cost"],
+        "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
+    }
+    points = xr.Dataset({"threshold": curve, "reach": reach.mean(over)})
+    for name, values in amounts.items():
+        ends = values.quantile(tails, over)
+        points[name] = values.mean(over)
+        points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
+    points["kept"] = by_doubt[room].quantile(prob, over, method="higher").drop_vars("quantile")
+    # without what costs more and errs no less; points that many prices share come more than once
+    keep = efficient(points["error"].values, points["cost"].values)
+    points = points.isel(point=keep).transpose("point", "stage")
+    place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
+    attrs = {"doubt": doubt, "ci_prob": ci_prob, "own": place}
+    return Explorer(points.assign_attrs(attrs), prob)

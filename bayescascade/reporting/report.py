@@ -1,0 +1,108 @@
+"""The report: one page that says what to set, what it brings, and whether to believe it."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from bayescascade._common.files import whole_file
+from bayescascade._common.validation import check_prob
+from bayescascade.errors import CascadeError
+from bayescascade.reporting.context import tell
+
+if TYPE_CHECKING:
+    from bayescascade.analysis.label_value import LabelValue
+    from bayescascade.tuning.solution import ThresholdSolution
+
+
+def report(
+    fit: xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    solution: ThresholdSolution | None = None,
+    log: xr.Dataset | None = None,
+    test: xr.Dataset | None = None,
+    thresholds: object = None,
+    labels: bool | LabelValue = False,
+    ci_prob: float = 0.9,
+) -> Path:
+    """Write a report of a fit: one HTML file that needs no network.
+
+    Examples
+    --------
+    >>> import bayescascade as bc, pathlib, tempfile
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
+    >>> bc.report(fit, path, solution=bc.tune(fit, max_error=0.3)).name
+    'report.html'
+
+    Parameters
+    ----------
+    fit : DataTree
+    path : path
+        Where the page goes; it replaces what was there as a whole.
+    solution : ThresholdSolution, optional
+        What `tune` returned. Without it, and without ``thresholds``, the page shows what can be had.
+    log : Dataset, optional
+        Score the frontier's thresholds on this log, and show the points beside the band.
+    test : Dataset, optional
+        A log that the fit has not seen: score the chosen thresholds on it, beside the model's interval.
+    thresholds : array-like, DataArray (stage,) or Policy, optional
+        Thresholds of your own, on the raw confidence scale, in place of a solution.
+    labels : bool or LabelValue
+        Say what more labels are worth: True asks `label_value` at the price of an error of the solution, or at the
+        one for which its thresholds are about best, which takes half a minute; or what `label_value` returned.
+    ci_prob : float
+        Probability of all intervals and bands, in (0, 1).
+
+    Returns
+    -------
+    pathlib.Path
+        Of the page.
+
+    Raises
+    ------
+    CascadeError
+        When both a solution and thresholds are given, ``test`` comes without either, is of another cascade or
+        is the log of the fit itself,
+        ``labels=True`` without a solution, or the page cannot be written.
+
+    Notes
+    -----
+    The page says what to set, what that brings and whether to run the cascade; then thresholds, the frontier, an
+    explorer of it (a little script, which the page's content security policy names by its hash; nothing else can
+    run), the checks with reliability, margins, links and predictions, the worth of labels, and the provenance.
+    """
+    check_prob("ci_prob", ci_prob)
+    if labels is True and solution is None and thresholds is None:
+        raise CascadeError(
+            "labels=True needs to know what an error costs; give a solution, or what label_value returns."
+        )
+    if solution is not None and thresholds is not None:
+        raise CascadeError("give a solution or thresholds, not both: a report has one answer.")
+    if test is not None and solution is None and thresholds is None:
+        raise CascadeError("a test log needs thresholds to be scored: give a solution or thresholds, too.")
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
+    story = tell(fit, solution=solution, log=log, test=test, thresholds=thresholds, labels=labels, ci_prob=ci_prob)
+    with whole_file(target, "the report") as part:
+        part.write_text(_render(story), encoding="utf-8")
+    return target
+
+
+def _render(story: dict[str, object]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = PackageLoader("bayescascade.reporting", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    script = loader.get_source(environment, "explorer.js")[0]
+    # a browser runs the script with this hash, and no other that might have come in with a name
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(story, script=Markup(script), script_hash=digest)

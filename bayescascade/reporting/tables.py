@@ -1,0 +1,153 @@
+"""Tables of a report, as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.html import texts
+from bayescascade.cascade.single_stages import beats_mixtures, single_stages
+from bayescascade.checks.results import WORDS, CheckResult
+from bayescascade.display.format import band, chance, money, per_thousand, share, show_threshold
+from bayescascade.posterior.draws import Draws
+from bayescascade.reporting.explorer import Explorer
+from bayescascade.reporting.text import Choice, goal_in_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLE_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table for the template; the first cell of a row heads it."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def sheet_of(table: pd.DataFrame, digits: int = 3) -> Sheet:
+    """A data frame as a table."""
+    return Sheet(*texts(table, digits))
+
+
+def chosen_sheets(
+    choice: Choice, draws: Draws, scored: xr.Dataset | None, seen: xr.Dataset | None, ci_prob: float
+) -> dict[str, object]:
+    """The chosen thresholds, and what they bring; ``seen`` is their score on the fit's own log."""
+    answered = choice.answered
+    columns = ["stage", "threshold", "runs for", "answers"]
+    rows = [
+        [name, show_threshold(float(t)), share(float(reach)), band(answered[:, j], ci_prob, share)]
+        for j, (name, t, reach) in enumerate(
+            zip(choice.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
+        )
+    ]
+    found = [
+        ["error", band(choice.error, ci_prob, share)],
+        ["cost of 1,000 queries", band(choice.cost, ci_prob, per_thousand)],
+    ]
+    if choice.abstained is not None:
+        found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
+    expected = ["in the long run", f"model: mean ({ci_prob:.0%} interval)"]
+    for where, score in (("on the fit's own log", seen), ("on the test log", scored)):
+        if score is not None:
+            expected.append(where)
+            found[0].append(share(float(score["error"])))
+            found[1].append(per_thousand(float(score["cost"])))
+            if choice.abstained is not None:
+                found[2].append(share(float(score["abstained"])))
+    if scored is not None:
+        columns = [*columns, "answers on test"]
+        rows = [[*row, share(float(part))] for row, part in zip(rows, scored["answered"].values, strict=True)]
+    mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
+    note = (
+        f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
+        "random for the same mean cost."
+    )
+    if scored is not None:
+        note += " A test log scatters about the long run, so it may miss an interval by chance."
+    return {"thresholds": Sheet(columns, rows), "expected": Sheet(expected, found), "note": note}
+
+
+def frontier_sheet(explorer: Explorer) -> Sheet:
+    """About ten points of the frontier, evenly spaced in error."""
+    error = explorer.points["error"].values
+    wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
+    picked = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
+    kept, prices = explorer.points["kept"].values, explorer.hull_prices()
+    rows = []
+    for point in map(int, picked):
+        thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
+        low, high = prices[point]
+        worth = (
+            "none"
+            if np.isnan(low)
+            else f"up to {money(high)}"
+            if low == 0.0
+            else f"{money(low)} or more"
+            if np.isinf(high)
+            else f"{money(low)} to {money(high)}"
+        )
+        rows.append(
+            [
+                explorer.band("error", point),
+                explorer.band("cost", point),
+                share(float(kept[point])),
+                worth,
+                *thresholds,
+            ]
+        )
+    columns = [
+        "error",
+        "cost of 1,000 queries",
+        f"error kept with {explorer.prob:.0%}",
+        "best where an error costs",
+    ]
+    return Sheet([*columns, *explorer.stages[:-1]], rows)
+
+
+def check_rows(result: CheckResult) -> dict[str, object]:
+    """A check with its verdict, and the numbers behind it."""
+    css = {True: "passed", False: "failed", None: "none"}[result.passed]
+    table = Sheet([], []) if result.table.empty else sheet_of(result.table)
+    return {
+        "name": result.name,
+        "result": WORDS[result.passed],
+        "css": css,
+        "text": result.text,
+        "table": table,
+    }
+
+
+def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:
+    """Where the page comes from: log, model, sampling, options, versions."""
+    attrs, sizes = {str(name): value for name, value in fit.attrs.items()}, fit["posterior"].sizes
+    versions: dict[str, str] = json.loads(str(attrs.get("versions", "{}")))
+    labels = int(fit["observed_data"].to_dataset()["correct"].count())
+    named = ("copula", "margin", "calibration", "cost")
+    model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
+    model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
+    task = f"task {attrs['task']}, " if "task" in attrs else ""
+    goal = goal_in_words(choice.goal) if choice is not None else ""
+    return [
+        ("Page written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+        ("Log", f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}"),
+        ("SHA-256 of the log", str(attrs.get("data_hash", "unknown"))),
+        ("Model", model),
+        (
+            "Sampling",
+            f"{sizes['chain']} chains of {sizes['draw']} draws after {attrs.get('tuning_steps', '?')} tuning "
+            f"steps, target_accept {attrs.get('target_accept', '?')}, random seed "
+            f"{attrs.get('random_seed', '?')}, {float(attrs.get('sampling_time', float('nan'))):.1f} s",
+        ),
+        ("Goal", goal or "none stated"),
+        ("Intervals", f"{ci_prob:.0%}, equal-tailed, of the posterior"),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or "unknown"),
+    ]

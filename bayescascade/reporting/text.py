@@ -1,0 +1,204 @@
+"""The words of a report: what to set, what it brings, whether to run the cascade at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
+from bayescascade.display.format import band, chance, money, per_thousand, share
+from bayescascade.posterior.draws import Draws
+
+if TYPE_CHECKING:
+    from bayescascade.analysis.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Thresholds with what the draws say of them; from a solution, or the user's own.
+
+    Attributes
+    ----------
+    stages : list of str
+    thresholds : ndarray (stage,)
+    reject : ndarray (stage,), optional
+        Below these a stage abstains.
+    error, cost : ndarray (draw,)
+    reach : ndarray (draw, stage)
+    """
+
+    stages: list[str]
+    thresholds: np.ndarray
+    error: np.ndarray
+    cost: np.ndarray
+    reach: np.ndarray
+    goal: dict[str, Any]
+    feasible: bool
+    kept: float
+    reject: np.ndarray | None = None
+    abstained: np.ndarray | None = None
+
+    @property
+    def answered(self) -> np.ndarray:
+        """Share of queries that each stage answers (draw, stage)."""
+        left = np.concatenate([self.reach[:, 1:], np.zeros_like(self.reach[:, :1])], axis=1)
+        return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
+
+
+def answer(
+    choice: Choice | None,
+    draws: Draws,
+    scored: xr.Dataset | None,
+    worth: Verdict | None,
+    ci_prob: float,
+    *,
+    stated: bool = True,
+) -> list[str]:
+    """What to set, what it brings, and whether to run the cascade at all; a sentence each.
+
+    ``stated`` says whether the price of an error at which it is judged was the user's own.
+    """
+    if choice is None:
+        return [
+            "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
+            "row whose error and cost suit you, and set its thresholds, or ask tune for a goal and pass what it "
+            "returns as solution."
+        ]
+    rule = f"{'; '.join(_rules(choice))}."
+    lead = f"To have {goal_in_words(choice.goal)}, set" if choice.goal else "Set"
+    if not choice.feasible:
+        lead = (
+            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
+        )
+    expected = (
+        f"Of the answers {band(choice.error, ci_prob, share)} are expected to be wrong, at a cost of "
+        f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
+    )
+    if choice.abstained is not None:
+        expected = (
+            f"Of the queries {band(choice.error, ci_prob, share)} are expected to be answered wrongly and "
+            f"{band(choice.abstained, ci_prob, share)} not at all, at a cost of "
+            f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
+        )
+    if scored is not None:
+        expected += (
+            f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
+            f"and {per_thousand(float(scored['cost']))}"
+        )
+    judged = comparison(choice, draws) if worth is None else judgement(worth, stated)
+    return [f"{lead}: {rule}", f"{expected}.", judged]
+
+
+def judgement(worth: Verdict, stated: bool) -> str:
+    """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
+    best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
+    # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
+    row = best[best["kind"] == "single stage"].iloc[0] if worth.shorter else best.loc[best["loss"].idxmin()]
+    verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
+    ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
+    price = f"an error costs {worth.error_price:.3g}"
+    if not stated:
+        price += " (no price was given; such thresholds are best at about this one)"
+    rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
+    decision, amount = worth.decision, money(abs(row["saving"]))
+    lead = f"{decision[0].upper()}{decision[1:]}; where {price}, it {verb} {amount}"
+    if worth.shorter:
+        lead = (
+            f"{decision[0].upper()}{decision[1:]}, which does as well or better where {price}. The whole cascade "
+            f"{verb} {amount}"
+        )
+    return (
+        f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper "
+        f"of the two with probability {chance(float(row['p_beats']))}."
+    )
+
+
+def comparison(choice: Choice, draws: Draws) -> str:
+    """How thresholds fare against single stages where an error has no price."""
+    singles = single_stages(draws)
+    p = float(np.mean(beats_singles(choice.error, choice.cost, singles)))
+    text = (
+        f"The cascade beats the best single stage with probability {chance(p)}, that is, no stage used alone "
+        "errs as little for as little money"
+    )
+    if p >= 0.5:
+        return f"{text}."
+    rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
+    wrong, spent = (float(values[:, rival].mean()) for values in singles)
+    return (
+        f"Do not run this cascade before you have looked at {draws.stages[rival]} alone, whose error is "
+        f"{share(wrong)} at a cost of {per_thousand(spent)} per 1,000 queries. {text}."
+    )
+
+
+def goal_in_words(goal: dict[str, Any]) -> str:
+    """What `tune` was asked for."""
+    prices = [
+        f"{what} costs {goal[name]:g}"
+        for name, what in (
+            ("error_price", "an error"),
+            ("abstain_price", "an abstention"),
+            ("latency_price", "a unit of latency"),
+        )
+        if name in goal
+    ]
+    bounds = []
+    for name in ("error", "cost", "latency"):
+        if f"max_{name}" in goal:
+            limit = goal[f"max_{name}"]
+            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
+    about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
+    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
+    if not prices:
+        return promise
+    loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
+    loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
+    loss += f" when {' and '.join(prices)}"
+    return f"{loss}, and {promise}" if promise else loss
+
+
+def care(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:
+    """Warnings where checks failed, and where nothing new was looked at.
+
+    ``idle_links`` are the links that failed, if they lead to stages that the chosen thresholds hardly ever call.
+    """
+    out = []
+    if failed:
+        out.append(f"Read this with care: the fit failed the check of {', '.join(failed)}.")
+    if idle_links:
+        out[-1] += (
+            f" The link that failed is {', '.join(idle_links)}: these thresholds hardly ever use it, so it does "
+            "not touch their error and cost, but other thresholds on this page do use it."
+        )
+    if chosen and not tested:
+        out.append(
+            "Nothing here was measured on queries that the fit has not seen: score the thresholds on a test log "
+            "before you rely on them."
+        )
+    return out
+
+
+def _rules(choice: Choice) -> list[str]:
+    """What each stage does, in words; nothing is left for the stages after one that accepts all."""
+    rules = spelled(choice.stages, choice.thresholds)
+    if choice.reject is not None:
+        last = int(np.argmax(choice.thresholds == -np.inf))
+        for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
+            rules[j] += f" and leaves unanswered what is below {choice.reject[j]:.6g}"
+    return rules
+
+
+def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
+    """What each stage does at thresholds (stage,)."""
+    last = int(np.argmax(thresholds == -np.inf))
+    rules = [
+        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {t:.6g} up"
+        for name, t in zip(stages[:last], thresholds[:last], strict=True)
+    ]
+    rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")
+    if last < len(stages) - 1:
+        rules.append(f"{', '.join(stages[last + 1 :])} {'is' if last == len(stages) - 2 else 'are'} never called")
+    return rules

@@ -1,0 +1,172 @@
+"""One interface for everyone who decides: learn from a training log, then say who answers each query of another.
+
+A *method* has a name and ``fit(train, random_seed=...)``, which returns *decisions*: a frontier of ways to run the
+cascade. ``decisions.decide(log)`` plays all of them on a log, whose labels it must not look at; `measure` then
+counts errors and cost, the same way for everyone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.cascade.empirical import reach_of
+from bayescascade.errors import CascadeError
+from bayescascade.logs.complete import ran_all
+from bayescascade.logs.validate import validate_log
+from bayescascade.signals.kinds import to_signal
+
+
+class Played(NamedTuple):
+    """What decisions do to the queries of a log.
+
+    ``answered`` (point, query) is the number of the stage whose answer is returned; ``run`` (point, stage, query)
+    tells which stages were called, and so have to be paid for.
+    """
+
+    answered: np.ndarray
+    run: np.ndarray
+
+
+class Decisions(Protocol):
+    """A frontier of ways to run the cascade, one for each point."""
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """Play every point on a log's queries, in their order; labels are not to be looked at."""
+        ...
+
+
+class Method(Protocol):
+    """How someone chooses. ``needs_text`` where prompts are read, ``sees_test`` for an oracle."""
+
+    name: str
+    needs_text: bool
+    sees_test: bool
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> Decisions:
+        """Learn from a log of labelled queries that ran every stage."""
+        ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """A log as arrays: ``confidence``, ``signal`` and ``wrong`` (query, stage), mean ``cost`` (stage,)."""
+
+    confidence: np.ndarray
+    signal: np.ndarray
+    wrong: np.ndarray
+    cost: np.ndarray
+    kind: str
+
+
+def know(log: xr.Dataset) -> Known:
+    """Arrays of the queries that ran every stage and have every label.
+
+    Raises
+    ------
+    CascadeError
+        If no query has all of them: rivals have no use for parts.
+    """
+    log = validate_log(log)
+    kind = str(log.attrs["confidence_kind"])
+    confidence, correct, cost = (
+        log[name].transpose("query", "stage").values for name in ("confidence", "correct", "cost")
+    )
+    whole = ran_all(log)
+    if not whole.any():
+        raise CascadeError(
+            f"none of the {len(whole)} queries has every stage run and labelled, which rivals have to learn from; "
+            "fit and tune do with less."
+        )
+    confidence = confidence[whole]
+    return Known(confidence, to_signal(confidence, kind), 1.0 - correct[whole], np.nanmean(cost, axis=0), kind)
+
+
+@dataclass(frozen=True)
+class ThresholdDecisions:
+    """Accept from a raw confidence on: ``thresholds`` (point, stage), the last stage's -inf."""
+
+    thresholds: np.ndarray
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """Run the cascade; a query goes on where the confidence is below the threshold."""
+        confidence = log["confidence"].transpose("query", "stage").values
+        run = reach_of(confidence, self.thresholds)
+        return Played(run.sum(axis=1) - 1, run)
+
+
+@dataclass(frozen=True)
+class StageDecisions:
+    """Each point sends every query to one stage and calls no other: ``stages`` (point,) are their numbers."""
+
+    stages: np.ndarray
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """The same stage for every query."""
+        n = log.sizes["query"]
+        run = np.zeros((len(self.stages), log.sizes["stage"], n), dtype=bool)
+        run[np.arange(len(self.stages)), self.stages] = True
+        return Played(np.repeat(np.asarray(self.stages)[:, None], n, axis=1), run)
+
+
+def measure(played: Played, log: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Error and cost (point,) on a log: share answered wrongly; share that runs each stage times its mean cost."""
+    wrong = 1.0 - log["correct"].transpose("query", "stage").values
+    error = wrong[np.arange(len(wrong)), played.answered].mean(axis=1)
+    return error, played.run.mean(axis=2) @ log["cost"].mean("query").transpose("stage").values
+
+
+def area_of(played: Played, log: xr.Dataset) -> float:
+    """`area_under` what decisions do to a log."""
+    return area_under(*measure(played, log), **stages_alone(log))
+
+
+def stages_alone(log: xr.Dataset) -> dict[str, np.ndarray]:
+    """What `area_under` asks of a log: the mean cost and the error of each stage alone."""
+    return {
+        "mean": log["cost"].mean("query").transpose("stage").values,
+        "alone": 1.0 - log["correct"].mean("query").transpose("stage").values,
+    }
+
+
+def area_under(error: np.ndarray, cost: np.ndarray, *, mean: np.ndarray, alone: np.ndarray) -> float:
+    """Area under error against cost, over the cost range: lower is better.
+
+    Added are the two policies that everyone has: stop at the first stage, and always go to the last. Points are
+    sorted by cost, those of equal cost averaged, and joined linearly; the cost range goes from the first stage's
+    mean cost to the sum of all.
+
+    Parameters
+    ----------
+    error, cost : ndarray (point,)
+    mean, alone : ndarray (stage,)
+        Mean cost of each stage, and the error of each stage alone.
+
+    References
+    ----------
+    Zellinger & Thomson (2025), Rational Tuning of LLM Cascades via Probabilistic Modeling, arXiv:2501.09345.
+    """
+    ends = float(mean[0]), float(mean.sum())
+    return mean_height(np.append(cost, ends), np.append(error, [alone[0], alone[-1]]), ends)
+
+
+def mean_height(x: np.ndarray, y: np.ndarray, ends: tuple[float, float]) -> float:
+    """Area under points (point,) between two ends, over their distance.
+
+    Points are sorted, those of equal ``x`` averaged, and joined linearly; what lies beyond the ends is cut off.
+    """
+    levels, inverse = np.unique(x, return_inverse=True)
+    heights = np.bincount(inverse, weights=y) / np.bincount(inverse)
+    grid = np.unique(np.clip(levels, *ends))
+    return float(np.trapezoid(np.interp(grid, levels, heights), grid) / (ends[1] - ends[0]))
+
+
+def spread(keep: np.ndarray, cost: np.ndarray, n_points: int) -> np.ndarray:
+    """At most ``n_points`` of some points, about evenly spaced in cost, the ends among them."""
+    if len(keep) <= n_points:
+        return keep
+    goals = np.linspace(cost[keep].min(), cost[keep].max(), n_points)
+    return keep[np.unique(np.abs(cost[keep][None] - goals[:, None]).argmin(axis=1))]

@@ -1,0 +1,68 @@
+"""What the rivals that set thresholds share: calibrated errors, frontiers of vectors, libraries of an extra."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+
+from bayescascade._common.pareto import efficient
+from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.errors import CascadeError
+from bayescascade.rivals.base import Known, ThresholdDecisions, spread
+from bayescascade.rivals.empirical_risk import expected_wrong
+
+N_POINTS = 50
+_BLOCK = 2_000_000  # elements (point, stage, query) at once
+
+
+def calibrated(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """P(wrong) of each training query by a logistic curve of its signal; all (query, stage)."""
+    return np.stack([expected_wrong(*columns) for columns in zip(signal.T, wrong.T, strict=True)], axis=1)
+
+
+def run_points(
+    confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Error and cost (point,) of thresholds (point, stage) on some queries."""
+    n = max(1, _BLOCK // confidence.size)
+    blocks = [points[i : i + n] for i in range(0, len(points), n)]
+    error = np.concatenate([run(confidence, wrong, block).mean(axis=1) for block in blocks])
+    return error, np.concatenate([reach_of(confidence, block).mean(axis=2) @ cost for block in blocks])
+
+
+def frontier_of(
+    points: np.ndarray, known: Known, wrong: np.ndarray, n_points: int | None = N_POINTS
+) -> ThresholdDecisions:
+    """The vectors (point, stage) that no other beats by ``wrong`` (query, stage) on the training log.
+
+    Of more than ``n_points`` are kept those spread evenly in cost.
+    """
+    points = np.unique(points, axis=0)
+    error, cost = run_points(known.confidence, wrong, known.cost, points)
+    keep = efficient(error, cost)
+    return ThresholdDecisions(points[keep if n_points is None else spread(keep, cost, n_points)])
+
+
+def check_count(name: str, value: float, least: int = 1) -> None:
+    """Raise `CascadeError` unless an option is a whole number of at least so many."""
+    if not isinstance(value, int | np.integer) or value < least:
+        raise CascadeError(f"{name}={value!r} should be a whole number of at least {least}.")
+
+
+def extra(module: str, package: str) -> ModuleType:
+    """Import a library that only rivals need.
+
+    Raises
+    ------
+    CascadeError
+        Where it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        raise CascadeError(
+            f"this rival needs {package}, which is not installed; "
+            "install it with the extra, pip install 'bayescascade[compare]'."
+        ) from missing

@@ -1,0 +1,351 @@
+"""Rivals that choose between a small and a large model under a budget.
+
+All play the same stream (`streams.play_stream`) and differ in the score alone. A router scores what was asked and
+pays for the model it calls; a cascade scores what the small model answered and pays for both where it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade.errors import CascadeError
+from bayescascade.logs.complete import ran_all
+from bayescascade.logs.texts import ANSWER
+from bayescascade.logs.validate import validate_log
+from bayescascade.rivals.base import Played, know
+from bayescascade.rivals.routing.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
+from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn, query_features
+
+THRESHOLDS = ("dynamic", "fixed")
+
+Scorer = Callable[[xr.Dataset], np.ndarray]
+
+
+@dataclass(frozen=True)
+class StreamDecisions:
+    """A stream under budgets, one for each point.
+
+    Attributes
+    ----------
+    pair : tuple of int
+        Numbers of the small and the large model among the log's stages.
+    costs : tuple of float
+        Of a call to each, as learnt; what is budgeted with.
+    cascade : bool
+        Whether the small model is called before a query is escalated.
+    shares : ndarray (point,)
+        Where each budget stands between all-small (0) and all-large (1).
+    score : callable
+        Scores (query,) of a log of the two stages.
+    rule : callable
+        The rule of the threshold for a share of queries that may be escalated.
+    """
+
+    pair: tuple[int, int]
+    costs: tuple[float, float]
+    cascade: bool
+    shares: np.ndarray
+    score: Scorer
+    rule: Callable[[float], Rule]
+
+    @property
+    def budgets(self) -> np.ndarray:
+        """Money for each query (point,)."""
+        return self.costs[0] + self.shares * (self.costs[1] - self.costs[0])
+
+    def with_costs(self, costs: tuple[float, float]) -> StreamDecisions:
+        """The same scores where calls cost something else."""
+        return replace(self, costs=check_costs(costs))
+
+    def decide(self, log: xr.Dataset) -> Played:
+        """Play the log's queries in their order, once for each budget."""
+        two = two_stages(log, self.pair)
+        if self.cascade and two["confidence"].isel(stage=0).isnull().any():
+            raise CascadeError(
+                f"stage {two['stage'].values[0]!r} was not run for some queries of the log, and this method "
+                "starts with it; choose queries that ran it."
+            )
+        scores, n = self.score(two), two.sizes["query"]
+        answered = np.empty((len(self.shares), n), dtype=int)
+        run = np.zeros((len(self.shares), log.sizes["stage"], n), dtype=bool)
+        stages = _numbers(self.pair, log.sizes["stage"])
+        for i, budget in enumerate(self.budgets):
+            rule = self.rule(large_share(budget, self.costs, cascade=self.cascade))
+            who, called = play_stream(scores, budget, self.costs, cascade=self.cascade, rule=rule)
+            answered[i], run[i, stages] = stages[who], called
+        return Played(answered, run)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Options of every method here.
+
+    Attributes
+    ----------
+    n_points : int
+        Budgets, evenly spaced from all-small to all-large.
+    pair : tuple of int
+        Numbers of the small and the large model among the log's stages; the others are never run.
+    threshold : str
+        ``"dynamic"``: from the scores of the stream so far, as published. ``"fixed"``: the quantile of the
+        training log's scores (out of fold, where they are learnt).
+    warm_up : int
+        Queries until there is a dynamic threshold: 10 in the paper, 21 in its code.
+    """
+
+    n_points: int = 21
+    pair: tuple[int, int] = (0, -1)
+    threshold: str = "dynamic"
+    warm_up: int = 10
+    sees_test: bool = False
+
+    def decisions(self, two: xr.Dataset, cascade: bool, score: Scorer, seen: np.ndarray) -> StreamDecisions:
+        """Decisions by a score on the two stages of the training log, whose scores are ``seen``."""
+        if self.n_points < 2:
+            raise CascadeError(f"n_points={self.n_points}: a frontier of budgets has two ends; choose at least 2.")
+        if self.threshold not in THRESHOLDS:
+            raise CascadeError(
+                f"threshold={self.threshold!r} is not known; choose one of {', '.join(map(repr, THRESHOLDS))}."
+            )
+        # of every call, as `know` has it; but no label is needed for them
+        small, large = validate_log(two)["cost"].mean("query").transpose("stage").values
+        costs = check_costs((small, large))
+        rule: Callable[[float], Rule] = _Always(Dynamic(self.warm_up))
+        if self.threshold == "fixed":
+            rule = _Quantile(np.sort(seen))
+        return StreamDecisions(self.pair, costs, cascade, np.linspace(0.0, 1.0, self.n_points), score, rule)
+
+
+@dataclass(frozen=True)
+class RandomRouting(Stream):
+    """The large model with the probability that the budget allows, drawn without a look at the query.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.rivals.routing.routers import RandomRouting
+    >>> log = bc.load_example()
+    >>> played = RandomRouting(n_points=3).fit(log).decide(log)
+    >>> (played.answered == 2).mean(axis=1).round(1).tolist()
+    [0.0, 0.5, 1.0]
+    """
+
+    name: str = "random_routing"
+    needs_text: bool = False
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
+        """Learn the costs."""
+        drawn = self.decisions(two_stages(train, self.pair), False, _Drawn(random_seed), np.empty(0))
+        return replace(drawn, rule=Fixed)  # uniform scores lie below a share with that probability
+
+
+@dataclass(frozen=True)
+class MarginSampling(Stream):
+    """A cascade by the small model's own confidence: the margin, where that is what the log holds.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.rivals.routing.routers import MarginSampling
+    >>> log = bc.load_example()
+    >>> played = MarginSampling(n_points=3).fit(log).decide(log)
+    >>> played.run[0].mean(axis=1).tolist(), played.run[2].mean(axis=1).tolist()  # all-small, all-large
+    ([1.0, 0.0, 0.0], [0.0, 0.0, 1.0])
+
+    References
+    ----------
+    Ramirez, Birch & Titov (2024), arXiv:2405.02134.
+    """
+
+    name: str = "margin_sampling"
+    needs_text: bool = False
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
+        """Learn the costs; labels are not used."""
+        two = two_stages(train, self.pair)
+        seen = own_confidence(two)
+        return self.decisions(two, True, own_confidence, seen[~np.isnan(seen)])
+
+
+@dataclass(frozen=True)
+class _Reader(Stream):
+    model: TextModel = field(default_factory=TextModel)
+    needs_text: bool = True
+
+    def _learnt(
+        self, two: xr.Dataset, cascade: bool, features: Callable[[xr.Dataset], Any], target: str, random_seed: int
+    ) -> StreamDecisions:
+        need_sklearn()
+        whole = two.isel(query=ran_all(two))
+        know(whole if whole.sizes["query"] else two)  # says what is wrong with a log that cannot be learnt from
+        small, large = whole["correct"].transpose("stage", "query").values
+        right = small >= large if target == "as good" else small > 0.5
+        if self.threshold == "fixed":
+            fitted, seen = self.model.out_of_fold(features(whole), right, random_seed=random_seed)
+        else:
+            fitted, seen = self.model.fit(features(whole), right, random_seed=random_seed), np.empty(0)
+        return self.decisions(two, cascade, _Predicted(fitted, features), seen)
+
+
+@dataclass(frozen=True)
+class Routing(_Reader):
+    """A router by whether the small model will be right, told from what is asked.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.rivals.routing.routers import Routing
+    >>> log = bc.load_example()
+    >>> hard = log["correct"].values[:, 0] < 0.5
+    >>> log["prompt"] = ("query", [f"a {'hard' if h else 'simple'} one" for h in hard])
+    >>> played = Routing(n_points=3).fit(log).decide(log)
+    >>> large = played.answered[1] == 2
+    >>> bool(large[hard].mean() > large[~hard].mean() + 0.3)
+    True
+
+    References
+    ----------
+    Sakota, Peyrard & West (2023), arXiv:2308.06077; Lu et al. (2023), arXiv:2311.08692.
+    """
+
+    name: str = "routing"
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
+        """Learn P(small model right) from the prompts."""
+        return self._learnt(two_stages(train, self.pair), False, query_features, "right", random_seed)
+
+
+@dataclass(frozen=True)
+class HybridLLM(_Reader):
+    """A router by whether the small model will do at least as well as the large one, told from what is asked.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.rivals.routing.routers import HybridLLM
+    >>> log = bc.load_example()
+    >>> worse = log["correct"].values[:, 0] < log["correct"].values[:, 2]
+    >>> log["prompt"] = ("query", [f"a {'hard' if w else 'simple'} one" for w in worse])
+    >>> score = HybridLLM().fit(log).score(log)  # P(at least as well)
+    >>> bool(score[worse].max() < score[~worse].min())
+    True
+
+    References
+    ----------
+    Ding et al. (2024), Hybrid LLM, arXiv:2404.14618.
+    """
+
+    name: str = "hybrid_llm"
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
+        """Learn P(small model as good as the large one) from the prompts."""
+        return self._learnt(two_stages(train, self.pair), False, query_features, "as good", random_seed)
+
+
+@dataclass(frozen=True)
+class FrugalGPT(_Reader):
+    """A cascade of two by whether the small model's answer is right, told from what was asked and answered.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> from bayescascade.rivals.routing.routers import FrugalGPT
+    >>> log = bc.load_example()
+    >>> right = log["correct"].values > 0.5
+    >>> log["prompt"] = ("query", ["which city?"] * 300)
+    >>> log["answer"] = (("query", "stage"), [["Paris" if r else "no idea" for r in row] for row in right])
+    >>> score = FrugalGPT().fit(log).score(log.isel(stage=[0, 2]))
+    >>> bool(score[right[:, 0]].min() > score[~right[:, 0]].max())
+    True
+
+    Attributes
+    ----------
+    confidence : bool
+        Whether the small model's own confidence is a feature too. Off, as published.
+
+    Notes
+    -----
+    The answer is read where the training log has the variable ``answer`` (see `prompts.with_answers`); without it,
+    the query and the confidence are all there is.
+
+    References
+    ----------
+    Chen, Zaharia & Zou (2023), FrugalGPT, arXiv:2305.05176.
+    """
+
+    name: str = "frugalgpt"
+    confidence: bool = False
+
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
+        """Learn P(small model's answer right) from prompts and answers."""
+        features = _AnswerFeatures(0, ANSWER in train, self.confidence)
+        return self._learnt(two_stages(train, self.pair), True, features, "right", random_seed)
+
+
+def own_confidence(two: xr.Dataset) -> np.ndarray:
+    """The small model's confidence (query,)."""
+    return two["confidence"].transpose("query", "stage").values[:, 0]
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    fitted: Any
+    features: Callable[[xr.Dataset], Any]
+
+    def __call__(self, two: xr.Dataset) -> np.ndarray:
+        return self.fitted.predict(self.features(two))
+
+
+@dataclass(frozen=True)
+class _AnswerFeatures:
+    stage: int
+    answer: bool
+    confidence: bool
+
+    def __call__(self, two: xr.Dataset) -> Any:
+        return answer_features(two, self.stage, answer=self.answer, confidence=self.confidence)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    random_seed: int
+
+    def __call__(self, two: xr.Dataset) -> np.ndarray:
+        return np.random.default_rng(self.random_seed).uniform(size=two.sizes["query"])
+
+
+@dataclass(frozen=True)
+class _Always:
+    rule: Rule
+
+    def __call__(self, share: float) -> Rule:
+        return self.rule
+
+
+@dataclass(frozen=True)
+class _Quantile:
+    """A fixed threshold at a quantile of sorted training scores."""
+
+    seen: np.ndarray
+
+    def __call__(self, share: float) -> Rule:
+        return Fixed(Dynamic(1).threshold(self.seen.tolist(), share))
+
+
+def _numbers(pair: tuple[int, int], n_stages: int) -> np.ndarray:
+    if len(pair) != 2 or not all(-n_stages <= j < n_stages for j in pair):
+        raise CascadeError(f"pair={pair!r} should be the numbers of two of the log's {n_stages} stages.")
+    numbers = np.arange(n_stages)[list(pair)]
+    if numbers[0] == numbers[1]:
+        raise CascadeError(f"pair={pair!r} is one stage twice; choose two.")
+    return numbers
+
+
+def two_stages(log: xr.Dataset, pair: tuple[int, int]) -> xr.Dataset:
+    """The two stages of a log."""
+    return log.isel(stage=_numbers(pair, log.sizes["stage"]))

@@ -1,0 +1,327 @@
+"""Thresholds at run time: decide, save, load.
+
+Imports NumPy and the standard library only, so that a service starts fast.
+"""
+
+import math
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, SupportsFloat
+
+from bayescascade._common.files import whole_file
+from bayescascade._common.html import table_of, wrapped
+from bayescascade.errors import CascadeError
+from bayescascade.runtime.policy_file import read_parts, to_json
+from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
+
+Decision = Literal["accept", "defer", "abstain"]
+
+
+@dataclass(frozen=True, repr=False)
+class Policy:
+    """Thresholds of a cascade, ready to run.
+
+    Examples
+    --------
+    >>> from bayescascade.runtime.policy import Policy
+    >>> policy = Policy(["small", "large"], [-0.1, float("-inf")], "logprob")
+    >>> policy.decide("small", -0.02)
+    'accept'
+    >>> policy.decide("small", -0.7)
+    'defer'
+
+    Parameters
+    ----------
+    stages : list of str
+        Names, in the order in which they are called.
+    thresholds : list of float
+        One per stage, on the raw confidence scale; a stage accepts when confidence >= threshold. -inf accepts
+        everything, +inf nothing. The last stage always accepts, so its threshold is -inf.
+    confidence_kind : str
+        A key of `bayescascade.signals.KINDS`.
+    metadata : dict
+        Anything worth keeping that JSON can hold: the goal, the expected error and cost, versions.
+    reject : list of float, optional
+        One per stage, each at most the stage's threshold: a stage abstains when confidence < reject, and the query
+        ends there without an answer. -inf never abstains. The last stage abstains below its own and otherwise
+        accepts. None, and -inf throughout, means that no stage abstains.
+
+    Raises
+    ------
+    CascadeError
+        If the parts do not make a policy.
+    """
+
+    stages: list[str]
+    thresholds: list[float]
+    confidence_kind: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    reject: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        # Copies, so that a list changed later by the caller does not change the policy.
+        object.__setattr__(self, "stages", _check_stages(self.stages))
+        check_kind(self.confidence_kind)
+        thresholds = _check_thresholds(self.thresholds, self.stages, self.confidence_kind)
+        object.__setattr__(self, "thresholds", thresholds)
+        reject = _check_reject(self.reject, thresholds, self.stages, self.confidence_kind)
+        object.__setattr__(self, "reject", reject)
+        if not isinstance(self.metadata, Mapping):
+            raise CascadeError(f"metadata should be a dict but is {self.metadata!r}")
+        object.__setattr__(self, "metadata", dict(self.metadata))
+
+    def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
+        """Accept this stage's answer, defer the query to the next stage, or abstain.
+
+        Examples
+        --------
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "large"], [0.8, float("-inf")], "probability", reject=[0.1, 0.3])
+        >>> policy.decide(0, 0.8), policy.decide("small", 0.5), policy.decide("large", 0.2)
+        ('accept', 'defer', 'abstain')
+
+        Parameters
+        ----------
+        stage : str or int
+            Name, or position counted from 0.
+        confidence : float
+            On the raw scale. Overshoot of the scale by rounding (at most 1e-6) is forgiven. A last stage that
+            never abstains accepts whatever its confidence, so NaN is allowed there: services seldom compute it.
+
+        Returns
+        -------
+        str
+            ``"accept"``, ``"defer"`` or ``"abstain"``.
+
+        Raises
+        ------
+        CascadeError
+            If the stage is unknown, or a confidence that is needed is not a number or off its scale.
+        """
+        position = self._position(stage)
+        last = position == len(self.stages) - 1
+        low = -math.inf if self.reject is None else self.reject[position]
+        value = self._confidence(position, confidence)
+        if math.isnan(value) and not (last and low == -math.inf):
+            raise CascadeError(
+                f"confidence at stage {self.stages[position]!r} is NaN, so there is nothing to decide on; "
+                "pass the number the stage reports, or defer the query yourself"
+            )
+        if value < low:
+            return "abstain"
+        return "accept" if last or value >= self.thresholds[position] else "defer"
+
+    def run(self, confidences: Sequence[SupportsFloat] | Mapping[str, SupportsFloat]) -> Decision:
+        """Decide at the last stage that has run, given the confidences of all stages so far.
+
+        Examples
+        --------
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "middle", "large"], [0.8, 0.9, float("-inf")], "probability")
+        >>> policy.run([0.7]), policy.run([0.7, 0.95]), policy.run({"small": 0.7, "middle": 0.1})
+        ('defer', 'accept', 'defer')
+
+        Parameters
+        ----------
+        confidences : list of float, or dict of stage name to float
+            Of the stages that have run, from the first on.
+
+        Returns
+        -------
+        str
+            As `decide` says it.
+
+        Raises
+        ------
+        CascadeError
+            If no confidence came, one between is missing, a name is unknown, or `decide` refuses.
+        """
+        if isinstance(confidences, Mapping):
+            unknown = [name for name in confidences if name not in self.stages]
+            if unknown:
+                self._position(unknown[0] if isinstance(unknown[0], str) else str(unknown[0]))
+            missing = [name for name in self.stages[: len(confidences)] if name not in confidences]
+            if missing:
+                raise CascadeError(
+                    f"a confidence of a later stage came without that of {missing[0]!r}; give the confidences of "
+                    "all stages that have run"
+                )
+            values = [confidences[name] for name in self.stages[: len(confidences)]]
+        elif isinstance(confidences, str) or not hasattr(confidences, "__len__"):
+            raise CascadeError(f"confidences should be a list or a dict but are {confidences!r}")
+        else:
+            values = list(confidences)
+        if not 1 <= len(values) <= len(self.stages):
+            raise CascadeError(
+                f"got {len(values)} confidences; give those of the stages that have run, from 1 to "
+                f"{len(self.stages)}"
+            )
+        return self.decide(len(values) - 1, values[-1])
+
+    def _confidence(self, position: int, confidence: SupportsFloat) -> float:
+        """A confidence as a number on its scale, or NaN."""
+        name = self.stages[position]
+        try:
+            value = float(confidence)
+        except (TypeError, ValueError):
+            raise CascadeError(f"confidence at stage {name!r} should be a number but is {confidence!r}") from None
+        value = float(clip_rounding(value, self.confidence_kind))
+        if off_scale(value, self.confidence_kind):
+            kind = check_kind(self.confidence_kind)
+            raise CascadeError(
+                f"confidence {value!r} at stage {name!r} is off the scale of this policy's confidence kind "
+                f"{kind.name!r}: it should be {kind.description}"
+            )
+        return value
+
+    def _position(self, stage: str | int) -> int:
+        known = ", ".join(map(repr, self.stages))
+        if isinstance(stage, str):
+            if stage in self.stages:
+                return self.stages.index(stage)
+            raise CascadeError(f"unknown stage {stage!r}; this policy has {known}")
+        try:
+            position = operator.index(stage)  # NumPy's integers too
+        except TypeError:
+            position = -1
+        if isinstance(stage, bool) or not 0 <= position < len(self.stages):
+            raise CascadeError(
+                f"there is no stage {stage!r}; give a name or a position from 0 to {len(self.stages) - 1}: "
+                f"this policy has {known}"
+            )
+        return position
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the policy as JSON; the file is either the whole new policy or what was there before.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "large"], [-0.1, float("-inf")], "logprob")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     policy.save(Path(folder) / "policy.json")
+        ...     Policy.load(Path(folder) / "policy.json") == policy
+        True
+
+        Raises
+        ------
+        CascadeError
+            If the metadata cannot be written as JSON, or the path cannot be written.
+        """
+        text = to_json(vars(self))
+        with whole_file(path, "the policy") as part:
+            part.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Policy":
+        """Read a policy written by `save`, and check every part of it.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bayescascade.runtime.policy import Policy
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "policy.json"
+        ...     Policy(["small", "large"], [0.8, float("-inf")], "probability").save(path)
+        ...     Policy.load(path).decide("small", 0.75)
+        'defer'
+
+        Raises
+        ------
+        CascadeError
+            If the file is missing, truncated, foreign, of another version, or lacks or garbles a part; or decides
+            by history, as older versions could.
+        """
+        parts = read_parts(Path(path))
+        try:
+            return cls(**parts)
+        except CascadeError as error:
+            raise CascadeError(f"{path} is not a valid policy: {error}") from None
+
+    def __repr__(self) -> str:
+        names = ["stages", "thresholds", "confidence_kind"]
+        names += [name for name in ("metadata", "reject") if getattr(self, name)]
+        return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True)):
+            rows.append([str(position), stage, _rule(threshold, "confidence ≥", "always", "never")])
+            if self.reject is not None:
+                rows[-1].append(_rule(self.reject[position], "confidence <", "never", "always"))
+        columns = ["position", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
+        return wrapped(table_of(columns, rows, caption=f"Policy on {self.confidence_kind}"))
+
+
+def _rule(threshold: float, compared: str, low: str, high: str) -> str:
+    if math.isinf(threshold):
+        return low if threshold < 0 else high
+    return f"{compared} {threshold:.6g}"
+
+
+def _check_stages(stages: Sequence[str]) -> list[str]:
+    if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
+        raise CascadeError(f"stages should be a list of one or more names but is {stages!r}")
+    names = list(stages)
+    wrong = [name for name in names if not isinstance(name, str) or not name]
+    if wrong:
+        raise CascadeError(f"a stage's name should be a non-empty string but is {wrong[0]!r}")
+    names = [str(name) for name in names]  # np.str_, as read from a Dataset, prints its type
+    if len(set(names)) < len(names):
+        raise CascadeError(f"stage names should differ but are {names!r}")
+    return names
+
+
+def _check_thresholds(thresholds: Sequence[float], stages: list[str], kind: str) -> list[float]:
+    values = _numbers("thresholds", thresholds, stages, "give one per stage, -inf for the last")
+    if values[-1] != -math.inf:
+        raise CascadeError(
+            f"the last stage ({stages[-1]!r}) always accepts, so its threshold should be -inf "
+            f"but is {values[-1]!r}"
+        )
+    _check_scale("threshold", values, stages, kind, "-inf (always accept) or inf (never accept)")
+    return values
+
+
+def _check_reject(
+    reject: Sequence[float] | None, thresholds: list[float], stages: list[str], kind: str
+) -> list[float] | None:
+    if reject is None:
+        return None
+    values = _numbers("rejecting thresholds", reject, stages, "give one per stage, -inf where it never abstains")
+    _check_scale("rejecting threshold", values, stages, kind, "-inf (never abstain) or inf (always abstain)")
+    for stage, low, high in zip(stages[:-1], values, thresholds, strict=False):
+        if low > high:
+            raise CascadeError(
+                f"stage {stage!r} would accept from {high!r} on but abstain below {low!r}; "
+                "a rejecting threshold should be at most the accepting one"
+            )
+    return values if max(values) > -math.inf else None
+
+
+def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[float]:
+    try:
+        if isinstance(given, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in given):
+            raise TypeError
+        values = [float(threshold) for threshold in given]
+    except (TypeError, ValueError):
+        raise CascadeError(f"{what} should be a list of numbers but is {given!r}") from None
+    if len(values) != len(stages):
+        raise CascadeError(f"got {len(values)} {what} for {len(stages)} stages ({', '.join(stages)}); {advice}")
+    return values
+
+
+def _check_scale(what: str, values: list[float], stages: list[str], kind: str, or_else: str) -> None:
+    for stage, value in zip(stages, values, strict=True):
+        # A finite threshold off the scale was meant for another kind: it would never, or always, accept.
+        if math.isnan(value) or (math.isfinite(value) and off_scale(clip_rounding(value, kind), kind)):
+            raise CascadeError(
+                f"{what} {value!r} of stage {stage!r} is off the scale of {kind!r}: it should be "
+                f"{check_kind(kind).description}, or {or_else}"
+            )

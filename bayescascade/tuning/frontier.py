@@ -1,0 +1,142 @@
+"""The frontier: for every price of an error, the thresholds that backward induction finds, with bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.pareto import undominated
+from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
+from bayescascade.cascade.discrepancy import read_doubt
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.forward import Outcome, split_positions
+from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.errors import CascadeError
+from bayescascade.induction.free_positions import whole_atoms
+from bayescascade.induction.price_sweep import sweep
+from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
+from bayescascade.tuning.objective import scattered
+
+
+def frontier(
+    fit: xr.DataTree,
+    *,
+    n_points: int = 50,
+    ci_prob: float = 0.9,
+    abstain_price: float | None = None,
+    batch: int | None = None,
+    stages: Sequence[str] | None = None,
+    doubt: float = 0.0,
+) -> xr.Dataset:
+    """Threshold vectors of least expected loss for a sweep of prices, with credible bands of error and cost.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> curve = bc.frontier(fit, n_points=5)
+    >>> dict(curve["threshold"].sizes)
+    {'point': 5, 'stage': 3}
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+    n_points : int
+        Points, evenly spaced in cost as far as atoms allow, from the cheapest stage alone to every query sent to
+        the last stage.
+    ci_prob : float
+        Probability of the equal-tailed bands, in (0, 1).
+    abstain_price : float, optional
+        What leaving a query unanswered costs, in the log's currency: stages may then abstain.
+    batch : int, optional
+        Bands for what the next ``batch`` queries will show, in place of the long-run rate: binomial errors, normal
+        mean costs, given the rate.
+    stages : list of str, optional
+        Run these stages only, in this order.
+    doubt : float
+        Room for what the model misses of error and cost, from both sides, in the bands and their means. On resplit
+        real logs 90% bands with 0.1 covered the held-out error 87% to 91% and the cost 90% to 92% of the time,
+        without 80% to 87% and 81% to 84%.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``point``, by rising cost: ``error``, ``error_low``, ``error_high``, ``cost``, ``cost_low``,
+        ``cost_high`` (mean and band over draws), ``price`` (cost at which one error less is worth it),
+        ``efficient`` (False where a cheaper point errs as little or less);
+        ``threshold`` and ``reach`` over (point, stage). With ``abstain_price`` also ``reject_threshold`` over
+        (point, stage) and ``abstained``, ``abstained_low``, ``abstained_high`` over point.
+
+    Raises
+    ------
+    CascadeError
+        For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
+        or a stage that the fit does not have.
+
+    Notes
+    -----
+    Backward induction on the posterior mean of the segments' masses: V_k = phi_k and
+    V_j = max(phi_j, -c_{j+1} / price + E[V_{j+1} | segment]). Bands come from all draws.
+    """
+    if n_points < 2:
+        raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
+    check_prob("ci_prob", ci_prob)
+    check_positive("abstain_price", abstain_price)
+    check_batch(batch)
+    check_doubt(doubt)
+    draws = get_draws(fit)
+    if stages is not None:
+        draws = draws.restrict(stage_numbers(stages, draws.stages))
+    rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
+    rows = whole_atoms(draws, rows)
+    outcome = forward_all(draws, rows)
+    accept, reject = split_positions(rows, len(draws.stages))
+    thresholds = with_last(to_thresholds(accept, draws))
+    below = None if reject is None else to_thresholds(reject, draws)
+    believed = read_doubt(fit, doubt)
+    if believed is not None:
+        outcome = outcome._replace(
+            error=believed.error(outcome.error, rows, draws), cost=believed.cost(outcome.cost, rows, draws)
+        )
+    return _as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
+
+
+def _as_curve(
+    draws: Draws,
+    thresholds: np.ndarray,
+    reject: np.ndarray | None,
+    prices: np.ndarray,
+    outcome: Outcome,
+    *,
+    ci_prob: float,
+    batch: int | None,
+) -> xr.Dataset:
+    """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
+    order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
+    outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
+    seen = outcome if batch is None else scattered(outcome, draws, batch)
+    tails = tail_probabilities(ci_prob)
+    out = xr.Dataset(
+        {
+            "threshold": (("point", "stage"), thresholds[order]),
+            "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
+        },
+        coords={"stage": draws.stages},
+        attrs={
+            "ci_prob": ci_prob,
+            "confidence_kind": draws.kind,
+            **({} if batch is None else {"batch": int(batch)}),
+        },
+    )
+    for name in ("error", "cost", *(["abstained"] if reject is not None else [])):
+        low, high = np.quantile(getattr(seen, name), tails, axis=0)
+        mean = getattr(outcome, name).mean(axis=0)
+        out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
+    if reject is not None:
+        out["reject_threshold"] = (("point", "stage"), reject[order])
+    out["price"] = ("point", prices[order])
+    out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
+    return out

@@ -1,0 +1,131 @@
+"""What the user asks `tune` for, checked, and turned into a `Goal`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import Draws
+from bayescascade.tuning.objective import Goal
+
+RISKS = ("mean", "cvar", "regret")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The arguments of `tune` that say what is wanted, as they were given."""
+
+    error_price: float | None = None
+    max_error: float | None = None
+    max_cost: float | None = None
+    max_latency: float | None = None
+    prob: float = 0.9
+    batch: int | None = None
+    risk: str = "mean"
+    alpha: float = 0.1
+    abstain_price: float | None = None
+    latency_price: float | None = None
+    doubt: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("error_price", "max_error", "max_cost", "max_latency", "abstain_price", "latency_price"):
+            check_positive(name, getattr(self, name))
+        self._check_aims()
+        check_doubt(self.doubt, risk=self.risk if self.risk == "regret" else None)
+        check_prob("prob", self.prob)
+        check_batch(self.batch)
+        if self.batch is not None and not self.bounds:
+            raise CascadeError(
+                f"batch={self.batch} makes a promise about the next queries, but no bound came; give max_error, "
+                "max_cost or max_latency, or leave batch out."
+            )
+        if self.risk not in RISKS:
+            raise CascadeError(f"risk={self.risk!r} is not known; choose one of {', '.join(map(repr, RISKS))}.")
+        if not 0.0 < self.alpha <= 1.0:
+            raise CascadeError(
+                f"alpha={self.alpha!r} is not allowed; give the share of worst draws to average, in (0, 1]."
+            )
+        if self.risk == "regret" and self.error_price is None:
+            raise CascadeError(
+                "risk='regret' compares losses in money; give error_price too, what an error costs."
+            )
+
+    def _check_aims(self) -> None:
+        if self.max_error is not None and self.max_error >= 1.0:
+            raise CascadeError(
+                f"max_error={self.max_error!r} is not allowed; give a share of wrong answers below 1, such as 0.1."
+            )
+        if self.error_price is None and not self.bounds:
+            raise CascadeError("no goal came; give error_price, max_error, max_cost or max_latency, or several.")
+        for name in ("abstain_price", "latency_price"):
+            if getattr(self, name) is not None and self.error_price is None and self.max_error is None:
+                raise CascadeError(
+                    f"{name} is money, but with max_cost or max_latency alone what is minimised is the error, "
+                    "which has no price; give error_price too."
+                )
+        if self.abstain_price is None or self.error_price is None:
+            return
+        if self.abstain_price >= self.error_price:
+            raise CascadeError(
+                f"abstain_price={self.abstain_price:g} is not below error_price={self.error_price:g}: a wrong "
+                "answer would be no worse than none, so nothing would be answered; lower it or leave it out."
+            )
+
+    @property
+    def bounds(self) -> tuple[tuple[str, float], ...]:
+        """Bounded amounts and their bounds."""
+        given = (("error", self.max_error), ("cost", self.max_cost), ("latency", self.max_latency))
+        return tuple((name, float(bound)) for name, bound in given if bound is not None)
+
+    @property
+    def weights(self) -> tuple[tuple[str, float], ...]:
+        """What the loss weighs: money where errors have a price or a bound, else the error."""
+        if self.error_price is None and self.max_error is None:
+            return (("error", 1.0),)
+        money = (
+            ("error", self.error_price),
+            ("cost", 1.0),
+            ("latency", self.latency_price),
+            ("abstained", self.abstain_price),
+        )
+        return tuple((name, float(weight)) for name, weight in money if weight is not None)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What was asked for, without what plays no part in it."""
+        out = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        if not self.bounds:
+            out.pop("prob")
+        if not (self.doubt or self.max_error):
+            del out["doubt"]
+        if self.risk == "mean":
+            del out["risk"], out["alpha"]
+        return {name: value if isinstance(value, str) else _plain(value) for name, value in out.items()}
+
+    def check_latency(self, draws: Draws) -> None:
+        """Raise `CascadeError` where latency matters and the fit does not know it for every stage."""
+        if self.max_latency is None and self.latency_price is None:
+            return
+        known = np.zeros(len(draws.stages), bool)
+        if draws.latency is not None:
+            known = np.isfinite(draws.latency).all(axis=0)
+        if not known.all():
+            name = "max_latency" if self.max_latency is not None else "latency_price"
+            lacking = ", ".join(repr(s) for s, k in zip(draws.stages, known, strict=True) if not k)
+            raise CascadeError(
+                f"{name} needs the latency of every stage, but the log has none for {lacking}; add it "
+                "and fit again."
+            )
+
+    def goal(self, reference: np.ndarray | None = None) -> Goal:
+        """The goal; ``reference`` is each draw's own least loss, for regret."""
+        tail = None if self.risk == "mean" else float(self.alpha)
+        return Goal(self.weights, self.bounds, float(self.prob), self.batch, tail, reference)
+
+
+def _plain(value: Any) -> float | int:
+    return int(value) if isinstance(value, int | np.integer) else float(value)
