@@ -27,7 +27,7 @@ help:
 	@echo "make test         tests and doctests, without the slow ones"
 	@echo "make test-slow    the slow tests"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
-	@echo "make lint         ruff: rules and format (make format applies them)"
+	@echo "make lint         ruff: rules and format (make format applies them); import contracts"
 	@echo "make types        mypy on the package and the studies"
 	@echo "make notebooks    execute the notebooks again, into build/notebooks"
 	@echo "make docs         the documentation, into build/docs; a warning is an error"
@@ -88,6 +88,7 @@ bench: $(VENV)/.stamp-dev
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.stamp-dev
 	$(BIN)/ruff check --fix .

@@ -61,15 +61,13 @@ def table_of(
 
 
 def frame_of(frame: pd.DataFrame, *, caption: str = "", digits: int = 3) -> str:
-    """A data frame as a table; an index that is more than a number becomes its first columns."""
+    """A data frame as a table; an index that has a name becomes its first columns."""
     return table_of(*texts(frame, digits), caption=caption)
 
 
 def texts(frame: pd.DataFrame, digits: int = 3) -> tuple[list[str], list[list[str]]]:
     """Names of columns and rows of a data frame as a reader wants them."""
-    from pandas import RangeIndex
-
-    if not isinstance(frame.index, RangeIndex):
+    if frame.index.names != [None]:
         frame = frame.reset_index()
     rows = [[cell(value, digits) for value in row] for row in frame.to_numpy(dtype=object)]
     return [str(name).replace("_", " ") for name in frame.columns], rows
