@@ -103,7 +103,6 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         part = safe_divide(accepted_correct(kernel, positions), kernel.own[:, None])
     # a restricted cascade may start at a stage whose correctness is an average over the signal before
     arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
-    cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
@@ -129,10 +128,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
             np.maximum(arriving, 0.0, out=arriving)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
-            if kernel.next_cost is not None:
-                cost += np.einsum("dps,ds->dp", ratio, kernel.next_cost[j])
-    if kernel.next_cost is None:
-        cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
+    cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 

@@ -135,9 +135,6 @@ def fit(
     calibration: Annotated[
         str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
     ] = "logistic",
-    cost_model: Annotated[
-        str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
-    ] = "mean",
     previous: Annotated[
         Path | None,
         typer.Option(
@@ -157,11 +154,11 @@ def fit(
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
-        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "draws", "chains")
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "draws", "chains")
     import bayescascade as bc
 
     if previous is None:
-        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
+        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration}
         options |= {"draws": draws, "chains": chains}
         work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: a minute)"
     else:

@@ -36,7 +36,6 @@ def _choices() -> dict[str, list[str]]:
     from bayescascade.model.calibration import CALIBRATIONS
     from bayescascade.model.copulas.family import FAMILIES
     from bayescascade.model.margins.models import MARGIN_MODELS
-    from bayescascade.model.options import COSTS
     from bayescascade.rivals.registry import METHODS
     from bayescascade.signals.kinds import KINDS
 
@@ -44,7 +43,6 @@ def _choices() -> dict[str, list[str]]:
         "families": FAMILIES,
         "margins": MARGIN_MODELS,
         "calibrations": CALIBRATIONS,
-        "costs": COSTS,
         "kinds": KINDS,
         "methods": METHODS,
     }

@@ -143,7 +143,6 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
         kernel.correct[one],
         kernel.cost[one],
         kernel.pair_right and [p[one] for p in kernel.pair_right],
-        kernel.next_cost and [c[one] for c in kernel.next_cost],
         kernel.averaged,
     )
 

@@ -21,7 +21,6 @@ def fit(
     copula: Copula = "gumbel",
     margin: str = "polya_tree",
     calibration: str = "logistic",
-    cost: str = "mean",
     previous: xr.DataTree | None = None,
     draws: int = 1000,
     tune: int = 200,
@@ -49,7 +48,7 @@ def fit(
     copula : str or sequence of str
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
         density by PSIS-LOO, the comparison kept in the group ``comparison``.
-    margin, calibration, cost : str
+    margin, calibration : str
         As for `build_model`.
     previous : xarray.DataTree, optional
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
@@ -93,7 +92,7 @@ def fit(
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula
-    design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
+    design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1))
     _remark(design, log)
     if compared:
         from bayescascade.inference.copula_selection import fit_auto

@@ -28,48 +28,24 @@ def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
     return pair
 
 
-def restricted_parts(
-    kernel: Kernel, keep: tuple[int, ...]
-) -> tuple[list[np.ndarray], list[np.ndarray] | None, list[np.ndarray] | None]:
-    """``pair``, ``pair_right`` and ``next_cost`` of a kernel of whole stages, for the stages ``keep`` only.
+def restricted_parts(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """``pair`` and ``pair_right`` of a kernel of whole stages, for the stages ``keep`` only.
 
     Where a stage is run after one that follows it in the chain, correctness there is averaged by its own signal:
     the signal that its correctness depends on comes before both.
     """
-    pair, right, cost = [], [], []
+    pair, right = [], []
     for a, c in pairwise(keep):
         if a > c:
             pair.append(np.swapaxes(compose(kernel, c, a), 1, 2))
             right.append(pair[-1] * kernel.correct[:, None, c])
-            if kernel.next_cost is not None:
-                by_own = pair_cost(kernel, c).sum(axis=1) * kernel.inverse_mass(c)
-                cost.append(np.einsum("dac,dc->da", pair[-1], by_own))
             continue
-        # what is right or spent at c depends on the stage just before it
-        to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
         pair.append(compose(kernel, a, c))
         if kernel.pair_right is not None:
+            # what is right at c depends on the stage just before it
+            to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
             right.append(to_before @ kernel.pair_right[c - 1])
-        if kernel.next_cost is not None:
-            cost.append(np.einsum("dab,db->da", to_before, kernel.next_cost[c - 1]))
-    return pair, None if kernel.pair_right is None else right, None if kernel.next_cost is None else cost
-
-
-def pair_cost(kernel: Kernel, stage: int) -> np.ndarray:
-    """Cost of one stage, summed over the pairs of segments of the stage before and its own (draw, before, own).
-
-    The first stage has no stage before, so that axis has length one. In a kernel of means, the own segments share
-    the cost as they do under the mean parameters.
-    """
-    weight = kernel.mass[:, None, 0] if stage == 0 else kernel.pair[stage - 1]
-    total = kernel.cost[:, :1, None] if stage == 0 else None
-    if kernel.next_cost is None:
-        return weight * kernel.cost[:, stage, None, None]
-    weight = weight * kernel.draws.relative_cost(stage)
-    if total is None:
-        total = kernel.next_cost[stage - 1][:, :, None]
-    summed = weight.sum(axis=2, keepdims=True)
-    return weight * np.divide(total, summed, out=np.zeros_like(summed), where=summed > 1e-300)
+    return pair, None if kernel.pair_right is None else right
 
 
 def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
@@ -79,14 +55,10 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     stages' masses are what then arrives. Margins change and so do the copulas, which is why this is not the same
     as new margins under the old copulas.
     """
-    mass, correct, cost = kernel.mass.copy(), kernel.correct.copy(), kernel.cost.copy()
+    mass, correct = kernel.mass.copy(), kernel.correct.copy()
     right = None if kernel.pair_right is None else list(kernel.pair_right)
-    spent = None if kernel.next_cost is None else list(kernel.next_cost)
     mass[:, 0] *= ratio
     mass[:, 0] /= mass[:, 0].sum(axis=1, keepdims=True)
-    if spent is not None:
-        draws = kernel.draws
-        cost[:, 0] = draws.cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
     pair = []
     for j, old in enumerate(kernel.pair):
         change = mass[:, j] * kernel.inverse_mass(j)
@@ -96,10 +68,7 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
             right[j] = right[j] * change[:, :, None]
             total = mass[:, j + 1]
             correct[:, j + 1] = safe_divide(right[j].sum(axis=1), total)
-        if spent is not None:
-            spent[j] = spent[j] * change
-            cost[:, j + 1] = spent[j].sum(axis=1)
-    return replace(kernel, mass=mass, pair=pair, correct=correct, cost=cost, pair_right=right, next_cost=spent)
+    return replace(kernel, mass=mass, pair=pair, correct=correct, pair_right=right)
 
 
 @dataclass(frozen=True)
@@ -108,8 +77,7 @@ class Kernel:
 
     ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
     ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
-    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; where cost depends on the signals,
-    ``next_cost[j]`` is the cost of stage j + 1, summed over the pairs of each segment of j. Else they are None.
+    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else it is None.
     ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
@@ -119,7 +87,6 @@ class Kernel:
     correct: np.ndarray
     cost: np.ndarray
     pair_right: list[np.ndarray] | None = None
-    next_cost: list[np.ndarray] | None = None
     averaged: bool = False
 
     @cached_property
@@ -149,7 +116,6 @@ class Kernel:
             safe_divide(mean(self.mass * self.correct), mass),
             mean(self.cost),
             self.pair_right and [mean(p) for p in self.pair_right],
-            self.next_cost and [mean(c) for c in self.next_cost],
             averaged=True,
         )
 
@@ -157,27 +123,21 @@ class Kernel:
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     if draws.whole is not None:
-        # correctness and cost of the first stage kept may depend on the stage before it; a tilt is of the first
+        # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
         first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
         between = build_kernel(draws.whole.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
-    mass, correct, cost = np.diff(edges, axis=2), draws.segment_correct(), draws.cost
+    mass, correct = np.diff(edges, axis=2), draws.segment_correct()
     links = range(len(draws.stages) - 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
-    right = next_cost = None
+    right = None
     if draws.previous is not None:
         right = [pair[j] * draws.pair_correct(j) for j in links]
         for j in links:
             correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
-    if draws.cost_slope is not None:
-        first = cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
-        next_cost = [
-            cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
-        ]
-        cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
-    kernel = Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    kernel = Kernel(draws, mass, pair, correct, draws.cost, right)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
 
@@ -189,10 +149,8 @@ def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
 
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
-    parts = restricted_parts(kernel, keep)
-    return Kernel(
-        draws, kernel.mass[:, index], parts[0], kernel.correct[:, index], kernel.cost[:, index], *parts[1:]
-    )
+    pair, right = restricted_parts(kernel, keep)
+    return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index], right)
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -244,7 +202,6 @@ def mean_kernel(draws: Draws) -> Kernel:
         safe_divide(correct, mass),
         mean([k.cost for k in parts]),
         None if first.pair_right is None else [mean([(k.pair_right or [])[j] for k in parts]) for j in links],
-        None if first.next_cost is None else [mean([(k.next_cost or [])[j] for k in parts]) for j in links],
         averaged=True,
     )
 
@@ -254,8 +211,4 @@ def with_latency(kernel: Kernel, latency_price: float | None) -> Kernel:
     latency = getattr(kernel.draws, "latency", None)
     if latency_price is None or latency is None:
         return kernel
-    more = latency_price * latency
-    next_cost = kernel.next_cost
-    if next_cost is not None:
-        next_cost = [c + more[:, j + 1, None] * kernel.mass[:, j] for j, c in enumerate(next_cost)]
-    return replace(kernel, cost=kernel.cost + more, next_cost=next_cost)
+    return replace(kernel, cost=kernel.cost + latency_price * latency)

@@ -96,8 +96,7 @@ def own_log(fit: xr.DataTree) -> xr.Dataset:
 def options_of(fit: xr.DataTree) -> Options:
     """The options that a fit was made with."""
     names = tuple(family.name for family in read_families(fit))
-    margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
-    return Options(names, margin, calibration, cost)
+    return Options(names, str(fit.attrs["margin"]), str(fit.attrs["calibration"]))
 
 
 def data_hash(log: xr.Dataset) -> str:
@@ -138,4 +137,9 @@ def _refuse_former(fit: xr.DataTree, source: str) -> None:
         raise CascadeError(
             f"{source} mixes draws of several copula families (copula='stack'), but a link has one family now. "
             "Fit its log again with copula='auto', or name a family for each link."
+        )
+    if "cost_slope" in fit["posterior"]:
+        raise CascadeError(
+            f"{source} has costs that depend on the signal (cost='signal'), but a stage has one mean cost now. "
+            "Fit its log again."
         )

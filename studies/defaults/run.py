@@ -68,7 +68,7 @@ def judge(fit: xr.DataTree, train: xr.Dataset, test: xr.Dataset) -> dict[str, fl
 def sampled(log: xr.Dataset, family: str, margin: str, calibration: str) -> xr.DataTree:
     """A fit; all families share one compiled model."""
     n_links = log.sizes["stage"] - 1
-    options = Options((family,) * n_links, margin, calibration, "mean", candidates=tuple(FAMILIES))
+    options = Options((family,) * n_links, margin, calibration, candidates=tuple(FAMILIES))
     return fit_design(build_design(log, options), log, HOW)
 
 
