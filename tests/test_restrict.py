@@ -12,7 +12,6 @@ from bayescascade.cascade.positions import to_positions
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.posterior.kernel import build_kernel, build_kernels, mean_kernel, restrict_kernel
 from bayescascade.posterior.replicate import replicate_draw
-from bayescascade.tuning.gradients import amounts_and_slopes
 
 OPTIONS = {
     "plain": {},
@@ -167,25 +166,6 @@ def test_single_stages_blocks_and_the_mean_work_on_a_part(name):
     everyone_on = np.array([[float(draws.n_segments)] * 2 + [0.0]])
     got = forward(mean, everyone_on)
     assert got[0][0, 0] == pytest.approx(forward(build_kernel(restricted), everyone_on)[0].mean())
-
-
-@pytest.mark.parametrize("keep", [(1, 2, 4), (1, 3), (3, 1, 4)])
-@pytest.mark.parametrize("name", ["plain", "sequential"])
-def test_gradients_of_a_part_are_finite_differences(name, keep):
-    draws = make(name).restrict(keep)
-    kernel, step = build_kernel(draws), 1e-5
-    position = np.array([len(m.low) * 0.4 for m in draws.margins[:-1]])
-    position = np.floor(position) + 0.37
-    assert not any(m.is_atom[int(x)] for m, x in zip(draws.margins, position, strict=False))
-    names = ["error", "cost"]
-    got = amounts_and_slopes(kernel, position, names)
-    plain = forward(kernel, np.append(position, 0.0)[None], lean=False)
-    for name in names:
-        np.testing.assert_allclose(got.amounts[name], getattr(plain, name)[:, 0], rtol=1e-10)
-        for j, unit in enumerate(np.eye(len(position))):
-            up, down = (amounts_and_slopes(kernel, position + s * step * unit, names) for s in (1, -1))
-            slope = (up.amounts[name] - down.amounts[name]) / (2 * step)
-            np.testing.assert_allclose(got.slopes[name][:, j], slope, rtol=1e-6, atol=1e-7)
 
 
 def test_what_a_stage_adds_to_latency_goes_with_it():

@@ -84,13 +84,12 @@ def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np
             yield j, cut, segment[cut], upper
 
 
-def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outcome:
+def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     """What positions (point, stage) come to; (point, 2 * stage) where the second half rejects.
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
-    on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
-    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
-    without, for the sake of a simple gradient.
+    on; the last stage accepts from its rejecting position on. The deferred part of a segment that a threshold
+    cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`).
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
@@ -122,8 +121,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j]
             ratio *= kernel.inverse_mass(j)[:, None]
-            if lean:
-                lean_cut(ratio, kernel, j, positions)
+            lean_cut(ratio, kernel, j, positions)
             arriving = ratio @ kernel.pair[j]
             np.maximum(arriving, 0.0, out=arriving)
             if kernel.pair_right is not None:
