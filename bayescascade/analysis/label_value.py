@@ -24,7 +24,7 @@ from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import realisable
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import mean_kernel
-from bayescascade.posterior.schema import check_fit
+from bayescascade.posterior.schema import require
 from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
@@ -153,7 +153,10 @@ def label_value(
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
     Raiffa & Schlaifer (1961), Applied Statistical Decision Theory.
     """
-    check_fit(fit)
+    require(
+        fit,
+        whole=", which the other tasks inform, too; fit the log of this task by itself, and ask again.",
+    )
     check_positive("error_price", error_price)
     price = float(error_price)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)
