@@ -17,7 +17,7 @@ from hand_made import (
 )
 
 import bayescascade
-from bayescascade.cascade import forward as cascade
+from bayescascade.cascade import evaluate as evaluate_module
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.forward import forward
@@ -37,7 +37,7 @@ def evaluate_draws(monkeypatch):
     """`evaluate` on draws made by hand, in place of those of a fit."""
 
     def run(draws, thresholds):
-        monkeypatch.setattr(cascade, "get_draws", lambda fit: draws)
+        monkeypatch.setattr(evaluate_module, "get_draws", lambda fit: draws)
         return evaluate(None, thresholds)
 
     return run

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.sensitivity_text import told, told_limits
 from bayescascade.cascade.discrepancy import read_doubt
@@ -21,7 +22,7 @@ from bayescascade.display.value import draw_sensitivity
 from bayescascade.errors import CascadeError
 from bayescascade.inference.power_scaling import powered, thinned, why_not
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, restrict_kernel, tilted
+from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel, tilted
 from bayescascade.posterior.scenarios import drift, drift_range, reprice
 from bayescascade.posterior.tilt import ratios
 from bayescascade.tuning.local_search import doubted
@@ -263,7 +264,7 @@ class _Judge:
         if not self.goal.bounds:
             return np.nan, np.nan
         some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
-        kernels = [build_kernel(some.take(block)) for block in blocks(some.n)]
+        kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
         rows = to_rows_of(self.solution, self.draws)
         expected = None if self.doubt is None else self.doubt.expected(rows, self.draws)
         _, most = drift_range(some.mass)

@@ -24,8 +24,8 @@ from bayescascade.cascade.rules import Rules, is_one_point, read_rules, stages_n
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
-from bayescascade.posterior.draws import Draws, refuse_tasks
-from bayescascade.posterior.schema import check_fit, own_log
+from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.schema import own_log, require
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
 SPREAD = 1.0
@@ -163,8 +163,7 @@ def _rules_of(rows: np.ndarray, draws: Draws) -> Rules:
 
 def default_doubt(fit: xr.DataTree) -> float:
     """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
-    check_fit(fit)
-    refuse_tasks(fit)
+    require(fit)
     try:
         complete_rows(validate_log(own_log(fit)))
     except CascadeError:
@@ -226,7 +225,7 @@ def evaluate_doubted(
     """
     if not (np.isfinite(spread) and spread >= 0.0):
         raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
-    log = validate_log(own_log(fit))
+    log = validate_log(own_log(require(fit)))
     stages = stages_named(thresholds, [str(s) for s in log["stage"].values])
     log = log.sel(stage=stages)
     rules = read_rules(thresholds, stages, str(log.attrs["confidence_kind"]))

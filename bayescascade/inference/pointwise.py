@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.calibration import N_PIECES, bent, log_bernoulli, logit_correct
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design
@@ -77,10 +76,9 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
     log_mass = np.broadcast_to(log_mass, (n, *log_mass.shape[1:]))
     data, n_rows = design.arrays, len(design.row_query)
     structure = design.structure
-    out = np.empty((n, n_rows))
     step = max(1, _AT_ONCE // max(1, n_rows))
 
-    def run(block: slice) -> None:
+    def run(block: slice) -> np.ndarray:
         tail = {  # the draws are a trailing axis
             **{name: data[name][..., None] for name in data if name.startswith("point_place")},
             "row_log_shape": data["row_log_shape"][..., None],
@@ -88,11 +86,10 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
             "row_unlinked": np.zeros((len(data["row_unlinked"]), len(tau[block]))),
         }
         moved = np.moveaxis(log_mass[block], 0, -1)
-        out[block] = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY).T
+        rows = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY)
+        return np.asarray(rows).T
 
-    with ThreadPoolExecutor(n_cores()) as pool:
-        list(pool.map(run, (slice(i, i + step) for i in range(0, n, step))))
-    return out
+    return np.concatenate(map_blocks(run, cut(n, step)))
 
 
 def label_rows(flat: xr.Dataset, design: Design) -> np.ndarray:

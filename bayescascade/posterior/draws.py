@@ -14,7 +14,7 @@ from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
-from bayescascade.posterior.schema import check_fit, read_families, restore
+from bayescascade.posterior.schema import read_families, require, restore
 from bayescascade.posterior.tilt import ratios
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
@@ -241,9 +241,8 @@ class Draws:
 
 
 def get_draws(fit: xr.DataTree) -> Draws:
-    """Read a fit's draws into arrays."""
-    check_fit(fit)
-    refuse_tasks(fit)
+    """Read the draws of a fit of one task into arrays."""
+    require(fit)
     posterior = fit["posterior"].to_dataset()
     constant = fit["constant_data"].to_dataset()
     margins, scalings = restore(constant)
@@ -277,16 +276,6 @@ def get_draws(fit: xr.DataTree) -> Draws:
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
         tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
-
-
-def refuse_tasks(fit: xr.DataTree) -> None:
-    """Raise `CascadeError` for a fit of several tasks, of which one has to be chosen."""
-    posterior = fit["posterior"].to_dataset()
-    if "task" in posterior.dims:
-        names = [str(name) for name in posterior["task"].values]
-        raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
-        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -11,11 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.copulas.link import Link
 from bayescascade.posterior.draws import Draws
-
-_BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
 
 def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
@@ -161,11 +157,6 @@ def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
 
-def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
-    """Slices that cover ``range(n)``."""
-    return (slice(i, min(i + size, n)) for i in range(0, n, size))
-
-
 def against_the_chain(draws: Draws) -> bool:
     """Whether draws are of stages in an order in which their signals are no Markov chain."""
     return list(draws.keep) != sorted(draws.keep)
@@ -178,13 +169,12 @@ def build_kernels(draws: Draws) -> list[Kernel] | None:
     """
     if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
-    with ThreadPoolExecutor(n_cores()) as pool:
-        return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
+    return map_blocks(lambda block: build_kernel(draws.take(block)), cut(draws.n))
 
 
 def mean_kernel(draws: Draws) -> Kernel:
     """One-draw kernel with the posterior means of the masses, block by block."""
-    slices = list(blocks(draws.n))
+    slices = list(cut(draws.n))
     parts = [build_kernel(draws.take(block)).mean() for block in slices]
     share = np.array([block.stop - block.start for block in slices]) / draws.n
 
