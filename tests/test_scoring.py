@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from bayescascade.cascade.empirical import cost_of_queries, score
-from bayescascade.cascade.rules import read_rules
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.model.simulate import simulate
 from bayescascade.runtime.policy import Policy
@@ -92,8 +92,8 @@ def test_costs_of_the_queries_themselves(log):
         known = np.where(ran, own, np.nan)
         expected[name] = np.where(ran, np.where(np.isnan(known), np.nanmean(known, axis=0), own), 0.0).sum(axis=1)
         assert float(found[name]) == pytest.approx(expected[name].mean())
-    rules = read_rules(policy, STAGES, "probability")
-    np.testing.assert_allclose(cost_of_queries(log, rules, cost="queries"), expected["cost"])
+    rule = DecisionRule.from_any(policy, STAGES, "probability")
+    np.testing.assert_allclose(cost_of_queries(log, rule, cost="queries")[0], expected["cost"])
     with pytest.raises(CascadeError, match="cost='median' is not known"):
         score(log, policy, cost="median")
 
@@ -159,8 +159,12 @@ def test_thresholds_that_name_some_stages_run_these(log):
     [
         (POINTS[0], [0.2, 0.2], r"reject has shape \(2,\); give one for each of the 3 stages"),
         (POINTS, REJECT[:2], r"reject has shape \(2, 3\); .* with 4 points as in thresholds"),
-        (POINTS[0], [0.2, np.nan, 0.2], "reject contains NaN; use -inf"),
-        (POINTS[0], [0.2, 20.0, 0.2], "a rejecting threshold is 20, but a confidence of kind 'probability'"),
+        (POINTS[0], [0.2, np.nan, 0.2], "rejecting threshold nan of stage 'medium'.*or -inf"),
+        (
+            POINTS[0],
+            [0.2, 20.0, 0.2],
+            "rejecting threshold 20.0 of stage 'medium' is off the scale of 'probability'",
+        ),
         (POINTS[0], [0.2, 0.95, 0.2], "stage 'medium' would accept from 0.9 on but abstain below 0.95"),
         (POINTS[0], "low", "reject came as 'low'; give numbers"),
     ],

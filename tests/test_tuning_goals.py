@@ -308,10 +308,12 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
     part = draws.restrict([0, 2, 1])
     from bayescascade.cascade.orders import evaluate_order
-    from bayescascade.cascade.rules import to_rows_of
+    from bayescascade.cascade.rules import DecisionRule
     from bayescascade.posterior.kernel import build_kernel
 
-    exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
+    exact = evaluate_order(
+        build_kernel(draws), (0, 2, 1), DecisionRule.from_any(solution, part.stages, part.kind).positions(part)
+    )
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)
 
 
