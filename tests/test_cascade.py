@@ -17,7 +17,7 @@ from hand_made import (
 )
 
 import bayescascade
-from bayescascade.cascade import forward as cascade
+from bayescascade.cascade import evaluate as cascade
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.forward import forward

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescascade.cascade import rules
 from bayescascade.cascade.empirical import cost_of_queries, score
-from bayescascade.cascade.rules import DecisionRule
+from bayescascade.cascade.rules import DecisionRule, route
 from bayescascade.errors import CascadeError
 from bayescascade.model.simulate import simulate
 from bayescascade.runtime.policy import Policy
@@ -172,3 +173,33 @@ def test_thresholds_that_name_some_stages_run_these(log):
 def test_rules_that_cannot_be_are_refused(log, thresholds, reject, message):
     with pytest.raises(CascadeError, match=message):
         score(log, thresholds, reject)
+
+
+def test_a_rule_and_a_policy_say_the_same(log):
+    policy = Policy(STAGES, POINTS[0], "probability", {"note": "kept"}, reject=REJECT[0])
+    rule = DecisionRule.from_any(policy, STAGES, "probability")
+    assert rule.single
+    assert rule.abstains
+    assert rule.to_policy(policy.metadata) == policy
+    assert DecisionRule.from_any(rule, STAGES, "probability") is rule
+    assert score(log, rule).identical(score(log, policy))
+    with pytest.raises(CascadeError, match="one threshold vector, but 4 came"):
+        DecisionRule.from_any(POINTS, STAGES, "probability").to_policy()
+    with pytest.raises(CascadeError, match=r"are for stages \['small', 'medium', 'large'\], but this cascade has"):
+        DecisionRule.from_any(rule, ["small", "large"], "probability")
+
+
+def test_routes_in_blocks_are_the_route_of_all(log, monkeypatch):
+    confidence = log["confidence"].values
+    whole = route(confidence, POINTS, REJECT)
+    monkeypatch.setattr(rules, "_BLOCK", 2 * confidence.size)
+    parts = list(rules.route_blocks(confidence, POINTS, REJECT))
+    assert len(parts) == 2
+    for name in whole._fields:
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    # every query is answered once or not at all, by the last stage that it runs
+    np.testing.assert_array_equal(whole.accepted.sum(axis=1) + whole.abstained, 1)
+    np.testing.assert_array_equal(
+        whole.accepted.argmax(axis=1), np.where(whole.abstained, 0, whole.reach.sum(axis=1) - 1)
+    )
