@@ -173,7 +173,7 @@ def test_a_part_of_the_stages(tune_draws, draws):
     # the same as running the stage between for nothing, and never accepting it
     free = replace(draws, cost=draws.cost * np.array([1.0, 0.0, 1.0]))
     never = xr.DataArray([float(solution.thresholds[0]), np.inf, -np.inf], dims="stage")
-    from bayescascade.cascade import forward as cascade
+    from bayescascade.cascade import evaluate as cascade
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cascade, "get_draws", lambda fit: free)
@@ -246,7 +246,7 @@ def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
 
 
 def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
-    from bayescascade.cascade import forward as cascade
+    from bayescascade.cascade import evaluate as cascade
     from bayescascade.tuning import frontier as frontiers
     from bayescascade.tuning.frontier import frontier
 
@@ -308,10 +308,12 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
     part = draws.restrict([0, 2, 1])
     from bayescascade.cascade.orders import evaluate_order
-    from bayescascade.cascade.rules import to_rows_of
+    from bayescascade.cascade.rules import DecisionRule
     from bayescascade.posterior.kernel import build_kernel
 
-    exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
+    exact = evaluate_order(
+        build_kernel(draws), (0, 2, 1), DecisionRule.from_any(solution, part.stages, part.kind).positions(part)
+    )
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)
 
 

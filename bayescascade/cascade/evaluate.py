@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.cascade.forward import Outcome, forward
-from bayescascade.cascade.rules import draws_for, is_one_point, to_rows_of
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, against_the_chain, build_kernel
 
@@ -32,7 +32,7 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
         parts = map_blocks(run, cut(draws.n))
     else:
         parts = map_blocks(lambda kernel: forward(kernel, positions), kernels)
-    return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+    return Outcome.concat(parts)
 
 
 def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
@@ -65,10 +65,12 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     CascadeError
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
-    draws = draws_for(get_draws(fit), thresholds)
-    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    draws = get_draws(fit)
+    rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
+    draws = rule.restrict(draws)
+    out = forward_all(draws, rule.positions(draws))._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
-    return _fold(draws, is_one_point(thresholds), **known)
+    return _fold(draws, rule.single, **known)
 
 
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:

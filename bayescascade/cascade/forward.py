@@ -8,7 +8,7 @@ within a segment; no search, no density, linear in the number of stages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,16 @@ class Outcome(NamedTuple):
     reach: np.ndarray
     abstained: np.ndarray | None = None
     latency: np.ndarray | None = None
+
+    def take(self, points: np.ndarray | int) -> Outcome:
+        """The same of some of the points."""
+        return Outcome._make(None if part is None else part[:, points] for part in self)
+
+    @classmethod
+    def concat(cls, parts: Iterable[Outcome]) -> Outcome:
+        """The same points under the draws of all parts, one after another."""
+        joined = zip(*parts, strict=True)
+        return cls._make(None if some[0] is None else np.concatenate(some) for some in joined)
 
 
 def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:

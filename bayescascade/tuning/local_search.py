@@ -93,9 +93,9 @@ def along_the_frontier(path: np.ndarray, some: Evaluator, whole: Evaluator) -> t
     path = np.unique(whole_atoms(some.draws, path), axis=0)
     out = some.outcome(path)
     order = np.argsort(out.cost.mean(axis=0), kind="stable")
-    path, out = path[order], take_points(out, order)
+    path, out = path[order], out.take(order)
     efficient = np.flatnonzero(undominated(out.error, out.cost, out.abstained, out.latency))
-    path, out = path[efficient], take_points(out, efficient)
+    path, out = path[efficient], out.take(efficient)
     expected = out.error.mean(axis=0)
     if some.goal.discrepancy is not None:
         smoothed = some.goal.discrepancy.smoothed(expected, path, some.draws)
@@ -108,11 +108,6 @@ def along_the_frontier(path: np.ndarray, some: Evaluator, whole: Evaluator) -> t
     points = np.unique(whole_atoms(whole.draws, points), axis=0)
     amounts_here = whole.doubted_amounts(points, whole.outcome(points))
     return points[whole.goal.rank(amounts_here)[0][0]], amounts
-
-
-def take_points(outcome: Outcome, index: np.ndarray) -> Outcome:
-    """Some of the points of an outcome."""
-    return Outcome._make(None if part is None else part[:, index] for part in outcome)
 
 
 def refine(starts: np.ndarray, some: Evaluator, whole: Evaluator) -> np.ndarray:

@@ -234,7 +234,7 @@ def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] 
     if not keeps.any() and not reachable:
         reachable = _what_is_reachable(goal, amounts)
     kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
-    one = Outcome._make(None if part is None else part[:, best] for part in outcome)
+    one = outcome.take(best)
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
 
