@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from brute_force import ACCEPT, DEFER, atoms_draws, best_by_thresholds, every_combination, every_set, path_losses
-from hand_made import make_draws
+from hand_made import make_draws, with_curve
 
 import bayescascade as bc
 from bayescascade.cascade.forward import forward
@@ -29,10 +29,11 @@ def induce_fit(monkeypatch):
 def upside_down():
     """Two stages of atoms where the first is right most often at its lowest atom."""
     draws = atoms_draws(4, 2, seed=5, spread=0.0)
-    offset = np.zeros_like(draws.offset)
+    offset = np.zeros_like(draws.curve["atom_offset"])
     offset[:, 0, 0], offset[:, 0, 2] = 6.0, -2.0
     cost = np.array([[1.0, 3.0]])
-    return replace(draws, offset=offset, cost=cost, intercept=np.array([[0.5, 2.0]]), slope=np.array([[0.3, 0.3]]))
+    line = {"intercept": np.array([[0.5, 2.0]]), "slope": np.array([[0.3, 0.3]])}
+    return with_curve(replace(draws, cost=cost), atom_offset=offset, **line)
 
 
 def test_words_for_a_set_that_is_no_half_line(induce_fit):

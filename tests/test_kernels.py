@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hand_made import make_draws, random_thresholds
+from hand_made import make_draws, random_thresholds, with_curve
 from test_cascade import run_cascade
 
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions
 from bayescascade.induction.backward_induction import induce
+from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.posterior.kernel import build_kernel, mean_kernel
 from bayescascade.posterior.replicate import replicate_draw
@@ -109,7 +110,7 @@ def test_without_effects_a_kernel_is_the_plain_one(name):
     none = np.zeros((3, 3))
     positions = to_positions(random_thresholds(draws, 20, np.random.default_rng(2)), draws)
     plain = forward(build_kernel(draws), positions)
-    held = replace(draws, previous=none)
+    held = replace(with_curve(draws, previous_slope=none), calibration=get_calibration("sequential"))
     for a, b in zip(plain[:3], forward(build_kernel(held), positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
@@ -119,7 +120,7 @@ def test_without_effects_a_kernel_is_the_plain_one(name):
 def test_induction_that_knows_the_effects_is_no_worse_than_one_that_does_not(name, pattern):
     draws = make_draws(3, pattern, seed=5, **OPTIONS[name])
     kernel = build_kernel(draws)
-    blind = replace(kernel, pair_right=None)
+    blind = replace(kernel, draws=replace(draws, calibration=get_calibration("logistic")), pair_right=[])
     prices = np.geomspace(0.05, 200.0, 20) * kernel.cost.sum()
     values = []
     for knows in (kernel, blind):
@@ -140,11 +141,8 @@ def test_the_mean_of_one_draw_is_that_draw(name):
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(mean, field), getattr(kernel, field), rtol=1e-12, atol=1e-15)
     for field in ("pair", "pair_right"):
-        if getattr(kernel, field) is None:
-            assert getattr(mean, field) is None
-        else:
-            for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
-                np.testing.assert_array_equal(a, b)
+        for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
+            np.testing.assert_array_equal(a, b)
     positions = to_positions(random_thresholds(draws, 5, np.random.default_rng(1)), draws)
     for a, b in zip(forward(mean, positions)[:3], forward(kernel, positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)

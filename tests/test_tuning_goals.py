@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
-from hand_made import make_draws
+from hand_made import make_draws, with_curve
 from test_tuning import edges_grid
 
 from bayescascade.cascade.evaluate import forward_all
@@ -228,7 +228,8 @@ def test_abstaining_is_as_good_as_a_grid(tune_draws, wish, pattern):
 def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
     two = make_draws(2, "top atom", n_draws=150, seed=3)
     # draws that disagree on what is best
-    two = replace(two, intercept=two.intercept + np.random.default_rng(1).normal(0.0, 0.6, two.intercept.shape))
+    intercept = two.curve["intercept"]
+    two = with_curve(two, intercept=intercept + np.random.default_rng(1).normal(0.0, 0.6, intercept.shape))
     rows = edges_grid(two, per_segment=8)
     out = forward_all(two, rows)
     loss = 6.0 * out.error + out.cost
@@ -286,9 +287,9 @@ def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, messa
 def test_searching_stages_finds_the_best_part(tune_draws):
     """Four stages, of which one is hardly ever right: subsets and orders are tuned one by one, too."""
     four = make_draws(4, "top atom", n_draws=60, seed=6, n_queries=150)
-    intercept, cost = four.intercept.copy(), four.cost.copy()
+    intercept, cost = four.curve["intercept"].copy(), four.cost.copy()
     intercept[:, 2], cost[:, 2] = intercept[:, 2] - 9.0, 3.0 * cost[:, 1]
-    four = replace(four, intercept=intercept, cost=cost)
+    four = with_curve(replace(four, cost=cost), intercept=intercept)
     for wish in ({"error_price": 60.0}, {"max_error": 0.25}):
         found = tune_draws(four, stages="search", **wish)
         names = list(found.thresholds["stage"].values)
@@ -319,7 +320,7 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
 
 def test_one_stage_can_be_the_best_cascade(tune_draws, draws):
     # a first stage that is always right and costs next to nothing
-    best = replace(draws, intercept=draws.intercept + np.array([12.0, 0.0, 0.0]))
+    best = with_curve(draws, intercept=draws.curve["intercept"] + np.array([12.0, 0.0, 0.0]))
     solution = tune_draws(best, error_price=20.0, stages="search")
     assert list(solution.thresholds["stage"].values) == ["s0"]
     assert float(solution.cost.mean()) == pytest.approx(float(best.cost[:, 0].mean()))

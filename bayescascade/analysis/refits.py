@@ -146,11 +146,4 @@ def _labels_only(design: Design) -> Design:
 
 def _recalibrated(draws: Draws, other: Draws) -> Draws:
     """Draws with the calibration of others."""
-    return replace(
-        draws,
-        intercept=other.intercept,
-        slope=other.slope,
-        offset=other.offset,
-        bend=other.bend,
-        previous=other.previous,
-    )
+    return replace(draws, calibration=other.calibration, curve=other.curve)

@@ -141,7 +141,7 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
         [p[one] for p in kernel.pair],
         kernel.correct[one],
         kernel.cost[one],
-        kernel.pair_right and [p[one] for p in kernel.pair_right],
+        [p[one] for p in kernel.pair_right],
         kernel.averaged,
     )
 
@@ -176,7 +176,7 @@ def _explain(draws: Draws, prices: np.ndarray, solved: Solved) -> str:
     sets = ~solved.half_line.all(axis=2)
     if not sets.any():
         text = "What each stage should accept is all that is above a threshold"
-        if draws.previous is None:
+        if not draws.calibration.uses_previous:
             return f"{text}: no policy of any kind does noticeably better."
         saved = f"to look at the confidence before as well would save at most {lost.max():.3g} per query"
         return f"{text}, judged by its own confidence; {saved}."
@@ -253,7 +253,7 @@ def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
     positions, loss, shortfall = threshold_pass(kernel, grids, prices, abstain_price)
     for _ in range(_ROUNDS):
         open_ = np.flatnonzero((shortfall > _ROUNDING).any(axis=(0, 2)))
-        if kernel.pair_right is not None:
+        if kernel.uses_previous:
             open_ = np.arange(len(prices))
         if not len(open_):
             break
