@@ -21,7 +21,7 @@ from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.cascade.rules import Rules, is_one_point, read_rules, stages_named
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws, refuse_tasks
@@ -225,7 +225,7 @@ def evaluate_doubted(
     real logs.
     """
     if not (np.isfinite(spread) and spread >= 0.0):
-        raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
+        raise bad_value("spread", spread, "give a share of at least 0, such as 0.2")
     log = validate_log(own_log(fit))
     stages = stages_named(thresholds, [str(s) for s in log["stage"].values])
     log = log.sel(stage=stages)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.cascade.rules import Rules, is_one_point, read_rules, stages_named
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.validate import validate_log
 
 
@@ -132,7 +132,7 @@ def cost_of_queries(log: xr.Dataset, rules: Rules, point: int = 0, cost: str = "
 
 def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
     if cost not in ("mean", "queries"):
-        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
+        raise bad_value("cost", cost, "choose 'mean' or 'queries'", "is not known")
     return log["cost"].transpose("query", "stage").values
 
 

@@ -13,6 +13,7 @@ from bayescascade._common.messages import sentence
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
+from bayescascade.errors import in_python
 
 # Pareto k of single queries stray over the limit by chance; one in a hundred does no harm to their sum.
 MAX_BAD_SHARE = 0.01
@@ -25,9 +26,10 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
 
     fit = evidence.fit
     if "log_likelihood" not in fit.children:
-        text = (
-            "The fit holds no log-likelihood, so leave-one-out was not computed. "
-            "Fit again with log_likelihood=True to have it."
+        text: str = (
+            "The fit holds no log-likelihood, so leave-one-out was not computed. Fit again"
+            + in_python(" with log_likelihood=True", " with fewer draws")
+            + " to have it."
         )
         return CheckResult("loo", None, pd.DataFrame(), text)
     likelihood = fit["log_likelihood"].to_dataset()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade.errors import in_python
 from bayescascade.inference.importance import picked, psis, resample
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Structure
@@ -23,8 +24,9 @@ def why_not(fit: xr.DataTree) -> str:
         return "What one task's prior is, the other tasks say; sensitivity is computed for fits of one task only."
     if "log_likelihood" not in fit.children:
         return (
-            "The fit holds no log-likelihood, so sensitivity was not computed. "
-            "Fit again with log_likelihood=True to have it."
+            "The fit holds no log-likelihood, so sensitivity was not computed. Fit again"
+            + in_python(" with log_likelihood=True", " with fewer draws")
+            + " to have it."
         )
     sizes = fit["posterior"].sizes
     if sizes["chain"] * sizes["draw"] < 100:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.margins.models import get_margin_model
@@ -67,14 +67,16 @@ def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -
     names = (copula,) * n_links if isinstance(copula, str) else tuple(copula)
     if len(names) != n_links:
         raise CascadeError(
-            f"copula has {len(names)} families, but the log has {n_links} links between its stages; give one name "
-            "for all, or one for each."
+            option("copula")
+            + f" has {len(names)} families, but the log has {n_links} links between its stages; give one name "
+            "for all, or one for each.",
+            parameter="copula",
+            value=copula,
         )
     for name in names:
         get_family(name)
     get_margin_model(margin)
     if calibration not in CALIBRATIONS:
-        raise CascadeError(
-            f"calibration={calibration!r} is not known; choose one of {', '.join(map(repr, CALIBRATIONS))}."
-        )
+        hint = f"choose one of {', '.join(map(repr, CALIBRATIONS))}"
+        raise bad_value("calibration", calibration, hint, "is not known")
     return Options(names, margin, calibration)

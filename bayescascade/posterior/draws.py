@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, call
 from bayescascade.model.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
 from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
@@ -285,7 +285,7 @@ def refuse_tasks(fit: xr.DataTree) -> None:
     if "task" in posterior.dims:
         names = [str(name) for name in posterior["task"].values]
         raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+            f"this fit has the tasks {names}; choose one first, with " + call("select_task", "fit", names[0]) + "."
         )
 
 
@@ -296,5 +296,5 @@ def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
     if unknown:
         raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
     if len(set(names)) < max(2, len(names)):
-        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+        raise bad_value("stages", names, "name two stages or more, each once", "is not a cascade")
     return [stages.index(name) for name in names]

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import CascadeError
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option
 from bayescascade.posterior.schema import check_fit, data_hash, own_log
 
 
@@ -59,8 +59,13 @@ def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
     observed = fit["observed_data"].to_dataset()
     if "task" not in observed.coords:
         raise CascadeError(
-            "this fit has no tasks: its log had no coord 'task'; name the column of tasks with "
-            "read_log(..., task=...), or join logs with combine_tasks, and fit again"
+            "this fit has no tasks: its log had no "
+            + in_python("coord 'task'", "column of tasks")
+            + "; name the column of tasks with "
+            + in_python("read_log(..., ")
+            + option("task", TO_FILL_IN)
+            + in_python("), or join logs with combine_tasks,")
+            + " and fit again"
         )
     of_query = observed["task"].values.astype(str)
     if name not in of_query.tolist():
