@@ -9,15 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import typer
 import xarray as xr
 from cli_stand_ins import STAGES, assert_one_sentence, calls, folder, make_log, run
 
 import bayescascade as bc
 from bayescascade.cli import app as cli
 from bayescascade.cli import options as _arguments
-from bayescascade.cli.terminal import as_typed
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, option
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.margins.models import MARGIN_MODELS
@@ -278,7 +276,7 @@ def test_tune_takes_one_task(calls, folder):
 
 def test_a_fit_of_several_tasks_names_the_option(calls, folder, monkeypatch):
     def refuse(*_, **__):
-        raise CascadeError("this fit has the tasks; choose one first, with select_task(fit, 'my law').")
+        raise CascadeError("choose one first, with " + call("select_task", "fit", "my law") + ".")
 
     monkeypatch.setitem(vars(bc), "tune", refuse)
     assert_one_sentence(run("tune", "fit.nc", "--max-error", 0.2), "choose one first, with --task 'my law'.")
@@ -350,51 +348,14 @@ def test_names_of_pages(calls, folder, name):
     assert Path(name).read_text() == "a page"
 
 
-# ---- Python's words
-
-
-@pytest.mark.parametrize(
-    ("said", "typed"),
-    [
-        ("leave it out with stages=[...] and fit again.", "leave it out with --stages A,B,... and fit again."),
-        ("write stages=['small', \"large\"].", "write --stages small,large."),
-        ("name it with cost=..., or", "name it with --cost COLUMN, or"),
-        ('e.g. cost={"small": 1e-4, "large": 1e-3}', "e.g. --cost small=1e-4,large=1e-3"),
-        ("prices with cost={'large': ...}", "prices with --cost large=PRICE"),
-        ("max_error=1.5 is not allowed", "--max-error 1.5 is not allowed"),
-        ("error_price=-2.0, max_cost=1.", "--error-price -2.0, --max-cost 1."),
-        ("a higher target_accept=0.95.", "a higher --target-accept 0.95."),
-        ("again with chains=4 (draws=50)", "again with --chains 4 (--draws 50)"),
-        ("copula='auto' and", "--copula auto and"),
-        ("stages=['my model', 'large']", "--stages 'my model,large'"),
-        ("with read_log(..., task=...), or", "with --task-column COLUMN, or"),
-        ('with select_task(fit, "it\'s").', "with --task 'it'\"'\"'s'."),
-        ("Make one with fit(log).", "Make one with `bayescascade fit`."),
-        # what only looks like it
-        ("no file /data/cost=5/log.csv", "no file /data/cost=5/log.csv"),
-        ("query 'draws=5'", "query 'draws=5'"),
-        ("n_points=3, discosts=4", "n_points=3, discosts=4"),
-        ("prob = 0.9", "prob = 0.9"),
-    ],
-)
-def test_python_in_terms_of_options(said, typed):
-    assert as_typed(said) == typed
-
-
-def test_every_option_in_those_terms_exists():
-    """An option that a sentence tells the user to type must be one of some command."""
-    from bayescascade.cli.terminal import _OPTIONS, _RENAMED
-
-    group = typer.main.get_command(cli.app)
-    known = {name for command in group.commands.values() for param in command.params for name in param.opts}
-    typed = {f"--{_RENAMED.get(name, name).replace('_', '-')}" for name in _OPTIONS} | {"--task"}
-    assert typed <= known
+# ---- Python's words, in the command line's
 
 
 def test_remarks_and_results_speak_of_options(calls, folder, monkeypatch):
     def tune(*_, **__):
-        warnings.warn("the prior decides; give stages=[...]", CascadeWarning, stacklevel=1)
-        return SimpleNamespace(feasible=False, text="leave it out with stages=[...]")
+        stages = option("stages", [TO_FILL_IN])
+        warnings.warn("the prior decides; give " + stages, CascadeWarning, stacklevel=1)
+        return SimpleNamespace(feasible=False, text="leave it out with " + stages)
 
     monkeypatch.setitem(vars(bc), "tune", tune)
     result = run("tune", "fit.nc", "--max-error", 0.2)
@@ -490,7 +451,7 @@ def test_verdict_shows_the_rivals_and_the_words(calls, folder, monkeypatch):
 
     def stand_in(fit, **options):
         seen.update(options)
-        return SimpleNamespace(table=table, text="Run this cascade: error_price=3 says so.")
+        return SimpleNamespace(table=table, text="Run this cascade: " + option("error_price", 3) + " says so.")
 
     monkeypatch.setitem(vars(bc), "verdict", stand_in)
     result = run("verdict", "fit.nc", "--error-price", 3)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bayescascade.errors import Message
+
 
 def show(value: Any) -> str:
     """A cell as the user wrote it, short."""
@@ -27,4 +29,7 @@ def joined(names: Iterable[object]) -> str:
 
 
 def sentence(text: str) -> str:
+    """The text with a capital letter."""
+    if isinstance(text, Message) and isinstance(text.parts[0], str):
+        return Message(sentence(text.parts[0]), *text.parts[1:])
     return text[:1].upper() + text[1:]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import Short, bad_value, option
 
 
 def check_prob(name: str, value: float) -> None:
     """Raise `CascadeError` unless ``value`` lies strictly between 0 and 1."""
     if not 0.0 < value < 1.0:
-        raise CascadeError(f"{name}={value!r} is not allowed; give a probability strictly between 0 and 1.")
+        raise bad_value(name, value, "give a probability strictly between 0 and 1")
 
 
 def check_positive(name: str, value: float | None) -> None:
@@ -22,7 +22,7 @@ def check_positive(name: str, value: float | None) -> None:
     except TypeError:
         good = False
     if not good:
-        raise CascadeError(f"{name}={value!r} is not allowed; give a positive, finite number.")
+        raise bad_value(name, value, "give a positive, finite number")
 
 
 def check_batch(batch: int | None) -> None:
@@ -30,13 +30,27 @@ def check_batch(batch: int | None) -> None:
     if batch is None:
         return
     if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or batch < 1:
-        raise CascadeError(f"batch={batch!r} is not allowed; give a whole number of queries, at least 1.")
+        raise bad_value("batch", batch, "give a whole number of queries, at least 1")
 
 
 def check_doubt(doubt: float, **options: object) -> None:
     """Raise `CascadeError` for a doubt that is no share, or options that it does not go with."""
     if not (np.isfinite(doubt) and doubt >= 0.0):
-        raise CascadeError(f"doubt={doubt!r} is not allowed; give a share of at least 0, such as 0.3.")
-    other = next((f"{name}={value!r}" for name, value in options.items() if value is not None), None)
+        raise bad_value("doubt", doubt, "give a share of at least 0, such as 0.3")
+    other = next((option(name, value) for name, value in options.items() if value is not None), None)
     if doubt and other is not None:
-        raise CascadeError(f"doubt={doubt:g} does not go with {other}; leave one of them out.")
+        raise bad_value("doubt", Short(doubt), "leave one of them out", "does not go with " + other)
+
+
+def check_worth_abstaining(abstain_price: float | None, error_price: float | None) -> None:
+    """Raise `CascadeError` where no answer would cost as much as a wrong one, or more."""
+    if abstain_price is None or error_price is None or abstain_price < error_price:
+        return
+    raise bad_value(
+        "abstain_price",
+        Short(abstain_price),
+        "lower it or leave it out",
+        "is not below "
+        + option("error_price", Short(error_price))
+        + ": a wrong answer would be no worse than none, so nothing would be answered",
+    )

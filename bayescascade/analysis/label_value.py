@@ -19,7 +19,7 @@ from bayescascade._common.validation import check_positive
 from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade.analysis.refits import QUERIES, Decisions, Refits
 from bayescascade.cascade.positions import to_positions
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, Code, bad_value, option
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import realisable
 from bayescascade.posterior.draws import Draws, get_draws
@@ -166,8 +166,11 @@ def label_value(
     refits = Refits(fit, draws, list(options.values()), queries, seed)
     if queries == "logged" and sizes[-1] > refits.n_free:
         raise CascadeError(
-            f"n_labels={sizes[-1]} is more than the {refits.n_free} queries that the log holds with the "
-            "confidences, but without the labels, of these stages; give fewer, or queries='new'."
+            option("n_labels", Code(sizes[-1]))
+            + f" is more than the {refits.n_free} queries that the log holds with the confidences, but without "
+            "the labels, of these stages; give fewer, or " + option("queries", "new") + ".",
+            parameter="n_labels",
+            value=n_labels,
         )
     decisions = _decisions(fit, draws, price)
     error, cost = decisions.outcomes(draws)
@@ -211,15 +214,15 @@ def _check(
     """Sorted sample sizes (size,)."""
     sizes = np.unique(np.atleast_1d(np.asarray(n_labels)))
     if not len(sizes) or sizes.dtype.kind not in "iu" or sizes[0] < 1:
-        raise CascadeError(f"n_labels={n_labels!r} is not allowed; give whole numbers of at least 1.")
+        raise bad_value("n_labels", n_labels, "give whole numbers of at least 1")
     if queries not in QUERIES:
-        raise CascadeError(f"queries={queries!r} is not known; choose 'new' or 'logged'.")
+        raise bad_value("queries", queries, "choose 'new' or 'logged'", "is not known")
     if not (np.isfinite(label_price) and label_price >= 0.0):
-        raise CascadeError(f"label_price={label_price!r} is not allowed; give a finite number of at least 0.")
+        raise bad_value("label_price", label_price, "give a finite number of at least 0")
     if horizon is not None and not horizon > 0:
-        raise CascadeError(f"horizon={horizon!r} is not allowed; give the number of queries to be served.")
+        raise bad_value("horizon", horizon, "give the number of queries to be served")
     if n_simulations < 8:
-        raise CascadeError(f"n_simulations={n_simulations!r} is not allowed; give a whole number of at least 8.")
+        raise bad_value("n_simulations", n_simulations, "give a whole number of at least 8")
     return sizes
 
 
@@ -233,9 +236,7 @@ def _options(stages: str | Sequence[str], names: list[str]) -> dict[str, list[in
     chosen = [stages] if isinstance(stages, str) else list(stages)
     unknown = [name for name in chosen if name not in names]
     if unknown or not chosen:
-        raise CascadeError(
-            f"stages={stages!r} is not allowed; give 'all', 'each', or names of stages out of {names}."
-        )
+        raise bad_value("stages", stages, f"give 'all', 'each', or names of stages out of {names}")
     return {", ".join(name for name in names if name in chosen): [j for j in every if names[j] in chosen]}
 
 

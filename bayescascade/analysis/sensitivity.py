@@ -19,7 +19,7 @@ from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.value import draw_sensitivity
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, call
 from bayescascade.inference.power_scaling import powered, thinned, why_not
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel, tilted
@@ -144,12 +144,14 @@ def sensitivity(
     arXiv:1507.02646.
     """
     if not isinstance(solution, ThresholdSolution):
-        raise CascadeError(f"give a solution, as tune(fit, ...) returns it; {type(solution).__name__} came.")
+        raise CascadeError(
+            "give a solution, as " + call("tune", "fit, ...") + f" returns it; {type(solution).__name__} came."
+        )
     for name, values in (("price_factors", price_factors), ("powers", powers), ("drifts", drifts)):
         for value in values:
             check_positive(f"a number in {name}", value)
     if any(amount >= 1.0 for amount in drifts):
-        raise CascadeError(f"drifts={list(drifts)} are not allowed; give fractions below 1, such as 0.25.")
+        raise bad_value("drifts", list(drifts), "give fractions below 1, such as 0.25", "are not allowed")
     judge = _Judge(fit, solution)
     rows = [judge.row(fit, retune=False)]
     index: list[tuple[str, str, float]] = [("as tuned", "", 1.0)]

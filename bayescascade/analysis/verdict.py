@@ -21,7 +21,7 @@ from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
 from bayescascade.display.format import chance, show_threshold
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, option
 from bayescascade.induction.free_positions import realisable
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
@@ -215,7 +215,12 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, pr
             "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
         )
     if solution.abstained is not None and prices.abstain_price is None:
-        raise CascadeError("the solution leaves queries unanswered; give abstain_price, what each of them costs.")
+        raise CascadeError(
+            "the solution leaves queries unanswered; give "
+            + option("abstain_price")
+            + ", what each of them costs.",
+            parameter="abstain_price",
+        )
 
     def flat(values: xr.DataArray) -> np.ndarray:
         return values.transpose("chain", "draw").values.ravel()

@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.rules import DecisionRule
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws
@@ -214,7 +214,7 @@ def evaluate_doubted(
     real logs.
     """
     if not (np.isfinite(spread) and spread >= 0.0):
-        raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
+        raise bad_value("spread", spread, "give a share of at least 0, such as 0.2")
     log = validate_log(own_log(require(fit)))
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
     rule = DecisionRule.from_any(thresholds, stages, kind)

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
-from bayescascade.errors import CascadeError
+from bayescascade.cascade.rules import (
+    DecisionRule,
+    Route,
+    route_blocks,
+)
+from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.validate import validate_log
 
 
@@ -108,7 +112,7 @@ def cost_of_queries(log: xr.Dataset, rule: DecisionRule, cost: str = "mean") -> 
 
 def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
     if cost not in ("mean", "queries"):
-        raise CascadeError(f"cost={cost!r} is not known; choose 'mean' or 'queries'.")
+        raise bad_value("cost", cost, "choose 'mean' or 'queries'", "is not known")
     return log["cost"].transpose("query", "stage").values
 
 

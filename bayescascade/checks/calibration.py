@@ -13,6 +13,7 @@ from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
 from bayescascade.checks.results import LEVEL, CheckResult, rejected
 from bayescascade.display import checks as pictures
+from bayescascade.errors import option
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import to_confidence
@@ -122,8 +123,9 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         text = (
             f"Observed accuracy of {joined(where)} departs from the calibration curve by up to "
             f"{gap.loc[failed].max():.0%} in a bin. Error of thresholds there is biased: look at the plot, fit "
-            "again with calibration='monotone' if the curve has the wrong shape, and score the thresholds on a "
-            "test log."
+            "again with "
+            + option("calibration", "monotone")
+            + " if the curve has the wrong shape, and score the thresholds on a test log."
         )
     else:
         curves = table[of_curve & tested]
@@ -249,12 +251,16 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     sequential = evidence.few.calibration.uses_previous
     if len(failed):
         what = "an earlier" if sequential else "the previous"
-        advice = "score the thresholds on a test log" if sequential else "fit again with calibration='sequential'"
+        advice = (
+            "score the thresholds on a test log"
+            if sequential
+            else "fit again with " + option("calibration", "sequential")
+        )
         text = (
             f"Correctness at {joined(stage for stage, _ in failed)} depends on {what} stage's confidence beyond "
             f"what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay near "
             "2). "
-            f"Accuracy after a deferral is then not what the calibration says: {advice}."
+            "Accuracy after a deferral is then not what the calibration says: " + advice + "."
         )
     elif sequential:
         text = (

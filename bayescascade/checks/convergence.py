@@ -14,6 +14,7 @@ from bayescascade._common.messages import sentence
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
+from bayescascade.errors import Message, option
 from bayescascade.inference.sampling import convergence
 from bayescascade.posterior.schema import why_not_computed
 
@@ -44,8 +45,8 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     troubles = _troubles(found, ess, min(400, 100 * posterior.sizes["chain"]), energy, deep)
     if troubles:
         what = sentence("; ".join(trouble for trouble, _ in troubles))
-        advice = "; ".join(dict.fromkeys(advice for _, advice in troubles))
-        text = f"{what}. The draws may not represent the posterior. {sentence(advice)}."
+        advice = Message("; ").join(dict.fromkeys(advice for _, advice in troubles))
+        text = f"{what}. The draws may not represent the posterior. " + sentence(advice) + "."
         return CheckResult("convergence", False, table, text, picture)
     judged = f", E-BFMI is at least {energy:.2f}" if np.isfinite(energy) else ""
     text = (
@@ -57,28 +58,38 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
 
 def _troubles(found: dict[str, Any], ess: float, least: int, energy: float, deep: float) -> list[tuple[str, str]]:
     """What is wrong with the draws, each with what to do about it."""
-    troubles = []
+    troubles: list[tuple[str, str]] = []
     if not found["rhat"] <= MAX_RHAT:
         what = f"R-hat is {found['rhat']:.3f} for {found['rhat_name']}, above {MAX_RHAT}"
-        troubles.append((what, "run longer chains, with twice the draws and tune"))
+        troubles.append((what, "run longer chains, with twice the " + option("draws") + " and " + option("tune")))
     if not ess >= least:
         what = f"the smallest effective sample size is {ess:.0f}, below {least}"
         factor = int(np.ceil(least / max(ess, 1.0)))
-        troubles.append((what, f"take {max(2, factor)} times as many draws"))
+        troubles.append((what, f"take {max(2, factor)} times as many " + option("draws")))
     if found["divergences"]:
         n = found["divergences"]
         what = "1 transition diverged" if n == 1 else f"{n} transitions diverged"
-        advice = "against divergences fit with target_accept=0.95, then 0.99"
+        advice = "against divergences fit with " + option("target_accept", 0.95) + ", then 0.99"
         troubles.append((what, advice))
     if energy < MIN_BFMI:
         what = f"E-BFMI is {energy:.2f}, below {MIN_BFMI}, so the sampler moves slowly between energies"
         troubles.append(
-            (what, "against a low E-BFMI give a longer tune (1000), or label more queries of the stages with few")
+            (
+                what,
+                "against a low E-BFMI give a longer "
+                + option("tune")
+                + " (1000), or label more queries of the stages with few",
+            )
         )
     if deep > MAX_DEEP:
         what = f"{deep:.1%} of the trees reached their depth limit"
         troubles.append(
-            (what, "against deep trees give a longer tune, and look for a stage whose confidence hardly varies")
+            (
+                what,
+                "against deep trees give a longer "
+                + option("tune")
+                + ", and look for a stage whose confidence hardly varies",
+            )
         )
     return troubles
 

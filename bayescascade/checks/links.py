@@ -23,6 +23,7 @@ from bayescascade.checks.evidence import (
 )
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
+from bayescascade.errors import option
 from bayescascade.model.copulas.family import FAMILIES, Family
 from bayescascade.posterior.draws import Draws
 
@@ -106,8 +107,9 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         hint = f" By their likelihood {joined(rivals)}." if rivals else ""
         text = (
             f"The fit does not replicate the {joined(f'{what} of {link}' for link, what in failed)}.{hint} Reach "
-            "and error of thresholds there are less certain than stated: fit again with copula='auto', and "
-            "score the thresholds on a test log."
+            "and error of thresholds there are less certain than stated: fit again with "
+            + option("copula", "auto")
+            + ", and score the thresholds on a test log."
         )
     else:
         text = (

@@ -13,6 +13,7 @@ from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
+from bayescascade.errors import in_python
 from bayescascade.inference.power_scaling import thinned, why_not
 
 SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
@@ -37,12 +38,15 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     weak = table.index[table["likelihood"] < SENSITIVE]
     picture = partial(pictures.sensitivity, table, SENSITIVE)
     if len(conflict):
-        text = (
+        text: str = (
             f"Prior and log contradict each other about {joined(conflict)}: the posterior is a compromise "
             f"that neither supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
             "conflict). "
-            "Look at the log for labels or confidences turned round, at plot_reliability and the other checks; if "
-            "the log is right, fit with a wider prior of your own from build_model."
+            "Look at the log for labels or confidences turned round, at "
+            + in_python("plot_reliability and ")
+            + "the other checks; if the log is right, fit with a wider prior of your own"
+            + in_python(" from build_model", ", in Python")
+            + "."
         )
         return CheckResult("sensitivity", False, table, text, picture)
     if len(leaning) or len(weak):

@@ -14,13 +14,19 @@ from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import MANY, Evidence
 from bayescascade.checks.results import LEVEL, CheckResult
 from bayescascade.display import checks as pictures
-from bayescascade.errors import CascadeError
+from bayescascade.errors import Blank, CascadeError, in_python, option
 
 
 def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generator) -> CheckResult:
     """Error and cost of thresholds: what the model predicts for this log, and what the log shows."""
     if thresholds is None:
-        text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
+        text: str = (
+            "No thresholds were given. "
+            + in_python("Call check(fit, ", "Give ")
+            + option("thresholds", Blank("solution.thresholds"))
+            + in_python(")")
+            + " to compare."
+        )
         return CheckResult("cascade", None, pd.DataFrame(), text)
     kind = str(evidence.log.attrs["confidence_kind"])
     rule = replace(DecisionRule.from_any(thresholds, evidence.stages, kind), single=False)

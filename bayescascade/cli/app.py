@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from bayescascade._common.files import whole_file
 from bayescascade.cli import compare as comparing
 from bayescascade.cli import decisions
+from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
     FitFile,
@@ -38,7 +39,6 @@ from bayescascade.cli.options import (
 from bayescascade.cli.terminal import (
     INTERRUPTED,
     MISTAKE,
-    as_typed,
     checks_table,
     comparison_table,
     describe,
@@ -52,7 +52,7 @@ from bayescascade.cli.terminal import (
     update_text,
     working,
 )
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, render
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,14 +65,15 @@ class _Commands(TyperGroup):
     """Turn mistakes and interrupts into one sentence and an exit code, for every command alike."""
 
     def invoke(self, ctx: Any) -> Any:
+        ctx.obj = CommandLine(self.commands.values())
         try:
-            with remarks():
+            with remarks(ctx.obj):
                 return super().invoke(ctx)
         except typer.TyperException as error:  # a wrong option or argument
             where = getattr(getattr(error, "ctx", None), "command_path", "bayescascade")
             message = f"{error.format_message().rstrip('. ')}. See `{where} --help`."
         except CascadeError as error:
-            message = as_typed(str(error))
+            message = error.render(ctx.obj)
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head` is no mistake; Typer knows what to do
                 raise
@@ -181,7 +182,7 @@ def fit(
         with working("Checking the fit against its log"):
             failed = [result for result in bc.check(posterior) if result.passed is False]
         for result in failed:
-            say(f"The fit failed the check of {result.name}. {as_typed(result.text)}")
+            say(f"The fit failed the check of {result.name}. {render(result.text, ctx.obj)}")
     choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
@@ -262,6 +263,7 @@ def simulate(
 
 @app.command()
 def demo(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for what the demo writes.")] = Path(
         "bayescascade-demo"
     ),
@@ -288,12 +290,12 @@ def demo(
         bc.report(posterior, part, solution=solution, log=train, test=test)
 
     show(
-        checks_table(checks),
+        checks_table(checks, ctx.obj),
         thresholds_table(solution, policy.confidence_kind),
         expected_table(solution),
         *score_lines(scored, f"The same policy on the {n_test} queries kept back"),
     )
-    typer.echo(as_typed(solution.text))
+    typer.echo(render(solution.text, ctx.obj))
     kind = policy.confidence_kind
     typer.echo(
         f"\nIn {out}:\n"

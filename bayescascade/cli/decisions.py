@@ -22,7 +22,6 @@ from bayescascade.cli.options import (
 )
 from bayescascade.cli.terminal import (
     INFEASIBLE,
-    as_typed,
     checks_table,
     expected_table,
     labels_table,
@@ -34,12 +33,13 @@ from bayescascade.cli.terminal import (
     verdict_table,
     working,
 )
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, render
 
 Money = "in the log's currency"
 
 
 def tune(
+    ctx: typer.Context,
     fit_file: FitFile,
     output: Annotated[
         Path | None,
@@ -120,12 +120,12 @@ def tune(
     with working("Tuning"):
         solution = bc.tune(posterior, **goal)
     if not solution.feasible:
-        say(as_typed(solution.text))
+        say(render(solution.text, ctx.obj))
         if output is not None:
             say(f"{output} was not written.")
         raise typer.Exit(INFEASIBLE)
     show(thresholds_table(solution, str(posterior.attrs["confidence_kind"])), expected_table(solution))
-    typer.echo(as_typed(solution.text))
+    typer.echo(render(solution.text, ctx.obj))
     if output is None:
         typer.echo("No policy was written; name one with -o policy.json.")
     else:
@@ -135,7 +135,9 @@ def tune(
 
 def score(
     log: LogFile,
-    policy: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Written by `bayescascade tune`.")],
+    policy: Annotated[
+        Path, typer.Option(metavar="POLICY", exists=True, dir_okay=False, help="Written by `bayescascade tune`.")
+    ],
     kind: Annotated[
         str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
     ] = None,
@@ -160,6 +162,7 @@ def score(
 
 
 def check(
+    ctx: typer.Context,
     fit_file: FitFile,
     policy: Annotated[
         Path | None,
@@ -176,10 +179,11 @@ def check(
     chosen = None if policy is None else bc.Policy.load(policy)
     with working("Checking"):
         found = bc.check(posterior, thresholds=chosen)
-    show(checks_table(found))
+    show(checks_table(found, ctx.obj))
 
 
 def verdict(
+    ctx: typer.Context,
     fit_file: FitFile,
     error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
     abstain_price: Annotated[
@@ -194,10 +198,11 @@ def verdict(
     with working("Comparing"):
         found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
     show(verdict_table(found.table))
-    typer.echo(as_typed(found.text))
+    typer.echo(render(found.text, ctx.obj))
 
 
 def labels(
+    ctx: typer.Context,
     fit_file: FitFile,
     error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
     n_labels: Annotated[
@@ -230,7 +235,7 @@ def labels(
             random_seed=seed,
         )
     show(labels_table(found.table))
-    typer.echo(as_typed(found.text))
+    typer.echo(render(found.text, ctx.obj))
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -241,6 +246,7 @@ def _whole_numbers(text: str) -> list[int]:
 
 
 def sensitivity(
+    ctx: typer.Context,
     fit_file: FitFile,
     max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
     max_cost: Annotated[
@@ -265,4 +271,4 @@ def sensitivity(
         solution = bc.tune(posterior, **goal)
         found = bc.sensitivity(posterior, solution)
     show(sensitivity_table(found.table))
-    typer.echo(as_typed(found.text))
+    typer.echo(render(found.text, ctx.obj))

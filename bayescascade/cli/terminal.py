@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
 import warnings
 from collections import Counter
@@ -12,7 +10,7 @@ from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bayescascade.errors import CascadeWarning
+from bayescascade.errors import CascadeWarning, Face, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,59 +21,12 @@ CI_PROB = 0.9
 MISTAKE, INFEASIBLE, INTERRUPTED = 2, 3, 130  # exit codes
 
 
-# What Python's words are on the command line. An argument's own name becomes an option, see `as_typed`.
-_PHRASES = (
-    (
-        re.compile(r"select_task\(fit, ('[^']*'|\"[^\"]*\")\)"),
-        lambda found: f"--task {shlex.quote(_bare(found[1]))}",
-    ),
-    (re.compile(r"read_log\(\.\.\., task=\.\.\.\)"), lambda found: "--task-column COLUMN"),
-    (re.compile(r"call check\(fit\)"), lambda found: "run `bayescascade check`"),
-    (re.compile(r"Call check\(fit, thresholds=[^)]*\)"), lambda found: "Give --policy POLICY.json"),
-    (re.compile(r"\bfit\(log\)"), lambda found: "`bayescascade fit`"),
-)
-_OPTIONS = (
-    *("stages", "cost", "task", "copula", "margin", "calibration", "previous", "draws", "tune", "chains"),
-    *("target_accept", "random_seed", "max_error", "max_cost", "max_latency", "error_price", "abstain_price"),
-    *("latency_price", "prob", "batch", "risk", "alpha", "doubt"),
-)
-_RENAMED = {"task": "task-column", "random_seed": "seed"}
-_PLACES = {"stages": "A,B,...", "cost": "COLUMN", "task": "COLUMN", "previous": "FIT"}
-_ASSIGNED = re.compile(
-    rf"(?<![^\s(])({'|'.join(_OPTIONS)})="
-    r"(\[[^\]]*\]|\{[^}]*\}|'[^']*'|\"[^\"]*\"|\.\.\.|[^\s,;()]*[^\s,;().])"
-)
-
-
-def as_typed(text: str) -> str:
-    """A sentence about the package's Python arguments in terms of the command line's options."""
-    for phrase, replace in _PHRASES:
-        text = phrase.sub(replace, text)
-    return _ASSIGNED.sub(lambda found: _option(found[1], found[2]), text)
-
-
-def _option(name: str, value: str) -> str:
-    option = f"--{_RENAMED.get(name, name).replace('_', '-')}"
-    if value.strip("[]") == "...":
-        return f"{option} {_PLACES.get(name, '...')}"
-    if value[0] in "[{":
-        parts = [part.strip() for part in value[1:-1].split(",")]
-        pairs = [[_bare(end) for end in part.split(":")] for part in parts]
-        return f"{option} {shlex.quote(','.join('='.join(pair) for pair in pairs))}"
-    return f"{option} {shlex.quote(_bare(value))}"
-
-
-def _bare(value: str) -> str:
-    value = value.strip()
-    return "PRICE" if value == "..." else value.strip("'\"")
-
-
 def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 @contextmanager
-def remarks() -> Iterator[None]:
+def remarks(face: Face) -> Iterator[None]:
     """Show the package's warnings as sentences, and hide other libraries', which say nothing to a user."""
 
     def print_note(
@@ -86,7 +37,7 @@ def remarks() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        say(f"Note: {as_typed(str(message))}")
+        say(f"Note: {message.render(face) if isinstance(message, CascadeWarning) else message}")
 
     with warnings.catch_warnings():
         if not sys.warnoptions:
@@ -232,9 +183,9 @@ def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
     return f"Updated with {n_new} new queries: {did}."
 
 
-def checks_table(checks: Iterable[Any]) -> Table:
+def checks_table(checks: Iterable[Any], face: Face) -> Table:
     words = {True: "passed", False: "FAILED", None: "no verdict"}
-    rows = ((check.name, words[check.passed], as_typed(check.text)) for check in checks)
+    rows = ((check.name, words[check.passed], render(check.text, face)) for check in checks)
     table = _table("Is the fit to be believed?", "Check", "Result", "What was found", rows=rows)
     table.columns[-1].justify = "left"
     return table

@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.parallel import cut, map_blocks
-from bayescascade._common.validation import check_positive
+from bayescascade._common.validation import check_positive, check_worth_abstaining
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_thresholds
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, option
 from bayescascade.induction.backward_pass import arriving_flow, best_policy, make_grids, threshold_pass
 from bayescascade.induction.segment_decisions import ABSTAIN, ACCEPT, DEFER
 from bayescascade.posterior.draws import Draws, get_draws
@@ -223,16 +223,16 @@ def _difference(draws: Draws, solved: Solved, draw: int, point: int, stage: int)
 def _check_prices(error_price: float | Sequence[float], abstain_price: float | None) -> np.ndarray:
     prices = np.atleast_1d(np.asarray(error_price, dtype=object))
     if prices.ndim != 1 or not len(prices):
-        raise CascadeError(f"error_price came with shape {prices.shape}; give one price, or a sequence of them.")
+        raise CascadeError(
+            option("error_price") + f" came with shape {prices.shape}; give one price, or a sequence of them.",
+            parameter="error_price",
+            value=error_price,
+        )
     for price in prices:
         check_positive("error_price", price)
     check_positive("abstain_price", abstain_price)
     prices = prices.astype(float)
-    if abstain_price is not None and abstain_price >= prices.min():
-        raise CascadeError(
-            f"abstain_price={abstain_price:g} is not below error_price={prices.min():g}: a wrong answer would be "
-            "no worse than none, so nothing would be answered; lower it or leave it out."
-        )
+    check_worth_abstaining(abstain_price, prices.min())
     return prices
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, option
 from bayescascade.inference.deferral_weights import seen_weights
 from bayescascade.inference.pointwise import held_out, model_masses, signal_rows
 from bayescascade.inference.sampling import Sampling, fit_design
@@ -52,7 +52,9 @@ def compare_families(
         design = build_design(log, _with(options, [name] * n_links), weight=seen)
         if design.tasks:
             raise CascadeError(
-                "copula='auto' compares families on one task; choose on one, and name the families."
+                option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
+                parameter="copula",
+                value="auto",
             )
         links = design.links
         fit = fit_design(design, log, short)

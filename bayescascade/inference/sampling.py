@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.parallel import n_cores
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
 from bayescascade.inference.pointwise import log_likelihood_of, margin_splits
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
@@ -63,11 +63,9 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 4), ("tune", self.tune, 10), ("chains", self.chains, 1)):
             if not isinstance(value, int | np.integer) or value < least:
-                raise CascadeError(f"{name}={value!r} is not allowed; give a whole number of at least {least}.")
+                raise bad_value(name, value, f"give a whole number of at least {least}")
         if not 0.0 < self.target_accept < 1.0:
-            raise CascadeError(
-                f"target_accept={self.target_accept!r} is not allowed; give a number between 0 and 1."
-            )
+            raise bad_value("target_accept", self.target_accept, "give a number between 0 and 1")
 
 
 def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
@@ -265,8 +263,16 @@ def warn_unconverged(tree: xr.DataTree) -> None:
         troubles.append(f"{diverged} transitions diverged (none is wanted)")
     if troubles:
         warnings.warn(
-            f"sampling did not converge: {'; '.join(troubles)}. Fit again with more draws and tune, or a higher "
-            "target_accept (0.95 to 0.99); if it stays so, call check(fit) and look at the margins.",
+            f"sampling did not converge: {'; '.join(troubles)}. Fit again with more "
+            + option("draws")
+            + " and "
+            + option("tune")
+            + ", or a higher "
+            + option("target_accept")
+            + " (0.95 to 0.99); if it stays so, "
+            + in_python("call ", "run ")
+            + call("check", "fit")
+            + " and look at the margins.",
             CascadeWarning,
             stacklevel=3,
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import picked, psis, resample
 from bayescascade.inference.pointwise import label_rows, model_masses, signal_rows
@@ -91,13 +91,17 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
     """Old and new queries in one log, and how many are old."""
     if not isinstance(new, xr.Dataset) or "stage" not in new.coords or "query" not in new.coords:
         raise CascadeError(
-            "new queries come as a log, an xarray Dataset over query and stage; make one with read_log."
+            "new queries come as a log, an xarray Dataset over query and stage; make one with "
+            + call("read_log")
+            + "."
         )
     names = ["confidence", "correct", "cost"]
     for name in names:
         if name not in new.data_vars or set(new[name].dims) != {"query", "stage"}:
             raise CascadeError(
-                f"the new queries have no {name!r} over query and stage; make the log with read_log."
+                f"the new queries have no {name!r} over query and stage; make the log with "
+                + call("read_log")
+                + "."
             )
     stages = [[str(s) for s in log["stage"].values] for log in (old, new)]
     if stages[0] != stages[1]:
@@ -131,8 +135,9 @@ def _latencies(old: xr.Dataset, new: xr.Dataset) -> list[xr.DataArray]:
     if len(set(units)) > 1:
         raise CascadeError(
             f"the fit's latencies are in {units[0] or 'a unit not named'}, but those of the new queries in "
-            f"{units[1] or 'a unit not named'}; bring them to one unit, or leave them out with "
-            "log.drop_vars('latency')."
+            f"{units[1] or 'a unit not named'}; bring them to one unit, or leave them out"
+            + in_python(" with log.drop_vars('latency')")
+            + "."
         )
     return [
         log.get("latency", xr.full_like(log["cost"], np.nan).drop_attrs()).assign_attrs(found[0].attrs)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import CascadeError
-from bayescascade.logs.tables import column, numeric_columns, task_ids, to_labels
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
+from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, task_ids, to_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,8 @@ def _queries(
     if name not in table.columns:
         raise CascadeError(
             f"missing task column {name!r}; the columns are {listed(table.columns)}. Name the column with "
-            "task=..., or leave it out if the log is of one task"
+            + option("task", TO_FILL_IN)
+            + ", or leave it out if the log is of one task"
         )
     tasks, number = to_labels(column(table, name), _missing(name))
     place, pairs = pd.factorize(number * len(queries) + query)  # in order of appearance, as queries are
@@ -286,6 +287,10 @@ def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
     }
     return CascadeError(
         f"missing cost column {lacking}; the numeric columns are {listed(numeric_columns(table, taken))}. "
-        f"Name the column with cost=..., or give the price of a call to each stage: "
-        'cost={"small": 1e-4, "large": 1e-3}'
+        "Name the column with "
+        + option("cost", TO_FILL_IN)
+        + ", or give the price of a call to each stage: "
+        + EXAMPLE_PRICES,
+        parameter="cost",
+        value=cost,
     )

@@ -14,9 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.layouts import Records, to_records
-from bayescascade.logs.tables import TRUTH, load_table, to_numbers
+from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, clean_matrices
 from bayescascade.signals.kinds import check_kind
 
@@ -110,7 +110,7 @@ def read_log(
     prices = _check_cost(cost)
     wanted = _check_stages(stages)
     if task is not None and not isinstance(task, str):
-        raise CascadeError(f"task should name a column but is {task!r}")
+        raise CascadeError(option("task") + f" should name a column but is {task!r}", parameter="task", value=task)
     table = load_table(source)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     if prices is not None:
@@ -149,8 +149,11 @@ def _check_cost(cost: Any) -> dict[Any, float] | None:
         return None
     if not isinstance(cost, Mapping) or not cost:
         raise CascadeError(
-            f"cost should name a column or give the price of a call to each stage but is {cost!r}; without "
-            'costs no cascade can be weighed, so write e.g. cost={"small": 1e-4, "large": 1e-3}'
+            option("cost")
+            + f" should name a column or give the price of a call to each stage but is {cost!r}; without costs no "
+            "cascade can be weighed, so write e.g. " + EXAMPLE_PRICES,
+            parameter="cost",
+            value=cost,
         )
     for stage, price in cost.items():
         real = isinstance(price, numbers.Real) and not isinstance(price, bool)
@@ -165,13 +168,26 @@ def _check_stages(stages: Any) -> list[str | int] | None:
     if stages is None:
         return None
     if isinstance(stages, (str, Mapping)) or not isinstance(stages, Iterable):
-        raise CascadeError(f'stages should be a list of names, e.g. ["small", "large"], but is {stages!r}')
+        raise CascadeError(
+            option("stages") + f' should be a list of names, e.g. ["small", "large"], but is {stages!r}',
+            parameter="stages",
+            value=stages,
+        )
     wanted = [stage.item() if isinstance(stage, np.generic) else stage for stage in stages]
     for stage in wanted:
         if not isinstance(stage, (str, int)) or isinstance(stage, bool):
-            raise CascadeError(f"stages should hold names or whole numbers but holds {stage!r}")
+            raise CascadeError(
+                option("stages") + f" should hold names or whole numbers but holds {stage!r}",
+                parameter="stages",
+                value=stages,
+            )
     if len(wanted) < 2:
-        raise CascadeError(f"a cascade needs at least two stages but stages is {wanted!r}; name two or more")
+        raise CascadeError(
+            "a cascade needs at least two stages but " + option("stages") + f" is {wanted!r}; name two or more",
+            parameter="stages",
+            value=stages,
+            hint="name two or more",
+        )
     return wanted
 
 
@@ -183,7 +199,10 @@ def _by_name(records: Records, prices: dict[Any, float]) -> dict[str, float]:
         name = key if isinstance(key, str) else by_number.get(key)
         if name not in records.names:
             raise CascadeError(
-                f"cost names a stage {key!r}, which is not in the log; it has {listed(records.names)}"
+                option("cost")
+                + f" names a stage {key!r}, which is not in the log; it has {listed(records.names)}",
+                parameter="cost",
+                value=prices,
             )
         named[name] = price
     return named
@@ -191,7 +210,11 @@ def _by_name(records: Records, prices: dict[Any, float]) -> dict[str, float]:
 
 def _price(prices: dict[str, float], name: str) -> float:
     if name not in prices:
-        raise CascadeError(f"cost gives no price for stage {name!r}, only for {listed(prices)}; add it")
+        raise CascadeError(
+            option("cost") + f" gives no price for stage {name!r}, only for {listed(prices)}; add it",
+            parameter="cost",
+            value=prices,
+        )
     return prices[name]
 
 
@@ -215,7 +238,11 @@ def _arrange(
             raise CascadeError(f"there is no stage {stage!r} in the log; it has {listed(places)}")
     kept = [places[stage] for stage in wanted]
     if len(set(kept)) < len(kept):
-        raise CascadeError(f"stages names a stage twice: {wanted!r}; each stage is called once")
+        raise CascadeError(
+            option("stages") + f" names a stage twice: {wanted!r}; each stage is called once",
+            parameter="stages",
+            value=wanted,
+        )
     return kept, "as given"
 
 
@@ -231,7 +258,10 @@ def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int
             if not len(costs):
                 raise CascadeError(
                     f"stage {name!r} has no known cost, so stages cannot be ordered by mean cost; log it, "
-                    f"or give the order with stages=[...] and prices with cost={{{name!r}: ...}}"
+                    "or give the order with "
+                    + option("stages", [TO_FILL_IN])
+                    + " and prices with "
+                    + option("cost", {name: TO_FILL_IN})
                 )
             means.append(float(costs.mean()))
     # Twelve digits, so that equal costs summed in another order stay a tie, and ties stay as they appear.

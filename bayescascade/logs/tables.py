@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, Code, call, option
+
+EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,7 @@ def load_table(source: Any) -> pd.DataFrame:
         if not isinstance(source, pd.DataFrame):
             raise CascadeError(
                 f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
-                "an xarray Dataset goes to validate_log, other tables have a to_pandas method"
+                "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
             )
         table, origin = source, "the DataFrame"
     if len(table) == 0:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option
 from bayescascade.logs.tables import task_ids
 from bayescascade.logs.validate import validate_log
 
@@ -80,11 +80,11 @@ def _checked(name: str, log: Any) -> xr.Dataset:
     try:
         log = validate_log(log)
     except CascadeError as error:
-        raise CascadeError(f"task {name!r}: {error}") from None
+        raise CascadeError(f"task {name!r}: " + error.message) from None
     if "task" in log.coords and len(own := np.unique(log["task"].values)) > 1:
         raise CascadeError(
             f"the log of task {name!r} has the tasks {listed(own.tolist())} already; pass a log for each of "
-            "them, or drop them with log.drop_vars('task')"
+            "them, or drop them" + in_python(" with log.drop_vars('task')")
         )
     return log
 
@@ -94,25 +94,27 @@ def _check_alike(first: str, one: xr.Dataset, name: str, other: xr.Dataset) -> N
     if set(stages) != set(others):
         raise CascadeError(
             f"tasks share their stages, but those of {first!r} are {listed(stages)} and those of {name!r} are "
-            f"{listed(others)}; keep the common ones with stages=[...] of read_log, or rename a stage with "
-            "log.assign_coords(stage=[...])"
+            f"{listed(others)}; keep the common ones with "
+            + option("stages", [TO_FILL_IN])
+            + in_python(" of read_log, or rename a stage with log.assign_coords(stage=[...])")
         )
     if stages != others:
         raise CascadeError(
             f"tasks share the order of their stages, but it is {listed(stages)} in {first!r} and "
-            f"{listed(others)} in {name!r}; put them in one order with log.sel(stage=[...])"
+            f"{listed(others)} in {name!r}; put them in one order" + in_python(" with log.sel(stage=[...])")
         )
     kinds = one.attrs["confidence_kind"], other.attrs["confidence_kind"]
     if kinds[0] != kinds[1]:
         advice = "log the same confidence for every task, or fit the tasks apart"
         if set(kinds) == _LOGARITHMS:
             advice = (
-                "both are logarithms of probabilities, so read both logs with confidence_kind='logprob', or both "
-                "with 'p_true'"
+                "both are logarithms of probabilities, so read both logs with "
+                + option("confidence_kind", "logprob")
+                + ", or both with 'p_true'"
             )
         raise CascadeError(
             f"tasks share one kind of confidence, but it is {kinds[0]!r} in {first!r} and {kinds[1]!r} in "
-            f"{name!r}; {advice}"
+            f"{name!r}; " + advice
         )
 
 
@@ -121,8 +123,8 @@ def _check_units(checked: dict[str, xr.Dataset]) -> None:
     if len(set(units.values())) > 1:
         named = ", ".join(f"{unit or 'not named'} in {name!r}" for name, unit in units.items())
         raise CascadeError(
-            f"latencies are in different units ({named}); bring them to one unit, or leave them out with "
-            "log.drop_vars('latency')"
+            f"latencies are in different units ({named}); bring them to one unit, or leave them out"
+            + in_python(" with log.drop_vars('latency')")
         )
 
 

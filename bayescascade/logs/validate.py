@@ -12,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option
+from bayescascade.logs.tables import EXAMPLE_PRICES
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
 Matrix = NDArray[np.float64]  # (query, stage)
@@ -98,18 +99,18 @@ def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix, cost: Matri
     if not run.any():
         raise CascadeError(
             f"stage {name!r} has no confidence in any row, so it counts as never run; log its confidence "
-            "(a constant if it reports none), or leave the stage out with stages=[...]"
+            "(a constant if it reports none), or leave the stage out with " + option("stages", [TO_FILL_IN])
         )
     if np.isnan(correct).all():
         raise CascadeError(
             f"stage {name!r} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
             f"label some of its answers (in a wide table the column is called '{name}.correct'), or leave the "
-            "stage out with stages=[...]"
+            "stage out with " + option("stages", [TO_FILL_IN])
         )
     if np.isnan(cost).all():
         raise CascadeError(
             f"stage {name!r} has no known cost: it is empty wherever the stage was run; "
-            'log it, or give the price of a call to each stage: cost={"small": 1e-4, "large": 1e-3}'
+            "log it, or give the price of a call to each stage: " + EXAMPLE_PRICES
         )
 
 
@@ -160,7 +161,7 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     """
     if not isinstance(log, xr.Dataset):
         raise CascadeError(
-            f"a log should be an xarray Dataset but is a {type(log).__name__}; make one with read_log"
+            f"a log should be an xarray Dataset but is a {type(log).__name__}; make one with " + call("read_log")
         )
     kind, stage_order = _check_attrs(log)
     for name in ("confidence", "correct", "cost"):
@@ -193,7 +194,8 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
 def _check_attrs(log: xr.Dataset) -> tuple[str, str]:
     if "confidence_kind" not in log.attrs:
         raise CascadeError(
-            "the log does not say what its confidences are; set log.attrs['confidence_kind'], e.g. to 'logprob'"
+            "the log does not say what its confidences are"
+            + in_python("; set log.attrs['confidence_kind'], e.g. to 'logprob'")
         )
     kind = check_kind(log.attrs["confidence_kind"]).name
     stage_order = log.attrs.get("stage_order", "as given")
@@ -219,8 +221,8 @@ def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
     for query, name in zip(log["query"].values.tolist(), tasks, strict=True):
         if name is None or name != name or not str(name).strip():
             raise CascadeError(
-                f"query {query!r} has no task (its task is {name!r}); name the task of every query, or drop the "
-                "coord with log.drop_vars('task')"
+                f"query {query!r} has no task (its task is {name!r}); name the task of every query"
+                + in_python(", or drop the coord with log.drop_vars('task')")
             )
     return np.array([str(name) for name in tasks])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, option
 from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.margins.models import get_margin_model
@@ -67,8 +67,11 @@ def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -
     names = (copula,) * n_links if isinstance(copula, str) else tuple(copula)
     if len(names) != n_links:
         raise CascadeError(
-            f"copula has {len(names)} families, but the log has {n_links} links between its stages; give one name "
-            "for all, or one for each."
+            option("copula")
+            + f" has {len(names)} families, but the log has {n_links} links between its stages; give one name "
+            "for all, or one for each.",
+            parameter="copula",
+            value=copula,
         )
     for name in names:
         get_family(name)

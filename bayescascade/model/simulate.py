@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.copulas.family import get_family
 from bayescascade.model.copulas.link import Link
 from bayescascade.signals.kinds import check_kind
@@ -83,7 +83,12 @@ def simulate(
     if confidence_kind not in ("probability", "logprob", "p_true", "score"):
         raise CascadeError(f"simulate makes probability, logprob, p_true or score, not {confidence_kind!r}.")
     if n_queries < 1 or n_stages < 2:
-        raise CascadeError(f"n_queries={n_queries}, n_stages={n_stages}: give at least 1 query and 2 stages.")
+        raise CascadeError(
+            option("n_queries", n_queries)
+            + ", "
+            + option("n_stages", n_stages)
+            + ": give at least 1 query and 2 stages."
+        )
     rng = np.random.default_rng(random_seed)
     step = np.arange(n_stages)
     taus = _spread("tau", tau, n_stages - 1, -1.0, 1.0)
@@ -96,7 +101,7 @@ def simulate(
     top = [[(1.0 - atom, 1.0)] if atom > 0.0 else [] for atom in atoms]
     names = [copula] * (n_stages - 1) if isinstance(copula, str) else list(copula)
     if len(names) != n_stages - 1:
-        raise CascadeError(f"copula has {len(names)} families for {n_stages - 1} links.")
+        raise CascadeError(option("copula") + f" has {len(names)} families for {n_stages - 1} links.")
     links = [Link(get_family(name), taus[j : j + 1]) for j, name in enumerate(names)]
     u = draw_uniforms(links, n_queries, rng, top)
     signal = means + np.log(u) - np.log1p(-u)
@@ -112,13 +117,17 @@ def simulate(
         confidence = np.log(probability)
     if n_labelled is not None:
         if not 1 <= n_labelled <= n_queries:
-            raise CascadeError(f"n_labelled={n_labelled} is not between 1 and n_queries={n_queries}.")
+            raise CascadeError(
+                option("n_labelled", n_labelled) + " is not between 1 and " + option("n_queries", n_queries) + ".",
+                parameter="n_labelled",
+                value=n_labelled,
+            )
         correct[rng.permutation(n_queries)[n_labelled:]] = np.nan
     names = (
         list(stages) if stages is not None else [*_NAMES, *(f"stage{j}" for j in step[len(_NAMES) :])][:n_stages]
     )
     if len(names) != n_stages:
-        raise CascadeError(f"stages has {len(names)} names for n_stages={n_stages}.")
+        raise CascadeError(option("stages") + f" has {len(names)} names for " + option("n_stages", n_stages) + ".")
     spread = rng.gamma(25.0, 1 / 25.0, size=signal.shape)
     dims = ("query", "stage")
     return xr.Dataset(
@@ -135,7 +144,7 @@ def _spread(
     if array.ndim > 1 or (array.ndim == 1 and len(array) != n):
         raise CascadeError(f"{name} has shape {array.shape}; give one number, or {n} of them.")
     if not np.all((array >= low) & (array <= high)):
-        raise CascadeError(f"{name}={value!r} is out of range; allowed is {low} to {high}.")
+        raise bad_value(name, value, f"allowed is {low} to {high}", "is out of range")
     return np.broadcast_to(array, (n,))
 
 

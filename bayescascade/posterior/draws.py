@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
-from bayescascade.model.calibration import N_ATOMS, Calibration, Scaling, by_stage, get_calibration
+from bayescascade.errors import CascadeError, bad_value
+from bayescascade.model.calibration import (
+    N_ATOMS,
+    Calibration,
+    Scaling,
+    by_stage,
+    get_calibration,
+)
 from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
@@ -278,5 +284,5 @@ def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
     if unknown:
         raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
     if len(set(names)) < max(2, len(names)):
-        raise CascadeError(f"stages={names!r} is not a cascade; name two stages or more, each once.")
+        raise bad_value("stages", names, "name two stages or more, each once", "is not a cascade")
     return [stages.index(name) for name in names]

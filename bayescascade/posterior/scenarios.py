@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.validation import check_positive
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import require
 from bayescascade.posterior.tilt import reachable
@@ -62,7 +62,13 @@ def reprice(
     if twice and not every:
         raise CascadeError(f"stage {twice[0]!r} is given a new cost and a factor; give one of them.")
     if not prices and not factors:
-        raise CascadeError('give new prices, cost={"large": 0.002}, or factor={"large": 0.5}; none came.')
+        raise CascadeError(
+            "give new prices, "
+            + option("cost", {"large": 0.002})
+            + ", or "
+            + option("factor", {"large": 0.5})
+            + "; none came."
+        )
     factors = {name: value for name, value in factors.items() if name not in prices}
     scale = xr.DataArray([factors.get(s, 1.0) for s in stages], dims="stage", coords={"stage": stages})
     price = scale.copy(data=[prices.get(s, np.nan) for s in stages])
@@ -73,7 +79,7 @@ def _by_stage(name: str, values: Any, stages: list[str]) -> dict[str, float]:
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        raise CascadeError(f'{name}={values!r} is not allowed; name stages, as in {name}={{"{stages[-1]}": 2.0}}.')
+        raise bad_value(name, values, "name stages, as in " + option(name, {stages[-1]: 2.0}))
     for stage, value in values.items():
         if stage not in stages:
             raise CascadeError(f"{name} names a stage {stage!r}; the fit has {', '.join(map(repr, stages))}.")

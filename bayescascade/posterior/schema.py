@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, call, in_python, option
 from bayescascade.model.calibration import ATOMS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -193,7 +193,9 @@ def require(
     missing = [group for group in GROUPS if group not in fit.children]
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
-        raise CascadeError(f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with fit(log).")
+        raise CascadeError(
+            f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with " + call("fit", "log") + "."
+        )
     _refuse_former(fit, source)
     _check_variables(fit, source)
     _check_tasks(fit, tasks, whole)
@@ -284,21 +286,30 @@ def _refuse_former(fit: xr.DataTree, source: str) -> None:
     method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
     if method != "nuts":
         raise CascadeError(
-            f"{source} is a point estimate, made with method={method!r}, which there is no longer: fits are "
-            "sampled. Fit its log again with fit(log)."
+            f"{source} is a point estimate, made with "
+            + option("method", method)
+            + ", which there is no longer: fits are sampled. Fit its log again with "
+            + call("fit", "log")
+            + "."
         )
     if margin not in MARGIN_MODELS:
         raise CascadeError(
-            f"{source} was made with margin={margin!r}, which there is no longer; there are "
-            f"{', '.join(map(repr, MARGIN_MODELS))}. Fit its log again with one of these."
+            f"{source} was made with "
+            + option("margin", margin)
+            + f", which there is no longer; there are {', '.join(map(repr, MARGIN_MODELS))}. "
+            "Fit its log again with one of these."
         )
     if "draw" in fit["copula"].dims:
         raise CascadeError(
-            f"{source} mixes draws of several copula families (copula='stack'), but a link has one family now. "
-            "Fit its log again with copula='auto', or name a family for each link."
+            f"{source} mixes draws of several copula families ("
+            + option("copula", "stack")
+            + "), but a link has one family now. Fit its log again with "
+            + option("copula", "auto")
+            + ", or name a family for each link."
         )
     if "cost_slope" in fit["posterior"]:
         raise CascadeError(
-            f"{source} has costs that depend on the signal (cost='signal'), but a stage has one mean cost now. "
-            "Fit its log again."
+            f"{source} has costs that depend on the signal"
+            + in_python(" (cost='signal')")
+            + ", but a stage has one mean cost now. Fit its log again."
         )

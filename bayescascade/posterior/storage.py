@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from bayescascade._common.files import whole_file
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, call, in_python
 from bayescascade.posterior.schema import require
 
 
@@ -55,13 +55,15 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     """
     path = Path(path)
     if not path.is_file():
-        raise CascadeError(f"there is no file {str(path)!r}; give the path of a fit written by save_fit.")
+        raise CascadeError(
+            f"there is no file {str(path)!r}; give the path of a fit written by " + call("save_fit") + "."
+        )
     try:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             tree = opened.load()
     except Exception as error:
         raise CascadeError(
             f"{str(path)!r} cannot be read as netCDF ({type(error).__name__}): it is truncated or not a fit. "
-            "Give a file written by save_fit or `bayescascade fit`."
+            "Give a file written by " + in_python("save_fit or ") + "`bayescascade fit`."
         ) from error
     return require(tree, source=str(path), tasks="any")

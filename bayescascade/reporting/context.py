@@ -18,7 +18,7 @@ from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.checks.suite import check
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import data_hash, own_log
 from bayescascade.reporting.explorer import Explorer, bars, make_explorer
@@ -188,7 +188,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
     if data_hash(test) == fit.attrs.get("data_hash"):
         raise CascadeError(
             "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
-            "give queries that it has not seen, or leave test out."
+            "give queries that it has not seen, or leave " + option("test") + " out."
         )
     return score(test.sel(stage=choice.stages), chosen)
 
@@ -278,8 +278,14 @@ def _labels(
     if labels is True:
         if price is None:
             raise CascadeError(
-                "labels=True needs to know what an error costs; give a solution, a policy that was tuned on this "
-                "log, or what label_value returns."
+                option("labels", True)
+                + " needs to know what an error costs; give "
+                + in_python("a solution, ")
+                + "a policy that was tuned on this log"
+                + in_python(", or what label_value returns")
+                + ".",
+                parameter="labels",
+                value=True,
             )
         labels = label_value(fit, error_price=price, random_seed=0)
         if not stated:

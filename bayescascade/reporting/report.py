@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade._common.validation import check_prob
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, call, option
 from bayescascade.reporting.context import tell
 
 if TYPE_CHECKING:
@@ -81,7 +81,12 @@ def report(
     check_prob("ci_prob", ci_prob)
     if labels is True and solution is None and thresholds is None:
         raise CascadeError(
-            "labels=True needs to know what an error costs; give a solution, or what label_value returns."
+            option("labels", True)
+            + " needs to know what an error costs; give a solution, or what "
+            + call("label_value")
+            + " returns.",
+            parameter="labels",
+            value=True,
         )
     if solution is not None and thresholds is not None:
         raise CascadeError("give a solution or thresholds, not both: a report has one answer.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescascade._common.pareto import efficient
 from bayescascade.cascade.rules import route_blocks
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value
 from bayescascade.rivals.base import Known, ThresholdDecisions, spread
 from bayescascade.rivals.empirical_risk import expected_wrong
 
@@ -49,7 +49,7 @@ def frontier_of(
 def check_count(name: str, value: float, least: int = 1) -> None:
     """Raise `CascadeError` unless an option is a whole number of at least so many."""
     if not isinstance(value, int | np.integer) or value < least:
-        raise CascadeError(f"{name}={value!r} should be a whole number of at least {least}.")
+        raise bad_value(name, value, problem=f"should be a whole number of at least {least}")
 
 
 def extra(module: str, package: str) -> ModuleType:

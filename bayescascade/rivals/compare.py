@@ -9,7 +9,7 @@ from itertools import combinations, product
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, in_python, option
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import TEXT
 from bayescascade.logs.validate import validate_log
@@ -100,7 +100,7 @@ def compare(
             f"{test.attrs['confidence_kind']!r} in test; read both as the same kind."
         )
     if not isinstance(n_replicates, int | np.integer) or n_replicates < 2:
-        raise CascadeError(f"n_replicates={n_replicates!r} is not allowed; give a whole number of at least 2.")
+        raise bad_value("n_replicates", n_replicates, "give a whole number of at least 2")
     sizes = list(n) if isinstance(n, Sequence) else [n]
     has_text = TEXT in train and (test is None or TEXT in test)
     keeps = _cascades(cascades, [str(s) for s in train["stage"].values])
@@ -138,7 +138,9 @@ def _checked(log: xr.Dataset) -> xr.Dataset:
     if lacks.any():
         raise CascadeError(
             f"{int(lacks.sum())} of the {len(lacks)} queries of test miss an answer or a label at some stage; "
-            f"compare measures what every stage would have answered. Keep the others: log.isel(query=...)."
+            f"compare measures what every stage would have answered. Keep the others"
+            + in_python(": log.isel(query=...)")
+            + "."
         )
     return log
 
@@ -149,13 +151,13 @@ def _cascades(wanted: str | Sequence[Sequence[str]] | None, stages: list[str]) -
         return [list(range(len(stages)))]
     if isinstance(wanted, str):
         if wanted != "all":
-            raise CascadeError(f"cascades={wanted!r} is not known; give 'all' or lists of stage names.")
+            raise bad_value("cascades", wanted, "give 'all' or lists of stage names", "is not known")
         if len(stages) > 8:
             raise CascadeError(f"all cascades of {len(stages)} stages are too many to run; name some.")
         return [list(keep) for k in range(2, len(stages) + 1) for keep in combinations(range(len(stages)), k)]
     keeps = [sorted(stage_numbers(names, stages)) for names in wanted]
     if not keeps:
-        raise CascadeError(f"cascades={wanted!r} names no cascade; give 'all' or lists of stage names.")
+        raise bad_value("cascades", wanted, "give 'all' or lists of stage names", "names no cascade")
     return keeps
 
 
@@ -168,7 +170,7 @@ def _runs(
 ) -> Iterator[Run]:
     for size in sizes:
         if size is not None and (not isinstance(size, int | np.integer) or size < 2):
-            raise CascadeError(f"n={size!r} is not allowed; give whole numbers of at least 2, or None for all.")
+            raise bad_value("n", size, "give whole numbers of at least 2, or " + in_python("None for ") + "all")
         for seed in _seeds(seeds, once=test is not None and size is None):
             learns, judges = (train, test) if test is not None else _fold(train, seed)
             whole = ran_all(learns)
@@ -179,7 +181,11 @@ def _runs(
                     "fit and tune do with less."
                 )
             if size is not None and size > total:
-                raise CascadeError(f"n={size} queries to learn from are more than the {total} there are.")
+                raise CascadeError(
+                    option("n", size) + f" queries to learn from are more than the {total} there are.",
+                    parameter="n",
+                    value=size,
+                )
             if size is not None and size < total:
                 rows = np.flatnonzero(whole)[np.random.default_rng(seed).choice(total, size, replace=False)]
                 learns = learns.isel(query=np.union1d(rows, np.flatnonzero(~whole)))
@@ -194,7 +200,7 @@ def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:
         seeds = 1 if once else _FOLDS
     if isinstance(seeds, int | np.integer):
         if seeds < 1:
-            raise CascadeError(f"seeds={seeds} is not allowed; give a positive number of seeds, or the seeds.")
+            raise bad_value("seeds", seeds, "give a positive number of seeds" + in_python(", or the seeds"))
         # all queries, tested on one log: another seed changes nothing but the draws
         return list(range(1 if once else seeds))
     return [int(seed) for seed in seeds]

@@ -13,7 +13,7 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.validation import check_prob
 from bayescascade.display.comparison import draw_comparison
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ class Comparison:
         names = [str(m) for m in self.data["rival"].values]
         reference = names[0] if reference is None else reference
         if reference not in names:
-            raise CascadeError(f"reference={reference!r} was not run; choose among {', '.join(names)}.")
+            raise bad_value("reference", reference, f"choose among {', '.join(names)}", "was not run")
         rows = [
             {"n": str(n), "method": name, **_row(self.data.sel(n=n), name, reference, ci_prob)}
             for n in self.data["n"].values

@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, call, in_python, option
 
 if TYPE_CHECKING:
     from bayescascade.rivals.base import Method
@@ -47,7 +47,13 @@ METHODS = tuple(_ENTRIES)
 def make(name: str) -> Method:
     """A method with its defaults."""
     if name not in _ENTRIES:
-        raise CascadeError(f"method {name!r} is not known; choose among {', '.join(METHODS)}, or give an object.")
+        raise CascadeError(
+            f"method {name!r} is not known; choose among {', '.join(METHODS)}"
+            + in_python(", or give an object")
+            + ".",
+            parameter="methods",
+            value=name,
+        )
     module, kind, options = _ENTRIES[name]
     made = getattr(import_module(f"bayescascade.rivals.{module}"), kind)
     named = {"name": name} if any(field.name == "name" for field in fields(made)) else {}
@@ -74,14 +80,20 @@ def choose(wanted: Sequence[str | Method] | None, has_text: bool, two_stages: bo
         wanted = [wanted]
     methods = [make(one) if isinstance(one, str) else one for one in wanted]
     if not methods:
-        raise CascadeError(f"methods is empty; choose among {', '.join(METHODS)}.")
+        raise CascadeError(
+            option("methods") + f" is empty; choose among {', '.join(METHODS)}.", parameter="methods", value=wanted
+        )
     for method in methods:
         if not (hasattr(method, "name") and callable(getattr(method, "fit", None))):
-            raise CascadeError(f"{method!r} is no method: it needs a name and fit(train, random_seed=...).")
+            raise CascadeError(
+                f"{method!r} is no method: it needs a name and " + call("fit", "train, random_seed=...") + "."
+            )
         if getattr(method, "needs_text", False) and not has_text:
             raise CascadeError(
                 f"method {method.name!r} reads what was asked, but the logs have no variable 'prompt' over query; "
-                "attach the prompts with bayescascade.logs.texts.with_prompts, or leave the method out."
+                "attach the prompts with "
+                + call("bayescascade.logs.texts.with_prompts")
+                + ", or leave the method out."
             )
     names = [method.name for method in methods]
     double = next((name for name in names if names.count(name) > 1), None)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, call, in_python
 
 FORMAT = "bayescascade-policy"
 # Version 2 holds what a reader of version 1 would pass over: rejecting thresholds.
@@ -62,7 +62,7 @@ def read_parts(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CascadeError(
             f'{path} is not a policy file: it does not say "format": "{FORMAT}"; '
-            "write one with Policy.save or `bayescascade tune -o`"
+            "write one with " + in_python("Policy.save or ") + "`bayescascade tune -o`"
         )
     version = content.get("version")
     if isinstance(version, bool) or version not in VERSIONS:
@@ -81,7 +81,7 @@ def read_parts(path: Path) -> dict[str, Any]:
     reject = content.get("reject")
     if (reject is not None) != (version == 2):
         what = "holds no reject" if reject is None else "holds reject"
-        raise CascadeError(f"{path} says version {version} but {what}; write it again with Policy.save")
+        raise CascadeError(f"{path} says version {version} but {what}; write it again with " + call("Policy.save"))
     parts = {name: content[name] for name in _PARTS}
     return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(reject)}
 
@@ -90,13 +90,13 @@ def _read_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CascadeError(f"there is no policy file {path}; write one with Policy.save") from None
+        raise CascadeError(f"there is no policy file {path}; write one with " + call("Policy.save")) from None
     except OSError as error:
         raise CascadeError(f"the policy file {path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise CascadeError(f"{path} is not a policy file: it holds binary data, not JSON") from None
     if not text.strip():
-        raise CascadeError(f"the policy file {path} is empty; write it again with Policy.save")
+        raise CascadeError(f"the policy file {path} is empty; write it again with " + call("Policy.save"))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ from bayescascade.cascade.discrepancy import read_doubt
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.induction.free_positions import whole_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
@@ -82,7 +82,7 @@ def frontier(
     V_j = max(phi_j, -c_{j+1} / price + E[V_{j+1} | segment]). Bands come from all draws.
     """
     if n_points < 2:
-        raise CascadeError(f"n_points={n_points} is too few; give at least 2.")
+        raise bad_value("n_points", n_points, "give at least 2", "is too few")
     check_prob("ci_prob", ci_prob)
     check_positive("abstain_price", abstain_price)
     check_batch(batch)

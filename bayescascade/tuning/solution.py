@@ -14,7 +14,7 @@ from bayescascade._common.html import note, table_of, wrapped
 from bayescascade.cascade.forward import Outcome
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import show_reject, show_threshold
-from bayescascade.errors import CascadeError
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.spec import Wish
 
@@ -92,7 +92,7 @@ class ThresholdSolution:
             When the goal was not met: a policy file would promise what it cannot keep.
         """
         if not self.feasible:
-            raise CascadeError(f"no policy was made: {self.text}")
+            raise CascadeError("no policy was made: " + self.text)
         stages = [str(s) for s in self.thresholds["stage"].values]
         policy = DecisionRule.from_any(self, stages, self.confidence_kind).to_policy(
             {
@@ -132,7 +132,8 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     if not idle:
         return ""
     names = ", ".join(map(repr, idle))
-    return f" {names} would be paid for and answer next to nothing: leave it out, with stages=[...]."
+    leave = " would be paid for and answer next to nothing: leave it out, with " + option("stages", [TO_FILL_IN])
+    return f" {names}" + leave + "."
 
 
 def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:

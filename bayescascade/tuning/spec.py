@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
-from bayescascade.errors import CascadeError
+from bayescascade._common.validation import (
+    check_batch,
+    check_doubt,
+    check_positive,
+    check_prob,
+    check_worth_abstaining,
+)
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.objective import Goal
 
 RISKS = ("mean", "cvar", "regret")
+_LIMITS = option("max_error") + ", " + option("max_cost") + " or " + option("max_latency")
 
 
 @dataclass(frozen=True)
@@ -40,40 +47,47 @@ class Wish:
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
             raise CascadeError(
-                f"batch={self.batch} makes a promise about the next queries, but no bound came; give max_error, "
-                "max_cost or max_latency, or leave batch out."
+                option("batch", self.batch)
+                + " makes a promise about the next queries, but no bound came; give "
+                + _LIMITS
+                + ", or leave "
+                + option("batch")
+                + " out.",
+                parameter="batch",
+                value=self.batch,
             )
         if self.risk not in RISKS:
-            raise CascadeError(f"risk={self.risk!r} is not known; choose one of {', '.join(map(repr, RISKS))}.")
+            raise bad_value("risk", self.risk, f"choose one of {', '.join(map(repr, RISKS))}", "is not known")
         if not 0.0 < self.alpha <= 1.0:
-            raise CascadeError(
-                f"alpha={self.alpha!r} is not allowed; give the share of worst draws to average, in (0, 1]."
-            )
+            raise bad_value("alpha", self.alpha, "give the share of worst draws to average, in (0, 1]")
         if self.risk == "regret" and self.error_price is None:
             raise CascadeError(
-                "risk='regret' compares losses in money; give error_price too, what an error costs."
+                option("risk", "regret")
+                + " compares losses in money; give "
+                + option("error_price")
+                + " too, what an error costs.",
+                parameter="error_price",
             )
 
     def _check_aims(self) -> None:
         if self.max_error is not None and self.max_error >= 1.0:
-            raise CascadeError(
-                f"max_error={self.max_error!r} is not allowed; give a share of wrong answers below 1, such as 0.1."
-            )
+            raise bad_value("max_error", self.max_error, "give a share of wrong answers below 1, such as 0.1")
         if self.error_price is None and not self.bounds:
-            raise CascadeError("no goal came; give error_price, max_error, max_cost or max_latency, or several.")
+            raise CascadeError("no goal came; give " + option("error_price") + ", " + _LIMITS + ", or several.")
         for name in ("abstain_price", "latency_price"):
             if getattr(self, name) is not None and self.error_price is None and self.max_error is None:
                 raise CascadeError(
-                    f"{name} is money, but with max_cost or max_latency alone what is minimised is the error, "
-                    "which has no price; give error_price too."
+                    option(name)
+                    + " is money, but with "
+                    + option("max_cost")
+                    + " or "
+                    + option("max_latency")
+                    + " alone what is minimised is the error, which has no price; give "
+                    + option("error_price")
+                    + " too.",
+                    parameter="error_price",
                 )
-        if self.abstain_price is None or self.error_price is None:
-            return
-        if self.abstain_price >= self.error_price:
-            raise CascadeError(
-                f"abstain_price={self.abstain_price:g} is not below error_price={self.error_price:g}: a wrong "
-                "answer would be no worse than none, so nothing would be answered; lower it or leave it out."
-            )
+        check_worth_abstaining(self.abstain_price, self.error_price)
 
     @property
     def bounds(self) -> tuple[tuple[str, float], ...]:
@@ -117,8 +131,10 @@ class Wish:
             name = "max_latency" if self.max_latency is not None else "latency_price"
             lacking = ", ".join(repr(s) for s, k in zip(draws.stages, known, strict=True) if not k)
             raise CascadeError(
-                f"{name} needs the latency of every stage, but the log has none for {lacking}; add it "
-                "and fit again."
+                option(name)
+                + f" needs the latency of every stage, but the log has none for {lacking}; add it and fit again.",
+                parameter=name,
+                value=getattr(self, name),
             )
 
     def goal(self, reference: np.ndarray | None = None) -> Goal:

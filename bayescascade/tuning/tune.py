@@ -24,7 +24,7 @@ from bayescascade.cascade.discrepancy import Doubt, default_doubt, read_doubt
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.induction.backward_induction import induce, optimal_loss
 from bayescascade.induction.free_positions import whole_atoms
 from bayescascade.induction.price_sweep import sweep
@@ -248,7 +248,7 @@ def own_optimum(draws: Draws, wish: Wish) -> np.ndarray | None:
 def _search_stages(draws: Draws, wish: Wish, stages: str, doubt: Doubt | None) -> Solved:
     """Tune the most promising subsets and orders on some draws, and the best of these on all."""
     if stages != "search":
-        raise CascadeError(f"stages={stages!r} is not known; give a list of the stages to run, or 'search'.")
+        raise bad_value("stages", stages, "give a list of the stages to run, or 'search'", "is not known")
     wish.check_latency(draws)
     some = draws.thin(_SEARCH_DRAWS)
     keeps = best_subsets(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.model.copulas import clayton, frank, gaussian, gumbel, independence, joe
 from bayescascade.model.copulas.namespace import MASS_MIN, NUMPY, U_MIN, Parameters, Point, pytensor_namespace
 
@@ -199,7 +199,6 @@ def get_family(name: str) -> Family:
         For a name that is not in `FAMILIES`.
     """
     if name not in FAMILIES:
-        raise CascadeError(
-            f"copula={name!r} is not a known family; choose one of {', '.join(map(repr, sorted(FAMILIES)))}."
-        )
+        hint = f"choose one of {', '.join(map(repr, sorted(FAMILIES)))}"
+        raise bad_value("copula", name, hint, "is not a known family")
     return FAMILIES[name]

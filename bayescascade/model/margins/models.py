@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.margins.tree import N_LEAVES, N_SPLITS, tree_paths
@@ -229,7 +229,7 @@ def get_margin_model(name: str) -> MarginModel:
         For a name that is not in `MARGIN_MODELS`.
     """
     if name not in MARGIN_MODELS:
-        raise CascadeError(f"margin={name!r} is not known; choose one of {', '.join(map(repr, MARGIN_MODELS))}.")
+        raise bad_value("margin", name, f"choose one of {', '.join(map(repr, MARGIN_MODELS))}", "is not known")
     return MARGIN_MODELS[name]
 
 

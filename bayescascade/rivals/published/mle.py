@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.rivals.base import ThresholdDecisions, know
 from bayescascade.rivals.common import check_count
 from bayescascade.rivals.published.model import ACCEPT_ALL, DEFER_ALL, Tables, fit_tables, learn
@@ -100,14 +100,14 @@ class PublishedCopula:
     def _check(self) -> None:
         check_count("n_nodes", self.n_nodes, 3)
         if not self.first_prices or min(self.first_prices) < 0.0 or max(self.first_prices) <= 0.0:
-            raise CascadeError(f"first_prices={self.first_prices!r} should be at least 0, and one above.")
+            raise bad_value("first_prices", self.first_prices, problem="should be at least 0, and one above")
         for name, value, least in (
             ("per", self.per, 0.0),
             ("max_gap", self.max_gap, 0.0),
             ("stop_at", self.stop_at, 1.0),
         ):
             if not value > least:
-                raise CascadeError(f"{name}={value!r} should be above {least:g}.")
+                raise bad_value(name, value, problem=f"should be above {least:g}")
 
     def _sweep(self, tables: Tables, cost: np.ndarray) -> list[np.ndarray]:
         """Best positions for each λ."""

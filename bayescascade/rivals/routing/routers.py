@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.cascade.rules import Route
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
@@ -107,11 +107,15 @@ class Stream:
     def decisions(self, two: xr.Dataset, cascade: bool, score: Scorer, seen: np.ndarray) -> StreamDecisions:
         """Decisions by a score on the two stages of the training log, whose scores are ``seen``."""
         if self.n_points < 2:
-            raise CascadeError(f"n_points={self.n_points}: a frontier of budgets has two ends; choose at least 2.")
-        if self.threshold not in THRESHOLDS:
             raise CascadeError(
-                f"threshold={self.threshold!r} is not known; choose one of {', '.join(map(repr, THRESHOLDS))}."
+                option("n_points", self.n_points) + ": a frontier of budgets has two ends; choose at least 2.",
+                parameter="n_points",
+                value=self.n_points,
+                hint="choose at least 2",
             )
+        if self.threshold not in THRESHOLDS:
+            hint = f"choose one of {', '.join(map(repr, THRESHOLDS))}"
+            raise bad_value("threshold", self.threshold, hint, "is not known")
         # of every call, as `know` has it; but no label is needed for them
         small, large = validate_log(two)["cost"].mean("query").transpose("stage").values
         costs = check_costs((small, large))
@@ -339,10 +343,10 @@ class _Quantile:
 
 def _numbers(pair: tuple[int, int], n_stages: int) -> np.ndarray:
     if len(pair) != 2 or not all(-n_stages <= j < n_stages for j in pair):
-        raise CascadeError(f"pair={pair!r} should be the numbers of two of the log's {n_stages} stages.")
+        raise bad_value("pair", pair, problem=f"should be the numbers of two of the log's {n_stages} stages")
     numbers = np.arange(n_stages)[list(pair)]
     if numbers[0] == numbers[1]:
-        raise CascadeError(f"pair={pair!r} is one stage twice; choose two.")
+        raise bad_value("pair", pair, "choose two", "is one stage twice")
     return numbers
 
 

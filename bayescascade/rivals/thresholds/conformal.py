@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._common.pareto import efficient
 from bayescascade.cascade.rules import route
-from bayescascade.errors import CascadeError
+from bayescascade.errors import Short, bad_value
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
@@ -77,7 +77,9 @@ class ConformalCost:
         n = log.sizes["query"]
         cut = round(self.share * n)
         if not 0 < cut < n:
-            raise CascadeError(f"share={self.share:g} of {n} whole queries leaves none on one side; log more.")
+            raise bad_value(
+                "share", Short(self.share), "log more", f"of {n} whole queries leaves none on one side"
+            )
         order = np.random.default_rng(random_seed).permutation(n)
         learns, calibrates = order[:cut], order[cut:]
         confidence, cost = (log[name].transpose("query", "stage").values for name in ("confidence", "cost"))
@@ -111,9 +113,9 @@ class ConformalCost:
         check_count("n_budgets", self.n_budgets)
         check_count("n_points", self.n_points)
         if not self.probs or not all(0.0 < p < 1.0 for p in self.probs):
-            raise CascadeError(f"probs={self.probs!r} should hold probabilities in (0, 1).")
+            raise bad_value("probs", self.probs, problem="should hold probabilities in (0, 1)")
         if not 0.0 < self.share < 1.0:
-            raise CascadeError(f"share={self.share!r} should be in (0, 1).")
+            raise bad_value("share", self.share, problem="should be in (0, 1)")
 
 
 def conformal_bound(spent: np.ndarray, prob: float) -> np.ndarray:
@@ -174,7 +176,7 @@ class LearnThenTest:
         check_count("n_bounds", self.n_bounds)
         check_count("n_points", self.n_points)
         if not 0.0 < self.prob < 1.0:
-            raise CascadeError(f"prob={self.prob!r} should be in (0, 1).")
+            raise bad_value("prob", self.prob, problem="should be in (0, 1)")
         known = know(train)
         trial = lay_out(train.isel(query=ran_all(train)), self.path, self.share, random_seed)
         bounds = np.linspace(0.0, 1.0, self.n_bounds + 2)[1:-1]

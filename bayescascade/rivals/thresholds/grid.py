@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.pareto import efficient
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.rivals.base import Known, ThresholdDecisions, know
 from bayescascade.rivals.common import check_count
 
@@ -64,7 +64,7 @@ class GridSearch:
             For a step out of range, or so many stages that even two levels each are too many vectors.
         """
         if not 0.0 < self.step <= 1.0:
-            raise CascadeError(f"step={self.step!r} should be in (0, 1].")
+            raise bad_value("step", self.step, problem="should be in (0, 1]")
         check_count("max_vectors", self.max_vectors, 2)
         known = know(train)
         return ThresholdDecisions(_search(known, self._levels(known.confidence[:, :-1])))
@@ -76,7 +76,7 @@ class GridSearch:
                 return levels
         raise CascadeError(
             f"{confidence.shape[1] + 1} stages with two levels each are {2.0 ** confidence.shape[1]:.3g} vectors, "
-            f"and max_vectors={self.max_vectors}; a grid is not for so many stages."
+            "and " + option("max_vectors", self.max_vectors) + "; a grid is not for so many stages."
         )
 
 

@@ -20,7 +20,7 @@ import xarray as xr
 from bayescascade._common.pareto import efficient
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.rules import DecisionRule, route
-from bayescascade.errors import CascadeError
+from bayescascade.errors import Short, bad_value
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
 from bayescascade.rivals.empirical_risk import descend, descending, expected_wrong, price_range
@@ -151,10 +151,8 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
     """Choose the vectors to test, and run them on the queries that test them; arguments as `learn_then_test`."""
     check_prob("share", share)
     if isinstance(path, str) and path not in PATHS:
-        raise CascadeError(
-            f"path={path!r} is not known; choose one of {', '.join(map(repr, PATHS))}, or give threshold vectors "
-            "(point, stage)."
-        )
+        hint = f"choose one of {', '.join(map(repr, PATHS))}, or give threshold vectors (point, stage)"
+        raise bad_value("path", path, hint, "is not known")
     log = validate_log(log)
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
     confidence, wrong, cost = complete_rows(log)
@@ -164,7 +162,9 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
         order, cut = np.random.default_rng(random_seed).permutation(n), round(share * n)
         learns, tests = np.sort(order[:cut]), np.sort(order[cut:])
         if not len(learns) or not len(tests):
-            raise CascadeError(f"share={share:g} of {n} labelled queries leaves none on one side; label more.")
+            raise bad_value(
+                "share", Short(share), "label more", f"of {n} labelled queries leaves none on one side"
+            )
     if not isinstance(path, str):
         points = DecisionRule.from_any(np.atleast_2d(path), stages, kind).accept
     elif path == "common":
