@@ -13,6 +13,7 @@ import pytest
 from cli_stand_ins import assert_one_sentence, calls, folder, run
 
 import bayescascade as bc
+from bayescascade._common.files import whole_file
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.posterior import storage
 from bayescascade.runtime import policy
@@ -131,7 +132,9 @@ def test_remarks_are_shown_as_notes(calls, folder, monkeypatch):
 def test_control_c_exits_130_and_leaves_nothing(calls, folder, monkeypatch, broken, command):
     def interrupted(*args, **_):
         if broken == "report":
-            Path(args[1]).write_text("<html>half a pa")
+            with whole_file(args[1], "the report") as part:  # as the report writes itself
+                part.write_text("<html>half a pa")
+                raise KeyboardInterrupt
         raise KeyboardInterrupt
 
     before = sorted(os.listdir())

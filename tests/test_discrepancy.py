@@ -195,6 +195,27 @@ def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
     assert (found["error_high"] - found["error_low"]).mean() > (plain["error_high"] - plain["error_low"]).mean()
 
 
+@pytest.mark.parametrize(
+    ("ask", "given"),
+    [
+        (lambda fit: bc.tune(fit, max_error=0.3, doubt=0.5), "doubt=0.5"),
+        (lambda fit: bc.frontier(fit, doubt=0.1), "doubt=0.1"),
+        (lambda fit: evaluate_doubted(fit, [0.9, 0.9, -np.inf], spread=0.3), "spread=0.3"),
+    ],
+)
+def test_doubt_of_a_fit_with_unrun_stages_is_refused_in_its_own_words(example_fit, ask, given):
+    seen = example_fit["observed_data"].to_dataset()
+    unrun = (seen["query"] == seen["query"][3]) & (seen["stage"] == seen["stage"][-1])
+    fit = example_fit.copy()
+    fit["observed_data"] = xr.DataTree(seen.where(~unrun))
+    message = (
+        r"^1 of the \d+ labelled queries miss an answer or a label at some stage; room for what the model misses "
+        rf"\({given}\) needs every stage .* or give {given.split('=')[0]}=0, which believes the model\.$"
+    )
+    with pytest.raises(bc.CascadeError, match=message):
+        ask(fit)
+
+
 def test_a_frontier_refuses_a_negative_doubt(example_fit):
     with pytest.raises(CascadeError, match="doubt"):
         bc.frontier(example_fit, doubt=-1.0)

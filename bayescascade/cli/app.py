@@ -233,8 +233,8 @@ def report(
         options["thresholds"] = chosen
         if test is not None:
             options["test"] = log_for(test, chosen, cost, task, task_column)
-    with working("Writing the report"), whole_file(output, "the report") as part:
-        bc.report(posterior, part, **options)
+    with working("Writing the report"):
+        bc.report(posterior, output, **options)
     typer.echo(f"Wrote {output}.")
 
 
@@ -286,8 +286,8 @@ def demo(
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
     policy = solution.to_policy(out / "policy.json")
     scored = bc.score(test, policy.thresholds)
-    with working("Writing the report"), whole_file(out / "report.html", "the report") as part:
-        bc.report(posterior, part, solution=solution, log=train, test=test)
+    with working("Writing the report"):
+        bc.report(posterior, out / "report.html", solution=solution, log=train, test=test)
 
     show(
         checks_table(checks, ctx.obj),

@@ -279,7 +279,7 @@ def optimal_loss(
 ) -> np.ndarray:
     """Each draw's own least loss, by the policy of any kind that is best for it, on all cores (draw,).
 
-    ``kernels`` are those of `cascade.build_kernels`, where they are there anyway.
+    ``kernels`` are those of `build_kernels`, where they are there anyway.
     """
 
     def run(block: slice | Kernel) -> np.ndarray:

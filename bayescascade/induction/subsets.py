@@ -69,7 +69,7 @@ def best_subsets(
 ) -> list[Keep]:
     """The n best subsets for each price of an error, without repeats, those of the first price first.
 
-    ``kernel`` is a one-draw kernel of all stages, as `frontiers.mean_kernel` makes it. A subset is a tuple of
+    ``kernel`` is a one-draw kernel of all stages, as `mean_kernel` makes it. A subset is a tuple of
     stage numbers in the order to be run, for `Draws.restrict`; single stages are subsets too.
     """
     given = np.atleast_1d(np.asarray(prices, dtype=float))

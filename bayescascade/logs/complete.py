@@ -15,8 +15,11 @@ def ran_all(log: xr.Dataset, labels: bool = True) -> np.ndarray:
     return found
 
 
-def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confidence and wrong answers (query, stage) of the labelled queries, mean cost (stage,) of all."""
+def complete_rows(log: xr.Dataset, what: str, instead: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence and wrong answers (query, stage) of the labelled queries, mean cost (stage,) of all.
+
+    Raises `CascadeError` where a labelled query misses a stage: ``what`` needs them complete, so do ``instead``.
+    """
     confidence, correct, cost = (
         log[name].transpose("query", "stage").values for name in ("confidence", "correct", "cost")
     )
@@ -26,6 +29,6 @@ def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if lacks.any() or not labelled.any():
         raise CascadeError(
             f"{lacks.sum()} of the {labelled.sum()} labelled queries miss an answer or a label at some stage; "
-            "learn-then-test needs queries with every stage run and labelled. Use tune, which does not."
+            f"{what} needs every stage of these run and labelled. Log and label the rest, or {instead}."
         )
     return confidence, 1.0 - correct, np.nanmean(cost, axis=0)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, call, in_python, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option
 from bayescascade.model.calibration import ATOMS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -226,11 +226,12 @@ def why_not_computed(
         return f"What one task's prior is, the other tasks say; {what} is computed for fits of one task only."
     if log_likelihood and "log_likelihood" not in fit.children:
         return (
-            f"The fit holds no log-likelihood, so {what} was not computed. "
-            "Fit again with log_likelihood=True to have it."
+            f"The fit holds no log-likelihood, so {what} was not computed. Fit again"
+            + in_python(" with log_likelihood=True", " with fewer draws")
+            + " to have it."
         )
     if several_chains and sizes["chain"] < 2:
-        return f"One chain only, so {what} cannot be computed. Fit again with chains=4."
+        return f"One chain only, so {what} cannot be computed. Fit again with " + option("chains", 4) + "."
     if sizes["chain"] * sizes["draw"] < draws:
         return f"Fewer than {draws} draws: too few for {what}. Fit again with more draws."
     return ""
@@ -247,20 +248,22 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                     continue
                 raise CascadeError(
                     f"{source} is not a bayescascade fit: it lacks the variable {name!r} of group {group!r}. "
-                    "Make one with fit(log)."
+                    "Make one with " + call("fit", "log") + "."
                 )
             dims = [dim for dim in known.dims if several or dim != "task"]
             values = found[name]
             if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
                 raise CascadeError(
                     f"{source} is not a bayescascade fit: {name!r} of group {group!r} is {values.dtype} over "
-                    f"{values.dims}, where {known.dtype} over {tuple(dims)} is needed. Make one with fit(log)."
+                    f"{values.dims}, where {known.dtype} over {tuple(dims)} is needed. Make one with "
+                    + call("fit", "log")
+                    + "."
                 )
             if known.finite and not np.isfinite(values.values).all():
                 n = int((~np.isfinite(values.values)).sum())
                 raise CascadeError(
                     f"{source} is a damaged fit: {n} of the {values.size} values of {name!r} of group {group!r} "
-                    "are NaN or infinite. Fit its log again with fit(log)."
+                    "are NaN or infinite. Fit its log again with " + call("fit", "log") + "."
                 )
 
 
@@ -272,12 +275,17 @@ def _check_tasks(fit: xr.DataTree, tasks: str, whole: str) -> None:
     if tasks == "one" and "task" in posterior.dims:
         names = [str(name) for name in posterior.coords["task"].values]
         raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+            f"this fit has the tasks {names}; choose one first, with " + call("select_task", "fit", names[0]) + "."
         )
     if tasks == "several" and "task" not in fit["observed_data"].coords:
         raise CascadeError(
-            "this fit has no tasks: its log had no coord 'task'; name the column of tasks with "
-            "read_log(..., task=...), or join logs with combine_tasks, and fit again"
+            "this fit has no tasks: its log had no "
+            + in_python("coord 'task'", "column of tasks")
+            + "; name the column of tasks with "
+            + in_python("read_log(..., ")
+            + option("task", TO_FILL_IN)
+            + in_python("), or join logs with combine_tasks,")
+            + " and fit again"
         )
 
 

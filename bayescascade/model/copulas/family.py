@@ -1,8 +1,9 @@
 """Pair copulas of a link, each formula written once for NumPy and for PyTensor.
 
-A family is a declarative entry in `FAMILIES`; its formulas are a module of `bayescascade._families`. They take an
-array namespace ``xp`` as their last argument: `NUMPY` evaluates posterior draws, `pytensor_namespace` builds the
-model's graph, so that the sampler and the tuner can never disagree about a formula.
+A family is a declarative entry in `FAMILIES`; its formulas are a module of this package. They take
+``(at_u, at_v, parameters, xp)``: what follows from u, from v and from tau alone, see `Family.formulas`, and an
+array namespace. `NUMPY` evaluates posterior draws, `pytensor_namespace` builds the model's graph, so that the
+sampler and the tuner can never disagree about a formula.
 
 Every family is parameterised by Kendall's tau. All families here are exchangeable, C(u, v) = C(v, u).
 """

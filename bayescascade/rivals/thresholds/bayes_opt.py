@@ -52,7 +52,7 @@ class BayesianOptimisation:
     n_initial: int = 10
     n_iterations: int = 20
     n_points: int = 50
-    name: str = "bayes_opt"
+    name: str = "bayesian_optimisation"
     needs_text: bool = False
     sees_test: bool = False
 

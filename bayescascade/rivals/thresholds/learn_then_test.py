@@ -155,7 +155,7 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
         raise bad_value("path", path, hint, "is not known")
     log = validate_log(log)
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
-    confidence, wrong, cost = complete_rows(log)
+    confidence, wrong, cost = complete_rows(log, "learn-then-test", "use tune, which does not")
     n = len(confidence)
     tests = learns = np.arange(n)
     if isinstance(path, str) and path != "common":
