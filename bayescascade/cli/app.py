@@ -205,7 +205,12 @@ def report(
     ],
     policy: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Put this policy's thresholds at the head of the page."),
+        typer.Option(
+            metavar="POLICY",
+            exists=True,
+            dir_okay=False,
+            help="Put this policy's thresholds at the head of the page.",
+        ),
     ] = None,
     test: Annotated[
         Path | None,

@@ -167,7 +167,10 @@ def check(
     policy: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="Compare what is expected of this policy with the log, too."
+            metavar="POLICY",
+            exists=True,
+            dir_okay=False,
+            help="Compare what is expected of this policy with the log, too.",
         ),
     ] = None,
     task: Task = None,
