@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.rules import DecisionRule
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import CascadeError, Short, bad_value, option
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws
@@ -155,7 +155,7 @@ def default_doubt(fit: xr.DataTree) -> float:
     """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
     require(fit)
     try:
-        _complete(validate_log(own_log(fit)), f"doubt={SPREAD:g}")
+        _complete(validate_log(own_log(fit)), "doubt", SPREAD)
     except CascadeError:
         return 0.0
     return SPREAD
@@ -165,14 +165,13 @@ def read_doubt(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> D
     """The doubt of a fit; None for a spread of 0, which believes the model."""
     if not spread:
         return None
-    return Doubt(*_complete(validate_log(own_log(fit)), f"doubt={spread:g}"), float(spread), one_sided)
+    return Doubt(*_complete(validate_log(own_log(fit)), "doubt", spread), float(spread), one_sided)
 
 
-def _complete(log: xr.Dataset, given: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`complete_rows`, which the argument ``given``, such as "doubt=0.2", asks for."""
-    name = given.split("=")[0]
-    what = f"room for what the model misses ({given})"
-    return complete_rows(log, what, f"give {name}=0, which believes the model")
+def _complete(log: xr.Dataset, name: str, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`complete_rows`, which the argument ``name``, a spread, asks for."""
+    what = "room for what the model misses (" + option(name, Short(spread)) + ")"
+    return complete_rows(log, what, "give " + option(name, 0) + ", which believes the model")
 
 
 def evaluate_doubted(
@@ -225,7 +224,7 @@ def evaluate_doubted(
     log = validate_log(own_log(require(fit)))
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
     rule = DecisionRule.from_any(thresholds, stages, kind)
-    confidence, wrong, price = _complete(log.sel(stage=rule.stages), f"spread={spread:g}")
+    confidence, wrong, price = _complete(log.sel(stage=rule.stages), "spread", spread)
     expected = evaluate(fit, replace(rule, single=False))
     dims = ("chain", "draw", "point")
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))

@@ -29,6 +29,9 @@ def complete_rows(log: xr.Dataset, what: str, instead: str) -> tuple[np.ndarray,
     if lacks.any() or not labelled.any():
         raise CascadeError(
             f"{lacks.sum()} of the {labelled.sum()} labelled queries miss an answer or a label at some stage; "
-            f"{what} needs every stage of these run and labelled. Log and label the rest, or {instead}."
+            + what
+            + " needs every stage of these run and labelled. Log and label the rest, or "
+            + instead
+            + "."
         )
     return confidence, 1.0 - correct, np.nanmean(cost, axis=0)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import bad_value
 from bayescascade.model.margins.segments import Margin
 
 # Atoms with an offset: the two ends of the scale and the largest ones between.
@@ -283,7 +283,6 @@ def get_calibration(name: str) -> Calibration:
         For a name that is not in `CALIBRATIONS`.
     """
     if name not in CALIBRATIONS:
-        raise CascadeError(
-            f"calibration={name!r} is not known; choose one of {', '.join(map(repr, CALIBRATIONS))}."
-        )
+        hint = f"choose one of {', '.join(map(repr, CALIBRATIONS))}"
+        raise bad_value("calibration", name, hint, "is not known")
     return CALIBRATIONS[name]
