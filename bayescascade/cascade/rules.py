@@ -143,7 +143,7 @@ class DecisionRule:
         reject = getattr(thresholds, "reject", None) if reject is None else reject
         coord = _names_of(given)
         names = [str(name) for name in getattr(thresholds, "stages", None) or coord]
-        chosen = names if names and set(names) <= set(stages) else list(stages)
+        chosen = names if names and set(names) <= set(stages) else [str(name) for name in stages]
         if coord and coord != chosen:
             _refuse_names(coord, chosen)
         accept = _read_accept(given, chosen)
