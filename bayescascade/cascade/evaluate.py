@@ -16,7 +16,7 @@ from bayescascade.posterior.kernel import Kernel, against_the_chain, blocks, bui
 
 
 def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
-    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
+    """`forward` over all draws (draw, point), by blocks on all cores, in memory that does not grow with draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
@@ -67,7 +67,12 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     CascadeError
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
-    draws = draws_for(get_draws(fit), thresholds)
+    return evaluate_draws(get_draws(fit), thresholds)
+
+
+def evaluate_draws(draws: Draws, thresholds: Any) -> xr.Dataset:
+    """`evaluate` as a function of posterior draws, for thresholds in any form that `evaluate` takes."""
+    draws = draws_for(draws, thresholds)
     out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, is_one_point(thresholds), **known)

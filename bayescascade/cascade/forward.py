@@ -89,7 +89,7 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
     on; the last stage accepts from its rejecting position on. The deferred part of a segment that a threshold
-    cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`).
+    cuts goes on as that part would, not as the segment as a whole does (see `correct_within_segment`).
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
@@ -121,7 +121,7 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j]
             ratio *= kernel.inverse_mass(j)[:, None]
-            lean_cut(ratio, kernel, j, positions)
+            correct_within_segment(ratio, kernel, j, positions)
             arriving = ratio @ kernel.pair[j]
             np.maximum(arriving, 0.0, out=arriving)
             if kernel.pair_right is not None:
@@ -131,7 +131,7 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
     """Shift deferred mass of a cut segment between the segments above and below it, in place.
 
     What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment

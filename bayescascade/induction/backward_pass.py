@@ -16,7 +16,7 @@ from bayescascade.induction.segment_decisions import (
     ABSTAIN,
     ACCEPT,
     DEFER,
-    Lines,
+    ActionValues,
     best_actions,
     best_edges,
     best_thresholds,
@@ -115,7 +115,7 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
     shape = (draws.n, len(prices))
     actions = np.zeros((*shape, n_stages, n_segments), dtype=np.int8)
     shortfall = np.zeros((*shape, n_stages))
-    wait, refuse = _at_the_end(kernel, prices, abstain_price)
+    wait, refuse = _terminal_value(kernel, prices, abstain_price)
     rise, third, grids = np.zeros_like(wait), None, make_grids(kernel)
     for j in range(n_stages - 1, -1, -1):
         grid, n, correct = grids[j], len(draws.margins[j].low), kernel.correct[:, None, j]
@@ -128,7 +128,7 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
             correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
             wait, rise = wait[:, :, None], rise[:, :, None]
             lines_third = None if third is None else third[..., None]
-        lines = Lines(*grid.accept(correct), *grid.line(wait, rise), lines_third)
+        lines = ActionValues(*grid.accept(correct), *grid.line(wait, rise), lines_third)
         value = grid.mean(best_value(lines), n_segments)
         if j > 0:
             pair = kernel.pair[j - 1]
@@ -156,7 +156,7 @@ def threshold_pass(
     shape = (draws.n, len(prices))
     positions = np.zeros((*shape, n_stages if abstain_price is None else 2 * n_stages))
     shortfall = np.zeros((*shape, n_stages))
-    wait, refuse = _at_the_end(kernel, prices, abstain_price)
+    wait, refuse = _terminal_value(kernel, prices, abstain_price)
     rise, third = np.zeros_like(wait), None
     for j in range(n_stages - 1, -1, -1):
         grid, mass, correct = grids[j], kernel.mass[:, None, j], kernel.correct[:, None, j]
@@ -166,7 +166,7 @@ def threshold_pass(
             if arriving_right is not None:
                 correct = (arriving_right + weight * correct) / np.maximum(arriving + weight, 1e-300)
             mass = arriving + weight
-        lines = Lines(*grid.accept(correct), *grid.line(wait, rise), third)
+        lines = ActionValues(*grid.accept(correct), *grid.line(wait, rise), third)
         chosen = best_thresholds(lines, mass[..., grid.segment] * grid.width)
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
         if refuse is not None:
@@ -206,7 +206,7 @@ def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[tuple[Any, Any]
     return out
 
 
-def _at_the_end(
+def _terminal_value(
     kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """What the last stage has in place of waiting (draw, price, segment), and the value of abstaining (price, 1).

@@ -15,7 +15,7 @@ from bayescascade._common.arrays import safe_divide
 DEFER, ACCEPT, ABSTAIN = range(3)
 
 
-class Lines(NamedTuple):
+class ActionValues(NamedTuple):
     """Values in the middle of each segment, and how much they rise across it; ``refuse`` is the same for all."""
 
     accept: np.ndarray
@@ -38,7 +38,7 @@ class Thresholds(NamedTuple):
     rest: np.ndarray
 
 
-def best_thresholds(lines: Lines, mass: np.ndarray) -> Thresholds:
+def best_thresholds(lines: ActionValues, mass: np.ndarray) -> Thresholds:
     """Accept from one position on and abstain below another, so that segments of given masses gain most."""
     nodes = _nodes(lines)
     width, accept, wait = _parts(lines, nodes)
@@ -62,7 +62,7 @@ def best_thresholds(lines: Lines, mass: np.ndarray) -> Thresholds:
     )
 
 
-def best_split(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
+def best_split(lines: ActionValues) -> tuple[np.ndarray, np.ndarray]:
     """Where every part does what is best for it: how often each segment is accepted and right, and what else it is
     worth."""
     width, accept, wait = _parts(lines, _nodes(lines))
@@ -72,7 +72,7 @@ def best_split(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
     return right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
 
 
-def best_value(lines: Lines) -> np.ndarray:
+def best_value(lines: ActionValues) -> np.ndarray:
     """What each segment is worth where every part of it does what is best for it."""
     right, rest = best_split(lines)
     return right + rest
@@ -106,7 +106,7 @@ def best_edges(
     return edge, reject_edge, np.maximum(lost, 0.0)
 
 
-def _nodes(lines: Lines) -> np.ndarray:
+def _nodes(lines: ActionValues) -> np.ndarray:
     """Where in its segment each part starts and ends (..., segment, part + 1)."""
     ends = [(lines.accept, lines.accept_rise), (lines.wait, lines.wait_rise)]
     pairs = [(ends[0], ends[1])]
@@ -126,7 +126,7 @@ def _nodes(lines: Lines) -> np.ndarray:
     return nodes
 
 
-def _parts(lines: Lines, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parts(lines: ActionValues, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Widths of the parts, and values of accepting and of waiting in their middles (..., segment, part)."""
     middle = 0.5 * (nodes[..., 1:] + nodes[..., :-1]) - 0.5
     accept = lines.accept[..., None] + lines.accept_rise[..., None] * middle

@@ -15,7 +15,7 @@ from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
 from bayescascade.posterior.schema import check_fit, read_families, restore
-from bayescascade.posterior.tilt import ratios
+from bayescascade.posterior.tilt import density_ratios
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
@@ -275,7 +275,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         latency=optional("latency", "stage"),
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
-        tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
+        tilt=density_ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
 
 
