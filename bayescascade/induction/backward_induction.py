@@ -1,7 +1,7 @@
 """Backward induction: the best policy of any kind for a price of errors, and the thresholds that come from it.
 
 With a price p of an error, V_k = phi_k and V_j(xi) = max(phi_j(xi), -c_{j+1} / p + E[V_{j+1} | xi_j = xi]), with a
-third branch, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
+third action, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
 signals are a Markov chain, so no policy that remembers earlier signals does better (Puterman 1994,
 doi:10.1002/9780470316887, chapter 4). Everything is vectorised over draws and prices, and linear in the stages.
 

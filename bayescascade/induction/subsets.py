@@ -170,10 +170,10 @@ class _Task:
         Waiting is taken as level within a segment: with a rise, what is worth more in the middle could gain less.
         """
         grid = self.grids[stage]
-        lines = ActionValues(
+        values = ActionValues(
             *grid.accept(self.kernel.correct[:, None, stage]), *grid.line(wait, 0.0 * wait), refuse
         )
-        right, rest = best_split(lines)
+        right, rest = best_split(values)
         n_segments = self.kernel.mass.shape[2]
         return grid.mean(right, n_segments)[0], grid.mean(rest, n_segments)[0]
 

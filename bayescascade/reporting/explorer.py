@@ -173,14 +173,14 @@ def make_explorer(
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    by_doubt = {0.0: plain["error"]}
+    by_spread = {0.0: plain["error"]}
     for spread in {doubt, room} - {0.0}:
-        by_doubt[spread] = evaluate_with_discrepancy(fit, curve, spread=spread, one_sided=True)["error"]
+        by_spread[spread] = evaluate_with_discrepancy(fit, curve, spread=spread, one_sided=True)["error"]
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"]
     amounts = {
-        "error": by_doubt[doubt],
+        "error": by_spread[doubt],
         "cost": plain["cost"],
         "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
     }
@@ -189,7 +189,7 @@ def make_explorer(
         ends = values.quantile(tails, over)
         points[name] = values.mean(over)
         points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
-    points["kept"] = by_doubt[room].quantile(prob, over, method="higher").drop_vars("quantile")
+    points["kept"] = by_spread[room].quantile(prob, over, method="higher").drop_vars("quantile")
     # without what costs more and errs no less; points that many prices share come more than once
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
