@@ -151,8 +151,8 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
         *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], abstain_now, whole[2][..., :n])
         option = abstain_now  # (price, 1) or None
         if kernel.pair_right is not None and j > 0:
-            # sequential calibration: P(correct | s, s') = P(s, s', correct) / P(s, s'), s' the segment here, s that
-            # before. The state grows to both, (draw, price, s, s'); what follows is still of s' alone
+            # sequential calibration: P(correct | s, s') = P(s, s', correct) / P(s, s') with s' the segment here, s
+            # that before. The state grows to both, (draw, price, s, s'); what follows is still of s' alone
             correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
             defer, slope = defer[:, :, None], slope[:, :, None]
             option = None if abstain_now is None else abstain_now[..., None]

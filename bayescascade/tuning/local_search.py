@@ -16,7 +16,9 @@ from bayescascade.tuning.objective import Amounts, Objective
 
 # Steps of thresholds, in segments: from the first down to the least, in so many rounds at most.
 _FIRST_STEP, _LEAST_STEP, _MAX_ROUNDS = 1.0, 1 / 32, 30
-_STEP_ON_ALL = 1 / 8
+# On all draws, where a round of five stages and 4,000 draws takes 0.15 s: what some of them found is nearly right. More
+# rounds, and from larger steps, were at most 0.04% better; while the promise is broken, they go on.
+_STEP_ON_ALL, _ROUNDS_ON_ALL, _MAX_ON_ALL = 1 / 16, 3, 12
 _N_EXCHANGES = 8  # pairs of thresholds that are moved against each other, each time
 _FURTHEST = 4.0  # how many steps the second of a pair may go
 
@@ -36,17 +38,22 @@ def search_from(
         on_all = objective.violation(whole.amounts(first, objective.names))
         on_some = by_some.violation(some.amounts(first, objective.names))
         by_some = by_some.tightened(float((on_all - on_some)[0]))
-    rows = np.stack([refine(row, by_some, some, _FIRST_STEP) for row in starts])
+    rows = np.stack([refine(row, by_some, some, _FIRST_STEP, _MAX_ROUNDS, _MAX_ROUNDS) for row in starts])
     best = rows[by_some.first_best(some.amounts(rows, objective.names))]
-    return refine(best, objective, whole, _STEP_ON_ALL) if fewer else best
+    return refine(best, objective, whole, _STEP_ON_ALL, _ROUNDS_ON_ALL, _MAX_ON_ALL) if fewer else best
 
 
-def refine(row: np.ndarray, objective: Objective, evaluator: Evaluator, step: float) -> np.ndarray:
-    """Compass search from a row (row,): the best step or exchange each time, and half the step at a minimum."""
+def refine(
+    row: np.ndarray, objective: Objective, evaluator: Evaluator, step: float, rounds: int, max_rounds: int
+) -> np.ndarray:
+    """Compass search from a row (row,): the best step or exchange each time, and half the step at a minimum.
+
+    Ends after so many rounds, or ``max_rounds`` where the promise is still broken, or when steps are least.
+    """
     draws, names, n = evaluator.draws, objective.names, len(evaluator.draws.stages)
     x = to_free(row, n)
     top, unit = upper_bounds(draws, len(x)), np.eye(len(x))
-    for _ in range(_MAX_ROUNDS):
+    for done in range(max_rounds):
         moved = np.clip(x + step * np.concatenate([unit, -unit]), 0.0, top)
         rows = round_to_atoms(draws, to_rows(np.concatenate([x[None], moved]), n))
         amounts = evaluator.amounts(rows, names)
@@ -60,7 +67,8 @@ def refine(row: np.ndarray, objective: Objective, evaluator: Evaluator, step: fl
         best = objective.first_best(amounts)
         x = to_free(rows[best], n)
         step = step if best else 0.5 * step
-        if step < _LEAST_STEP:
+        kept = done + 1 >= rounds and bool(objective.rank(amounts)[1][best])
+        if step < _LEAST_STEP or kept:
             break
     return to_rows(x, n)[0]
 
