@@ -11,6 +11,9 @@ from bayescascade.model.design import signal_bounds
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.posterior.draws import Draws
 from bayescascade.signals.kinds import to_confidence
+from bayescascade.tuning.solution import to_solution
+from bayescascade.tuning.spec import TuningSpec
+from bayescascade.tuning.tune import tune_draws
 
 PATTERNS = ("no atoms", "top atom", "both atoms", "discrete")
 TOP, BOTTOM = 9.0, -7.0
@@ -144,3 +147,9 @@ def random_thresholds(draws, n_points, rng):
     out = to_confidence(signal, draws.kind)
     out[:, -1] = -np.inf
     return out
+
+
+def tune_by_hand(draws, *, stages=None, **goal):
+    """What `tune` returns for draws made by hand, the model believed."""
+    spec = TuningSpec(**goal)
+    return to_solution(tune_draws(draws, spec, stages=stages), spec)

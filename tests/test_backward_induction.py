@@ -10,20 +10,8 @@ from hand_made import make_draws, with_curve
 import bayescascade as bc
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions
-from bayescascade.induction import backward_induction as induction
-from bayescascade.induction.backward_induction import backward_induction
+from bayescascade.induction.backward_induction import backward_induction_draws
 from bayescascade.posterior.kernel import build_kernel, mean_kernel
-
-
-@pytest.fixture
-def induce_fit(monkeypatch):
-    """`backward_induction` on draws made by hand, in place of those of a fit."""
-
-    def run(draws, **options):
-        monkeypatch.setattr(induction, "get_draws", lambda fit: draws)
-        return backward_induction(None, **options)
-
-    return run
 
 
 def upside_down():
@@ -36,9 +24,9 @@ def upside_down():
     return with_curve(replace(draws, cost=cost), atom_offset=offset, **line)
 
 
-def test_words_for_a_set_that_is_no_half_line(induce_fit):
+def test_words_for_a_set_that_is_no_half_line():
     draws = upside_down()
-    out = induce_fit(draws, error_price=[12.0, 0.01])
+    out = backward_induction_draws(draws, error_price=[12.0, 0.01])
     assert dict(out.sizes) == {"price": 2, "stage": 2}
     assert not bool(out["half_line"].sel(price=12.0, stage="s0"))
     assert bool(out["half_line"].sel(price=0.01).all())
@@ -57,20 +45,20 @@ def test_words_for_a_set_that_is_no_half_line(induce_fit):
     assert f"lose at most {float(first['lost']):.3g} per query" in out.attrs["text"]
 
 
-def test_words_where_thresholds_are_enough(induce_fit):
-    out = induce_fit(make_draws(3, "no atoms", n_draws=300, seed=2), error_price=20.0)
+def test_words_where_thresholds_are_enough():
+    out = backward_induction_draws(make_draws(3, "no atoms", n_draws=300, seed=2), error_price=20.0)
     assert out["half_line"].all()
     assert "no policy of any kind does noticeably better" in out.attrs["text"]
     assert float(out["lost"]) <= 1e-4 * float(out["loss"])
-    out = induce_fit(make_draws(3, "no atoms", calibration="sequential", seed=2), error_price=60.0)
+    out = backward_induction_draws(make_draws(3, "no atoms", calibration="sequential", seed=2), error_price=60.0)
     assert out["half_line"].all()
     assert f"confidence before as well would save at most {float(out['lost']):.3g}" in out.attrs["text"]
 
 
-def test_what_is_returned_belongs_together(induce_fit):
+def test_what_is_returned_belongs_together():
     draws = make_draws(3, "both atoms", n_draws=60, seed=4)
     prices = [30.0, 90.0]
-    out = induce_fit(draws, error_price=prices, abstain_price=5.0)
+    out = backward_induction_draws(draws, error_price=prices, abstain_price=5.0)
     kernel = mean_kernel(draws)
     accept, reject = (to_positions(out[name].values, draws) for name in ("threshold", "reject_threshold"))
     assert (out["threshold"].values[:, -1] == -np.inf).all()
@@ -82,23 +70,23 @@ def test_what_is_returned_belongs_together(induce_fit):
     np.testing.assert_allclose(out["loss"], expected)
     np.testing.assert_allclose(out["lost"], out["loss"] - out["best_loss"])
     assert float(out["abstained"].sum()) > 0.01
-    one = induce_fit(draws, error_price=30.0, abstain_price=5.0)
+    one = backward_induction_draws(draws, error_price=30.0, abstain_price=5.0)
     assert "price" not in one.dims
     np.testing.assert_array_equal(one["threshold"], out["threshold"].isel(price=0))
-    plain = induce_fit(draws, error_price=30.0)
+    plain = backward_induction_draws(draws, error_price=30.0)
     assert "reject_threshold" not in plain
     assert float(plain["abstained"]) == 0.0
     assert float(one["loss"]) <= float(plain["loss"])
 
 
 @pytest.mark.parametrize("abstain_price", [None, 5.0])
-def test_each_draw_by_itself(induce_fit, abstain_price):
+def test_each_draw_by_itself(abstain_price):
     draws = replace(make_draws(3, "top atom", n_draws=140, seed=4), chains=np.arange(2))
-    out = induce_fit(draws, error_price=[30.0, 90.0], abstain_price=abstain_price, by_draw=True)
+    out = backward_induction_draws(draws, error_price=[30.0, 90.0], abstain_price=abstain_price, by_draw=True)
     assert dict(out.sizes) == {"chain": 2, "draw": 70, "price": 2, "stage": 3}
     for chain, draw in ((0, 3), (1, 69)):
         one = draws.take(np.array([chain * 70 + draw]))
-        alone = induce_fit(
+        alone = backward_induction_draws(
             replace(one, chains=np.arange(1)), error_price=[30.0, 90.0], abstain_price=abstain_price
         )
         mine = out.isel(chain=chain, draw=draw)
@@ -120,6 +108,6 @@ def test_each_draw_by_itself(induce_fit, abstain_price):
         ({"error_price": 3.0, "abstain_price": -1.0}, r"abstain_price=-1.0 is not allowed"),
     ],
 )
-def test_prices_that_cannot_be(induce_fit, options, message):
+def test_prices_that_cannot_be(options, message):
     with pytest.raises(bc.CascadeError, match=message):
-        induce_fit(make_draws(2), **options)
+        backward_induction_draws(make_draws(2), **options)

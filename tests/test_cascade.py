@@ -17,9 +17,8 @@ from hand_made import (
 )
 
 import bayescascade
-from bayescascade.cascade import evaluate as evaluate_module
 from bayescascade.cascade.empirical import score
-from bayescascade.cascade.evaluate import evaluate, forward_all
+from bayescascade.cascade.evaluate import evaluate_draws, forward_all
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions, to_thresholds
 from bayescascade.cascade.rules import DecisionRule
@@ -30,17 +29,6 @@ from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.signals.kinds import to_signal
 
 INF = float("inf")
-
-
-@pytest.fixture
-def evaluate_draws(monkeypatch):
-    """`evaluate` on draws made by hand, in place of those of a fit."""
-
-    def run(draws, thresholds):
-        monkeypatch.setattr(evaluate_module, "get_draws", lambda fit: draws)
-        return evaluate(None, thresholds)
-
-    return run
 
 
 def run_cascade(confidence, correct, cost, thresholds):
@@ -55,7 +43,7 @@ def run_cascade(confidence, correct, cost, thresholds):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_evaluate_is_a_simulation_of_the_draw(evaluate_draws, pattern):
+def test_evaluate_is_a_simulation_of_the_draw(pattern):
     draws = make_draws(3, pattern, seed=4)
     rng = np.random.default_rng(11)
     thresholds = random_thresholds(draws, 1, rng)[0]
@@ -74,7 +62,7 @@ def test_evaluate_is_a_simulation_of_the_draw(evaluate_draws, pattern):
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("n_stages", [2, 3, 4, 5])
-def test_evaluate_is_within_a_thousandth_of_ten_million_queries(evaluate_draws, n_stages, pattern):
+def test_evaluate_is_within_a_thousandth_of_ten_million_queries(n_stages, pattern):
     draws = make_draws(n_stages, pattern, seed=n_stages)
     rng = np.random.default_rng(100 + n_stages)
     thresholds = random_thresholds(draws, 4, rng)
@@ -170,7 +158,7 @@ def test_discrete_margins_need_no_grid():
     assert error[0, 0] == pytest.approx(1.0 - right, abs=1e-12)
 
 
-def test_accept_all_and_defer_all(evaluate_draws):
+def test_accept_all_and_defer_all():
     draws = make_draws(3, "top atom", n_draws=5)
     out = evaluate_draws(draws, [[-INF, -INF, -INF], [INF, -INF, -INF], [INF, INF, -INF]])
     np.testing.assert_allclose(out["reach"].isel(chain=0, draw=0), [[1, 0, 0], [1, 1, 0], [1, 1, 1]], atol=1e-12)
@@ -180,7 +168,7 @@ def test_accept_all_and_defer_all(evaluate_draws):
     np.testing.assert_allclose(out["error"].isel(chain=0), alone, atol=1e-12)
 
 
-def test_evaluate_keeps_the_shape_of_what_it_is_given(evaluate_draws):
+def test_evaluate_keeps_the_shape_of_what_it_is_given():
     draws = make_draws(3, n_draws=6)
     one = evaluate_draws(draws, [0.3, 0.1, -INF])
     assert dict(one.sizes) == {"chain": 1, "draw": 6, "stage": 3}
@@ -218,7 +206,7 @@ ATOMS = {
 
 
 @pytest.mark.parametrize("kind", sorted(ATOMS))
-def test_thresholds_on_atoms_mean_the_same_on_a_log_and_under_a_draw(evaluate_draws, kind):
+def test_thresholds_on_atoms_mean_the_same_on_a_log_and_under_a_draw(kind):
     rng = np.random.default_rng(5)
     atoms = ATOMS[kind]
     confidence = rng.choice(atoms, (200, 2))

@@ -10,7 +10,14 @@ from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 
 import bayescascade as bc
-from bayescascade.cascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doubted, learn, read_doubt
+from bayescascade.cascade.discrepancy import (
+    SPREAD,
+    add_discrepancy,
+    default_spread,
+    evaluate_with_discrepancy,
+    learn,
+    read_discrepancy,
+)
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
@@ -39,9 +46,9 @@ def test_no_spread_believes_the_model_and_a_large_one_the_queries():
     rng = np.random.default_rng(1)
     error = np.clip(rng.normal([0.2, 0.3], 0.02, (4000, 2)), 0.0, 1.0)
     seen = np.array([0.26, 0.25])
-    believed, _ = allow(error, seen, 150, 0.0, rng)
+    believed, _ = add_discrepancy(error, seen, 150, 0.0, rng)
     np.testing.assert_array_equal(believed, error)
-    own, found = allow(error, seen, 150, 50.0, rng)
+    own, found = add_discrepancy(error, seen, 150, 50.0, rng)
     np.testing.assert_allclose(own.mean(axis=0), seen, atol=0.003)
     binomial = np.sqrt(error.mean(axis=0) * (1 - error.mean(axis=0)) / 150)
     np.testing.assert_allclose(found.sd, binomial, rtol=1e-3)
@@ -57,7 +64,7 @@ def test_a_biased_model_is_covered_when_the_spread_is_as_large_as_the_bias():
         error = rng.normal(0.2, 0.01, (800, 1))
         seen = np.array([rng.binomial(200, truth) / 200])
         for j, spread in enumerate((0.0, 0.2)):
-            low, high = np.quantile(allow(error, seen, 200, spread, rng)[0], [0.05, 0.95])
+            low, high = np.quantile(add_discrepancy(error, seen, 200, spread, rng)[0], [0.05, 0.95])
             inside[j, i] = low <= truth <= high
     # three binomial standard errors; the model's own 0.01 makes the bands a little too wide
     assert inside[0].mean() < 0.6
@@ -67,12 +74,12 @@ def test_a_biased_model_is_covered_when_the_spread_is_as_large_as_the_bias():
 def test_a_fit_is_doubted_at_one_point_and_at_many(example_fit):
     points = np.array([[0.9, 0.9, -np.inf], [0.7, 0.8, -np.inf]])
     believed = bc.evaluate(example_fit, points)
-    same = evaluate_doubted(example_fit, points, spread=0.0)
+    same = evaluate_with_discrepancy(example_fit, points, spread=0.0)
     xr.testing.assert_allclose(same["error"], believed["error"].transpose("chain", "draw", "point"))
     xr.testing.assert_allclose(same["cost"], believed["cost"].transpose("chain", "draw", "point"))
-    doubted = evaluate_doubted(example_fit, points, spread=0.3)
+    doubted = evaluate_with_discrepancy(example_fit, points, spread=0.3)
     assert (doubted["error"].std(("chain", "draw")) > believed["error"].std(("chain", "draw"))).all()
-    one = evaluate_doubted(example_fit, points[0], spread=0.3)
+    one = evaluate_with_discrepancy(example_fit, points[0], spread=0.3)
     assert one["error"].dims == ("chain", "draw")
     np.testing.assert_allclose(one["error_shift"], doubted["error_shift"][0])
     # the shift goes towards what the fit's own log shows
@@ -84,7 +91,7 @@ def test_a_fit_is_doubted_at_one_point_and_at_many(example_fit):
 
 def test_a_negative_spread_is_a_mistake(example_fit):
     with pytest.raises(bc.CascadeError, match=r"spread=-0\.1 is not allowed"):
-        evaluate_doubted(example_fit, [0.9, 0.9, -np.inf], spread=-0.1)
+        evaluate_with_discrepancy(example_fit, [0.9, 0.9, -np.inf], spread=-0.1)
 
 
 def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
@@ -95,11 +102,11 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     assert float(doubted.error.std()) > float(believed.error.std())
     assert "room for what the model misses" in doubted.text
     assert doubted.goal["doubt"] == SPREAD
-    # the error that the solution carries is that of evaluate_doubted at its thresholds
-    shown = evaluate_doubted(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)
+    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
+    shown = evaluate_with_discrepancy(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)
     assert float(doubted.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
-    again = evaluate_doubted(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
+    again = evaluate_with_discrepancy(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
     kept = float((again["error"] <= 0.33).mean())
     assert kept < 0.9 or float(doubted.cost.mean()) <= float(believed.cost.mean()) * 1.01
 
@@ -113,7 +120,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     seen = bc.score(own_log(example_fit), points)["error"].values
     smooth = IsotonicRegression().fit_transform(error.mean(axis=0), seen)
     rng = np.random.default_rng
-    wide = [allow(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
+    wide = [add_discrepancy(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
     keeps = np.all([(each <= max_error).mean(axis=0) >= 0.9 for each in wide], axis=0)
     cheapest = cost[keeps].min()
     found = bc.tune(example_fit, max_error=max_error, prob=0.9)
@@ -124,7 +131,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     assert found.kept >= 0.9
     own = bc.evaluate(example_fit, found.thresholds)["error"].values.reshape(-1, 1)
     line = np.interp(own.mean(axis=0), error.mean(axis=0)[::-1], smooth[::-1])
-    assert (allow(own, line, 300, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
+    assert (add_discrepancy(own, line, 300, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
     # a search that sees the discrepancy would not stay there: the thresholds lie between neighbours of the curve
     low = np.minimum(points[:-1], points[1:]).round(9)
     high = np.maximum(points[:-1], points[1:]).round(9)
@@ -139,17 +146,17 @@ def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell
     assert bc.tune(example_fit, max_error=0.4).goal["doubt"] == SPREAD
     gap = example_fit.copy()
     gap["observed_data"] = example_fit["observed_data"].to_dataset().copy(deep=True)
-    assert default_doubt(gap) == SPREAD
+    assert default_spread(gap) == SPREAD
     gap["observed_data"]["confidence"][3, 2] = np.nan
     gap["observed_data"]["correct"][3, 2] = np.nan
-    assert default_doubt(gap) == 0.0
+    assert default_spread(gap) == 0.0
 
 
 def test_luck_does_not_count_where_thresholds_were_searched_for(example_fit):
     thresholds = bc.frontier(example_fit, n_points=30)["threshold"]
     model = bc.evaluate(example_fit, thresholds)["error"].mean(("chain", "draw"))
-    both = evaluate_doubted(example_fit, thresholds, spread=0.3)
-    one = evaluate_doubted(example_fit, thresholds, spread=0.3, one_sided=True)
+    both = evaluate_with_discrepancy(example_fit, thresholds, spread=0.3)
+    one = evaluate_with_discrepancy(example_fit, thresholds, spread=0.3, one_sided=True)
     lucky = both["error_shift"] < 0
     assert 0 < int(lucky.sum()) < 30
     np.testing.assert_array_equal(one["error_shift"].values, np.maximum(both["error_shift"].values, 0.0))
@@ -162,11 +169,11 @@ def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
     thresholds = bc.tune(example_fit, error_price=0.01).thresholds
     draws, moved = get_draws(example_fit), get_draws(drifted)
     rows = DecisionRule.from_any(thresholds, draws.stages, draws.kind).positions(draws)
-    doubt = read_doubt(example_fit, 0.3)
+    discrepancy = read_discrepancy(example_fit, 0.3)
     one, other = (forward_all(some, rows).error for some in (draws, moved))
-    share = doubt.error(one, rows, draws).mean() / one.mean()
+    share = discrepancy.error(one, rows, draws).mean() / one.mean()
     assert abs(share - 1.0) > 0.005
-    assert doubt.error(other, rows, moved).mean() / other.mean() == pytest.approx(share, rel=5e-3)
+    assert discrepancy.error(other, rows, moved).mean() / other.mean() == pytest.approx(share, rel=5e-3)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +188,11 @@ def test_doubts_that_cannot_be_are_refused(example_fit, options, message):
         bc.tune(example_fit, **options)
 
 
-def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
+def test_a_frontier_with_doubt_has_the_bands_of_evaluate_with_discrepancy(example_fit):
     plain = bc.frontier(example_fit, n_points=8)
     found = bc.frontier(example_fit, n_points=8, doubt=0.2)
     np.testing.assert_array_equal(found["threshold"].sortby("point").values.shape, plain["threshold"].shape)
-    shown = evaluate_doubted(example_fit, found["threshold"], spread=0.2)
+    shown = evaluate_with_discrepancy(example_fit, found["threshold"], spread=0.2)
     for name in ("error", "cost"):
         mean = shown[name].mean(("chain", "draw")).values
         np.testing.assert_allclose(found[name].values, mean, rtol=0.01, atol=2e-3 * mean.max())
@@ -200,7 +207,7 @@ def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
     [
         (lambda fit: bc.tune(fit, max_error=0.3, doubt=0.5), "doubt=0.5"),
         (lambda fit: bc.frontier(fit, doubt=0.1), "doubt=0.1"),
-        (lambda fit: evaluate_doubted(fit, [0.9, 0.9, -np.inf], spread=0.3), "spread=0.3"),
+        (lambda fit: evaluate_with_discrepancy(fit, [0.9, 0.9, -np.inf], spread=0.3), "spread=0.3"),
     ],
 )
 def test_doubt_of_a_fit_with_unrun_stages_is_refused_in_its_own_words(example_fit, ask, given):
@@ -236,12 +243,12 @@ def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_f
     assert found.goal["doubt"] == SPREAD
     assert found.feasible
     scored = bc.score(example_log, found)
-    shown = evaluate_doubted(sequential_fit, found, spread=SPREAD, one_sided=True)
-    # the error that the solution carries is that of evaluate_doubted at its thresholds
+    shown = evaluate_with_discrepancy(sequential_fit, found, spread=SPREAD, one_sided=True)
+    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
     assert float(found.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
     assert float((shown["error"] <= 0.33).mean()) == pytest.approx(found.kept, abs=0.01)
     # what is learnt is the difference between what the queries did, by `score`, and what the model expects
-    both = evaluate_doubted(sequential_fit, found, spread=1e4)
+    both = evaluate_with_discrepancy(sequential_fit, found, spread=1e4)
     model = bc.evaluate(sequential_fit, found).mean()
     assert float(both["error_shift"] + model["error"]) == pytest.approx(float(scored["error"]), abs=1e-6)
     assert float(both["cost_shift"] + model["cost"]) == pytest.approx(float(scored["cost"]), rel=1e-6)
@@ -253,7 +260,7 @@ def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_f
 def test_a_promise_with_abstaining_is_believed_less_than_by_the_model(sequential_fit):
     how = {"max_error": 0.33, "prob": 0.9, "abstain_price": 0.002}
     doubted, believed = (bc.tune(sequential_fit, doubt=doubt, **how) for doubt in (None, 0.0))
-    wide = evaluate_doubted(sequential_fit, believed, spread=SPREAD, one_sided=True)["error"]
+    wide = evaluate_with_discrepancy(sequential_fit, believed, spread=SPREAD, one_sided=True)["error"]
     assert believed.kept >= 0.9
     assert float((wide <= 0.33).mean()) < doubted.kept
 

@@ -19,7 +19,7 @@ from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import build_kernel, tilted
 from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.posterior.scenarios import drift, reprice
-from bayescascade.posterior.tilt import ratios, reachable
+from bayescascade.posterior.tilt import density_ratios, drift_bounds
 from bayescascade.tuning.tune import tune
 
 THRESHOLDS = [0.8, 0.7, -np.inf]
@@ -32,7 +32,7 @@ THRESHOLDS = [0.8, 0.7, -np.inf]
 @pytest.mark.parametrize("amount", [-0.2, 0.0, 0.3])
 def test_the_mean_rank_falls_by_the_stated_fraction(pattern, amount):
     mass = make_draws(2, pattern, n_draws=5).mass[:, 0]
-    ratio = ratios(mass, amount)
+    ratio = density_ratios(mass, amount)
     upper = np.cumsum(mass, axis=1)
     new = mass * ratio
     np.testing.assert_allclose(new.sum(axis=1), 1.0, atol=1e-12)
@@ -48,11 +48,11 @@ def test_the_mean_rank_falls_by_the_stated_fraction(pattern, amount):
 
 def test_an_atom_limits_the_drift():
     mass = np.array([[0.4, 0.3, 0.3]])
-    least, most = reachable(mass)
+    least, most = drift_bounds(mass)
     assert (least[0], most[0]) == pytest.approx((-0.7, 0.6))
-    assert (mass * ratios(mass, 0.59))[0, 0] > 0.95
+    assert (mass * density_ratios(mass, 0.59))[0, 0] > 0.95
     with pytest.raises(ValueError, match="beyond"):
-        ratios(mass, 0.6)
+        density_ratios(mass, 0.6)
 
 
 def paths(kernel, ratio):
@@ -82,7 +82,7 @@ def paths(kernel, ratio):
 def test_a_tilted_kernel_is_the_sum_over_paths(options):
     draws = make_draws(3, "both atoms", seed=4, **options)
     kernel = build_kernel(draws)
-    ratio = ratios(kernel.mass[:, 0], 0.3)
+    ratio = density_ratios(kernel.mass[:, 0], 0.3)
     found = tilted(kernel, ratio)
     mass, right = paths(kernel, ratio)
     np.testing.assert_allclose(found.mass[0], mass, atol=1e-12)
@@ -99,7 +99,7 @@ def test_drift_is_a_weighted_average_of_simulated_queries(calibration):
     rng = np.random.default_rng(2)
     draws = make_draws(3, "top atom", seed=3, calibration=calibration)
     thresholds = random_thresholds(draws, 2, rng)
-    ratio = ratios(draws.mass[:, 0], 0.3)
+    ratio = density_ratios(draws.mass[:, 0], 0.3)
     found = forward(tilted(build_kernel(draws), ratio), to_positions(thresholds, draws))
     n = 200_000
     confidence, correct = replicate_draw(draws, 0, n, rng)
@@ -118,7 +118,7 @@ def test_drift_is_a_weighted_average_of_simulated_queries(calibration):
 
 def test_the_tilt_goes_where_the_draws_go():
     draws = make_draws(3, n_draws=4)
-    ratio = ratios(draws.mass[:, 0], 0.25)
+    ratio = density_ratios(draws.mass[:, 0], 0.25)
     one = make_draws(3, n_draws=4)
     one = replace(one, tilt=ratio)
     kernel, expected = build_kernel(one), tilted(build_kernel(draws), ratio)
@@ -136,7 +136,7 @@ def test_what_is_best_given_a_signal_does_not_drift():
     """The best thresholds for a price weigh what follows a signal, which drift leaves alone."""
     kernel = build_kernel(make_draws(4, seed=6))
     prices = np.array([20.0, 60.0, 200.0])
-    drifted = tilted(kernel, ratios(kernel.mass[:, 0], 0.4))
+    drifted = tilted(kernel, density_ratios(kernel.mass[:, 0], 0.4))
     before = induce(kernel, prices)
     np.testing.assert_allclose(induce(drifted, prices), before, atol=0.01)  # segments
     assert before[:, :-1].std() > 1.0

@@ -1,21 +1,17 @@
 """Chosen thresholds against brute-force grids on the same draws; the frontier."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import xarray as xr
-from hand_made import PATTERNS, make_draws
+from hand_made import PATTERNS, make_draws, tune_by_hand
 
-from bayescascade.cascade.evaluate import evaluate, forward_all
+from bayescascade.cascade.evaluate import evaluate, evaluate_draws, forward_all
 from bayescascade.cascade.forward import forward
 from bayescascade.errors import CascadeError
 from bayescascade.induction.backward_induction import induce
 from bayescascade.posterior.kernel import build_kernel
 from bayescascade.runtime.policy import Policy
-from bayescascade.tuning import frontier as frontiers
-from bayescascade.tuning import tune as tuning
-from bayescascade.tuning.frontier import frontier
+from bayescascade.tuning.frontier import frontier, frontier_draws
 from bayescascade.tuning.solution import remark_on_idle
 from bayescascade.tuning.tune import tune
 
@@ -68,38 +64,27 @@ def goals_for(error, cost):
     yield {"max_cost": cheap + 0.5 * (dear - cheap), "prob": 0.99}
 
 
-@pytest.fixture
-def tune_draws(monkeypatch):
-    """`tune` on draws made by hand, in place of those of a fit."""
-
-    def run(draws, **goal):
-        monkeypatch.setattr(tuning, "get_draws", lambda fit: draws)
-        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **{"doubt": 0.0, **goal})
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("n_stages", "pattern"), [*((2, pattern) for pattern in PATTERNS), (3, "top atom"), (3, "discrete")]
 )
-def test_tune_is_as_good_as_a_grid(tune_draws, n_stages, pattern):
+def test_tune_is_as_good_as_a_grid(n_stages, pattern):
     # with fewer draws the grid wins by luck: a quantile of 250 draws moves in steps of half a per cent
-    compare_with_grid(tune_draws, make_draws(n_stages, pattern, n_draws=1000, seed=6))
+    compare_with_grid(make_draws(n_stages, pattern, n_draws=1000, seed=6))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("n_stages", [2, 3])
-def test_tune_is_as_good_as_a_grid_when_it_searches_on_some_of_the_draws(tune_draws, n_stages, pattern):
-    compare_with_grid(tune_draws, make_draws(n_stages, pattern, n_draws=1000, seed=7))
+def test_tune_is_as_good_as_a_grid_when_it_searches_on_some_of_the_draws(n_stages, pattern):
+    compare_with_grid(make_draws(n_stages, pattern, n_draws=1000, seed=7))
 
 
-def compare_with_grid(tune_draws, draws):
+def compare_with_grid(draws):
     n_stages = len(draws.stages)
     error, cost = grid_losses(draws, per_segment=4 if n_stages == 2 else 1)
     for goal in goals_for(error, cost):
         best = best_of_grid(goal, error, cost)
-        solution = tune_draws(draws, **goal)
+        solution = tune_by_hand(draws, **goal)
         assert solution.feasible, goal
         assert objective(goal, solution) <= best * (1 + 1e-3), goal
 
@@ -237,14 +222,10 @@ def test_frontier_is_labelled_and_runs_from_first_to_last_stage(example_fit, exa
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_frontier_says_what_evaluate_says(monkeypatch, pattern):
-    from bayescascade.cascade import forward as cascade
-
+def test_frontier_says_what_evaluate_says(pattern):
     draws = make_draws(3, pattern, n_draws=60)
-    for module in (cascade, frontiers):
-        monkeypatch.setattr(module, "get_draws", lambda fit: draws)
-    curve = frontier(None, n_points=15)
-    out = evaluate(None, curve["threshold"])
+    curve = frontier_draws(draws, n_points=15)
+    out = evaluate_draws(draws, curve["threshold"])
     for name in ("error", "cost"):
         np.testing.assert_allclose(out[name].mean(("chain", "draw")), curve[name], rtol=1e-6)
         band = out[name].quantile([0.05, 0.95], dim=("chain", "draw"))

@@ -7,16 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
-from hand_made import make_draws, with_curve
+from hand_made import make_draws, tune_by_hand, with_curve
 from test_tuning import edges_grid
 
-from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.evaluate import evaluate_draws, forward_all
 from bayescascade.errors import CascadeError
 from bayescascade.runtime.policy import Policy
-from bayescascade.tuning import tune as tuning
+from bayescascade.tuning.frontier import frontier, frontier_draws
 from bayescascade.tuning.objective import amounts_of
-from bayescascade.tuning.spec import Wish
-from bayescascade.tuning.tune import tune
+from bayescascade.tuning.spec import TuningSpec
 
 PRICES = {"error_price": 30.0}
 
@@ -45,15 +44,6 @@ def grid(draws):
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in names}
 
 
-@pytest.fixture
-def tune_draws(monkeypatch):
-    def run(draws, **goal):
-        monkeypatch.setattr(tuning, "get_draws", lambda fit: draws)
-        return tune(SimpleNamespace(attrs={"copula": "gumbel"}), **{"doubt": 0.0, **goal})
-
-    return run
-
-
 def amounts_of_solution(solution, draws):
     reach = solution.reach.values.reshape(draws.n, -1)[:, None]
     flat = {name: getattr(solution, name).values.reshape(-1, 1) for name in ("error", "cost", "latency")}
@@ -78,19 +68,19 @@ def amounts_of_solution(solution, draws):
     ],
     ids=str,
 )
-def test_every_goal_is_as_good_as_a_grid(tune_draws, draws, grid, wish):
-    goal = Wish(**wish).goal()
-    kept = goal.kept(grid)
-    best = goal.risk(grid)[kept >= goal.prob].min(initial=np.inf)
+def test_every_goal_is_as_good_as_a_grid(draws, grid, wish):
+    objective = TuningSpec(**wish).objective()
+    kept = objective.promise_probability(grid)
+    best = objective.risk(grid)[kept >= objective.prob].min(initial=np.inf)
     assert np.isfinite(best), "the goal is out of reach, so this compares nothing"
-    solution = tune_draws(draws, **wish)
+    solution = tune_by_hand(draws, **wish)
     assert solution.feasible
     found = amounts_of_solution(solution, draws)
-    assert goal.kept(found)[0] >= goal.prob - 1e-12
-    if goal.bounds:
-        assert goal.kept(found)[0] == pytest.approx(solution.kept, abs=1e-9)
+    assert objective.promise_probability(found)[0] >= objective.prob - 1e-12
+    if objective.bounds:
+        assert objective.promise_probability(found)[0] == pytest.approx(solution.kept, abs=1e-9)
     # a quantile of 400 draws moves in steps, and the grid finds lucky ones
-    assert goal.risk(found)[0] <= best * (1 + (5e-3 if goal.bounds or goal.tail else 1e-3))
+    assert objective.risk(found)[0] <= best * (1 + (5e-3 if objective.bounds or objective.tail else 1e-3))
 
 
 @pytest.mark.parametrize(
@@ -103,29 +93,29 @@ def test_every_goal_is_as_good_as_a_grid(tune_draws, draws, grid, wish):
     ],
     ids=str,
 )
-def test_what_is_out_of_reach_says_what_binds(tune_draws, draws, wish, said):
-    solution = tune_draws(draws, **wish)
+def test_what_is_out_of_reach_says_what_binds(draws, wish, said):
+    solution = tune_by_hand(draws, **wish)
     assert not solution.feasible
     assert said in solution.text
     with pytest.raises(CascadeError, match="no policy was made"):
         solution.to_policy()
 
 
-def test_the_lowest_bound_said_can_be_promised(tune_draws, draws):
-    solution = tune_draws(draws, max_error=0.2, max_cost=2.5)
+def test_the_lowest_bound_said_can_be_promised(draws):
+    solution = tune_by_hand(draws, max_error=0.2, max_cost=2.5)
     said = re.findall(r"lowest (\w+) beside the rest is ([\d.]+\d)", solution.text)
     lowest = {name: float(value) for name, value in said}
     assert set(lowest) == {"error", "cost"}
-    assert tune_draws(draws, max_error=lowest["error"] * 1.002, max_cost=2.5).feasible
-    assert tune_draws(draws, max_error=0.2, max_cost=lowest["cost"] * 1.002).feasible
+    assert tune_by_hand(draws, max_error=lowest["error"] * 1.002, max_cost=2.5).feasible
+    assert tune_by_hand(draws, max_error=0.2, max_cost=lowest["cost"] * 1.002).feasible
 
 
-def test_a_batch_needs_more_caution_than_the_long_run(tune_draws, draws):
-    long, batch = (tune_draws(draws, max_error=0.3, batch=m) for m in (None, 100))
+def test_a_batch_needs_more_caution_than_the_long_run(draws):
+    long, batch = (tune_by_hand(draws, max_error=0.3, batch=m) for m in (None, 100))
     assert float(batch.error.mean()) < float(long.error.mean())
     assert float(batch.cost.mean()) > float(long.cost.mean())
     # a batch without end is the long run
-    endless = tune_draws(draws, max_error=0.3, batch=10**9)
+    endless = tune_by_hand(draws, max_error=0.3, batch=10**9)
     assert float(endless.cost.mean()) == pytest.approx(float(long.cost.mean()), rel=5e-3)
 
 
@@ -152,32 +142,28 @@ def test_a_batch_needs_more_caution_than_the_long_run(tune_draws, draws):
     ],
     ids=str,
 )
-def test_wishes_that_cannot_be_are_refused(tune_draws, draws, wish, message):
+def test_wishes_that_cannot_be_are_refused(draws, wish, message):
     with pytest.raises(CascadeError, match=message):
-        tune_draws(draws, **wish)
+        tune_by_hand(draws, **wish)
 
 
-def test_latency_that_is_not_known_is_asked_for(tune_draws, draws):
+def test_latency_that_is_not_known_is_asked_for(draws):
     with pytest.raises(CascadeError, match="needs the latency of every stage, but"):
-        tune_draws(replace(draws, latency=None), max_latency=1.0)
+        tune_by_hand(replace(draws, latency=None), max_latency=1.0)
     some = draws.latency.copy()
     some[:, 1] = np.nan
     with pytest.raises(CascadeError, match="has none for 's1'"):
-        tune_draws(replace(draws, latency=some), error_price=1.0, latency_price=1.0)
+        tune_by_hand(replace(draws, latency=some), error_price=1.0, latency_price=1.0)
 
 
-def test_a_part_of_the_stages(tune_draws, draws):
-    solution = tune_draws(draws, error_price=20.0, stages=["s0", "s2"])
+def test_a_part_of_the_stages(draws):
+    solution = tune_by_hand(draws, error_price=20.0, stages=["s0", "s2"])
     assert list(solution.thresholds["stage"].values) == ["s0", "s2"]
     assert isinstance(solution.to_policy(), Policy)
     # the same as running the stage between for nothing, and never accepting it
     free = replace(draws, cost=draws.cost * np.array([1.0, 0.0, 1.0]))
     never = xr.DataArray([float(solution.thresholds[0]), np.inf, -np.inf], dims="stage")
-    from bayescascade.cascade import evaluate as cascade
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cascade, "get_draws", lambda fit: free)
-        out = cascade.evaluate(None, never)
+    out = evaluate_draws(free, never)
     np.testing.assert_allclose(out["error"].values.ravel(), solution.error.values.ravel(), atol=2e-3)
     np.testing.assert_allclose(out["cost"].values.ravel(), solution.cost.values.ravel(), rtol=2e-3)
 
@@ -206,26 +192,26 @@ def abstaining_grid(draws, per_segment):
     ],
     ids=str,
 )
-def test_abstaining_is_as_good_as_a_grid(tune_draws, wish, pattern):
+def test_abstaining_is_as_good_as_a_grid(wish, pattern):
     two = make_draws(2, pattern, n_draws=200, seed=3, n_queries=150)
-    goal = Wish(**wish).goal()
+    objective = TuningSpec(**wish).objective()
     rows = abstaining_grid(two, 1)
-    parts = [amounts_of(forward_all(two, part), two, goal.names) for part in np.array_split(rows, 12)]
-    grid = {name: np.concatenate([part[name] for part in parts], axis=1) for name in goal.names}
-    kept = goal.kept(grid) >= goal.prob
-    best = goal.risk(grid)[kept].min(initial=np.inf)
+    parts = [amounts_of(forward_all(two, part), two, objective.names) for part in np.array_split(rows, 12)]
+    grid = {name: np.concatenate([part[name] for part in parts], axis=1) for name in objective.names}
+    kept = objective.promise_probability(grid) >= objective.prob
+    best = objective.risk(grid)[kept].min(initial=np.inf)
     assert np.isfinite(best), "the goal is out of reach, so this compares nothing"
-    solution = tune_draws(two, **wish)
+    solution = tune_by_hand(two, **wish)
     assert solution.feasible
     share = float(solution.abstained.mean())
     assert 0.01 < share < 0.9
-    loss = sum(weight * float(getattr(solution, name).mean()) for name, weight in goal.weights)
-    assert loss <= best * (1 + (5e-3 if goal.bounds else 1e-3))
+    loss = sum(weight * float(getattr(solution, name).mean()) for name, weight in objective.weights)
+    assert loss <= best * (1 + (5e-3 if objective.bounds else 1e-3))
     assert (solution.reject.values <= np.maximum(solution.thresholds.values, solution.reject.values[-1])).all()
     assert "share left unanswered" in solution.text
 
 
-def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
+def test_regret_is_what_each_draw_loses_to_its_own_optimum():
     two = make_draws(2, "top atom", n_draws=150, seed=3)
     # draws that disagree on what is best
     intercept = two.curve["intercept"]
@@ -236,38 +222,32 @@ def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
     own = loss.min(axis=1)
     for alpha in (0.1, 1e-3):
         regret = -np.sort(-(loss - own[:, None]), axis=0)[: max(1, int(alpha * 150))].mean(axis=0)
-        solution = tune_draws(two, error_price=6.0, risk="regret", alpha=alpha)
+        solution = tune_by_hand(two, error_price=6.0, risk="regret", alpha=alpha)
         found = 6.0 * solution.error.values.ravel() + solution.cost.values.ravel() - own
         got = -np.sort(-found)[: max(1, int(alpha * 150))].mean()
         # the grid's own optima are a little above the true ones
         assert got <= regret.min() + 2e-3 * loss.mean()
-    mean = tune_draws(two, error_price=6.0)
+    mean = tune_by_hand(two, error_price=6.0)
     worst = (6.0 * mean.error.values.ravel() + mean.cost.values.ravel() - own).max()
     assert found.max() < worst
 
 
-def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
-    from bayescascade.cascade import evaluate as cascade
-    from bayescascade.tuning import frontier as frontiers
-    from bayescascade.tuning.frontier import frontier
-
-    for module in (cascade, frontiers):
-        monkeypatch.setattr(module, "get_draws", lambda fit: draws)
-    curve = frontier(None, n_points=12, abstain_price=8.0)
+def test_a_frontier_that_abstains_and_bands_of_a_batch(draws):
+    curve = frontier_draws(draws, n_points=12, abstain_price=8.0)
     assert {"reject_threshold", "abstained", "abstained_low"} <= set(curve.data_vars)
     assert float(curve["abstained"].max()) > 0.05
     both = SimpleNamespace(thresholds=curve["threshold"], reject=curve["reject_threshold"].values)
-    out = cascade.evaluate(None, both).mean(("chain", "draw"))
+    out = evaluate_draws(draws, both).mean(("chain", "draw"))
     for name in ("error", "cost", "abstained"):
         np.testing.assert_allclose(out[name], curve[name], rtol=1e-6, atol=1e-9)
-    long, batch = frontier(None, n_points=12), frontier(None, n_points=12, batch=100)
+    long, batch = (frontier_draws(draws, n_points=12, batch=m) for m in (None, 100))
     width = {which: c["error_high"] - c["error_low"] for which, c in (("long", long), ("batch", batch))}
     # binomial noise of 100 queries adds to what the draws disagree on
     noise = np.sqrt(long["error"] * (1 - long["error"]) / 100)
     assert (width["batch"] > width["long"]).all()
     expected = np.sqrt(width["long"] ** 2 + (2 * 1.645 * noise) ** 2)
     np.testing.assert_allclose(width["batch"], expected, rtol=0.25)
-    part = frontier(None, n_points=5, stages=["s0", "s2"])
+    part = frontier_draws(draws.restrict([0, 2]), n_points=5)
     assert list(part["stage"].values) == ["s0", "s2"]
 
 
@@ -275,37 +255,33 @@ def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
     ("options", "message"),
     [({"batch": 0}, "batch=0"), ({"abstain_price": 0}, "abstain_price=0"), ({"stages": ["s7"]}, "no stage 's7'")],
 )
-def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, message):
-    from bayescascade.tuning import frontier as frontiers
-    from bayescascade.tuning.frontier import frontier
-
-    monkeypatch.setattr(frontiers, "get_draws", lambda fit: draws)
+def test_frontiers_that_cannot_be_are_refused(example_fit, options, message):
     with pytest.raises(CascadeError, match=message):
-        frontier(None, **options)
+        frontier(example_fit, **options)
 
 
-def test_searching_stages_finds_the_best_part(tune_draws):
+def test_searching_stages_finds_the_best_part():
     """Four stages, of which one is hardly ever right: subsets and orders are tuned one by one, too."""
     four = make_draws(4, "top atom", n_draws=60, seed=6, n_queries=150)
     intercept, cost = four.curve["intercept"].copy(), four.cost.copy()
     intercept[:, 2], cost[:, 2] = intercept[:, 2] - 9.0, 3.0 * cost[:, 1]
     four = with_curve(replace(four, cost=cost), intercept=intercept)
     for wish in ({"error_price": 60.0}, {"max_error": 0.25}):
-        found = tune_draws(four, stages="search", **wish)
+        found = tune_by_hand(four, stages="search", **wish)
         names = list(found.thresholds["stage"].values)
         assert "s2" not in names
         assert found.text.startswith(f"Run {', then '.join(names)}.")
         parts = [["s0", "s1"], ["s0", "s3"], ["s1", "s3"], ["s0", "s1", "s3"], ["s1", "s0", "s3"], None]
         losses = []
         for part in parts:
-            one = tune_draws(four, stages=part, **wish)
+            one = tune_by_hand(four, stages=part, **wish)
             if one.feasible:
                 losses.append(float(wish.get("error_price", 0.0) * one.error.mean() + one.cost.mean()))
         assert float(wish.get("error_price", 0.0) * found.error.mean() + found.cost.mean()) <= min(losses) * 1.001
 
 
-def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
-    solution = tune_draws(draws, error_price=20.0, stages=["s0", "s2", "s1"])
+def test_an_order_against_the_chain_is_valued_exactly(draws):
+    solution = tune_by_hand(draws, error_price=20.0, stages=["s0", "s2", "s1"])
     assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
     part = draws.restrict([0, 2, 1])
     from bayescascade.cascade.orders import evaluate_order
@@ -318,9 +294,9 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)
 
 
-def test_one_stage_can_be_the_best_cascade(tune_draws, draws):
+def test_one_stage_can_be_the_best_cascade(draws):
     # a first stage that is always right and costs next to nothing
     best = with_curve(draws, intercept=draws.curve["intercept"] + np.array([12.0, 0.0, 0.0]))
-    solution = tune_draws(best, error_price=20.0, stages="search")
+    solution = tune_by_hand(best, error_price=20.0, stages="search")
     assert list(solution.thresholds["stage"].values) == ["s0"]
     assert float(solution.cost.mean()) == pytest.approx(float(best.cost[:, 0].mean()))

@@ -21,7 +21,7 @@ from bayescascade.analysis.refits import QUERIES, Decisions, Refits
 from bayescascade.cascade.positions import to_positions
 from bayescascade.errors import CascadeError, Code, bad_value, option
 from bayescascade.induction.backward_induction import induce
-from bayescascade.induction.free_positions import realisable
+from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import mean_kernel
 from bayescascade.posterior.schema import require
@@ -247,7 +247,9 @@ def _decisions(fit: xr.DataTree, draws: Draws, price: float) -> Decisions:
     some = draws.thin(_N_TUNED)
     own = [induce(mean_kernel(some.take(slice(i, i + 1))), np.array([price]))[0] for i in range(some.n)]
     points = [best[None], *(best + step * (np.array(own) - best) for step in _STEPS)]
-    return Decisions(np.unique(realisable(draws, np.concatenate(points)), axis=0), list(range(len(draws.stages))))
+    return Decisions(
+        np.unique(split_at_atoms(draws, np.concatenate(points)), axis=0), list(range(len(draws.stages)))
+    )
 
 
 def _simulate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +14,20 @@ from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.parallel import cut, map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.sensitivity_text import told, told_limits
-from bayescascade.cascade.discrepancy import read_doubt
-from bayescascade.cascade.evaluate import forward_all
-from bayescascade.cascade.forward import forward
+from bayescascade.cascade.discrepancy import read_discrepancy
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.value import draw_sensitivity
 from bayescascade.errors import CascadeError, bad_value, call
 from bayescascade.inference.power_scaling import powered, thinned, why_not
-from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel, tilted
 from bayescascade.posterior.scenarios import drift, drift_range, reprice
-from bayescascade.posterior.tilt import ratios
-from bayescascade.tuning.local_search import doubted
-from bayescascade.tuning.objective import Amounts, Goal, amounts_of
+from bayescascade.posterior.tilt import density_ratios
+from bayescascade.tuning.evaluator import Evaluator
+from bayescascade.tuning.objective import Objective, amounts_of
 from bayescascade.tuning.solution import ThresholdSolution
-from bayescascade.tuning.spec import Wish
-from bayescascade.tuning.tune import own_optimum, tune
+from bayescascade.tuning.spec import TuningSpec
+from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,26 +150,30 @@ def sensitivity(
             check_positive(f"a number in {name}", value)
     if any(amount >= 1.0 for amount in drifts):
         raise bad_value("drifts", list(drifts), "give fractions below 1, such as 0.25", "are not allowed")
-    judge = _Judge(fit, solution)
-    rows = [judge.row(fit, retune=False)]
+    tuned = _AsTuned(fit, solution)
+    rows = [tuned.row(fit, retune=False)]
     index: list[tuple[str, str, float]] = [("as tuned", "", 1.0)]
     thresholds = [solution.thresholds.values]
     remarks = []
-    for change, of, by, changed, why in _changes(fit, judge.stages, price_factors, powers, drifts):
+    for change, of, by, changed, why in _changes(fit, tuned.stages, price_factors, powers, drifts):
         if changed is None:
             remarks.append(why)
             continue
-        row = judge.row(changed, retune)
+        row = tuned.row(changed, retune)
         index.append((change, of, float(by)))
         thresholds.append(row.pop("thresholds"))
         rows.append(row)
     rows[0].pop("thresholds")
     names = pd.MultiIndex.from_tuples(index, names=["change", "of", "by"])
     table = pd.DataFrame(rows, index=names)
-    breaks, even = judge.limits()
-    frame = pd.DataFrame(thresholds, index=names, columns=judge.stages)
+    breaks, even = tuned.limits()
+    frame = pd.DataFrame(thresholds, index=names, columns=tuned.stages)
     text = " ".join(
-        [*told(table, judge.goal, judge.what), *told_limits(breaks, even, judge.goal), *dict.fromkeys(remarks)]
+        [
+            *told(table, tuned.objective, tuned.what),
+            *told_limits(breaks, even, tuned.objective),
+            *dict.fromkeys(remarks),
+        ]
     )
     return Sensitivity(table, frame, breaks, even, dict(solution.goal), text)
 
@@ -209,38 +211,40 @@ def _changes(
         yield "drift", "queries", amount, drift(fit, amount) if amount < most else None, why
 
 
-class _Judge:
-    """Measures thresholds under changed fits by the goal that a solution was tuned for."""
+class _AsTuned:
+    """A solution as tuned on a fit, and what its thresholds come to under changed fits by the same objective."""
 
     def __init__(self, fit: xr.DataTree, solution: ThresholdSolution) -> None:
-        self.fit, self.solution = fit, solution
+        self.solution = solution
         self.whole = get_draws(fit)
         self.rule = DecisionRule.from_any(solution, self.whole.stages, self.whole.kind)
         self.draws = self.rule.restrict(self.whole)
         self.stages = self.draws.stages
-        self.wish = Wish(**solution.goal)
-        self.doubt = read_doubt(fit, self.wish.doubt, one_sided=True)
-        self.goal: Goal = self.wish.goal()
+        self.spec = TuningSpec(**solution.goal)
+        self.discrepancy = read_discrepancy(fit, self.spec.doubt, one_sided=True)
+        self.objective = self.spec.objective()
 
     @property
     def what(self) -> str:
         """What is minimised, in a word."""
-        if self.wish.error_price is not None:
+        if self.spec.error_price is not None:
             return "loss"
-        return "error" if self.wish.max_error is None else "cost"
+        return "error" if self.spec.max_error is None else "cost"
 
     def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
         """A row of the table, with the new thresholds beside it."""
         draws = self.rule.restrict(get_draws(fit))
-        goal = replace(self.wish.goal(own_optimum(draws, self.wish)), discrepancy=self.doubt)
-        old = _measured(draws, goal, self.rule)
+        objective = self.spec.objective(draws)
+        evaluator = Evaluator(draws, discrepancy=self.discrepancy)
+        old = _measured(evaluator, objective, self.rule)
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
         if retune:
             names = None if self.stages == self.whole.stages else self.stages
             found = tune(fit, **self.solution.goal, stages=names)
             rule = DecisionRule.from_any(found, self.stages, self.whole.kind)
-            new, thresholds, moved = _measured(draws, goal, rule), rule.accept[0], self._moved(rule)
+            new = _measured(evaluator, objective, rule)
+            thresholds, moved = rule.accept[0], self._moved(rule)
             # a search may end a hair above where it could have stayed
             if old["holds"] and not (found.feasible and new["loss"] < old["loss"]):
                 new, thresholds, moved = old, self.rule.accept[0], 0.0
@@ -257,7 +261,7 @@ class _Judge:
         return float(np.abs(self._levels(rule) - self._levels(self.rule)).max())
 
     def _levels(self, rule: DecisionRule) -> np.ndarray:
-        """F at each accepting and rejecting threshold."""
+        """Posterior mean of F at each accepting and rejecting threshold (row,)."""
         edges = self.draws.edges().mean(axis=0)
         rows = rule.positions(self.draws)[0]
         segments = np.arange(edges.shape[1])
@@ -265,43 +269,46 @@ class _Judge:
 
     def limits(self) -> tuple[float, float]:
         """Least drifts at which the promise breaks, and at which it is as likely broken as kept."""
-        if not self.goal.bounds:
+        if not self.objective.bounds:
             return np.nan, np.nan
         some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
         kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
         rows = self.rule.positions(self.draws)
-        expected = None if self.doubt is None else self.doubt.expected(rows, self.draws)
+        # the labelled queries were not drifted: their residual is taken on their own mix
+        expected = None if self.discrepancy is None else self.discrepancy.expected(rows, self.draws)
         _, most = drift_range(some.mass)
 
         def kept(amount: float) -> float:
-            parts = [self._amounts(kernel, amount, rows) for kernel in kernels]
-            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            if self.doubt is not None:
-                joined["error"] = self.doubt.error(joined["error"], rows, self.draws, expected)
-            return float(self.goal.kept(joined)[0])
+            evaluator = Evaluator(
+                self.rule.restrict(some),
+                [self._drifted(kernel, amount) for kernel in kernels],
+                self.discrepancy,
+            )
+            outcome = evaluator.with_discrepancy(evaluator.expected(rows), rows, expected)
+            amounts = amounts_of(outcome, evaluator.draws, self.objective.names)
+            return float(self.objective.promise_probability(amounts)[0])
 
         amounts = np.linspace(0.0, most, _N_DRIFTS + 2)[:-1]
         at = [kept(amount) for amount in amounts]
-        return _first(kept, amounts, at, self.goal.prob), _first(kept, amounts, at, 0.5)
+        return _first(kept, amounts, at, self.objective.prob), _first(kept, amounts, at, 0.5)
 
-    def _amounts(self, kernel: Kernel, amount: float, rows: np.ndarray) -> Amounts:
-        changed = tilted(kernel, ratios(kernel.mass[:, 0], amount))
-        if self.draws.whole is not None:
-            changed = restrict_kernel(changed, self.draws.keep)
-        return amounts_of(forward(changed, rows), changed.draws, self.goal.names)
+    def _drifted(self, kernel: Kernel, amount: float) -> Kernel:
+        """A kernel of the fit's stages under drift, for the solution's stages."""
+        changed = tilted(kernel, density_ratios(kernel.mass[:, 0], amount))
+        return changed if self.draws.whole is None else restrict_kernel(changed, self.draws.keep)
 
 
-def _measured(draws: Draws, goal: Goal, rule: DecisionRule) -> dict[str, Any]:
-    rows = rule.positions(draws)
-    outcome = doubted(forward_all(draws, rows), draws, rows, goal)
-    amounts = amounts_of(outcome, draws, goal.names)
-    kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan
+def _measured(evaluator: Evaluator, objective: Objective, rule: DecisionRule) -> dict[str, Any]:
+    """Posterior means of error and cost, promise probability and risk of a rule."""
+    outcome = evaluator.outcome(rule.positions(evaluator.draws))
+    amounts = amounts_of(outcome, evaluator.draws, objective.names)
+    kept = float(objective.promise_probability(amounts)[0]) if objective.bounds else np.nan
     return {
         "error": float(outcome.error.mean()),
         "cost": float(outcome.cost.mean()),
         "kept": kept,
-        "loss": float(goal.risk(amounts)[0]),
-        "holds": not goal.bounds or kept >= goal.prob,
+        "loss": float(objective.risk(amounts)[0]),
+        "holds": not objective.bounds or kept >= objective.prob,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayescascade.display.value import label
-from bayescascade.tuning.objective import Goal
+from bayescascade.tuning.objective import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +22,13 @@ _WHEN = {
 }
 
 
-def told(table: pd.DataFrame, goal: Goal, what: str) -> Iterator[str]:
+def told(table: pd.DataFrame, objective: Objective, what: str) -> Iterator[str]:
     """Sentences on the table."""
     first = table.iloc[0]
     for change, rows in table.iloc[1:].groupby(level="change", sort=False):
         moves = [f"the expected {name} is {_range(rows[name], first[name])}" for name in ("error", "cost")]
         said = f"{_WHEN[str(change)]}, with the thresholds kept {' and '.join(moves)}"
-        if goal.bounds:
+        if objective.bounds:
             worst = rows["kept"].idxmin()
             said += f"; the promise is kept with probability {rows['kept'].min():.3f} at least ({label(*worst)})"
         yield said + "."
@@ -48,14 +48,14 @@ def _range(values: pd.Series, tuned: float) -> str:
     return f"{low if low == high else f'{low} to {high}'} (as tuned {tuned:.4g})"
 
 
-def told_limits(breaks: float, even: float, goal: Goal) -> Iterator[str]:
+def told_limits(breaks: float, even: float, objective: Objective) -> Iterator[str]:
     """A sentence on how much drift the promise stands."""
     if np.isnan(breaks):
         return
     if np.isinf(breaks):
         yield "No drift of the queries towards unsure ones breaks the promise."
         return
-    asked = f"with probability {goal.prob:g}"
+    asked = f"with probability {objective.prob:g}"
     said = f"The promise holds {asked} up to a drift of {breaks:.2g}"
     if breaks == 0.0:
         said = f"Even without drift the promise does not hold {asked}"

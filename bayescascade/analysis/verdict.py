@@ -22,12 +22,12 @@ from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
 from bayescascade.display.format import chance, show_threshold
 from bayescascade.errors import CascadeError, option
-from bayescascade.induction.free_positions import realisable
+from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
 from bayescascade.tuning.solution import ThresholdSolution
-from bayescascade.tuning.spec import Wish
-from bayescascade.tuning.tune import solve_draws, tune
+from bayescascade.tuning.spec import TuningSpec
+from bayescascade.tuning.tune import tune, tune_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,25 +152,25 @@ def verdict(
     better of its two stages, so the mix is the best of those that cost what the cascade costs.
     """
     check_positive("error_price", error_price)
-    prices = Wish(error_price=float(error_price), abstain_price=abstain_price)
+    spec = TuningSpec(error_price=float(error_price), abstain_price=abstain_price)
     draws = get_draws(fit)
     if solution is None:
         solution = tune(fit, error_price=error_price, abstain_price=abstain_price)
-    cascade = _of_solution(fit, draws, solution, prices)
-    singles = _single_stages(draws, prices)
+    cascade = _of_solution(fit, draws, solution, spec)
+    singles = _single_stages(draws, spec)
     equal = ROUNDING * error_price
     rivals = [
         *_singles(draws, singles, cascade, equal),
-        *_pairs(draws, prices, cascade, equal),
+        *_pairs(draws, spec, cascade, equal),
         *_mix(draws, singles, cascade, error_price),
     ]
     table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
-    decision, text = _describe(table, prices, _THOUSAND * equal)
+    decision, text = _describe(table, spec, _THOUSAND * equal)
     if decision.startswith(_SHORTER):
         single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
         text += f" {_of_pair(single - pair, equal)}"
     if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
-        tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), prices)
+        tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), spec)
         text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
     shape = (len(draws.chains), -1)
     return Verdict(
@@ -195,16 +195,16 @@ class _Way:
     cost: np.ndarray
 
 
-def _way(prices: Wish, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None) -> _Way:
-    loss = (prices.error_price or 0.0) * error + cost
-    return _Way(loss if abstained is None else loss + (prices.abstain_price or 0.0) * abstained, cost)
+def _way(spec: TuningSpec, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None) -> _Way:
+    loss = (spec.error_price or 0.0) * error + cost
+    return _Way(loss if abstained is None else loss + (spec.abstain_price or 0.0) * abstained, cost)
 
 
-def _priced(prices: Wish, outcome: Outcome) -> _Way:
-    return _way(prices, outcome.error, outcome.cost, outcome.abstained)
+def _priced(spec: TuningSpec, outcome: Outcome) -> _Way:
+    return _way(spec, outcome.error, outcome.cost, outcome.abstained)
 
 
-def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, prices: Wish) -> _Way:
+def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> _Way:
     """What a solution comes to, if it was tuned on this fit."""
     stages = [str(s) for s in solution.thresholds["stage"].values]
     if not set(stages) <= set(draws.stages):
@@ -214,7 +214,7 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, pr
         raise CascadeError(
             "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
         )
-    if solution.abstained is not None and prices.abstain_price is None:
+    if solution.abstained is not None and spec.abstain_price is None:
         raise CascadeError(
             "the solution leaves queries unanswered; give "
             + option("abstain_price")
@@ -226,14 +226,14 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, pr
         return values.transpose("chain", "draw").values.ravel()
 
     abstained = None if solution.abstained is None else flat(solution.abstained)
-    return _way(prices, flat(solution.error), flat(solution.cost), abstained)
+    return _way(spec, flat(solution.error), flat(solution.cost), abstained)
 
 
-def _single_stages(draws: Draws, prices: Wish) -> _Way:
+def _single_stages(draws: Draws, spec: TuningSpec) -> _Way:
     """What it comes to if every query goes to one stage (draw, stage), which abstains where that has a price."""
-    if prices.abstain_price is None:
-        return _way(prices, *single_stages(draws))
-    found = [_priced(prices, solve_draws(draws.restrict([j]), prices).outcome) for j in range(len(draws.stages))]
+    if spec.abstain_price is None:
+        return _way(spec, *single_stages(draws))
+    found = [_priced(spec, tune_draws(draws.restrict([j]), spec).outcome) for j in range(len(draws.stages))]
     return _Way(np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1))
 
 
@@ -246,25 +246,25 @@ def _singles(draws: Draws, singles: _Way, cascade: _Way, equal: float) -> list[_
     ]
 
 
-def _pairs(draws: Draws, prices: Wish, cascade: _Way, equal: float) -> list[_Rival]:
+def _pairs(draws: Draws, spec: TuningSpec, cascade: _Way, equal: float) -> list[_Rival]:
     """The best cascade of two stages, where there are more than two."""
     if len(draws.stages) < 3:
         return []
     pairs = list(combinations(range(len(draws.stages)), 2))
     kernel = build_kernel(draws.thin(_SEARCH_DRAWS))
-    found = [_best_pair(restrict_kernel(kernel, pair), prices) for pair in pairs]
-    if prices.abstain_price is not None:
+    found = [_best_pair(restrict_kernel(kernel, pair), spec) for pair in pairs]
+    if spec.abstain_price is not None:
         # with rejecting thresholds there is more to search, so only for pairs that do well without
         first = np.argsort([loss for loss, _ in found], kind="stable")[:_N_ABSTAINING]
         pairs = [pairs[i] for i in first]
-        positions = [solve_draws(draws.restrict(pair), prices).row[None] for pair in pairs]
+        positions = [tune_draws(draws.restrict(pair), spec).row[None] for pair in pairs]
     else:
         positions = [at for _, at in found]
 
     def run(block: slice) -> np.ndarray:
         whole = build_kernel(draws.take(block))
         each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
-        return np.concatenate([_priced(prices, outcome).loss for outcome in each], axis=1)
+        return np.concatenate([_priced(spec, outcome).loss for outcome in each], axis=1)
 
     losses = np.concatenate(map_blocks(run, cut(draws.n)))
     best = int(np.argmin(losses.mean(axis=0)))
@@ -275,13 +275,13 @@ def _pairs(draws: Draws, prices: Wish, cascade: _Way, equal: float) -> list[_Riv
     return [_Rival(name, "pair", losses[:, best], True, every)]
 
 
-def _best_pair(kernel: Kernel, prices: Wish) -> tuple[float, np.ndarray]:
+def _best_pair(kernel: Kernel, spec: TuningSpec) -> tuple[float, np.ndarray]:
     """Least mean loss of a cascade of two stages, and its position (1, 2); it has but one threshold."""
     n = len(kernel.draws.margins[0].low)
 
     def best(first: np.ndarray) -> tuple[float, np.ndarray]:
-        points = realisable(kernel.draws, np.column_stack([np.clip(first, 0.0, n), np.zeros(len(first))]))
-        mean = _priced(prices, forward(kernel, points)).loss.mean(axis=0)
+        points = split_at_atoms(kernel.draws, np.column_stack([np.clip(first, 0.0, n), np.zeros(len(first))]))
+        mean = _priced(spec, forward(kernel, points)).loss.mean(axis=0)
         return float(mean.min()), points[[np.argmin(mean)]]
 
     at = best(np.arange(n + 1.0))[1]
@@ -335,7 +335,7 @@ def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str]:
+def _describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, str]:
     """The decision, and the sentences with its reasons."""
     chosen = {row.kind: row for row in table.itertuples() if row.chosen}
     single = str(chosen["single stage"].rival).removesuffix(" alone")
@@ -350,12 +350,10 @@ def _describe(table: pd.DataFrame, prices: Wish, equal: float) -> tuple[str, str
     else:
         decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
     unanswered = (
-        ""
-        if prices.abstain_price is None
-        else f" and no answer {prices.abstain_price:g} (rivals may abstain, too)"
+        "" if spec.abstain_price is None else f" and no answer {spec.abstain_price:g} (rivals may abstain, too)"
     )
     sentences = [
-        f"{decision[0].upper()}{decision[1:]}. Where an error costs {prices.error_price:g}{unanswered}, the "
+        f"{decision[0].upper()}{decision[1:]}. Where an error costs {spec.error_price:g}{unanswered}, the "
         f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
         _against(f"the best single stage, {single},", chosen["single stage"], equal),
     ]

@@ -1,10 +1,13 @@
-"""What the model misses at given thresholds: allowed for, and learnt from the labelled queries' own outcomes.
+"""Model discrepancy at given thresholds: its normal prior, updated by the labelled queries' own outcomes.
 
 No model of signals and labels is exactly right, and a posterior that does not know this promises too much: its
 bands are as narrow as if nothing but the parameters were unknown. Here error and cost of a threshold vector are
-the model's plus a discrepancy of unknown size, with a normal prior whose standard deviation is a share of what the
-model expects. What the labelled queries did under these thresholds, beside what the model expects of them, updates
-it. With a share of 0 the model is believed; with a large one only the queries' own outcomes count.
+
+    error = model's error + delta,    delta ~ Normal(0, (spread * E[model's error])^2)  a priori,
+
+and likewise for cost. The residual, what the labelled queries did under these thresholds less what the model
+expects of them, updates delta by conjugate normal regression. With a spread of 0 the model is believed; with a
+large one only the queries' own outcomes count.
 """
 
 from __future__ import annotations
@@ -32,17 +35,17 @@ _LEAST_VARIANCE = 1e-3
 
 
 class Discrepancy(NamedTuple):
-    """Mean and standard deviation of what the model misses (point,), after the labelled queries were seen."""
+    """Posterior mean and standard deviation of the discrepancy given the labelled queries (point,)."""
 
     shift: np.ndarray
     sd: np.ndarray
 
 
 def learn(expected: np.ndarray, seen: np.ndarray, noise: np.ndarray, spread: float) -> Discrepancy:
-    """Normal update of a discrepancy with prior sd ``spread * expected`` by a residual with sd ``noise`` (point,).
+    """Conjugate normal update of a discrepancy with prior sd ``spread * expected`` (point,).
 
-    The model was fitted to the same queries, so the residual is smaller than one of new queries would be: the
-    shift is on the timid side.
+    The observation is the residual ``seen - expected``, with standard deviation ``noise``. The residual is
+    in-sample, since the model was fitted to the same queries, so the estimated discrepancy is biased towards zero.
     """
     prior = (spread * expected) ** 2
     weight = prior / np.maximum(prior + noise**2, 1e-300)
@@ -54,7 +57,7 @@ def noise_of_error(expected: np.ndarray, n: int) -> np.ndarray:
     return np.sqrt(np.maximum(expected * (1.0 - expected), _LEAST_VARIANCE) / n)
 
 
-def allow(
+def add_discrepancy(
     error: np.ndarray,
     seen: np.ndarray,
     n: int,
@@ -64,11 +67,13 @@ def allow(
     *,
     one_sided: bool = False,
 ) -> tuple[np.ndarray, Discrepancy]:
-    """Draws of error (draw, point) with the discrepancy added, in [0, 1], and the discrepancy.
+    """Posterior draws of the error with its discrepancy, clipped to [0, 1] (draw, point), and the discrepancy.
 
-    ``expected`` is the error that the model expects on the mix of queries that were seen (point,), where ``error``
-    is of another mix: the discrepancy then keeps its share of the error. With ``one_sided`` it never lowers the
-    error: where thresholds are searched for, the queries were lucky at those that a search finds.
+    ``error`` (draw, point) is the model's, ``seen`` (point,) the share of the ``n`` labelled queries answered
+    wrongly. ``expected`` (point,) is the error that the model expects on the mix of queries that were seen, where
+    ``error`` is of another mix: the discrepancy then keeps its share of the error. With ``one_sided`` its mean is
+    at least 0: where thresholds are searched for, a search ends where the labelled queries were lucky (winner's
+    curse).
     """
     here = error.mean(axis=0)
     expected = here if expected is None else expected
@@ -76,35 +81,46 @@ def allow(
     share = here / np.maximum(expected, 1e-300)
     shift = np.maximum(found.shift, 0.0) if one_sided else found.shift
     found = Discrepancy(shift * share, found.sd * share)
-    # one number for each draw, common to all points: neighbouring thresholds are wrong together
-    wrong = rng.standard_normal(len(error))[:, None]
-    return np.clip(error + found.shift + found.sd * wrong, 0.0, 1.0), found
+    # one normal number a draw, common to all points: neighbouring thresholds are wrong together, and independent
+    # numbers would let a search pick the point with the luckiest ones
+    z = rng.standard_normal(len(error))[:, None]  # (draw, 1)
+    return np.clip(error + found.shift + found.sd * z, 0.0, 1.0), found
 
 
-def allow_cost(
+def add_cost_discrepancy(
     cost: np.ndarray, paid: np.ndarray, spread: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, Discrepancy]:
-    """`allow` for cost (draw, point), by what the queries paid (point, query)."""
+    """Posterior draws of the cost with its discrepancy (draw, point), given the queries' own (point, query)."""
     noise = paid.std(axis=1) / np.sqrt(paid.shape[1])
     found = learn(cost.mean(axis=0), paid.mean(axis=1), noise, spread)
     return np.maximum(cost + found.shift + found.sd * rng.standard_normal(len(cost))[:, None], 0.0), found
 
 
-def fared(
+def empirical_outcome(
     confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rule: DecisionRule
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The share of queries that a rule answers wrongly (point,), and what each query pays (point, query)."""
+    """Empirical error of a rule on labelled queries (point,), and each query's cost under it (point, query)."""
     route = rule.apply(confidence)
     return route.loss(wrong).mean(axis=1), np.einsum("psq,s->pq", route.reach, price)
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """What a fit's labelled queries did, to allow for what the model misses of any rows of positions.
+class ModelDiscrepancy:
+    """What a fit's labelled queries add to what the model expects of any threshold rows.
 
-    ``confidence`` and ``wrong`` are (query, stage) of the whole cascade, ``price`` (stage,) the mean costs,
-    ``spread`` as in `evaluate_doubted`; ``line``, if any, is the least share of errors that is believed, by the
-    error that is expected.
+    Attributes
+    ----------
+    confidence, wrong : ndarray (query, stage)
+        The labelled queries' confidences, and 1.0 where the stage's answer is wrong; of the whole cascade.
+    price : ndarray (stage,)
+        Mean cost of running each stage.
+    spread : float
+        Prior standard deviation of the discrepancy, as a share of what the model expects.
+    one_sided : bool
+        Whether the discrepancy's mean is held at or above 0, see `add_discrepancy`.
+    smooth_error : tuple of ndarray (point,), optional
+        Expected errors in rising order, and a monotone regression of the empirical error on them: a lower bound
+        on the empirical error that is believed.
     """
 
     confidence: np.ndarray
@@ -112,60 +128,66 @@ class Doubt:
     price: np.ndarray
     spread: float
     one_sided: bool = False
-    line: tuple[np.ndarray, np.ndarray] | None = None
+    smooth_error: tuple[np.ndarray, np.ndarray] | None = None
 
-    def smoothed(self, expected: np.ndarray, rows: np.ndarray, draws: Draws) -> Doubt:
-        """The same, by at least the queries' errors smoothed along a path of rows with these expected errors.
+    def smoothed(self, expected: np.ndarray, rows: np.ndarray, draws: Draws) -> ModelDiscrepancy:
+        """The same, with the empirical error no lower than its isotonic regression along rows (point, row).
 
-        By isotonic regression: along a path the errors rise with those that the model expects.
+        ``expected`` (point,) is the rows' posterior mean error. Along a frontier the true error rises with it, so
+        a point at which the labelled queries did better than the trend was lucky.
         """
         order = np.argsort(expected, kind="stable")
-        seen = isotonic_regression(self._fared(rows, draws)[0][order]).x
-        return replace(self, line=(expected[order], seen))
+        seen = isotonic_regression(self._empirical(rows, draws)[0][order]).x
+        return replace(self, smooth_error=(expected[order], seen))
 
     def error(
         self, error: np.ndarray, rows: np.ndarray, draws: Draws, expected: np.ndarray | None = None
     ) -> np.ndarray:
-        """The error of rows under all draws (draw, point), with the discrepancy added, as `allow` does."""
+        """Posterior draws of the rows' error with the discrepancy added (draw, point), see `add_discrepancy`."""
         if expected is None and draws.tilt is not None:
             expected = self.expected(rows, draws)
-        seen = self._fared(rows, draws)[0]
-        if self.line is not None:
-            seen = np.maximum(seen, np.interp(error.mean(axis=0), *self.line))
-        # the same numbers each time, so that points compare
+        seen = self._empirical(rows, draws)[0]
+        if self.smooth_error is not None:
+            seen = np.maximum(seen, np.interp(error.mean(axis=0), *self.smooth_error))
+        # common random numbers: the same at each call, so that points of different calls compare
         rng = np.random.default_rng(0)
-        return allow(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[0]
+        return add_discrepancy(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[
+            0
+        ]
 
     def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
-        """The cost of rows under all draws (draw, point), with a discrepancy added."""
-        return allow_cost(cost, self._fared(rows, draws)[1], self.spread, np.random.default_rng(1))[0]
-
-    def _fared(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        keep = list(draws.keep) or list(range(len(draws.stages)))
-        rule = DecisionRule.from_positions(rows, draws)
-        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rule)
+        """Posterior draws of the rows' cost with a discrepancy added (draw, point)."""
+        paid = self._empirical(rows, draws)[1]
+        return add_cost_discrepancy(cost, paid, self.spread, np.random.default_rng(1))[0]
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
-        """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
+        """Posterior mean error of rows on the labelled queries' own mix, that is without drift (point,)."""
         whole = None if draws.whole is None else replace(draws.whole, tilt=None)
         return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
 
-
-def default_doubt(fit: xr.DataTree) -> float:
-    """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
-    require(fit)
-    try:
-        _complete(validate_log(own_log(fit)), "doubt", SPREAD)
-    except CascadeError:
-        return 0.0
-    return SPREAD
+    def _empirical(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+        """`empirical_outcome` of rows of the stages that the draws run."""
+        keep, rule = list(draws.keep) or list(range(len(draws.stages))), DecisionRule.from_positions(rows, draws)
+        return empirical_outcome(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rule)
 
 
-def read_doubt(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> Doubt | None:
-    """The doubt of a fit; None for a spread of 0, which believes the model."""
+def read_discrepancy(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> ModelDiscrepancy | None:
+    """The discrepancy that a fit's labelled queries teach; None for a spread of 0, which believes the model.
+
+    Raises `CascadeError` where a labelled query misses a stage.
+    """
     if not spread:
         return None
-    return Doubt(*_complete(validate_log(own_log(fit)), "doubt", spread), float(spread), one_sided)
+    return ModelDiscrepancy(*_complete(validate_log(own_log(fit)), "doubt", spread), float(spread), one_sided)
+
+
+def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy | None:
+    """What promises of an error are made with: one-sided, `SPREAD`; None where a labelled query lacks a stage."""
+    require(fit)
+    try:
+        return read_discrepancy(fit, SPREAD, one_sided=True)
+    except CascadeError:
+        return None
 
 
 def _complete(log: xr.Dataset, name: str, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -174,19 +196,25 @@ def _complete(log: xr.Dataset, name: str, spread: float) -> tuple[np.ndarray, np
     return complete_rows(log, what, "give " + option(name, 0) + ", which believes the model")
 
 
-def evaluate_doubted(
+def default_spread(fit: xr.DataTree) -> float:
+    """The spread of `default_discrepancy`; 0 where there is none."""
+    discrepancy = default_discrepancy(fit)
+    return 0.0 if discrepancy is None else discrepancy.spread
+
+
+def evaluate_with_discrepancy(
     fit: xr.DataTree, thresholds: Any, *, spread: float = 0.2, one_sided: bool = False, random_seed: int = 0
 ) -> xr.Dataset:
-    """`evaluate`, with room for what the model misses.
+    """`evaluate`, with a model discrepancy of error and cost added.
 
     Examples
     --------
     >>> import bayescascade as bc
-    >>> from bayescascade.cascade.discrepancy import evaluate_doubted
+    >>> from bayescascade.cascade.discrepancy import evaluate_with_discrepancy
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> thresholds = [0.9, 0.9, float("-inf")]
     >>> believed = bc.evaluate(fit, thresholds)["error"].std()
-    >>> bool(evaluate_doubted(fit, thresholds, spread=0.3)["error"].std() > believed)
+    >>> bool(evaluate_with_discrepancy(fit, thresholds, spread=0.3)["error"].std() > believed)
     True
 
     Parameters
@@ -230,9 +258,9 @@ def evaluate_doubted(
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    seen, paid = fared(confidence, wrong, price, rule)
-    error, of_error = allow(error, seen, len(wrong), spread, rng, one_sided=one_sided)
-    cost, of_cost = allow_cost(cost, paid, spread, rng)
+    seen, paid = empirical_outcome(confidence, wrong, price, rule)
+    error, of_error = add_discrepancy(error, seen, len(wrong), spread, rng, one_sided=one_sided)
+    cost, of_cost = add_cost_discrepancy(cost, paid, spread, rng)
     out = expected.assign(
         error=(dims, error.reshape(shape)),
         cost=(dims, cost.reshape(shape)),

@@ -15,7 +15,7 @@ from bayescascade.posterior.kernel import Kernel, against_the_chain, build_kerne
 
 
 def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
-    """`forward` over all draws, block by block on all cores, in memory that does not grow with the draws.
+    """`forward` over all draws (draw, point), by blocks on all cores, in memory that does not grow with draws.
 
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
@@ -65,7 +65,11 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     CascadeError
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
-    draws = get_draws(fit)
+    return evaluate_draws(get_draws(fit), thresholds)
+
+
+def evaluate_draws(draws: Draws, thresholds: Any) -> xr.Dataset:
+    """`evaluate` as a function of posterior draws, for thresholds in any form that `evaluate` takes."""
     rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
     draws = rule.restrict(draws)
     out = forward_all(draws, rule.positions(draws))._asdict()

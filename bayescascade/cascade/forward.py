@@ -1,9 +1,16 @@
 """Error, cost and reach of threshold vectors: exactly under each posterior draw.
 
-For one draw the signals are a Markov chain, and so are the segments they fall in. With D_j the share of each
-segment that stage j defers and M_j the probability of each pair of segments (differences of the copula's C),
-the mass that runs stage j + 1 is ``(a_j D_j / p_j) M_j``. That is the exact expectation, up to the position
-within a segment; no search, no density, linear in the number of stages.
+For one draw the signals are a Markov chain, and so are the segments they fall in. Write a_j(s) for the probability
+that a query runs stage j with its signal in segment s there, p_j(s) for the margin's P(s), D_j(s) for the share of
+the segment that stage j defers, and M_j(s, t) for the probability of a pair of segments (differences of the
+copula's C). Then
+
+    a_1 = p_1,    a_{j+1}(t) = sum_s a_j(s) D_j(s) / p_j(s) M_j(s, t),
+
+    P(right) = sum_j sum_s a_j(s) A_j(s) P(correct at j | s),    E[cost] = sum_j c_j sum_s a_j(s),
+
+with A_j(s) the share that stage j accepts. That is the exact expectation, up to the position within a segment; no
+search, no density, linear in the number of stages.
 """
 
 from __future__ import annotations
@@ -23,9 +30,10 @@ AddRight = Callable[[np.ndarray, int, np.ndarray, np.ndarray], None]
 
 
 class Outcome(NamedTuple):
-    """What positions come to: (draw, point) each, ``reach`` (draw, point, stage).
+    """Error, cost, reach, abstention and latency of threshold vectors under each draw.
 
-    ``abstained`` is None without rejecting positions, ``latency`` where the fit knows none.
+    Expectations per query given the draw, (draw, point) each; ``reach``, the probability that a stage is run, is
+    (draw, point, stage). ``abstained`` is None without rejecting positions, ``latency`` where the fit knows none.
     """
 
     error: np.ndarray
@@ -46,31 +54,35 @@ class Outcome(NamedTuple):
 
 
 def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:
-    """Share of each segment that is deferred (point, stage, segment)."""
+    """Share of each segment that lies below a position (point, stage, segment).
+
+    A position is the number of whole segments below it plus the fraction of the next that is.
+    """
     return np.clip(positions[..., None] - np.arange(n_segments), 0.0, 1.0)
 
 
 def split_positions(positions: np.ndarray, n_stages: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Accepting positions, and rejecting ones if any (point, stage); no stage rejects what it accepts."""
+    """Accepting positions, and rejecting ones if any (point, stage)."""
     if positions.shape[1] == n_stages:
         return positions, None
     accept, reject = positions[:, :n_stages], positions[:, n_stages:]
+    # where they cross, rejecting wins: a query below the rejecting position is not answered
     return np.maximum(accept, reject), reject
 
 
 def shares(positions: np.ndarray, n_stages: int, n_segments: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Shares of each segment that are deferred, and those that are rejected (point, stage, segment)."""
+    """Shares of each segment that are deferred, and that are abstained from if any (point, stage, segment)."""
     accept, reject = split_positions(positions, n_stages)
     deferred = deferred_share(accept, n_segments)
     rejected = None if reject is None else deferred_share(reject, n_segments)
     if rejected is not None:
         deferred = deferred - rejected
-    deferred[:, -1] = 0.0
+    deferred[:, -1] = 0.0  # the last stage has nowhere to defer to
     return deferred, rejected
 
 
 def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
-    """P(correct) of what each segment accepts (draw, point, stage, segment), the previous signal at its mean.
+    """P(correct | accepted, segment) (draw, point, stage, segment), averaged over the previous signal.
 
     Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
     """
@@ -82,7 +94,10 @@ def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
 
 
 def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Where `accepted_correct` is not the segment's own: stage, points, segments, P(correct) (draw, cut)."""
+    """Where `accepted_correct` is not the segment's own: stage, points, segments (cut,), values (draw, cut).
+
+    Only segments that a threshold cuts, at most one a stage and point, so that `forward` corrects these alone.
+    """
     draws, n_stages = kernel.draws, kernel.own.shape[1]
     accept, reject = split_positions(positions, n_stages)
     for j in range(n_stages if reject is not None else n_stages - 1):
@@ -94,22 +109,24 @@ def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np
             low, high = margin.low[segment[cut]], margin.high[segment[cut]]
             upper = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
             if kernel.averaged:
+                # P(correct | segment) is an average over the signals before: keep its level, take the shape only
                 upper *= kernel.own[:, j, segment[cut]] / np.maximum(draws.mean_correct(j, low, high), 1e-300)
             yield j, cut, segment[cut], upper
 
 
 def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
-    """What positions (point, stage) come to; (point, 2 * stage) where the second half rejects.
+    """Outcome of positions (point, stage), or (point, 2 * stage) where the second half rejects, by the recursion.
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
     on; the last stage accepts from its rejecting position on. The deferred part of a segment that a threshold
-    cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`).
+    cuts goes on as that part would, not as the segment as a whole does (see `correct_within_segment`).
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
     add_right = (_by_both_signals if kernel.uses_previous else _by_own_signal)(kernel, positions, accepted)
+    # a_j(s), (draw, point, segment)
     arriving = ratio = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
@@ -120,10 +137,12 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
         if abstained is not None and rejected is not None:
             abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
         if j < n_stages - 1:
+            # a_j D_j / p_j: the deferred share of a segment in which signals are spread as in the margin
             ratio = arriving * deferred[None, :, j]
             ratio *= kernel.inverse_mass(j)[:, None]
-            lean_cut(ratio, kernel, j, positions)
+            correct_within_segment(ratio, kernel, j, positions)
             arriving = ratio @ kernel.pair[j]
+            # the correction may take more from a neighbouring segment than there is
             np.maximum(arriving, 0.0, out=arriving)
     cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
@@ -158,12 +177,14 @@ def _by_both_signals(kernel: Kernel, positions: np.ndarray, accepted: np.ndarray
     return add_right
 
 
-def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
-    """Shift deferred mass of a cut segment between the segments above and below it, in place.
+def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+    """Correct deferred mass for its place within a segment that a threshold cuts: first order in u, in place.
 
-    What follows a signal is taken as linear in u across neighbouring segments. Where what is deferred of a segment
-    of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the segment's own.
-    ``ratio`` is (draw, point, segment), per unit of segment mass; the deferred mass itself stays the same.
+    What follows a signal, E[. | u], is taken as linear in u across neighbouring segments. Where what is deferred
+    of a segment of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the
+    segment's own. Moving that much mass, over the distance of the neighbours' midpoints, from the segment above to
+    the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (draw, point, segment),
+    per unit of segment mass.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)
     middle = np.cumsum(mass, axis=1) - 0.5 * mass
@@ -176,6 +197,7 @@ def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarra
     none = np.zeros_like(fraction)
     cuts = [(segment, fraction, none)]
     if reject is not None:
+        # both thresholds may cut the same segment: then what is deferred lies between them, else each has its own
         low_segment, low_fraction = cut_of(margin, reject[:, stage])
         same = low_segment == segment
         cuts = [

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade.cascade.forward import Outcome, accepted_correct, deferred_share, lean_cut, split_positions
+from bayescascade.cascade.forward import (
+    Outcome,
+    accepted_correct,
+    correct_within_segment,
+    deferred_share,
+    split_positions,
+)
 from bayescascade.posterior.kernel import Kernel, restrict_kernel
 
 
@@ -85,5 +91,5 @@ class _Run:
         ratio = flow * share * self.part.inverse_mass(i)[:, None]
         rows = np.zeros((len(low), 2 * len(self.order)))
         rows[:, i], rows[:, len(self.order) + i] = high, low
-        lean_cut(ratio, self.part, i, rows)
+        correct_within_segment(ratio, self.part, i, rows)
         return ratio

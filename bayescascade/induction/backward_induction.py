@@ -1,7 +1,7 @@
 """Backward induction: the best policy of any kind for a price of errors, and the thresholds that come from it.
 
 With a price p of an error, V_k = phi_k and V_j(xi) = max(phi_j(xi), -c_{j+1} / p + E[V_{j+1} | xi_j = xi]), with a
-third branch, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
+third action, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
 signals are a Markov chain, so no policy that remembers earlier signals does better (Puterman 1994,
 doi:10.1002/9780470316887, chapter 4). Everything is vectorised over draws and prices, and linear in the stages.
 
@@ -91,20 +91,36 @@ def backward_induction(
     ----------
     Puterman, M. L. (1994). Markov Decision Processes, chapter 4. doi:10.1002/9780470316887
     """
+    _check_prices(error_price, abstain_price)
+    return backward_induction_draws(get_draws(fit), error_price, abstain_price, by_draw=by_draw)
+
+
+def backward_induction_draws(
+    draws: Draws,
+    error_price: float | Sequence[float],
+    abstain_price: float | None = None,
+    *,
+    by_draw: bool = False,
+) -> xr.Dataset:
+    """`backward_induction` as a function of posterior draws."""
     prices = _check_prices(error_price, abstain_price)
-    draws = get_draws(fit)
     if by_draw:
         found = map_blocks(
             lambda block: _solve(build_kernel(draws.take(block)), prices, abstain_price), cut(draws.n)
         )
-        solved = Solved._make(np.concatenate(part) for part in zip(*found, strict=True))
+        solved = Induced._make(np.concatenate(part) for part in zip(*found, strict=True))
     else:
         solved = _solve(mean_kernel(draws), prices, abstain_price)
     return _as_dataset(draws, prices, abstain_price, solved, by_draw, np.ndim(error_price) == 0)
 
 
-class Solved(NamedTuple):
-    """What `backward_induction` returns, as arrays (draw, price, ...), and what its words are made of."""
+class Induced(NamedTuple):
+    """Thresholds by backward induction beside the optimal policy, each (draw, price, ...).
+
+    ``positions`` (..., row); ``error``, ``cost``, ``abstained`` and ``loss`` of these; ``best_loss`` of the
+    optimal policy; ``half_line`` (..., stage), whether thresholds can do what is optimal there; ``actions`` (...,
+    stage, segment) of the optimal policy; ``mass`` (draw, stage, segment) of the segments.
+    """
 
     positions: np.ndarray
     loss: np.ndarray
@@ -117,9 +133,9 @@ class Solved(NamedTuple):
     mass: np.ndarray
 
 
-def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Solved:
+def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Induced:
     positions = induce_draws(kernel, prices, abstain_price)
-    free = best_policy(kernel, prices, abstain_price)
+    optimal = best_policy(kernel, prices, abstain_price)
     n = kernel.draws.n
     outcomes = [forward(_one_draw(kernel, i), positions[i]) for i in range(n)]
     error, cost = (np.concatenate([getattr(out, name) for out in outcomes]) for name in ("error", "cost"))
@@ -128,9 +144,9 @@ def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> S
     )
     loss = error * prices + cost + abstained * (abstain_price or 0.0)
     # both are exact up to the position within a segment; thresholds are a policy too
-    best = np.minimum(free.loss, loss)
-    half_line = free.shortfall <= _ROUNDING
-    return Solved(positions, loss, best, error, cost, abstained, half_line, free.actions, kernel.mass)
+    best = np.minimum(optimal.loss, loss)
+    half_line = optimal.shortfall <= _ROUNDING
+    return Induced(positions, loss, best, error, cost, abstained, half_line, optimal.actions, kernel.mass)
 
 
 def _one_draw(kernel: Kernel, i: int) -> Kernel:
@@ -147,7 +163,7 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
 
 
 def _as_dataset(
-    draws: Draws, prices: np.ndarray, abstain_price: float | None, solved: Solved, by_draw: bool, single: bool
+    draws: Draws, prices: np.ndarray, abstain_price: float | None, solved: Induced, by_draw: bool, single: bool
 ) -> xr.Dataset:
     n_stages = len(draws.stages)
     lead = ("chain", "draw") if by_draw else ()
@@ -170,7 +186,7 @@ def _as_dataset(
     return out.isel(price=0) if single else out
 
 
-def _explain(draws: Draws, prices: np.ndarray, solved: Solved) -> str:
+def _explain(draws: Draws, prices: np.ndarray, solved: Induced) -> str:
     """Say for which prices and stages no threshold does what is best, and what that loses at most."""
     lost = solved.loss - solved.best_loss
     sets = ~solved.half_line.all(axis=2)
@@ -196,7 +212,7 @@ def _explain(draws: Draws, prices: np.ndarray, solved: Solved) -> str:
     return f"In {sets.any(axis=1).mean():.0%} of the draws thresholds fall short. The worst of them: {text}"
 
 
-def _difference(draws: Draws, solved: Solved, draw: int, point: int, stage: int) -> str:
+def _difference(draws: Draws, solved: Induced, draw: int, point: int, stage: int) -> str:
     """The heaviest run of segments with which a stage should do other than its thresholds do."""
     n_stages, margin = len(draws.stages), draws.margins[stage]
     n, mass = len(margin.low), solved.mass[draw, stage]
@@ -237,12 +253,12 @@ def _check_prices(error_price: float | Sequence[float], abstain_price: float | N
 
 
 def induce(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
-    """Best positions for each price of an error, by backward induction on a one-draw kernel (price, row)."""
+    """Optimal positions for each price of an error, by backward induction on a one-draw kernel (price, row)."""
     return induce_draws(kernel, prices, abstain_price)[0]
 
 
 def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
-    """Best positions of each draw for each price of an error (draw, price, row), as `cascade.forward` takes them.
+    """Optimal positions of each draw for each price of an error (draw, price, row), as `forward` takes them.
 
     Where what a stage should accept is not a half-line, or where correctness depends on the previous signal too,
     thresholds are chosen anew for the flow that arrives, from the last stage to the first: each is then the best
@@ -266,7 +282,7 @@ def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 
 
 def best_loss(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
-    """Loss of the best policy of any kind, in money (draw, price)."""
+    """Loss of the optimal policy, thresholds or not, in money per query (draw, price)."""
     return best_policy(kernel, prices, abstain_price).loss
 
 
@@ -277,7 +293,7 @@ def optimal_loss(
     latency_price: float | None = None,
     kernels: list[Kernel] | None = None,
 ) -> np.ndarray:
-    """Each draw's own least loss, by the policy of any kind that is best for it, on all cores (draw,).
+    """Each draw's own least loss, by its optimal policy, on all cores (draw,): the reference of regret.
 
     ``kernels`` are those of `build_kernels`, where they are there anyway.
     """

@@ -1,6 +1,17 @@
-"""The passes of backward induction over the stages of a kernel: freely, and by thresholds.
+"""The passes of backward induction over the stages of a kernel: by the optimal policy, and by thresholds.
 
-All arrays are over draws and prices; see `induction` for what is computed.
+State: the stage j that a query has run, and its signal there, known by its segment s. Actions: accept, defer to
+stage j + 1, abstain. In units of right answers, with p the price of an error, the Bellman equation is
+
+    V_k(s) = max(phi_k(s), abstain),
+    V_j(s) = max(phi_j(s), -c_{j+1} / p + sum_t P(t | s) V_{j+1}(t), abstain),
+
+where phi_j(s) = P(correct at j | s), c_{j+1} is the next stage's cost, P(t | s) the probability of the next
+stage's segment t and abstain = 1 - abstain_price / p, if stages may. The signals are a Markov chain, so what came
+before s tells nothing more. The loss to come, in money, is p (1 - V).
+
+All arrays are over draws and prices: (draw, price, segment), with masses P(s) in ``kernel.mass`` (draw, stage,
+segment) and pair masses P(s, t) in ``kernel.pair[j]`` (draw, segment of j, segment of j + 1).
 """
 
 from __future__ import annotations
@@ -16,7 +27,7 @@ from bayescascade.induction.segment_decisions import (
     ABSTAIN,
     ACCEPT,
     DEFER,
-    Lines,
+    ActionValues,
     best_actions,
     best_edges,
     best_thresholds,
@@ -37,44 +48,50 @@ Flow = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Grid:
-    """The parts that a stage's segments are cut into, where P(correct) is followed more closely.
+    """Partition of a stage's segments into parts, on which P(correct | signal) is taken as linear.
 
-    ``segment`` (part,) holds the segment of each, ``low`` and ``width`` its place there; ``curve`` and ``rise``
-    (draw, part) P(correct) in its middle over that of the segment, and how much of it is gained from end to end.
+    Attributes
+    ----------
+    segment : ndarray (part,)
+        The segment that each part lies in.
+    low, width : ndarray (part,)
+        Where in its segment it starts, and how much of it it takes, as fractions.
+    curve, slope : ndarray (draw, part)
+        P(correct) at its midpoint, and its rise from end to end, both relative to the segment's mean P(correct).
     """
 
     segment: np.ndarray
     low: np.ndarray
     width: np.ndarray
     curve: np.ndarray
-    rise: np.ndarray
+    slope: np.ndarray
 
     def accept(self, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(correct) in the middle of each part, and its rise, from that of segments (draw, ..., segment)."""
+        """P(correct) at parts' midpoints and its slopes (draw, ..., part), from segments' (draw, ..., segment)."""
         shape = (len(self.curve), *(1,) * (correct.ndim - 2), -1)
         correct = correct[..., self.segment]
-        return correct * self.curve.reshape(shape), correct * self.rise.reshape(shape)
+        return correct * self.curve.reshape(shape), correct * self.slope.reshape(shape)
 
-    def line(self, middle: np.ndarray, rise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A line across each segment (..., segment) as lines across its parts."""
-        rise = rise[..., self.segment]
-        return middle[..., self.segment] + rise * (self.low + 0.5 * self.width - 0.5), rise * self.width
+    def line(self, middle: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lines across segments (..., segment), given at their midpoints, as lines across parts (..., part)."""
+        slope = slope[..., self.segment]
+        return middle[..., self.segment] + slope * (self.low + 0.5 * self.width - 0.5), slope * self.width
 
     def mean(self, parts: np.ndarray, n_segments: int) -> np.ndarray:
-        """Means over the parts of each segment, and 0 in padding (..., segment)."""
+        """Mean over the parts (..., part) of each segment, and 0 in padding (..., segment)."""
         first = np.flatnonzero(self.low == 0.0)
         out = np.zeros((*parts.shape[:-1], n_segments))
         out[..., : len(first)] = np.add.reduceat(parts * self.width, first, axis=-1)
         return out
 
     def position(self, at: np.ndarray) -> np.ndarray:
-        """Positions on the axis of segments, of positions on the axis of parts."""
+        """Positions on the axis of segments, of positions on the axis of parts (...)."""
         ends = np.append(self.segment + self.low, self.segment[-1] + 1.0)
         return np.interp(at, np.arange(len(ends)), ends)
 
 
 def make_grids(kernel: Kernel) -> list[Grid]:
-    """The parts of each stage's segments."""
+    """The partition of each stage's segments."""
     out = []
     for j, (margin, scaling) in enumerate(zip(kernel.draws.margins, kernel.draws.scalings, strict=True)):
         long = (scaling.standardise(margin.high) - scaling.standardise(margin.low)) / _STEP
@@ -84,18 +101,26 @@ def make_grids(kernel: Kernel) -> list[Grid]:
         low, width = number / parts[segment], 1.0 / parts[segment]
         ends = low[:, None] + width[:, None] * np.array([0.0, 0.5, 1.0])
         at = margin.low[segment, None] + (margin.high - margin.low)[segment, None] * ends
-        halves = kernel.draws.mean_correct(j, at[:, :-1], at[:, 1:])
+        # two halves of each part give its midpoint value and its slope
+        halves = kernel.draws.mean_correct(j, at[:, :-1], at[:, 1:])  # (draw, part, 2)
         whole = np.add.reduceat(halves.mean(axis=2) * width, np.flatnonzero(number == 0), axis=1)
         halves /= np.maximum(whole, 1e-300)[:, segment, None]
         out.append(Grid(segment, low, width, halves.mean(axis=2), 2.0 * (halves[..., 1] - halves[..., 0])))
     return out
 
 
-class Free(NamedTuple):
-    """The best policy of any kind: its ``loss`` (draw, price), and its actions by a stage's own signal.
+class OptimalPolicy(NamedTuple):
+    """The optimal policy, whose acceptance sets need not be half-lines.
 
-    ``actions`` (draw, price, stage, segment); ``shortfall`` (draw, price, stage): how many more wrong answers per
-    query the best thresholds of one stage would give than these, if every query came to it.
+    Attributes
+    ----------
+    loss : ndarray (draw, price)
+        Its expected loss per query, in money.
+    actions : ndarray (draw, price, stage, segment)
+        Its action by a stage's own signal: `DEFER`, `ACCEPT` or `ABSTAIN`.
+    shortfall : ndarray (draw, price, stage)
+        How many more wrong answers per query the best thresholds of one stage would give, if every query came to
+        it and later stages did what is optimal.
     """
 
     loss: np.ndarray
@@ -103,44 +128,50 @@ class Free(NamedTuple):
     shortfall: np.ndarray
 
 
-def best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> Free:
-    """The best policy of any kind for each draw and price."""
+def best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> OptimalPolicy:
+    """The optimal policy for each draw and price, by the Bellman recursion (see the module)."""
     prices = np.asarray(prices, dtype=float)
+    # with a sequential calibration the state has two segments, so prices are taken a few at a time
     cells = kernel.draws.n * kernel.draws.n_segments**2 * 4
     at_once = max(1, _MAX_CELLS // cells) if kernel.uses_previous else len(prices)
     pieces = [prices[i : i + at_once] for i in range(0, len(prices), at_once)]
     found = [_best_policy(kernel, piece, abstain_price) for piece in pieces]
-    return Free._make(np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    return OptimalPolicy._make(np.concatenate(part, axis=1) for part in zip(*found, strict=True))
 
 
-def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Free:
+def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> OptimalPolicy:
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     shape = (draws.n, len(prices))
     actions = np.zeros((*shape, n_stages, n_segments), dtype=np.int8)
     shortfall = np.zeros((*shape, n_stages))
-    wait, refuse = _at_the_end(kernel, prices, abstain_price)
-    rise, third, grids = np.zeros_like(wait), None, make_grids(kernel)
+    defer, abstain = _terminal_value(kernel, prices, abstain_price)
+    slope, abstain_now, grids = np.zeros_like(defer), None, make_grids(kernel)
     for j in range(n_stages - 1, -1, -1):
+        # on entry ``defer`` and ``slope`` are the continuation value of stage j (draw, price, segment)
         grid, n, correct = grids[j], len(draws.margins[j].low), kernel.correct[:, None, j]
-        actions[..., j, :] = best_actions(correct, wait, third)
-        whole = np.broadcast_arrays(correct, wait, kernel.mass[:, None, j])
-        *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], third, whole[2][..., :n])
-        lines_third = third
+        actions[..., j, :] = best_actions(correct, defer, abstain_now)
+        whole = np.broadcast_arrays(correct, defer, kernel.mass[:, None, j])
+        *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], abstain_now, whole[2][..., :n])
+        option = abstain_now  # (price, 1) or None
         if kernel.uses_previous and j > 0:
-            # by the segment before, too: (draw, price, before, segment)
+            # sequential calibration: P(correct | s, s') = P(s, s', correct) / P(s, s') with s' the segment here, s
+            # that before. The state grows to both, (draw, price, s, s'); what follows is still of s' alone
             correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
-            wait, rise = wait[:, :, None], rise[:, :, None]
-            lines_third = None if third is None else third[..., None]
-        lines = Lines(*grid.accept(correct), *grid.line(wait, rise), lines_third)
-        value = grid.mean(best_value(lines), n_segments)
+            defer, slope = defer[:, :, None], slope[:, :, None]
+            option = None if abstain_now is None else abstain_now[..., None]
+        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), option)
+        # V_j: the maximum is taken at each signal, then averaged over the segment
+        value = grid.mean(best_value(values), n_segments)
         if j > 0:
             pair = kernel.pair[j - 1]
+            # sum_t P(s, t) V_j(t), or with V_j(s, t): (draw, price, segment of j - 1)
             ahead = value @ np.swapaxes(pair, 1, 2) if value.ndim == 3 else np.einsum("dpas,das->dpa", value, pair)
-            wait, rise, third = *_wait(kernel, j - 1, prices, ahead), refuse
-    if refuse is not None:
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
+    if abstain is not None:
+        # at the last stage abstaining took the place of deferring
         actions[..., -1, :] = np.where(actions[..., -1, :] == DEFER, ABSTAIN, ACCEPT)
-    return Free(_loss(kernel, prices, value), actions, shortfall)
+    return OptimalPolicy(_loss(kernel, prices, value), actions, shortfall)
 
 
 def threshold_pass(
@@ -150,26 +181,34 @@ def threshold_pass(
     abstain_price: float | None,
     flow: Flow | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions (draw, price, row), their loss (draw, price), and what each loses by not being free to choose.
+    """Optimal thresholds from the last stage to the first: positions, loss and shortfall.
 
-    The last is (draw, price, stage), in wrong answers per query. ``flow`` is what arrives at each stage, and
-    P(correct) of it, see `arriving_flow`; without it, every query arrives.
+    Positions are (draw, price, row), the loss (draw, price). The same recursion as the optimal policy's, with the
+    maximum over actions at each signal replaced by the best pair of cuts; the shortfall (draw, price, stage) is
+    what that loses, in wrong answers per query.
+
+    What is best at each signal does not depend on how many queries arrive there, but the best *cuts* do, where the
+    acceptance set is not a half-line: they trade errors on both sides by their masses. ``flow`` is what arrives at
+    each stage and P(correct) of it, under earlier thresholds, see `arriving_flow`; else every query arrives.
     """
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     shape = (draws.n, len(prices))
     positions = np.zeros((*shape, n_stages if abstain_price is None else 2 * n_stages))
     shortfall = np.zeros((*shape, n_stages))
-    wait, refuse = _at_the_end(kernel, prices, abstain_price)
-    rise, third = np.zeros_like(wait), None
+    defer, abstain = _terminal_value(kernel, prices, abstain_price)
+    slope, abstain_now = np.zeros_like(defer), None
     flow = flow or [(kernel.mass[:, None, j], kernel.correct[:, None, j]) for j in range(n_stages)]
     for j in range(n_stages - 1, -1, -1):
         grid, (mass, correct) = grids[j], flow[j]
-        lines = Lines(*grid.accept(correct), *grid.line(wait, rise), third)
-        chosen = best_thresholds(lines, mass[..., grid.segment] * grid.width)
+        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), abstain_now)
+        chosen = best_thresholds(values, mass[..., grid.segment] * grid.width)
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
-        if refuse is not None:
-            positions[..., n_stages + j] = grid.position(chosen.accept_at if third is None else chosen.reject_at)
+        if abstain is not None:
+            # at the last stage the cut between accepting and "deferring" is the rejecting threshold
+            positions[..., n_stages + j] = grid.position(
+                chosen.accept_at if abstain_now is None else chosen.reject_at
+            )
         right, rest = (grid.mean(x, n_segments) for x in (chosen.right, chosen.rest))
         if j > 0:
             pair = np.swapaxes(kernel.pair[j - 1], 1, 2)
@@ -179,12 +218,12 @@ def threshold_pass(
                 ahead = rest @ pair + share @ np.swapaxes(kernel.pair_right[j - 1], 1, 2)
             else:
                 ahead = (right + rest) @ pair
-            wait, rise, third = *_wait(kernel, j - 1, prices, ahead), refuse
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
     return positions, _loss(kernel, prices, right + rest), shortfall
 
 
 def arriving_flow(kernel: Kernel, positions: np.ndarray) -> Flow:
-    """What arrives at each stage under positions (draw, price, row), and P(correct) of it."""
+    """P(arrives, segment) at each stage under positions (draw, price, row), and P(correct | arrives, segment)."""
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     arriving = np.broadcast_to(kernel.mass[:, None, 0], (*positions.shape[:2], n_segments))
@@ -207,39 +246,42 @@ def arriving_flow(kernel: Kernel, positions: np.ndarray) -> Flow:
     return out
 
 
-def _at_the_end(
+def _terminal_value(
     kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """What the last stage has in place of waiting (draw, price, segment), and the value of abstaining (price, 1).
+    """Terminal value of not accepting at the last stage (draw, price, segment), and of abstaining (price, 1).
 
-    At the last stage not to accept is to abstain, or to give no answer at all, which is never better than one.
+    Not to accept there is to abstain, or to give no answer, worth 0 right answers, which is never better than one.
     """
     shape = (kernel.draws.n, len(prices), kernel.draws.n_segments)
     if abstain_price is None:
         return np.zeros(shape), None
-    refuse = (1.0 - abstain_price / prices)[:, None]
-    return np.broadcast_to(refuse, shape), refuse
+    abstain = (1.0 - abstain_price / prices)[:, None]
+    return np.broadcast_to(abstain, shape), abstain
 
 
-def _wait(kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What waiting is worth in the middle of each segment, and how much it rises across it (draw, price, segment).
+def _deferral_value(
+    kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Continuation value of deferring at each segment's midpoint, and its slope across the segment.
 
-    ``ahead`` is what it gains, summed over the pairs of each segment. The rise is that between the segments on
-    either side, as in `cascade.forward`; 0 at atoms.
+    Both (draw, price, segment): -c_{j+1} / p + ahead / P(s), where ``ahead`` is sum_t P(s, t) V_{j+1}(t). The
+    slope is that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at
+    atoms, within which nothing varies.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)[:, None]
     cost = kernel.cost[:, stage + 1, None] * mass
-    wait = (ahead - cost[:, None] / prices[:, None]) * inverse
+    defer = (ahead - cost[:, None] / prices[:, None]) * inverse
     margin = kernel.draws.margins[stage]
     n = len(margin.low)
     above, below = np.minimum(np.arange(n) + 1, n - 1), np.maximum(np.arange(n) - 1, 0)
     middle = np.cumsum(mass, axis=1) - 0.5 * mass
     share = np.where(margin.is_atom, 0.0, mass[:, :n] / np.maximum(middle[:, above] - middle[:, below], 1e-300))
-    rise = np.zeros_like(wait)
-    rise[..., :n] = (wait[..., above] - wait[..., below]) * share[:, None]
-    return wait, rise
+    slope = np.zeros_like(defer)
+    slope[..., :n] = (defer[..., above] - defer[..., below]) * share[:, None]
+    return defer, slope
 
 
 def _loss(kernel: Kernel, prices: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Loss in money of what a query is worth by its first segment (draw, price)."""
+    """Expected loss in money, p (1 - E[V_1]) + c_1, of values by the first stage's segment (draw, price)."""
     return prices * (1.0 - np.einsum("dps,ds->dp", value, kernel.mass[:, 0])) + kernel.cost[:, :1]

@@ -34,7 +34,7 @@ def stages_of(n_free: int, n_stages: int) -> np.ndarray:
     return np.concatenate([np.arange(n_stages - 1), np.arange(n_free - n_stages + 1)])
 
 
-def tops(draws: Draws, n_free: int) -> np.ndarray:
+def upper_bounds(draws: Draws, n_free: int) -> np.ndarray:
     """Largest value of each free position, where nothing is accepted (free,)."""
     return np.array([len(draws.margins[j].low) for j in stages_of(n_free, len(draws.stages))], dtype=float)
 
@@ -46,7 +46,7 @@ def inside_atom(draws: Draws, stage: int, position: Any) -> np.ndarray:
     return margin.is_atom[segment] & (fraction > 0) & (fraction < 1)
 
 
-def realisable(draws: Draws, rows: np.ndarray) -> np.ndarray:
+def split_at_atoms(draws: Draws, rows: np.ndarray) -> np.ndarray:
     """Replace rows that cut an atom, which no threshold can, by rows at both of its ends."""
     n_stages = len(draws.stages)
     free = to_free(rows, n_stages)
@@ -59,7 +59,7 @@ def realisable(draws: Draws, rows: np.ndarray) -> np.ndarray:
     return to_rows(free, n_stages)
 
 
-def whole_atoms(draws: Draws, rows: np.ndarray) -> np.ndarray:
+def round_to_atoms(draws: Draws, rows: np.ndarray) -> np.ndarray:
     """Move positions inside an atom to its nearer end."""
     n_stages = len(draws.stages)
     free = to_free(rows, n_stages)

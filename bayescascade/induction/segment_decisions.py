@@ -1,7 +1,10 @@
-"""What one stage should do with each of its segments: accept, defer or abstain, by thresholds or freely.
+"""What one stage should do with each of its segments: accept, defer or abstain, by thresholds or pointwise.
 
-Arrays are (draw, price, ..., segment), or broadcast to that. The values of the three branches are linear within a
-segment; a segment is cut where two of them cross, so that on each of its parts one branch is best throughout.
+Arrays are (draw, price, ..., segment), or broadcast to that. Values are in right answers per query, so that money
+is divided by the price of an error. The value of each action is linear in u = F(signal) within a segment: its
+value at the segment's midpoint, and its slope, the rise from the segment's lower end to its upper. A segment is
+cut where two actions' values cross, so that on each of its parts one action is best throughout and sums over parts
+are exact.
 """
 
 from __future__ import annotations
@@ -15,20 +18,27 @@ from bayescascade._common.arrays import safe_divide
 DEFER, ACCEPT, ABSTAIN = range(3)
 
 
-class Lines(NamedTuple):
-    """Values in the middle of each segment, and how much they rise across it; ``refuse`` is the same for all."""
+class ActionValues(NamedTuple):
+    """Value of each action at each segment's midpoint, and its slope across the segment (..., segment).
+
+    ``accept`` is P(correct | signal); ``defer`` the continuation value, E[V_{j+1} | signal] less the next stage's
+    cost; ``abstain`` the constant 1 - abstain_price / price (..., 1), None where a stage may not abstain.
+    """
 
     accept: np.ndarray
-    accept_rise: np.ndarray
-    wait: np.ndarray
-    wait_rise: np.ndarray
-    refuse: np.ndarray | None
+    accept_slope: np.ndarray
+    defer: np.ndarray
+    defer_slope: np.ndarray
+    abstain: np.ndarray | None
 
 
 class Thresholds(NamedTuple):
-    """The best positions (draw, price), what they gain less than free choice, and what they make of each segment.
+    """Optimal thresholds of one stage given what follows, and what they make of each segment.
 
-    ``right`` is how often a segment is accepted and right, ``rest`` what the other branches add to its value.
+    ``accept_at``, ``reject_at`` (draw, price) are positions; ``shortfall`` (draw, price) is what they gain less
+    than the pointwise-optimal action. ``right`` (..., segment) is P(accepted and correct | segment), ``rest`` the
+    value of what is deferred or abstained from; the segment's value is their sum. They are kept apart because with
+    a sequential calibration the signal before changes how often ``right`` is right.
     """
 
     accept_at: np.ndarray
@@ -38,14 +48,18 @@ class Thresholds(NamedTuple):
     rest: np.ndarray
 
 
-def best_thresholds(lines: Lines, mass: np.ndarray) -> Thresholds:
-    """Accept from one position on and abstain below another, so that segments of given masses gain most."""
-    nodes = _nodes(lines)
-    width, accept, wait = _parts(lines, nodes)
+def best_thresholds(values: ActionValues, mass: np.ndarray) -> Thresholds:
+    """Optimal pair of thresholds: accept from one position on, abstain below another, defer between.
+
+    ``mass`` (..., segment) weighs the segments. All cuts between parts are tried, by cumulative sums.
+    """
+    nodes = _nodes(values)
+    width, accept, defer = _parts(values, nodes)
     *shape, n, parts = width.shape
+    # parts of all segments in one row, from the lowest signal to the highest: thresholds are cuts of this row
     weight = (mass[..., None] * width).reshape(*shape, n * parts)
-    flat = [x.reshape(*x.shape[:-2], n * parts) for x in (accept, wait)]
-    accept_edge, reject_edge, shortfall = best_edges(flat[0], flat[1], lines.refuse, weight)
+    flat = [x.reshape(*x.shape[:-2], n * parts) for x in (accept, defer)]
+    accept_edge, reject_edge, shortfall = best_edges(flat[0], flat[1], values.abstain, weight)
     start = (np.arange(n)[:, None] + nodes[..., :-1]).reshape(*shape, n * parts)
     start = np.concatenate([start, np.full((*shape, 1), float(n))], axis=-1)
     accept_at, reject_at = (
@@ -53,71 +67,76 @@ def best_thresholds(lines: Lines, mass: np.ndarray) -> Thresholds:
     )
     number = np.arange(n * parts).reshape(n, parts)
     accepts = number >= accept_edge[..., None, None]
-    rest = wait
-    if lines.refuse is not None:
-        rest = np.where(number < reject_edge[..., None, None], lines.refuse[..., None], wait)
+    rest = defer
+    if values.abstain is not None:
+        rest = np.where(number < reject_edge[..., None, None], values.abstain[..., None], defer)
     right = np.sum(np.where(accepts, width * accept, 0.0), axis=-1)
     return Thresholds(
         accept_at, reject_at, shortfall, right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
     )
 
 
-def best_split(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Where every part does what is best for it: how often each segment is accepted and right, and what else it is
-    worth."""
-    width, accept, wait = _parts(lines, _nodes(lines))
-    rest = wait if lines.refuse is None else np.maximum(wait, lines.refuse[..., None])
+def best_split(values: ActionValues) -> tuple[np.ndarray, np.ndarray]:
+    """Pointwise-optimal action: P(accepted and correct), value of deferring or abstaining (..., segment)."""
+    width, accept, defer = _parts(values, _nodes(values))
+    rest = defer if values.abstain is None else np.maximum(defer, values.abstain[..., None])
     accepts = accept >= rest
     right = np.sum(np.where(accepts, width * accept, 0.0), axis=-1)
     return right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
 
 
-def best_value(lines: Lines) -> np.ndarray:
-    """What each segment is worth where every part of it does what is best for it."""
-    right, rest = best_split(lines)
+def best_value(values: ActionValues) -> np.ndarray:
+    """Value of each segment under the pointwise-optimal action, E[max of the actions' values | segment]."""
+    right, rest = best_split(values)
     return right + rest
 
 
-def best_actions(accept: np.ndarray, wait: np.ndarray, refuse: np.ndarray | None) -> np.ndarray:
-    """The best action for each segment as a whole."""
-    action = np.where(accept >= wait, ACCEPT, DEFER)
-    return action if refuse is None else np.where(refuse > np.maximum(accept, wait), ABSTAIN, action)
+def best_actions(accept: np.ndarray, defer: np.ndarray, abstain: np.ndarray | None) -> np.ndarray:
+    """Optimal action for each segment as a whole, by the values at its midpoint."""
+    action = np.where(accept >= defer, ACCEPT, DEFER)
+    return action if abstain is None else np.where(abstain > np.maximum(accept, defer), ABSTAIN, action)
 
 
 def best_edges(
-    accept: np.ndarray, wait: np.ndarray, refuse: np.ndarray | None, weight: np.ndarray
+    accept: np.ndarray, defer: np.ndarray, abstain: np.ndarray | None, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First segment that is accepted, first that is not rejected, and what free choice would gain more."""
+    """Optimal cuts of a row of cells (..., cell), and their shortfall: first accepted cell, first not rejected.
+
+    Relative to deferring everything, accepting from cell e on gains A(e) = sum_{i >= e} w_i (accept_i - defer_i),
+    and rejecting below cell r gains R(r) = sum_{i < r} w_i (abstain - defer_i). The best pair with r <= e
+    maximises A(e) + max_{r <= e} R(r): one running maximum in place of all pairs. The shortfall is what the
+    pointwise-optimal action would gain more; it is 0 where the acceptance set is a half-line.
+    """
     none = np.zeros((*weight.shape[:-1], 1))
-    more = weight * (accept - wait)
+    more = weight * (accept - defer)
     free = np.maximum(more, 0.0)
     gain = np.concatenate([np.cumsum(more[..., ::-1], axis=-1)[..., ::-1], none], axis=-1)
     reject_edge = np.zeros(weight.shape[:-1], dtype=int)
-    if refuse is not None:
-        more = weight * (refuse - wait)
+    if abstain is not None:
+        more = weight * (abstain - defer)
         free = np.maximum(free, more)
         reject = np.concatenate([none, np.cumsum(more, axis=-1)], axis=-1)
         gain = gain + np.maximum.accumulate(reject, axis=-1)
     edge = gain.argmax(axis=-1)
-    if refuse is not None:
+    if abstain is not None:
         below = np.arange(reject.shape[-1]) <= edge[..., None]
         reject_edge = np.where(below, reject, -np.inf).argmax(axis=-1)
     lost = free.sum(axis=-1) - np.take_along_axis(gain, edge[..., None], -1)[..., 0]
     return edge, reject_edge, np.maximum(lost, 0.0)
 
 
-def _nodes(lines: Lines) -> np.ndarray:
+def _nodes(values: ActionValues) -> np.ndarray:
     """Where in its segment each part starts and ends (..., segment, part + 1)."""
-    ends = [(lines.accept, lines.accept_rise), (lines.wait, lines.wait_rise)]
+    ends = [(values.accept, values.accept_slope), (values.defer, values.defer_slope)]
     pairs = [(ends[0], ends[1])]
-    if lines.refuse is not None:
-        flat = (lines.refuse, np.zeros_like(lines.refuse))
+    if values.abstain is not None:
+        flat = (values.abstain, np.zeros_like(values.abstain))
         pairs += [(ends[0], flat), (ends[1], flat)]
-    shape = np.broadcast_shapes(lines.accept.shape, lines.wait.shape)
+    shape = np.broadcast_shapes(values.accept.shape, values.defer.shape)
     nodes = np.zeros((*shape, len(pairs) + 2))
     nodes[..., -1] = 1.0
-    for i, ((x, x_rise), (y, y_rise)) in enumerate(pairs):
-        gap, rise = x - y, x_rise - y_rise
+    for i, ((x, x_slope), (y, y_slope)) in enumerate(pairs):
+        gap, rise = x - y, x_slope - y_slope
         # where they do not cross the part is left empty
         inside = np.abs(gap) < 0.5 * np.abs(rise)
         nodes[..., i + 1] = 0.5 - safe_divide(gap, rise, 0.5, where=inside)
@@ -126,8 +145,8 @@ def _nodes(lines: Lines) -> np.ndarray:
     return nodes
 
 
-def _parts(lines: Lines, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parts(values: ActionValues, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Widths of the parts, and values of accepting and of waiting in their middles (..., segment, part)."""
     middle = 0.5 * (nodes[..., 1:] + nodes[..., :-1]) - 0.5
-    accept = lines.accept[..., None] + lines.accept_rise[..., None] * middle
-    return np.diff(nodes, axis=-1), accept, lines.wait[..., None] + lines.wait_rise[..., None] * middle
+    accept = values.accept[..., None] + values.accept_slope[..., None] * middle
+    return np.diff(nodes, axis=-1), accept, values.defer[..., None] + values.defer_slope[..., None] * middle

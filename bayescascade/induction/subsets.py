@@ -23,7 +23,7 @@ from bayescascade.cascade.forward import forward
 from bayescascade.cascade.orders import evaluate_order
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.backward_pass import make_grids
-from bayescascade.induction.segment_decisions import Lines, best_split
+from bayescascade.induction.segment_decisions import ActionValues, best_split
 from bayescascade.posterior.kernel import Kernel, restrict_kernel, restricted_parts, with_latency
 
 # Suffixes kept for each first stage; on real logs and simulated ones there are rarely more.
@@ -169,8 +169,10 @@ class _Task:
         Waiting is taken as level within a segment: with a rise, what is worth more in the middle could gain less.
         """
         grid = self.grids[stage]
-        lines = Lines(*grid.accept(self.kernel.correct[:, None, stage]), *grid.line(wait, 0.0 * wait), refuse)
-        right, rest = best_split(lines)
+        values = ActionValues(
+            *grid.accept(self.kernel.correct[:, None, stage]), *grid.line(wait, 0.0 * wait), refuse
+        )
+        right, rest = best_split(values)
         n_segments = self.kernel.mass.shape[2]
         return grid.mean(right, n_segments)[0], grid.mean(rest, n_segments)[0]
 

@@ -22,7 +22,7 @@ from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
 from bayescascade.posterior.schema import read_families, require, restore
-from bayescascade.posterior.tilt import ratios
+from bayescascade.posterior.tilt import density_ratios
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
@@ -273,7 +273,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         latency=flat(posterior["latency"], "stage") if "latency" in posterior else None,
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
-        tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
+        tilt=density_ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
 
 

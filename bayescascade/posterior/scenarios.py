@@ -12,7 +12,7 @@ from bayescascade._common.validation import check_positive
 from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import require
-from bayescascade.posterior.tilt import reachable
+from bayescascade.posterior.tilt import drift_bounds
 
 
 def reprice(
@@ -174,7 +174,7 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
 
 def drift_range(mass: np.ndarray) -> tuple[float, float]:
     """Least and largest drift, both exclusive, that all draws (draw, stage, segment) allow."""
-    least, most = reachable(mass[:, 0])
+    least, most = drift_bounds(mass[:, 0])
     return float(least.max()), float(most.min())
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 
-def reachable(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def drift_bounds(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest drift that each draw's first margin (draw, segment) allows, both exclusive (draw,)."""
     middle = _middle(mass)
     there = mass > 0.0
@@ -23,7 +23,7 @@ def reachable(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 1.0 - 2.0 * high, 1.0 - 2.0 * low
 
 
-def ratios(mass: np.ndarray, amount: float) -> np.ndarray:
+def density_ratios(mass: np.ndarray, amount: float) -> np.ndarray:
     """Density ratio in each segment (draw, segment) under which the mean u falls by a fraction ``amount``.
 
     Within a segment the ratio is constant. Raises ValueError where a draw cannot reach the amount.
@@ -31,7 +31,7 @@ def ratios(mass: np.ndarray, amount: float) -> np.ndarray:
     from scipy.optimize import elementwise
 
     mass = mass / mass.sum(axis=1, keepdims=True)
-    least, most = reachable(mass)
+    least, most = drift_bounds(mass)
     if not (np.all(least < amount) and np.all(amount < most)):
         raise ValueError(f"a drift of {amount} is beyond {least.max()} and {most.min()}")
     middle = _middle(mass)

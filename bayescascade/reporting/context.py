@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.verdict import Verdict, verdict
-from bayescascade.cascade.discrepancy import default_doubt, evaluate_doubted
+from bayescascade.cascade.discrepancy import default_spread, evaluate_with_discrepancy
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
@@ -90,7 +90,7 @@ def tell(
         "kind": draws.kind,
         "ci": f"{ci_prob:.0%}",
         "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
-        "promise_room": ", with room for what the model misses" if default_doubt(fit) else "",
+        "promise_room": ", with room for what the model misses" if default_spread(fit) else "",
         "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
         "frontier_table": frontier_sheet(explorer),
         "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
@@ -158,7 +158,7 @@ def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | Non
     found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
     doubt = float(goal.get("doubt", 0.0))
     if doubt:
-        found["error"] = evaluate_doubted(fit, thresholds, spread=doubt, one_sided=True)["error"]
+        found["error"] = evaluate_with_discrepancy(fit, thresholds, spread=doubt, one_sided=True)["error"]
     stages = xr.Coordinates({"stage": thresholds.stages})
     return ThresholdSolution(
         thresholds=xr.DataArray(thresholds.thresholds, dims="stage", coords=stages),

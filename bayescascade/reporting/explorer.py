@@ -10,13 +10,13 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
-from bayescascade.cascade.discrepancy import default_doubt, evaluate_doubted
+from bayescascade.cascade.discrepancy import default_spread, evaluate_with_discrepancy
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.display.format import PER, per_thousand, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
-from bayescascade.induction.free_positions import whole_atoms
+from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
@@ -166,21 +166,21 @@ def make_explorer(
     """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
-    room = default_doubt(fit)
+    room = default_spread(fit)
     draws = get_draws(fit)
-    thresholds = with_last(to_thresholds(whole_atoms(draws, sweep(draws, n_points)[0]), draws))
+    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, n_points)[0]), draws))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    by_doubt = {0.0: plain["error"]}
+    by_spread = {0.0: plain["error"]}
     for spread in {doubt, room} - {0.0}:
-        by_doubt[spread] = evaluate_doubted(fit, curve, spread=spread, one_sided=True)["error"]
+        by_spread[spread] = evaluate_with_discrepancy(fit, curve, spread=spread, one_sided=True)["error"]
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"]
     amounts = {
-        "error": by_doubt[doubt],
+        "error": by_spread[doubt],
         "cost": plain["cost"],
         "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
     }
@@ -189,7 +189,7 @@ def make_explorer(
         ends = values.quantile(tails, over)
         points[name] = values.mean(over)
         points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
-    points["kept"] = by_doubt[room].quantile(prob, over, method="higher").drop_vars("quantile")
+    points["kept"] = by_spread[room].quantile(prob, over, method="higher").drop_vars("quantile")
     # without what costs more and errs no less; points that many prices share come more than once
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")

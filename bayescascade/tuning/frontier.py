@@ -10,15 +10,15 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.pareto import undominated
 from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
-from bayescascade.cascade.discrepancy import read_doubt
+from bayescascade.cascade.discrepancy import ModelDiscrepancy, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.errors import bad_value
-from bayescascade.induction.free_positions import whole_atoms
+from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
-from bayescascade.tuning.objective import scattered
+from bayescascade.tuning.objective import batch_predictive
 
 
 def frontier(
@@ -90,16 +90,35 @@ def frontier(
     draws = get_draws(fit)
     if stages is not None:
         draws = draws.restrict(stage_numbers(stages, draws.stages))
+    return frontier_draws(
+        draws,
+        n_points=n_points,
+        ci_prob=ci_prob,
+        abstain_price=abstain_price,
+        batch=batch,
+        discrepancy=read_discrepancy(fit, doubt),
+    )
+
+
+def frontier_draws(
+    draws: Draws,
+    *,
+    n_points: int = 50,
+    ci_prob: float = 0.9,
+    abstain_price: float | None = None,
+    batch: int | None = None,
+    discrepancy: ModelDiscrepancy | None = None,
+) -> xr.Dataset:
+    """`frontier` as a function of posterior draws, with a model discrepancy of error and cost if one is given."""
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
-    rows = whole_atoms(draws, rows)
+    rows = round_to_atoms(draws, rows)
     outcome = forward_all(draws, rows)
     accept, reject = split_positions(rows, len(draws.stages))
     thresholds = with_last(to_thresholds(accept, draws))
     below = None if reject is None else to_thresholds(reject, draws)
-    believed = read_doubt(fit, doubt)
-    if believed is not None:
+    if discrepancy is not None:
         outcome = outcome._replace(
-            error=believed.error(outcome.error, rows, draws), cost=believed.cost(outcome.cost, rows, draws)
+            error=discrepancy.error(outcome.error, rows, draws), cost=discrepancy.cost(outcome.cost, rows, draws)
         )
     return _as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
 
@@ -114,10 +133,10 @@ def _as_curve(
     ci_prob: float,
     batch: int | None,
 ) -> xr.Dataset:
-    """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
+    """Label thresholds (point, stage) and their outcome, with bands over draws, in the order of expected cost."""
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = outcome.take(order)
-    seen = outcome if batch is None else scattered(outcome, draws, batch)
+    seen = outcome if batch is None else batch_predictive(outcome, draws, batch)
     tails = tail_probabilities(ci_prob)
     out = xr.Dataset(
         {

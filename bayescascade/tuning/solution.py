@@ -1,4 +1,4 @@
-"""`ThresholdSolution`: what `tune` found, what it promises, and how to put it to work."""
+"""What `tune` found: `Solved` as arrays over draws, and `ThresholdSolution`, labelled, in words, ready for use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import note, table_of, wrapped
-from bayescascade.cascade.forward import Outcome
+from bayescascade.cascade.forward import Outcome, split_positions
+from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import show_reject, show_threshold
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.kernel import against_the_chain
 from bayescascade.runtime.policy import Policy
-from bayescascade.tuning.spec import Wish
+from bayescascade.tuning.solution_text import describe, remark_on_idle
+from bayescascade.tuning.spec import TuningSpec
 
 
 @dataclass(frozen=True)
@@ -125,65 +129,80 @@ class ThresholdSolution:
         )
 
 
-def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
-    """Say which stages are run and paid for but answer next to nothing, given mean reach (stage,)."""
-    answered = reach - np.append(reach[1:], 0.0)
-    idle = [name for name, r, a in zip(stages, reach, answered, strict=True) if r > 0.01 and a < 0.001]
-    if not idle:
-        return ""
-    names = ", ".join(map(repr, idle))
-    leave = " would be paid for and answer next to nothing: leave it out, with " + option("stages", [TO_FILL_IN])
-    return f" {names}" + leave + "."
+@dataclass(frozen=True)
+class Solved:
+    """Solution of a tuning problem on posterior draws.
+
+    Attributes
+    ----------
+    draws : Draws
+        Of the stages that the row is for.
+    row : ndarray (row,)
+        Positions, as `cascade.forward` takes them.
+    outcome : Outcome
+        Of the row under each draw (draw,), with the discrepancy if any.
+    risk : float
+        What was minimised.
+    feasible : bool
+        Whether the promise is kept.
+    kept : float
+        Posterior probability that all bounds hold; NaN without bounds.
+    reachable : str
+        Where the promise is not kept, what could be promised, in words.
+    """
+
+    draws: Draws
+    row: np.ndarray
+    outcome: Outcome
+    risk: float
+    feasible: bool
+    kept: float
+    reachable: str
+
+    @property
+    def place(self) -> tuple[bool, float, float]:
+        """What to sort by: feasible ones by risk, the others by the probability of their promise."""
+        return not self.feasible, 0.0 if self.feasible else -self.kept, self.risk
 
 
-def describe(wish: Wish, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:
-    """Put a solution into a few sentences; ``found`` holds one value for each draw."""
-    expects = f"Expected error {_interval(found.error, '.2%')}, "
-    expects += f"expected cost {_interval(found.cost, '.4g', 'per query')}"
-    if found.abstained is not None:
-        expects += f", share left unanswered {_interval(found.abstained, '.2%')}"
-    if wish.max_latency is not None or wish.latency_price is not None:
-        assert found.latency is not None
-        expects += f", latency {_interval(found.latency, '.4g', 'per query')}"
-    expects += "."
-    promise = " and ".join(f"{name} <= {bound:.4g}" for name, bound in wish.bounds)
-    promise = (
-        f"P({promise}{'' if wish.batch is None else f' over the next {wish.batch} queries'}) >= {wish.prob:g}"
+def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:
+    """Label a solution, and say in words what it is."""
+    draws, outcome = solved.draws, solved.outcome
+    accept, reject = split_positions(solved.row[None], len(draws.stages))
+
+    def by_draw(values: np.ndarray, *dims: str) -> xr.DataArray:
+        coords = {name: {"chain": draws.chains, "stage": draws.stages}[name] for name in ("chain", *dims)}
+        folded = values.reshape(len(draws.chains), -1, *values.shape[1:])
+        return xr.DataArray(folded, dims=("chain", "draw", *dims), coords=coords)
+
+    def by_stage(values: np.ndarray) -> xr.DataArray:
+        return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
+
+    return ThresholdSolution(
+        thresholds=by_stage(with_last(to_thresholds(accept[0], draws))),
+        error=by_draw(outcome.error),
+        cost=by_draw(outcome.cost),
+        reach=by_draw(outcome.reach, "stage"),
+        feasible=solved.feasible,
+        goal=spec.stated,
+        kept=solved.kept,
+        text=_text(solved, spec),
+        confidence_kind=draws.kind,
+        provenance=provenance or {},
+        reject=None if reject is None else by_stage(to_thresholds(reject[0], draws)),
+        abstained=None if outcome.abstained is None else by_draw(outcome.abstained),
+        latency=None if outcome.latency is None else by_draw(outcome.latency),
     )
-    if not feasible:
-        return f"Infeasible: no thresholds give {promise}; the best reach {kept:.3f}. {reachable} {expects}"
-    said = f"Least {_loss(wish)}"
-    if wish.bounds:
-        said += f" such that {promise}"
-    if wish.doubt:
-        said += f", with room for what the model misses (doubt {wish.doubt:g})"
-    elif wish.max_error is not None:
-        said += ", without room for what the model misses"
-    if wish.bounds:
-        said += f"; here that probability is {kept:.3f}"
-    return f"{said}. {expects}"
 
 
-def _loss(wish: Wish) -> str:
-    """What is least, in words."""
-    prices = [
-        f"{what} costs {price:g}"
-        for what, price in (
-            ("an error", wish.error_price),
-            ("an abstention", wish.abstain_price),
-            ("a unit of latency", wish.latency_price),
+def _text(solved: Solved, spec: TuningSpec) -> str:
+    """Which stages to run, where that is not all of the log's; what is promised and expected; idle stages."""
+    draws = solved.draws
+    text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
+    if against_the_chain(draws):
+        text += (
+            "This order is not the log's: it counts on correctness to depend on a stage's own confidence alone "
+            "(see the check of that name), so try it on a log before use. "
         )
-        if price is not None
-    ]
-    if wish.error_price is not None:
-        what = "regret" if wish.risk == "regret" else "loss"
-    else:
-        what = "error" if wish.max_error is None else "cost"
-    how = "expected" if wish.risk == "mean" else f"mean of the worst {wish.alpha:.3g} of draws of the"
-    return f"{how} {what}" + (f" when {' and '.join(prices)}" if prices else "")
-
-
-def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
-    low, high = np.quantile(values, (0.05, 0.95))
-    unit = f" {unit}" if unit else ""
-    return f"{values.mean():{form}}{unit} (90% interval {low:{form}} to {high:{form}})"
+    text += describe(spec, solved.feasible, solved.kept, solved.outcome, solved.reachable)
+    return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))

@@ -1,4 +1,4 @@
-"""What the user asks `tune` for, checked, and turned into a `Goal`."""
+"""What the user asks `tune` for, checked, and turned into an `Objective`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from bayescascade._common.validation import (
     check_worth_abstaining,
 )
 from bayescascade.errors import CascadeError, bad_value, option
+from bayescascade.induction.backward_induction import optimal_loss
 from bayescascade.posterior.draws import Draws
-from bayescascade.tuning.objective import Goal
+from bayescascade.tuning.objective import Objective
 
 RISKS = ("mean", "cvar", "regret")
 _LIMITS = option("max_error") + ", " + option("max_cost") + " or " + option("max_latency")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The arguments of `tune` that say what is wanted, as they were given."""
+class TuningSpec:
+    """Specification of a tuning problem: the arguments of `tune` that say what is wanted, as they were given."""
 
     error_price: float | None = None
     max_error: float | None = None
@@ -91,13 +92,13 @@ class Wish:
 
     @property
     def bounds(self) -> tuple[tuple[str, float], ...]:
-        """Bounded amounts and their bounds."""
+        """The chance constraint's amounts and their bounds."""
         given = (("error", self.max_error), ("cost", self.max_cost), ("latency", self.max_latency))
         return tuple((name, float(bound)) for name, bound in given if bound is not None)
 
     @property
     def weights(self) -> tuple[tuple[str, float], ...]:
-        """What the loss weighs: money where errors have a price or a bound, else the error."""
+        """Weights of the amounts in the loss: money where errors have a price or a bound, else the error alone."""
         if self.error_price is None and self.max_error is None:
             return (("error", 1.0),)
         money = (
@@ -137,10 +138,13 @@ class Wish:
                 value=getattr(self, name),
             )
 
-    def goal(self, reference: np.ndarray | None = None) -> Goal:
-        """The goal; ``reference`` is each draw's own least loss, for regret."""
+    def objective(self, draws: Draws | None = None) -> Objective:
+        """The objective; with draws and ``risk="regret"``, each draw's loss is taken beyond its own optimum."""
         tail = None if self.risk == "mean" else float(self.alpha)
-        return Goal(self.weights, self.bounds, float(self.prob), self.batch, tail, reference)
+        reference = None
+        if draws is not None and self.risk == "regret" and self.error_price is not None:
+            reference = optimal_loss(draws, self.error_price, self.abstain_price, self.latency_price)
+        return Objective(self.weights, self.bounds, float(self.prob), self.batch, tail, reference)
 
 
 def _plain(value: Any) -> float | int:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import allow, learn
+from bayescascade.cascade.discrepancy import add_discrepancy, learn
 from bayescascade.cascade.rules import route
 from studies.bands import limit
 from studies.common import resplits as rs
@@ -51,7 +51,7 @@ def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[
     seen, paid = routes.loss(wrong).mean(axis=1), routes.reach.mean(axis=2) @ price
     rows = []
     for spread in SPREADS:
-        wide, _ = allow(error, seen, n, spread, rng)
+        wide, _ = add_discrepancy(error, seen, n, spread, rng)
         batch_error = rng.binomial(m, wide) / m
         found = learn(cost.mean(axis=0), paid, spread_cost / np.sqrt(n), spread)
         wide = cost + found.shift + found.sd * rng.normal(size=cost.shape)

@@ -1,40 +1,43 @@
 """How good `tune`'s thresholds are, beside those of the SLSQP search that it had before, on seven real logs.
 
-Run from the project's root, with the real logs in place: ``.venv/bin/python docs/evidence/search.py NAME`` tunes
-for every goal and keeps what comes in ``build/search/NAME.jsonl``. With two such files, ``search.py OLD NEW``
-writes ``docs/evidence/search.md``. OLD is written by this script in a checkout of commit 7b4d4e7, the last one
-with the SLSQP search, given the same fits (``build/search/*.nc``, made on first use).
+Run from the project's root, with the real logs in place: ``python -m studies.search.run``. Writes
+``docs/evidence/search.md``. Answers go to ``build/search.csv`` as they come, and a run that was stopped goes on from
+there; fits are kept in ``build/search``. SLSQP's answers, ``build/search_slsqp.csv``, are of the same goals and fits,
+measured in the same way at commit 7b4d4e7, the last one with that search; without them there is no page.
 """
 
 import json
 import sys
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from protocol import DATA
 
 import bayescascade as bc
 from bayescascade.induction.backward_induction import optimal_loss
 from bayescascade.posterior.draws import get_draws
+from studies.common import logs
+from studies.common.command import Run, parse
+from studies.common.resume import Rows
 
-OUT, CACHE = Path(__file__).with_suffix(".md"), Path("build/search")
-KINDS = {"mmlu": "logprob", "medmcqa": "logprob", "triviaqa": "p_true", "gsm8k": "p_true"}
 THREE = (0, 1, 3)
 BATCH = 500
+KEYS = ("log", "stages", "kind", "goal")
 
 
-def fit_of(log: str) -> xr.DataTree:
+def fit_of(log: str, folder: Path) -> xr.DataTree:
     """The fit of a log with all of its stages, made once."""
-    path = CACHE / f"{log}.nc"
+    path = folder / f"{log}.nc"
     if not path.exists():
-        kind = KINDS[log.split(".")[0]]
-        data = bc.read_log(DATA / f"{log}.train.parquet", confidence_kind=kind, cost="answer_cost")
-        bc.save_fit(bc.fit(data, draws=500, chains=2, random_seed=1, progressbar=False), path)
+        folder.mkdir(parents=True, exist_ok=True)
+        fit = bc.fit(logs.read(log, "train"), draws=500, chains=2, random_seed=1, progressbar=False)
+        bc.save_fit(fit, path)
     return bc.load_fit(path)
 
 
@@ -104,30 +107,23 @@ def risk_of(fit: xr.DataTree, solution: Any, goal: dict[str, Any]) -> float:
     return float(np.sort(loss)[-round(0.1 * len(loss)) :].mean() if "risk" in goal else loss.mean())
 
 
-def measure(name: str) -> None:
-    """Tune for every goal on every log, and keep each answer as a line of JSON."""
-    logs = sorted(path.name.removesuffix(".train.parquet") for path in DATA.glob("*.train.parquet"))
-    with (CACHE / f"{name}.jsonl").open("w") as file:
-        for log, three in [(log, three) for three in (False, True) for log in logs]:
-            fit = fit_of(log)
-            names = get_draws(fit).stages
-            stages = [names[j] for j in THREE] if three else names
-            for kind, goal in goals_of(fit, stages):
-                start = time.perf_counter()
-                found = bc.tune(fit, **goal, stages=stages, doubt=0.0)
-                row = {"log": log, "stages": len(stages), "kind": kind, "goal": goal}
-                row |= {"took": time.perf_counter() - start, "feasible": found.feasible}
-                scale = float(found.cost.mean() + goal.get("error_price", 0.0) * found.error.mean())
-                row |= {"risk": risk_of(fit, found, goal), "scale": scale}
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-
-
-def read(name: str) -> pd.DataFrame:
-    """The answers that were kept under a name, by log, stages and goal."""
-    table = pd.read_json(CACHE / f"{name}.jsonl", lines=True)
-    table["goal"] = [json.dumps(goal) for goal in table["goal"]]
-    return table.set_index(["log", "stages", "kind", "goal"])
+def measure(run: Run, rows: Rows) -> None:
+    """Tune for every goal on every log, on all stages and on three of them."""
+    for log, three in [(log, three) for three in (False, True) for log in run.logs]:
+        fit = fit_of(log, run.build / "search")
+        names = get_draws(fit).stages
+        stages = [names[j] for j in THREE] if three else names
+        goals = goals_of(fit, stages)[: 1 if run.quick else None]
+        for log_, n, kind, text in rows.missing(
+            (log, len(stages), kind, json.dumps(goal)) for kind, goal in goals
+        ):
+            goal = json.loads(text)
+            start = time.perf_counter()
+            found = bc.tune(fit, **goal, stages=stages, doubt=0.0)
+            took = time.perf_counter() - start
+            scale = float(found.cost.mean() + goal.get("error_price", 0.0) * found.error.mean())
+            row = {"took": took, "feasible": found.feasible, "risk": risk_of(fit, found, goal), "scale": scale}
+            rows.add((log_, n, kind, text), [row])
 
 
 def said(table: pd.DataFrame) -> list[str]:
@@ -150,16 +146,15 @@ def said(table: pd.DataFrame) -> list[str]:
     return out
 
 
-def write(old: str, new: str) -> None:
-    """The page, from the answers of two runs."""
-    table = read(new).join(read(old).add_suffix("_old"), how="inner").reset_index()
+def page(table: pd.DataFrame) -> str:
+    """The page, from the answers of both searches."""
     lines = [
         "# The search for thresholds",
         "",
-        f"`.venv/bin/python docs/evidence/search.py`: thresholds of `tune` with `doubt=0` on {table['log'].nunique()} real "
+        f"`python -m studies.search.run`: thresholds of `tune` with `doubt=0` on {table['log'].nunique()} real "
         f"logs of 300 queries, on all stages and on three of them, {len(table)} cases. Each fit has 1000 draws. Two methods, each valued on "
-        "all draws by what the goal asks to be least: SLSQP on 300 draws with analytic gradients, as until commit "
-        "7b4d4e7, and the frontier's best point, refined by steps.",
+        "all draws by what the goal asks to be least: SLSQP on 300 draws with analytic gradients, measured at commit "
+        "7b4d4e7, the last one that had it, and the frontier's best point, refined by steps.",
         "",
         "The gap is what the steps lose to SLSQP, as a share of the loss (of the cost or the error, where only that is "
         "minimised; for regret, of the whole loss): negative where they do better. Promises kept by only one of the two are counted "
@@ -169,14 +164,25 @@ def write(old: str, new: str) -> None:
         "|---|---|---|---|---|---|---|---|",
         *said(table),
         "",
-        "Times were taken on a busy machine, both methods side by side.",
     ]
-    OUT.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    run = parse("search", __doc__, argv, logs=logs.LOGS)
+    logs.require_logs()
+    warnings.simplefilter("ignore", bc.CascadeWarning)
+    if run.quick:
+        run = replace(run, logs=run.logs[:1])
+    rows, old = run.rows(KEYS), run.rows(KEYS, "search_slsqp")
+    measure(run, rows)
+    if run.quick:
+        old = rows  # beside itself: no gap
+    if not old.path.is_file():
+        sys.exit(f"{old.path} is not there, so there is nothing to compare with and no page was written")
+    both = rows.table.set_index(list(KEYS)).join(old.table.set_index(list(KEYS)).add_suffix("_old"), how="inner")
+    run.write(page(both.reset_index()))
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore", bc.CascadeWarning)
-    if len(sys.argv) > 2:
-        write(*sys.argv[1:])
-    else:
-        measure(sys.argv[1])
+    main()

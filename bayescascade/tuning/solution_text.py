@@ -1,0 +1,89 @@
+"""A tuned cascade in words: what it promises and expects, or what could be promised in place of the goal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayescascade.cascade.forward import Outcome
+from bayescascade.tuning.objective import Amounts, Objective
+from bayescascade.tuning.spec import TuningSpec
+
+
+def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
+    """Say which stages are run and paid for but answer next to nothing, given mean reach (stage,)."""
+    answered = reach - np.append(reach[1:], 0.0)
+    idle = [name for name, r, a in zip(stages, reach, answered, strict=True) if r > 0.01 and a < 0.001]
+    if not idle:
+        return ""
+    names = ", ".join(map(repr, idle))
+    return f" {names} would be paid for and answer next to nothing: leave it out, with stages=[...]."
+
+
+def describe(spec: TuningSpec, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:
+    """Put a solution into a few sentences; ``found`` holds one value for each draw."""
+    expects = f"Expected error {_interval(found.error, '.2%')}, "
+    expects += f"expected cost {_interval(found.cost, '.4g', 'per query')}"
+    if found.abstained is not None:
+        expects += f", share left unanswered {_interval(found.abstained, '.2%')}"
+    if spec.max_latency is not None or spec.latency_price is not None:
+        assert found.latency is not None
+        expects += f", latency {_interval(found.latency, '.4g', 'per query')}"
+    expects += "."
+    promise = " and ".join(f"{name} <= {bound:.4g}" for name, bound in spec.bounds)
+    promise = (
+        f"P({promise}{'' if spec.batch is None else f' over the next {spec.batch} queries'}) >= {spec.prob:g}"
+    )
+    if not feasible:
+        return f"Infeasible: no thresholds give {promise}; the best reach {kept:.3f}. {reachable} {expects}"
+    said = f"Least {_loss(spec)}"
+    if spec.bounds:
+        said += f" such that {promise}"
+    if spec.doubt:
+        said += f", with room for what the model misses (doubt {spec.doubt:g})"
+    elif spec.max_error is not None:
+        said += ", without room for what the model misses"
+    if spec.bounds:
+        said += f"; here that probability is {kept:.3f}"
+    return f"{said}. {expects}"
+
+
+def _loss(spec: TuningSpec) -> str:
+    """What is least, in words."""
+    prices = [
+        f"{what} costs {price:g}"
+        for what, price in (
+            ("an error", spec.error_price),
+            ("an abstention", spec.abstain_price),
+            ("a unit of latency", spec.latency_price),
+        )
+        if price is not None
+    ]
+    if spec.error_price is not None:
+        what = "regret" if spec.risk == "regret" else "loss"
+    else:
+        what = "error" if spec.max_error is None else "cost"
+    how = "expected" if spec.risk == "mean" else f"mean of the worst {spec.alpha:.3g} of draws of the"
+    return f"{how} {what}" + (f" when {' and '.join(prices)}" if prices else "")
+
+
+def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
+    low, high = np.quantile(values, (0.05, 0.95))
+    unit = f" {unit}" if unit else ""
+    return f"{values.mean():{form}}{unit} (90% interval {low:{form}} to {high:{form}})"
+
+
+def say_reachable(objective: Objective, amounts: Amounts) -> str:
+    """Say what can be promised at most, given amounts of the points tried (draw, point), and which bound stands in
+    the way."""
+    sure = f"can be promised with probability {objective.prob:g}"
+    sure += "" if objective.batch is None else f" for {objective.batch} queries"
+    alone = {name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in objective.bounds}
+    binding = [name for name, bound in objective.bounds if alone[name] > bound]
+    if binding or len(objective.bounds) == 1:
+        said = " ".join(f"The lowest {name} that {sure} is {alone[name]:.4g}." for name in binding)
+        said += " Ask for no less, for a lower probability, or label more queries." if said else ""
+        return said if len(objective.bounds) == 1 else f"Out of reach by itself: {' and '.join(binding)}. {said}"
+    said = "; ".join(
+        f"the lowest {name} beside the rest is {objective.lowest_bound(name, amounts):.4g}" for name in alone
+    )
+    return f"Each bound alone {sure}, not all at once: {said}."

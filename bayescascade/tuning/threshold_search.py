@@ -1,0 +1,72 @@
+"""Thresholds of given stages: the best point of the frontier, refined where nothing forbids it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayescascade.cascade.discrepancy import ModelDiscrepancy
+from bayescascade.cascade.forward import Outcome
+from bayescascade.induction.backward_induction import induce
+from bayescascade.induction.free_positions import round_to_atoms
+from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.kernel import build_kernels, mean_kernel, with_latency
+from bayescascade.tuning.evaluator import Evaluator
+from bayescascade.tuning.frontier_search import best_of_path, frontier_path
+from bayescascade.tuning.local_search import search_from
+from bayescascade.tuning.objective import Amounts, Objective, amounts_of
+from bayescascade.tuning.solution import Solved
+from bayescascade.tuning.solution_text import say_reachable
+from bayescascade.tuning.spec import TuningSpec
+
+# Draws to choose a point of the frontier and to take large steps by, before all decide.
+_SOME_DRAWS = 1000
+
+
+def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
+    """Best row for the stages of some draws, in their order, by the spec's objective on all draws."""
+    spec.check_latency(draws)
+    whole = Evaluator(draws, build_kernels(draws), discrepancy)
+    objective = spec.objective(draws)
+    if len(draws.stages) == 1 and spec.abstain_price is None:
+        row = np.zeros(1)  # one stage that answers everything: nothing to choose
+        return _solved(row, objective, whole, whole.amounts(row[None], objective.names))
+    index = draws.spread(_SOME_DRAWS)
+    few = draws.take(index)
+    some = Evaluator(few, build_kernels(few) if few.n < draws.n else whole.kernels, discrepancy)
+    best, amounts = best_of_path(frontier_path(draws, few, spec), objective, some, whole, index)
+    # where the loss is a mean and nothing is promised, backward induction has found the optimum already
+    if discrepancy is None and (objective.bounds or objective.tail is not None):
+        starts = best[None]
+        if objective.tail is not None and spec.error_price is not None:
+            by_start = whole.amounts(starts, objective.names)
+            starts = np.concatenate([starts, _best_for_the_worst(draws, spec, objective, by_start)])
+        best = search_from(starts, objective, some, whole, index)
+        last = some.amounts(best[None], objective.names)
+        amounts = {name: np.hstack([values, last[name]]) for name, values in amounts.items()}
+    return _solved(best, objective, whole, amounts)
+
+
+def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, amounts: Amounts) -> np.ndarray:
+    """Optimal row under the mean of those draws in which a point loses most, given its amounts (1, row).
+
+    The risk's tail weights are constant near the point, so the optimum for these draws is nearly a fixed point.
+    """
+    worst = draws.take(np.flatnonzero(objective.tail_weights(objective.loss(amounts))[:, 0]))
+    mean = with_latency(mean_kernel(worst), spec.latency_price)
+    return round_to_atoms(draws, induce(mean, np.array([spec.error_price]), spec.abstain_price))
+
+
+def _solved(row: np.ndarray, objective: Objective, whole: Evaluator, tried: Amounts) -> Solved:
+    """A row with its outcome on all draws; where it breaks the promise, ``tried`` tells what can be promised."""
+    outcome = whole.outcome(row[None])
+    amounts = amounts_of(outcome, whole.draws, objective.names)
+    feasible = bool(objective.rank(amounts)[1][0])
+    return Solved(
+        draws=whole.draws,
+        row=row,
+        outcome=Outcome._make(None if part is None else part[:, 0] for part in outcome),
+        risk=float(objective.risk(amounts)[0]),
+        feasible=feasible,
+        kept=float(objective.promise_probability(amounts)[0]) if objective.bounds else float("nan"),
+        reachable="" if feasible else say_reachable(objective, tried),
+    )
