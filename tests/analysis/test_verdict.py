@@ -9,8 +9,17 @@ import xarray as xr
 from helpers.draws import make_draws
 
 import bayescascade as bc
-from bayescascade.analysis import verdict as module
-from bayescascade.analysis.verdict import _mix, _pairs, _single_stages, _singles, _table, _way, verdict
+from bayescascade.analysis.verdict import (
+    Strategy,
+    describe,
+    mix_rivals,
+    pair_rivals,
+    rivals_table,
+    stage_rivals,
+    stages_alone,
+    strategy_outcome,
+    verdict,
+)
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.replicate import replicate_draw
@@ -24,7 +33,7 @@ def middling(draws):
     """The cascade that each stage's middle segment splits: no rival's, and not the best."""
     half = np.array([[0.5 * len(m.low) for m in draws.margins[:-1]] + [0.0]])
     outcome = forward_all(draws, np.round(half))
-    return _way(Wish(error_price=PRICE), outcome.error[:, 0], outcome.cost[:, 0])
+    return strategy_outcome(Wish(error_price=PRICE), outcome.error[:, 0], outcome.cost[:, 0])
 
 
 @pytest.fixture(scope="module", params=["no atoms", "both atoms"])
@@ -34,7 +43,7 @@ def draws(request):
 
 def test_pair_is_the_best_of_all_thresholds(draws):
     """Against every threshold vector of every pair on a fine grid."""
-    (found,) = _pairs(draws, Wish(error_price=PRICE), middling(draws), EQUAL)
+    (found,) = pair_rivals(draws, Wish(error_price=PRICE), middling(draws), EQUAL)
     lowest = np.inf
     for i in range(4):
         for j in range(i + 1, 4):
@@ -52,7 +61,7 @@ def test_pair_is_the_best_of_all_thresholds(draws):
 def test_pair_loses_what_its_queries_lose():
     """Against queries drawn from one draw and run through the pair that the name says, threshold and all."""
     draws = make_draws(3, n_draws=1, seed=5)
-    (found,) = _pairs(draws, Wish(error_price=PRICE), middling(draws), EQUAL)
+    (found,) = pair_rivals(draws, Wish(error_price=PRICE), middling(draws), EQUAL)
     stages, threshold = found.name.split(" at ")
     first, second = (draws.stages.index(name) for name in stages.split(" > "))
     confidence, correct = replicate_draw(draws, 0, 200_000, np.random.default_rng(1))
@@ -65,14 +74,14 @@ def test_pair_loses_what_its_queries_lose():
 
 def test_two_stages_have_no_other_pair():
     draws = make_draws(2, n_draws=3)
-    assert _pairs(draws, Wish(error_price=PRICE), middling(draws), EQUAL) == []
+    assert pair_rivals(draws, Wish(error_price=PRICE), middling(draws), EQUAL) == []
 
 
 def test_mix_is_the_best_of_those_that_cost_as_much(draws):
     """Against shares of two stages on a grid; the cost is the cascade's in expectation."""
     prices, cascade = Wish(error_price=PRICE), middling(draws)
-    singles = _single_stages(draws, prices)
-    (found,) = _mix(draws, singles, cascade, PRICE)
+    singles = stages_alone(draws, prices)
+    (found,) = mix_rivals(draws, singles, cascade, PRICE)
     error = ((singles.loss - singles.cost) / PRICE).mean(axis=0)
     cost, target = singles.cost.mean(axis=0), cascade.cost.mean()
     share = np.linspace(0.0, 1.0, 20_001)
@@ -91,20 +100,20 @@ def test_mix_is_the_best_of_those_that_cost_as_much(draws):
 
 def test_mix_of_a_cascade_that_costs_more_than_any_stage_is_a_stage():
     draws = make_draws(3, n_draws=5)
-    singles = _single_stages(draws, Wish(error_price=PRICE))
-    dear = _way(Wish(error_price=PRICE), np.full(5, 0.1), np.full(5, 1e3))
-    (found,) = _mix(draws, singles, dear, PRICE)
+    singles = stages_alone(draws, Wish(error_price=PRICE))
+    dear = strategy_outcome(Wish(error_price=PRICE), np.full(5, 0.1), np.full(5, 1e3))
+    (found,) = mix_rivals(draws, singles, dear, PRICE)
     best = int(np.argmin((singles.loss - singles.cost).mean(axis=0)))
     assert found.name == f"all to {draws.stages[best]}"
     np.testing.assert_array_equal(found.loss, singles.loss[:, best])
-    cheap = _way(Wish(error_price=PRICE), np.full(5, 0.1), np.full(5, 1e-3))
-    assert _mix(draws, singles, cheap, PRICE) == []
+    cheap = strategy_outcome(Wish(error_price=PRICE), np.full(5, 0.1), np.full(5, 1e-3))
+    assert mix_rivals(draws, singles, cheap, PRICE) == []
 
 
 def test_single_stage_that_abstains():
     """Against every cut between segments; what lies below it is left unanswered."""
     draws, prices = make_draws(3, "both atoms", n_draws=40, seed=3), Wish(error_price=PRICE, abstain_price=10.0)
-    found = _single_stages(draws, prices)
+    found = stages_alone(draws, prices)
     mass, wrong = draws.mass, 1.0 - draws.segment_correct()
     for j, margin in enumerate(draws.margins):
         cuts = [
@@ -119,8 +128,8 @@ def test_single_stage_that_abstains():
 
 def test_pair_that_abstains_loses_less(draws):
     cascade = middling(draws)
-    (plain,) = _pairs(draws, Wish(error_price=PRICE), cascade, EQUAL)
-    (found,) = _pairs(draws, Wish(error_price=PRICE, abstain_price=10.0), cascade, EQUAL)
+    (plain,) = pair_rivals(draws, Wish(error_price=PRICE), cascade, EQUAL)
+    (found,) = pair_rivals(draws, Wish(error_price=PRICE, abstain_price=10.0), cascade, EQUAL)
     assert found.loss.mean() < plain.loss.mean() - 0.05
 
 
@@ -129,12 +138,12 @@ def test_rival_is_one_decision_and_not_the_best_of_each_draw():
     base = make_draws(2, n_draws=200, seed=2)
     prices = Wish(error_price=1.0)
     turn = np.where(np.arange(200) % 2 == 0, 0.1, 0.3)
-    singles = _way(prices, np.column_stack([turn, 0.41 - turn]), np.zeros((200, 2)))
-    cascade = _way(prices, np.full(200, 0.15), np.zeros(200))
-    rows = _singles(base, singles, cascade, 1e-5)
+    singles = strategy_outcome(prices, np.column_stack([turn, 0.41 - turn]), np.zeros((200, 2)))
+    cascade = strategy_outcome(prices, np.full(200, 0.15), np.zeros(200))
+    rows = stage_rivals(base, singles, cascade, 1e-5)
     assert [row.chosen for row in rows] == [True, False]
-    table = _table(rows, 1e-5)
-    savings = module._table([module._Rival("this cascade", "cascade", cascade.loss, True), *rows], 1e-5)
+    table = rivals_table(rows, 1e-5)
+    savings = rivals_table([Strategy("this cascade", "cascade", cascade.loss, True), *rows], 1e-5)
     assert savings["p_beats"].tolist()[1:] == [0.5, 0.5]
     assert savings["p_beats_any"].tolist()[1] == 0.0
     assert savings["saving"].tolist()[1:] == pytest.approx([50.0, 60.0])
@@ -174,7 +183,7 @@ def rows_of(pair_saving, single_saving, p):
     ],
 )
 def test_decision(pair, single, p, decision):
-    found, text = module._describe(rows_of(pair, single, p), Wish(error_price=0.02), 1e-6)
+    found, text = describe(rows_of(pair, single, p), Wish(error_price=0.02), 1e-6)
     assert found == decision
     assert text.lower().startswith(decision)
     assert "40% to small, 60% to big" in text

@@ -13,7 +13,7 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError
-from bayescascade.inference.copula_selection import CANDIDATES, compare_families, fit_auto
+from bayescascade.inference.copula_selection import CANDIDATES, compare_families, fit_auto, with_families
 from bayescascade.inference.sampling import Sampling, fit_design
 from bayescascade.model.copulas.family import FAMILIES, get_family
 from bayescascade.model.copulas.namespace import NUMPY
@@ -84,10 +84,8 @@ def test_one_compiled_model_serves_every_choice():
     """All candidates, and the final fit with a family of its own for each link, share their structure."""
     log = bc.load_example()
     options = check_options("independence", "polya_tree", "logistic", 2)
-    from bayescascade.inference.copula_selection import _with
-
     pairs = [[name] * 2 for name in CANDIDATES] + [["clayton", "joe"], ["independence", "gumbel_180"]]
-    assert len({build_design(log, _with(options, pair)).structure for pair in pairs}) == 1
+    assert len({build_design(log, with_families(options, pair)).structure for pair in pairs}) == 1
     plain = structure_of(check_options("gumbel", "polya_tree", "logistic", 2), 3, 1)
     assert plain.families == ("gumbel",)
     assert not plain.rotated

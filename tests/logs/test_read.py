@@ -354,7 +354,7 @@ def test_all_right_at_a_stage_is_fine(truth):
 
 def test_import_is_light():
     heavy = ["pymc", "pytensor", "arviz", "scipy", "matplotlib"]
-    code = f"import sys; import bayescascade.data; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys; import bayescascade.logs.read; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

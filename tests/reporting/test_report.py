@@ -271,7 +271,7 @@ def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit,
 
 def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monkeypatch):
     from bayescascade.posterior.draws import get_draws
-    from bayescascade.reporting.context import _idle_links
+    from bayescascade.reporting.context import idle_links
     from bayescascade.reporting.text import Choice, care
 
     draws = get_draws(example_fit)
@@ -284,8 +284,8 @@ def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monke
         reach = np.tile([1.0, 0.5, last], (10, 1))
         return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9)
 
-    assert _idle_links(result, draws, choice(0.001)) == ["medium > large"]
-    assert _idle_links(result, draws, choice(0.2)) == []
+    assert idle_links(result, draws, choice(0.001)) == ["medium > large"]
+    assert idle_links(result, draws, choice(0.2)) == []
     assert "does not touch" in care(["links"], ["medium > large"], tested=True, chosen=True)[0]
 
 

@@ -407,7 +407,7 @@ def test_html_of_what_is_new():
 def test_import_is_light():
     """A service that only applies thresholds must not wait for PyMC, nor have it installed."""
     code = (
-        "import sys; import bayescascade.policy; from bayescascade.policy import Policy; "
+        "import sys; from bayescascade.runtime.policy import Policy; "
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from bayescascade.checks.calibration import check_own_signal
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.links import kendall
 from bayescascade.checks.power_scaling import CONFLICT, check_sensitivity
-from bayescascade.checks.signals import _partial_tau
+from bayescascade.checks.signals import partial_tau
 from bayescascade.inference.power_scaling import thinned
 from bayescascade.posterior.schema import restore
 from studies.check_power import run as study
@@ -147,5 +147,5 @@ def test_partial_tau_compares_within_strata_only():
     x = np.array([[1.0, 2.0, 3.0, 9.0, 8.0, 7.0]])
     strata = [np.arange(3), np.arange(3, 6)]
     # rising together within each stratum, whatever stands between the strata
-    assert _partial_tau(x, np.array([[4.0, 5.0, 6.0, 3.0, 2.0, 1.0]]), strata) == 1.0
-    assert _partial_tau(x, -x, strata) == -1.0
+    assert partial_tau(x, np.array([[4.0, 5.0, 6.0, 3.0, 2.0, 1.0]]), strata) == 1.0
+    assert partial_tau(x, -x, strata) == -1.0
