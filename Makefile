@@ -20,11 +20,12 @@ PARALLEL := -n $(WORKERS) --dist loadfile --benchmark-disable
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-long lint format types notebooks docs bench constraints clean distclean
+.PHONY: help demo test doctests test-slow test-long lint format types notebooks docs bench constraints clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
 	@echo "make test         tests and doctests, without the slow ones"
+	@echo "make doctests     the doctests alone"
 	@echo "make test-slow    the slow tests"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
 	@echo "make lint         ruff: rules and format (make format applies them); import contracts"
@@ -71,9 +72,13 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 demo: $(VENV)/.stamp-run
 	@$(BIN)/bayescascade demo --out "$(OUT)"
 
-test: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) bayescascade studies tests --doctest-modules -m "not slow and not benchmark"
+test: doctests
+	$(PYTEST) $(PARALLEL) -m "not slow and not benchmark"
 	@echo "The slow tests (real sampling, big simulations) did not run: make test-slow runs them."
+
+# by themselves, so that conftest.py can give them the fits that the tests keep
+doctests: $(VENV)/.stamp-dev
+	$(PYTEST) $(PARALLEL) bayescascade studies --doctest-modules
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev

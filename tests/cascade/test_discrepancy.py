@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.fits import stored_fit
 from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
@@ -203,7 +204,7 @@ def test_a_frontier_refuses_a_negative_doubt(example_fit):
 def sequential_fit(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        return bc.fit(
+        return stored_fit(
             example_log, calibration="sequential", draws=200, tune=200, chains=2, random_seed=1, progressbar=False
         )
 

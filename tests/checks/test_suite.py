@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers.fits import stored_fit
 
 import bayescascade as bc
 from bayescascade.checks import evidence as ev
@@ -25,7 +26,7 @@ def quick_fit(log, **options):
     """Small and always with three stages, so that the compiled model is shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        return bc.fit(log, draws=150, tune=200, chains=2, random_seed=3, progressbar=False, **options)
+        return stored_fit(log, draws=150, tune=200, chains=2, random_seed=3, progressbar=False, **options)
 
 
 def changed(log, **values):

@@ -31,6 +31,12 @@ def quick_fit(log, seed=3, **options):
 
 
 @pytest.fixture(scope="module")
+def example_fit(example_log):
+    """As `fit` returns it; elsewhere it may come from disk."""
+    return quick_fit(example_log, seed=1, draws=200)
+
+
+@pytest.fixture(scope="module")
 def thin_log():
     return bc.simulate(60, n_stages=3, random_seed=8)
 

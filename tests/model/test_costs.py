@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.fits import stored_fit
 from scipy.stats import ks_1samp
 from scipy.stats import t as student_t
 
@@ -20,7 +21,7 @@ SHORT = {"draws": 400, "tune": 300, "chains": 2, "progressbar": False, "random_s
 def short_fit(log):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sampling did not converge: R-hat")
-        return bc.fit(log, **SHORT)
+        return stored_fit(log, **SHORT)
 
 
 def timed(log, seed=5):

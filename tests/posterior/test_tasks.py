@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.fits import stored_fit
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
@@ -23,7 +24,7 @@ THRESHOLDS = [0.7, 0.8, -np.inf]
 def sampled(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CascadeWarning)  # so few draws do not satisfy R-hat
-        return bc.fit(log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False, **options)
+        return stored_fit(log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers.fits import stored_fit
 from scipy.stats import kendalltau, lognorm, norm
 
 import bayescascade as bc
@@ -21,7 +22,7 @@ from studies.check_power import run as study
 def quick_fit(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        return bc.fit(log, draws=250, tune=250, chains=2, random_seed=1, progressbar=False, **options)
+        return stored_fit(log, draws=250, tune=250, chains=2, random_seed=1, progressbar=False, **options)
 
 
 @pytest.mark.parametrize("name", ["order", "previous", "clayton", "top"])
