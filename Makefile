@@ -16,17 +16,20 @@ PYTEST := $(BIN)/python -m pytest
 # two files of tests at a time; each worker compiles for itself, so more of them need more memory
 WORKERS := 2
 PARALLEL := -n $(WORKERS) --dist loadfile --benchmark-disable
+DECISIONS := tests/tuning tests/induction tests/model/test_costs.py
 # behind shims that refuse a version other than .python-version's
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctests test-slow test-long lint format types notebooks docs bench constraints clean distclean
+.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench constraints
+.PHONY: clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
 	@echo "make test         tests and doctests, without the slow ones"
 	@echo "make doctests     the doctests alone"
 	@echo "make test-slow    the slow tests"
+	@echo "make test-kernels tests of decisions, with matrix products by another kernel than this machine's own"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
 	@echo "make lint         ruff: rules and format (make format applies them); import contracts"
 	@echo "make types        mypy on the package and the studies"
@@ -86,6 +89,17 @@ test-slow: $(VENV)/.stamp-dev
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long
+
+# matrix products differ in their last bits between machines, and no decision may hinge on these
+test-kernels: $(VENV)/.stamp-dev
+	@flags=$$(grep -m1 -w flags /proc/cpuinfo 2>/dev/null); \
+	case " $$flags " in *" avx512f "*) core=Haswell ;; *" avx2 "*) core=Nehalem ;; *) core= ;; esac; \
+	if [ -z "$$core" ]; then \
+	  echo "Skipped: no second OpenBLAS kernel is known for this machine (Linux on x86_64 with AVX2 has one)."; \
+	  exit 0; \
+	fi; \
+	echo "Decisions by OpenBLAS's kernel for $$core"; \
+	OPENBLAS_CORETYPE=$$core $(PYTEST) $(PARALLEL) $(DECISIONS) -m "not slow and not benchmark"
 
 bench: $(VENV)/.stamp-dev
 	$(PYTEST) -m benchmark

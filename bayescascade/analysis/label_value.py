@@ -7,7 +7,6 @@ Some posterior draws each make new labelled queries, the model is fitted again t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade.analysis.refits import QUERIES, Decisions, Refits
@@ -25,7 +24,7 @@ from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import realisable
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import mean_kernel
-from bayescascade.posterior.schema import check_fit
+from bayescascade.posterior.schema import require
 from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
@@ -154,7 +153,10 @@ def label_value(
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
     Raiffa & Schlaifer (1961), Applied Statistical Decision Theory.
     """
-    check_fit(fit)
+    require(
+        fit,
+        whole=", which the other tasks inform, too; fit the log of this task by itself, and ask again.",
+    )
     check_positive("error_price", error_price)
     price = float(error_price)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)
@@ -270,9 +272,7 @@ def _simulate(
         return out
 
     # the first compiles the model; then, as the sampler lets go of Python's lock, refits run side by side
-    found = [one(0)]
-    with ThreadPoolExecutor(n_cores()) as pool:
-        found += pool.map(one, range(1, n_simulations))
+    found = [one(0), *map_blocks(one, range(1, n_simulations))]
     width = np.array([[option[0] for option in refit] for refit in found])
     return size, width, np.array([[option[1] for option in refit] for refit in found])
 

@@ -10,7 +10,6 @@ import xarray as xr
 
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.single_stages import single_stages
-from bayescascade.errors import CascadeError
 from bayescascade.inference.sampling import Sampling, fit_design
 from bayescascade.model.design import Design, build_design
 from bayescascade.posterior.draws import Draws, get_draws
@@ -57,11 +56,6 @@ class Refits:
     """
 
     def __init__(self, fit: xr.DataTree, draws: Draws, options: list[list[int]], queries: str, seed: int) -> None:
-        if "task" in fit.attrs:
-            raise CascadeError(
-                f"this is the fit of the task {fit.attrs['task']!r}, which the other tasks inform, too; fit the "
-                "log of this task by itself, and ask again."
-            )
         self._draws, self._options, self._queries, self._seed = draws, options, queries, seed
         self._log = own_log(fit)[["confidence", "correct", "cost"]]
         margins, scalings = restore(fit["constant_data"].to_dataset())
@@ -152,11 +146,4 @@ def _labels_only(design: Design) -> Design:
 
 def _recalibrated(draws: Draws, other: Draws) -> Draws:
     """Draws with the calibration of others."""
-    return replace(
-        draws,
-        intercept=other.intercept,
-        slope=other.slope,
-        offset=other.offset,
-        bend=other.bend,
-        previous=other.previous,
-    )
+    return replace(draws, calibration=other.calibration, curve=other.curve)

@@ -11,17 +11,18 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.sensitivity_text import told, told_limits
 from bayescascade.cascade.discrepancy import read_doubt
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import forward
-from bayescascade.cascade.rules import draws_for, to_rows_of
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.value import draw_sensitivity
 from bayescascade.errors import CascadeError
 from bayescascade.inference.power_scaling import powered, thinned, why_not
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, restrict_kernel, tilted
+from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel, tilted
 from bayescascade.posterior.scenarios import drift, drift_range, reprice
 from bayescascade.posterior.tilt import ratios
 from bayescascade.tuning.local_search import doubted
@@ -212,7 +213,8 @@ class _Judge:
     def __init__(self, fit: xr.DataTree, solution: ThresholdSolution) -> None:
         self.fit, self.solution = fit, solution
         self.whole = get_draws(fit)
-        self.draws = draws_for(self.whole, solution)
+        self.rule = DecisionRule.from_any(solution, self.whole.stages, self.whole.kind)
+        self.draws = self.rule.restrict(self.whole)
         self.stages = self.draws.stages
         self.wish = Wish(**solution.goal)
         self.doubt = read_doubt(fit, self.wish.doubt, one_sided=True)
@@ -227,18 +229,19 @@ class _Judge:
 
     def row(self, fit: xr.DataTree, retune: bool) -> dict[str, Any]:
         """A row of the table, with the new thresholds beside it."""
-        draws = draws_for(get_draws(fit), self.solution)
+        draws = self.rule.restrict(get_draws(fit))
         goal = replace(self.wish.goal(own_optimum(draws, self.wish)), discrepancy=self.doubt)
-        old = _measured(draws, goal, self.solution)
+        old = _measured(draws, goal, self.rule)
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
         if retune:
             names = None if self.stages == self.whole.stages else self.stages
             found = tune(fit, **self.solution.goal, stages=names)
-            new, thresholds, moved = _measured(draws, goal, found), found.thresholds.values, self._moved(found)
+            rule = DecisionRule.from_any(found, self.stages, self.whole.kind)
+            new, thresholds, moved = _measured(draws, goal, rule), rule.accept[0], self._moved(rule)
             # a search may end a hair above where it could have stayed
             if old["holds"] and not (found.feasible and new["loss"] < old["loss"]):
-                new, thresholds, moved = old, self.solution.thresholds.values, 0.0
+                new, thresholds, moved = old, self.rule.accept[0], 0.0
         return {
             **{name: old[name] for name in _MEASURES},
             **{f"new_{name}": new[name] for name in _MEASURES},
@@ -247,14 +250,14 @@ class _Judge:
             "thresholds": thresholds,
         }
 
-    def _moved(self, solution: ThresholdSolution) -> float:
+    def _moved(self, rule: DecisionRule) -> float:
         """The largest move of a threshold, as a share of its stage's queries."""
-        return float(np.abs(self._levels(solution) - self._levels(self.solution)).max())
+        return float(np.abs(self._levels(rule) - self._levels(self.rule)).max())
 
-    def _levels(self, solution: ThresholdSolution) -> np.ndarray:
+    def _levels(self, rule: DecisionRule) -> np.ndarray:
         """F at each accepting and rejecting threshold."""
         edges = self.draws.edges().mean(axis=0)
-        rows = to_rows_of(solution, self.draws)[0]
+        rows = rule.positions(self.draws)[0]
         segments = np.arange(edges.shape[1])
         return np.array([np.interp(x, segments, edges[i % len(edges)]) for i, x in enumerate(rows)])
 
@@ -263,8 +266,8 @@ class _Judge:
         if not self.goal.bounds:
             return np.nan, np.nan
         some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
-        kernels = [build_kernel(some.take(block)) for block in blocks(some.n)]
-        rows = to_rows_of(self.solution, self.draws)
+        kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
+        rows = self.rule.positions(self.draws)
         expected = None if self.doubt is None else self.doubt.expected(rows, self.draws)
         _, most = drift_range(some.mass)
 
@@ -286,8 +289,8 @@ class _Judge:
         return amounts_of(forward(changed, rows), changed.draws, self.goal.names)
 
 
-def _measured(draws: Draws, goal: Goal, solution: ThresholdSolution) -> dict[str, Any]:
-    rows = to_rows_of(solution, draws)
+def _measured(draws: Draws, goal: Goal, rule: DecisionRule) -> dict[str, Any]:
+    rows = rule.positions(draws)
     outcome = doubted(forward_all(draws, rows), draws, rows, goal)
     amounts = amounts_of(outcome, draws, goal.names)
     kept = float(goal.kept(amounts)[0]) if goal.bounds else np.nan

@@ -7,7 +7,6 @@ rival, but not the cascade, know the truth.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
@@ -25,7 +24,7 @@ from bayescascade.display.format import chance, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.induction.free_positions import realisable
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, restrict_kernel
+from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
 from bayescascade.tuning.solution import ThresholdSolution
 from bayescascade.tuning.spec import Wish
 from bayescascade.tuning.tune import solve_draws, tune
@@ -268,8 +267,7 @@ def pair_rivals(draws: Draws, prices: Wish, cascade: StrategyOutcome, equal: flo
         each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
         return np.concatenate([_priced(prices, outcome).loss for outcome in each], axis=1)
 
-    with ThreadPoolExecutor(n_cores()) as pool:
-        losses = np.concatenate(list(pool.map(run, blocks(draws.n))))
+    losses = np.concatenate(map_blocks(run, cut(draws.n)))
     best = int(np.argmin(losses.mean(axis=0)))
     first_name, second_name = (draws.stages[j] for j in pairs[best])
     threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]

@@ -16,16 +16,13 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import isotonic_regression
 
-from bayescascade.cascade.empirical import reach_of, run
 from bayescascade.cascade.evaluate import evaluate, forward_all
-from bayescascade.cascade.forward import split_positions
-from bayescascade.cascade.positions import to_thresholds, with_last
-from bayescascade.cascade.rules import Rules, is_one_point, read_rules, stages_named
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
-from bayescascade.posterior.draws import Draws, refuse_tasks
-from bayescascade.posterior.schema import check_fit, own_log
+from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.schema import own_log, require
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
 SPREAD = 1.0
@@ -94,12 +91,11 @@ def allow_cost(
 
 
 def fared(
-    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rules: Rules
+    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rule: DecisionRule
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The share of queries that rules answer wrongly (point,), and what each query pays (point, query)."""
-    lost = run(confidence, wrong, rules.thresholds, rules.reject)
-    ran = reach_of(confidence, rules.thresholds, rules.reject)
-    return lost.mean(axis=1), np.einsum("psq,s->pq", ran, price)
+    """The share of queries that a rule answers wrongly (point,), and what each query pays (point, query)."""
+    route = rule.apply(confidence)
+    return route.loss(wrong).mean(axis=1), np.einsum("psq,s->pq", route.reach, price)
 
 
 @dataclass(frozen=True)
@@ -145,8 +141,9 @@ class Doubt:
         return allow_cost(cost, self._fared(rows, draws)[1], self.spread, np.random.default_rng(1))[0]
 
     def _fared(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        keep, rules = list(draws.keep) or list(range(len(draws.stages))), _rules_of(rows, draws)
-        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rules)
+        keep = list(draws.keep) or list(range(len(draws.stages)))
+        rule = DecisionRule.from_positions(rows, draws)
+        return fared(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rule)
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The error of rows (point,) that the model expects on the labelled queries' own mix, without drift."""
@@ -154,17 +151,9 @@ class Doubt:
         return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
 
 
-def _rules_of(rows: np.ndarray, draws: Draws) -> Rules:
-    """The thresholds of rows of positions."""
-    accept, reject = split_positions(rows, len(draws.stages))
-    below = None if reject is None else to_thresholds(reject, draws)
-    return Rules(with_last(to_thresholds(accept, draws)), below)
-
-
 def default_doubt(fit: xr.DataTree) -> float:
     """The doubt that promises of an error are made with: `SPREAD`, unless the labelled queries cannot tell."""
-    check_fit(fit)
-    refuse_tasks(fit)
+    require(fit)
     try:
         complete_rows(validate_log(own_log(fit)))
     except CascadeError:
@@ -226,19 +215,16 @@ def evaluate_doubted(
     """
     if not (np.isfinite(spread) and spread >= 0.0):
         raise CascadeError(f"spread={spread!r} is not allowed; give a share of at least 0, such as 0.2.")
-    log = validate_log(own_log(fit))
-    stages = stages_named(thresholds, [str(s) for s in log["stage"].values])
-    log = log.sel(stage=stages)
-    rules = read_rules(thresholds, stages, str(log.attrs["confidence_kind"]))
-    confidence, wrong, price = complete_rows(log)
-    expected = evaluate(fit, thresholds)
-    if is_one_point(thresholds):
-        expected = expected.expand_dims("point")
+    log = validate_log(own_log(require(fit)))
+    stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
+    rule = DecisionRule.from_any(thresholds, stages, kind)
+    confidence, wrong, price = complete_rows(log.sel(stage=rule.stages))
+    expected = evaluate(fit, replace(rule, single=False))
     dims = ("chain", "draw", "point")
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    seen, paid = fared(confidence, wrong, price, rules)
+    seen, paid = fared(confidence, wrong, price, rule)
     error, of_error = allow(error, seen, len(wrong), spread, rng, one_sided=one_sided)
     cost, of_cost = allow_cost(cost, paid, spread, rng)
     out = expected.assign(
@@ -249,4 +235,4 @@ def evaluate_doubted(
         cost_shift=("point", of_cost.shift),
         cost_sd=("point", of_cost.sd),
     )
-    return out.isel(point=0) if is_one_point(thresholds) else out
+    return out.isel(point=0) if rule.single else out

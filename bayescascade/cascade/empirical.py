@@ -1,38 +1,15 @@
-"""`score`: run thresholds on the queries of a log; thresholds in any form, checked once for all who apply them."""
+"""`score`: run thresholds on the queries of a log."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.rules import Rules, is_one_point, read_rules, stages_named
+from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.errors import CascadeError
 from bayescascade.logs.validate import validate_log
-
-
-@dataclass(frozen=True)
-class Walk:
-    """What rules make of the queries of a log: who runs and answers what, (query, stage) each."""
-
-    ran: np.ndarray
-    accepted: np.ndarray
-    abstained: np.ndarray
-
-
-def walk(confidence: np.ndarray, rules: Rules, point: int) -> Walk:
-    """Run one point of rules on confidences (query, stage); a query stops where its confidence is NaN."""
-    going = np.ones(len(confidence), dtype=bool)
-    ran, accepted, abstained = np.zeros((3, *confidence.shape), dtype=bool)
-    for j, value in enumerate(confidence.T):
-        ran[:, j] = going
-        if rules.reject is not None:
-            abstained[:, j] = going & (value < rules.reject[point, j])
-        accepted[:, j] = going & ~abstained[:, j] & (value >= rules.thresholds[point, j])
-        going = going & ~abstained[:, j] & (value < rules.thresholds[point, j])
-    return Walk(ran, accepted, abstained)
 
 
 def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "mean") -> xr.Dataset:
@@ -79,55 +56,54 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
         For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
     """
     log = validate_log(log)
-    stages, kind = (
-        stages_named(thresholds, [str(s) for s in log["stage"].values]),
-        str(log.attrs["confidence_kind"]),
-    )
-    log = log.sel(stage=stages)
-    rules = read_rules(thresholds, stages, kind, reject)
+    stages = [str(name) for name in log["stage"].values]
+    rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
+    log = log.sel(stage=rule.stages)
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
-    own_cost = _costs(log, cost)
+    n, own_cost, wrong = len(confidence), _costs(log, cost), correct.T < 0.5
     latency = log["latency"].transpose("query", "stage").values if "latency" in log else None
-    found: dict[str, list[Any]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
     waited = []
-    for point in range(len(rules.thresholds)):
-        went = walk(confidence, rules, point)
-        _check_labels(log, went, confidence, correct)
-        found["error"].append(np.sum(went.accepted & (correct < 0.5)) / len(confidence))
-        found["cost"].append(_total(own_cost, went.ran, cost).mean())
-        found["abstained"].append(went.abstained.any(axis=1).mean())
-        found["reach"].append(went.ran.mean(axis=0))
-        found["answered"].append(went.accepted.mean(axis=0))
+    for route in route_blocks(confidence, rule.accept, rule.reject):
+        _check_labels(log, route, confidence, correct)
+        found["error"].append(np.count_nonzero(route.accepted & wrong, axis=(1, 2)) / n)
+        found["cost"].append(_total(own_cost, route.reach, cost).mean(axis=1))
+        found["abstained"].append(route.abstained_share)
+        found["reach"].append(np.count_nonzero(route.reach, axis=2) / n)
+        found["answered"].append(np.count_nonzero(route.accepted, axis=2) / n)
         if latency is not None:
-            waited.append(_total(latency, went.ran, cost).mean())
+            waited.append(_total(latency, route.reach, cost).mean(axis=1))
     dims = ("point", "stage")
     out = xr.Dataset(
-        {name: (dims[: np.ndim(values)], values) for name, values in found.items()},
-        coords={"stage": stages},
-        attrs={"n_queries": len(confidence)},
+        {name: (dims[: values[0].ndim], np.concatenate(values)) for name, values in found.items()},
+        coords={"stage": rule.stages},
+        attrs={"n_queries": n},
     )
     if latency is not None:
-        out["latency"] = ("point", waited, log["latency"].attrs)
-    return out.isel(point=0) if is_one_point(thresholds) else out
+        out["latency"] = ("point", np.concatenate(waited), log["latency"].attrs)
+    return out.isel(point=0) if rule.single else out
 
 
-def _check_labels(log: xr.Dataset, went: Walk, confidence: np.ndarray, correct: np.ndarray) -> None:
-    missing = (went.accepted & ~np.isfinite(correct)) | (went.ran & np.isnan(confidence))
+def _check_labels(log: xr.Dataset, route: Route, confidence: np.ndarray, correct: np.ndarray) -> None:
+    unlabelled, unrun = ~np.isfinite(correct.T), np.isnan(confidence.T)
+    if not (unlabelled.any() or unrun.any()):
+        return
+    missing = (route.accepted & unlabelled) | (route.reach & unrun)
     if missing.any():
-        j = int(np.argmax(missing.any(axis=0)))
-        query, name = log["query"].values[np.flatnonzero(missing[:, j])[0]], str(log["stage"].values[j])
+        first = missing[missing.any(axis=(1, 2)).argmax()]  # (stage, query)
+        j = int(first.any(axis=1).argmax())
+        query, name = log["query"].values[first[j].argmax()], str(log["stage"].values[j])
         raise CascadeError(
-            f"{missing[:, j].sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
+            f"{first[j].sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
             "has not run or not labelled for them; score needs a log in which it is run and labelled."
         )
 
 
-def cost_of_queries(log: xr.Dataset, rules: Rules, point: int = 0, cost: str = "mean") -> np.ndarray:
-    """What each query costs under one point of rules, by stages' mean costs or by its own if known (query,)."""
+def cost_of_queries(log: xr.Dataset, rule: DecisionRule, cost: str = "mean") -> np.ndarray:
+    """Cost of each query under a rule, by stages' mean costs or by its own if known (point, query)."""
     confidence = log["confidence"].transpose("query", "stage").values
-    went = walk(confidence, rules, point)
-    return _total(_costs(log, cost), went.ran, cost)
+    return _total(_costs(log, cost), rule.apply(confidence).reach, cost)
 
 
 def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
@@ -136,37 +112,22 @@ def _costs(log: xr.Dataset, cost: str) -> np.ndarray:
     return log["cost"].transpose("query", "stage").values
 
 
-def _total(own: np.ndarray, ran: np.ndarray, cost: str) -> np.ndarray:
-    """Sum over the stages that each query runs of what they take (query,)."""
-    each = [np.where(ran[:, j], _price(own[:, j], ran[:, j], cost), 0.0) for j in range(ran.shape[1])]
-    return np.sum(each, axis=0)
+def _total(own: np.ndarray, reach: np.ndarray, cost: str) -> np.ndarray:
+    """Sum over the stages that each query runs of what they take (point, query)."""
+    out = np.zeros((len(reach), len(own)))
+    for j, paid in enumerate(own.T):
+        out += np.where(reach[:, j], _price(paid, reach[:, j], cost), 0.0)
+    return out
 
 
-def _price(own: np.ndarray, going: np.ndarray, cost: str) -> np.ndarray:
-    """What one stage costs each query: its mean cost, or the query's own where that is known (query,)."""
+def _price(own: np.ndarray, ran: np.ndarray, cost: str) -> np.ndarray:
+    """Price of one stage: its mean cost, or each query's own where that is known; broadcasts to (point, query)."""
     known = np.isfinite(own)
-    price = np.full(len(own), own[known].mean() if known.any() else np.nan)
-    if cost == "queries":
-        price = np.where(known, own, own[known & going].mean() if (known & going).any() else price)
-    return price
-
-
-def reach_of(confidence: np.ndarray, thresholds: np.ndarray, reject: np.ndarray | None = None) -> np.ndarray:
-    """Which stages each query runs (point, stage, query), for accepting and any rejecting thresholds."""
-    defer = confidence.T[None] < thresholds[:, :, None]
-    if reject is not None:
-        defer &= confidence.T[None] >= reject[:, :, None]
-    before = np.concatenate([np.ones_like(defer[:, :1]), defer[:, :-1]], axis=1)
-    return np.logical_and.accumulate(before, axis=1)
-
-
-def run(
-    confidence: np.ndarray, wrong: np.ndarray, thresholds: np.ndarray, reject: np.ndarray | None = None
-) -> np.ndarray:
-    """What is lost on each query (point, query): ``wrong`` (query, stage) at the stage that answers, if any."""
-    reach = reach_of(confidence, thresholds, reject)
-    query, last = np.arange(len(wrong)), reach.sum(axis=1) - 1
-    lost = wrong[query, last]
-    if reject is None:
-        return lost
-    return np.where(confidence[query, last] < np.take_along_axis(reject, last, axis=1), 0.0, lost)
+    mean = own[known].mean() if known.any() else np.nan
+    if cost == "mean":
+        return np.array(mean)
+    if known.all():
+        return own
+    # a cost that is not known is the mean of those that run
+    means = [own[known & here].mean() if (known & here).any() else mean for here in ran]
+    return np.where(known, own, np.array(means)[:, None])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.cascade.forward import Outcome, forward
-from bayescascade.cascade.rules import draws_for, is_one_point, to_rows_of
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, against_the_chain, blocks, build_kernel
+from bayescascade.posterior.kernel import Kernel, against_the_chain, build_kernel
 
 
 def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
@@ -29,12 +28,11 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
             return evaluate_order(build_kernel(some.whole), some.keep, positions)
         return forward(build_kernel(some), positions)
 
-    with ThreadPoolExecutor(n_cores()) as pool:
-        if kernels is None:
-            parts = list(pool.map(run, blocks(draws.n)))
-        else:
-            parts = list(pool.map(lambda kernel: forward(kernel, positions), kernels))
-    return Outcome._make(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True))
+    if kernels is None:
+        parts = map_blocks(run, cut(draws.n))
+    else:
+        parts = map_blocks(lambda kernel: forward(kernel, positions), kernels)
+    return Outcome.concat(parts)
 
 
 def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
@@ -67,10 +65,12 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     CascadeError
         For thresholds of the wrong length or with NaN, or a last one other than -inf.
     """
-    draws = draws_for(get_draws(fit), thresholds)
-    out = forward_all(draws, to_rows_of(thresholds, draws))._asdict()
+    draws = get_draws(fit)
+    rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
+    draws = rule.restrict(draws)
+    out = forward_all(draws, rule.positions(draws))._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
-    return _fold(draws, is_one_point(thresholds), **known)
+    return _fold(draws, rule.single, **known)
 
 
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:

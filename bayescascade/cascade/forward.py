@@ -8,7 +8,7 @@ within a segment; no search, no density, linear in the number of stages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,10 @@ import numpy as np
 from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.positions import cut_of
 from bayescascade.posterior.kernel import Kernel
+
+# (right, stage, arriving, ratio): adds to ``right`` (draw, point) what a stage accepts and gets right of the mass
+# that arrives there; ``ratio`` is what the stage before defers, per unit of its mass (draw, point, segment).
+AddRight = Callable[[np.ndarray, int, np.ndarray, np.ndarray], None]
 
 
 class Outcome(NamedTuple):
@@ -29,6 +33,16 @@ class Outcome(NamedTuple):
     reach: np.ndarray
     abstained: np.ndarray | None = None
     latency: np.ndarray | None = None
+
+    def take(self, points: np.ndarray | int) -> Outcome:
+        """The same of some of the points."""
+        return Outcome._make(None if part is None else part[:, points] for part in self)
+
+    @classmethod
+    def concat(cls, parts: Iterable[Outcome]) -> Outcome:
+        """The same points under the draws of all parts, one after another."""
+        joined = zip(*parts, strict=True)
+        return cls._make(None if some[0] is None else np.concatenate(some) for some in joined)
 
 
 def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:
@@ -84,53 +98,64 @@ def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np
             yield j, cut, segment[cut], upper
 
 
-def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outcome:
+def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     """What positions (point, stage) come to; (point, 2 * stage) where the second half rejects.
 
     A query is abstained from below the rejecting position, deferred between, accepted from the accepting position
-    on; the last stage accepts from its rejecting position on. With ``lean``, the deferred part of a segment that a
-    threshold cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`). The search does
-    without, for the sake of a simple gradient.
+    on; the last stage accepts from its rejecting position on. The deferred part of a segment that a threshold
+    cuts goes on as that part would, not as the segment as a whole does (see `lean_cut`).
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
-    part, cuts = None, {}
-    if kernel.pair_right is None:
-        cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
-    else:  # how much more often the accepted part of a segment is right than the whole
-        part = safe_divide(accepted_correct(kernel, positions), kernel.own[:, None])
-    # a restricted cascade may start at a stage whose correctness is an average over the signal before
-    arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
-    arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
+    add_right = (_by_both_signals if kernel.uses_previous else _by_own_signal)(kernel, positions, accepted)
+    arriving = ratio = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
         reach[..., j] = arriving.sum(axis=2)
-        if arriving_right is None or part is None:
-            answered = arriving * accepted[:, j]
-            right += (answered @ kernel.own[:, j, :, None])[..., 0]
-            if j in cuts:
-                cut, segment, upper = cuts[j]
-                right[:, cut] += answered[:, cut, segment] * (upper - kernel.own[:, j, segment])
-        else:
-            right += np.einsum("dps,ps->dp", arriving_right * part[:, :, j], accepted[:, j])
+        add_right(right, j, arriving, ratio)
         if abstained is not None and rejected is not None:
             abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
         if j < n_stages - 1:
             ratio = arriving * deferred[None, :, j]
             ratio *= kernel.inverse_mass(j)[:, None]
-            if lean:
-                lean_cut(ratio, kernel, j, positions)
+            lean_cut(ratio, kernel, j, positions)
             arriving = ratio @ kernel.pair[j]
             np.maximum(arriving, 0.0, out=arriving)
-            if kernel.pair_right is not None:
-                arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
     cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
+
+
+def _by_own_signal(kernel: Kernel, positions: np.ndarray, accepted: np.ndarray) -> AddRight:
+    """Count right answers where P(correct) depends on the stage's own signal."""
+    cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
+
+    def add_right(right: np.ndarray, j: int, arriving: np.ndarray, ratio: np.ndarray) -> None:
+        answered = arriving * accepted[:, j]
+        right += (answered @ kernel.own[:, j, :, None])[..., 0]
+        if j in cuts:
+            cut, segment, upper = cuts[j]
+            right[:, cut] += answered[:, cut, segment] * (upper - kernel.own[:, j, segment])
+
+    return add_right
+
+
+def _by_both_signals(kernel: Kernel, positions: np.ndarray, accepted: np.ndarray) -> AddRight:
+    """Count right answers where P(correct) depends on the previous stage's signal, too."""
+    # how much more often the accepted part of a segment is right than the whole
+    part = safe_divide(accepted_correct(kernel, positions), kernel.own[:, None])
+    # a restricted cascade may start at a stage whose correctness is an average over the signal before
+    first = kernel.mass[:, :1] * kernel.correct[:, :1]
+
+    def add_right(right: np.ndarray, j: int, arriving: np.ndarray, ratio: np.ndarray) -> None:
+        arriving_right = np.maximum(ratio @ kernel.pair_right[j - 1], 0.0) if j > 0 else first
+        right += np.einsum("dps,ps->dp", arriving_right * part[:, :, j], accepted[:, j])
+
+    return add_right
 
 
 def lean_cut(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:

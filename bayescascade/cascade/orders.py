@@ -43,7 +43,7 @@ class _Run:
         # the last stage defers nothing
         self.accept = np.column_stack([accept[:, :-1], self.low[:, -1]])
         correct = accepted_correct(self.part, positions)
-        if kernel.pair_right is not None:
+        if kernel.uses_previous:
             # how much more often the accepted part of a segment is right than the whole
             own = self.part.own[:, None]
             correct = safe_divide(correct, own)
@@ -53,13 +53,13 @@ class _Run:
         """P(those before the i-th defer, and it is reached, is right, or refuses)."""
         kernel, at = self.kernel, self.order[i]
         deferring = {stage: h for h, stage in enumerate(self.order[:i])}
-        by_pair = kernel.pair_right if what == "right" else None
+        by_pair = kernel.uses_previous and what == "right"
         first, last = min([*deferring, at]), max([*deferring, at])
-        if by_pair is not None:
+        if by_pair:
             first = min(first, max(at - 1, 0))
         n_points = len(self.accept)
         flow = np.repeat(kernel.mass[:, None, first], n_points, axis=1)
-        if by_pair is not None and at == first:
+        if by_pair and at == first:
             flow = np.repeat((kernel.mass[:, 0] * kernel.correct[:, 0])[:, None], n_points, axis=1)
         for j in range(first, last + 1):
             if j in deferring:
@@ -74,8 +74,8 @@ class _Run:
                 ratio = flow * kernel.inverse_mass(j)[:, None]
             if j == last:
                 break
-            pair = by_pair[j] if by_pair is not None and j + 1 == at else kernel.pair[j]
-            flow = np.maximum(ratio @ pair, 0.0)
+            pair = kernel.pair_right if by_pair and j + 1 == at else kernel.pair
+            flow = np.maximum(ratio @ pair[j], 0.0)
         return np.einsum("dps,ds->dp", ratio, kernel.mass[:, last])
 
     def _band(self, flow: np.ndarray, i: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:

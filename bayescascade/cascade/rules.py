@@ -1,64 +1,225 @@
-"""Thresholds in any form that users give, checked once."""
+"""`DecisionRule`: thresholds in any form that users give, checked once; and `Route`, what they do to queries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.positions import to_positions
+from bayescascade.cascade.forward import split_positions
+from bayescascade.cascade.positions import to_positions, to_thresholds, with_last
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
-from bayescascade.signals.kinds import KINDS
+from bayescascade.runtime.policy import Policy
+from bayescascade.runtime.thresholds import check_accept, check_reject
+
+_BLOCK = 2_000_000  # elements (point, stage, query) at once
 
 
-def draws_for(draws: Draws, thresholds: Any) -> Draws:
-    """The draws of the stages that thresholds name, where these are fewer than the fit's, or in another order."""
-    names = stages_named(thresholds, draws.stages)
-    return draws if names == draws.stages else draws.restrict([draws.stages.index(name) for name in names])
+class Route(NamedTuple):
+    """Routing of queries under decision rules: which stages run, which one answers, who gets no answer.
 
-
-def stages_named(thresholds: Any, stages: list[str]) -> list[str]:
-    """The stages that thresholds name, if these are some of the given ones; else the given ones."""
-    names = getattr(thresholds, "stages", None)
-    if names is None:
-        array = getattr(thresholds, "thresholds", thresholds)
-        names = array["stage"].values if isinstance(array, xr.DataArray) and "stage" in array.coords else []
-    names = [str(name) for name in names]
-    return names if names and set(names) <= set(stages) else stages
-
-
-def to_rows_of(thresholds: Any, draws: Draws) -> np.ndarray:
-    """Rows of positions, as `cascade.forward` takes them, of whatever `check_thresholds` takes."""
-    rows = to_positions(check_thresholds(thresholds, draws.stages, draws.kind), draws)
-    reject = getattr(thresholds, "reject", None)
-    if reject is None:
-        return rows
-    below = to_positions(np.atleast_2d(np.asarray(reject, dtype=float)), draws)
-    return np.concatenate([rows, below], axis=1)
-
-
-def is_one_point(thresholds: Any) -> bool:
-    """Whether thresholds, in any form that `check_thresholds` takes, are of a single point (stage,)."""
-    return np.ndim(getattr(thresholds, "thresholds", thresholds)) == 1
-
-
-def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarray:
-    """Return thresholds as an array (point, stage), or raise `CascadeError`.
-
-    Anything with ``thresholds`` of its own, a `ThresholdSolution` or a `Policy`, stands for these.
+    Attributes
+    ----------
+    reach : ndarray of bool (point, stage, query)
+        Which stages are called, and so have to be paid for.
+    accepted : ndarray of bool (point, stage, query)
+        The stage whose answer is returned, at most one for each query.
+    abstained : ndarray of bool (point, query), optional
+        Which queries are left without an answer; None where no stage ever abstains.
     """
-    thresholds = getattr(thresholds, "thresholds", thresholds)
+
+    reach: np.ndarray
+    accepted: np.ndarray
+    abstained: np.ndarray | None = None
+
+    @property
+    def abstained_share(self) -> np.ndarray:
+        """Share of the queries that is left without an answer (point,)."""
+        return np.zeros(len(self.reach)) if self.abstained is None else self.abstained.mean(axis=1)
+
+    def loss(self, wrong: np.ndarray) -> np.ndarray:
+        """``wrong`` (query, stage) at the stage that answers each query, 0 where none does (point, query)."""
+        out = np.zeros((len(self.accepted), len(wrong)))
+        for j, column in enumerate(wrong.T):
+            np.copyto(out, column, where=self.accepted[:, j])
+        return out
+
+
+def route(confidence: np.ndarray, accept: np.ndarray, reject: np.ndarray | None = None) -> Route:
+    """Run cascades on confidences (query, stage), by accepting and any rejecting thresholds (point, stage).
+
+    A stage abstains below its rejecting threshold, defers from there to its accepting one, and accepts from that
+    on; the last stage defers nothing. A query ends where its confidence is NaN: nobody can tell how it goes on.
+    """
+    value = confidence.T[None]
+    defer = value < accept[:, :, None]
+    defer[:, -1] = False
+    below = None if reject is None else value < reject[:, :, None]
+    if below is not None:
+        defer &= ~below
+    reach = np.empty_like(defer)
+    reach[:, 0] = True
+    for j in range(1, defer.shape[1]):
+        np.logical_and(reach[:, j - 1], defer[:, j - 1], out=reach[:, j])
+    # who is reached and does not defer is the one where the query ends
+    accepted = np.greater(reach, defer, out=defer)
+    if below is None:
+        return Route(reach, accepted)
+    abstained = (accepted & below).any(axis=1)
+    accepted &= ~below
+    return Route(reach, accepted, abstained)
+
+
+def route_blocks(confidence: np.ndarray, accept: np.ndarray, reject: np.ndarray | None = None) -> Iterator[Route]:
+    """`route` for some points at a time, in memory that does not grow with their number."""
+    n = max(1, _BLOCK // confidence.size)
+    for i in range(0, len(accept), n):
+        yield route(confidence, accept[i : i + n], None if reject is None else reject[i : i + n])
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionRule:
+    """Checked thresholds of some points, and the stages that they are for.
+
+    Attributes
+    ----------
+    stages : list of str
+        In the order in which they are called.
+    accept : ndarray (point, stage)
+        On the raw scale of confidences: a stage accepts from its own on. The last stage's is -inf.
+    kind : str
+        Of confidence, a key of `bayescascade.signals.KINDS`.
+    reject : ndarray (point, stage), optional
+        A stage abstains below its own, and the query ends there; None where thresholds say nothing of this.
+    single : bool
+        Whether one vector (stage,) was given, so that results come without a dimension ``point``.
+    """
+
+    stages: list[str]
+    accept: np.ndarray
+    kind: str
+    reject: np.ndarray | None = None
+    single: bool = False
+
+    @classmethod
+    def from_any(cls, thresholds: Any, stages: list[str], kind: str, reject: Any = None) -> DecisionRule:
+        """Read and check thresholds in any form: the one place that knows what users give.
+
+        Examples
+        --------
+        >>> from bayescascade.cascade.rules import DecisionRule
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "large"], [0.8, float("-inf")], "probability")
+        >>> rule = DecisionRule.from_any(policy, ["small", "middle", "large"], "probability")
+        >>> rule.stages, rule.accept.tolist(), rule.single
+        (['small', 'large'], [[0.8, -inf]], True)
+
+        Parameters
+        ----------
+        thresholds : array-like, DataArray, DecisionRule, or what has ``thresholds`` of its own
+            (stage,) or (point, stage). A `ThresholdSolution` or a `Policy` stands for its thresholds.
+        stages : list of str
+            The cascade's. Thresholds that name some of them are for these, in their own order.
+        kind : str
+            Of confidence.
+        reject : array-like or DataArray, optional
+            (stage,) or (point, stage); by default what ``thresholds`` says.
+
+        Raises
+        ------
+        CascadeError
+            For thresholds of the wrong length, off their scale or with NaN, a last one other than -inf, or
+            rejecting thresholds above the accepting ones.
+        """
+        if isinstance(thresholds, DecisionRule) and reject is None:
+            if not set(thresholds.stages) <= set(stages):
+                _refuse_names(thresholds.stages, stages)
+            return thresholds
+        given = getattr(thresholds, "thresholds", thresholds)
+        reject = getattr(thresholds, "reject", None) if reject is None else reject
+        coord = _names_of(given)
+        names = [str(name) for name in getattr(thresholds, "stages", None) or coord]
+        chosen = names if names and set(names) <= set(stages) else list(stages)
+        if coord and coord != chosen:
+            _refuse_names(coord, chosen)
+        accept = _read_accept(given, chosen)
+        check_accept(accept, chosen, kind)
+        low = None if reject is None else _read_reject(reject, chosen, len(np.atleast_2d(accept)))
+        single, accept = accept.ndim == 1, np.atleast_2d(accept)
+        if low is not None:
+            low = np.broadcast_to(low, accept.shape)
+            check_reject(low, accept, chosen, kind)
+        return cls(chosen, accept, kind, low, single)
+
+    @classmethod
+    def from_positions(cls, rows: np.ndarray, draws: Draws) -> DecisionRule:
+        """The thresholds of rows of positions, as `cascade.forward` takes them."""
+        accept, reject = split_positions(rows, len(draws.stages))
+        below = None if reject is None else to_thresholds(reject, draws)
+        return cls(draws.stages, with_last(to_thresholds(accept, draws)), draws.kind, below)
+
+    @property
+    def abstains(self) -> bool:
+        """Whether any stage ever abstains."""
+        return self.reject is not None and bool((self.reject > -np.inf).any())
+
+    def apply(self, confidence: np.ndarray) -> Route:
+        """Route queries by their confidences (query, stage), at the rule's stages."""
+        return route(confidence, self.accept, self.reject)
+
+    def restrict(self, draws: Draws) -> Draws:
+        """The draws of the rule's stages, where these are fewer than a fit's, or in another order."""
+        same = self.stages == draws.stages
+        return draws if same else draws.restrict([draws.stages.index(name) for name in self.stages])
+
+    def positions(self, draws: Draws) -> np.ndarray:
+        """Rows of positions, as `cascade.forward` takes them, on the segments of draws of the rule's stages."""
+        rows = to_positions(self.accept, draws)
+        return rows if self.reject is None else np.concatenate([rows, to_positions(self.reject, draws)], axis=1)
+
+    def to_policy(self, metadata: Mapping[str, Any] | None = None) -> Policy:
+        """The run-time `Policy` of a rule of one point.
+
+        Raises
+        ------
+        CascadeError
+            For several points.
+        """
+        if len(self.accept) != 1:
+            raise CascadeError(f"a policy is one threshold vector, but {len(self.accept)} came; give (stage,).")
+        return Policy(
+            stages=self.stages,
+            thresholds=self.accept[0].tolist(),
+            confidence_kind=self.kind,
+            metadata=dict(metadata or {}),
+            reject=None if self.reject is None else self.reject[0].tolist(),
+        )
+
+
+def _names_of(thresholds: Any) -> list[str]:
+    """The stages that a DataArray of thresholds names, if any."""
+    named = isinstance(thresholds, xr.DataArray) and "stage" in thresholds.coords
+    return [str(name) for name in thresholds["stage"].values] if named else []
+
+
+def _refuse_names(names: list[str], stages: list[str]) -> NoReturn:
+    raise CascadeError(f"the thresholds are for stages {names}, but this cascade has {list(stages)}.")
+
+
+def _values(thresholds: Any) -> np.ndarray:
+    """Thresholds as numbers, the stage last."""
     if isinstance(thresholds, xr.DataArray):
-        if "stage" in thresholds.coords:
-            names = [str(s) for s in thresholds["stage"].values]
-            if names != list(stages):
-                raise CascadeError(f"the thresholds are for stages {names}, but this cascade has {list(stages)}.")
-        thresholds = thresholds.transpose(..., "stage").values if "stage" in thresholds.dims else thresholds.values
+        thresholds = thresholds.transpose(..., "stage") if "stage" in thresholds.dims else thresholds
+    return np.asarray(thresholds, dtype=float)
+
+
+def _read_accept(thresholds: Any, stages: list[str]) -> np.ndarray:
     try:
-        array = np.asarray(thresholds, dtype=float)
+        array = _values(thresholds)
     except (TypeError, ValueError):
         raise CascadeError(
             f"thresholds came as {type(thresholds).__name__}; give numbers over (stage,) or (point, stage), "
@@ -69,86 +230,17 @@ def check_thresholds(thresholds: Any, stages: list[str], kind: str) -> np.ndarra
             f"thresholds have shape {array.shape}; give one for each of the {len(stages)} stages {list(stages)}, "
             "as (stage,) or (point, stage), the last one -inf."
         )
-    if np.isnan(array).any():
-        raise CascadeError("thresholds contain NaN; use -inf to accept everything and +inf to accept nothing.")
-    if not np.all(array[..., -1] == -np.inf):
-        raise CascadeError(
-            f"the last stage's threshold is {array[..., -1].ravel()[0]}, but the last stage answers whatever "
-            "reaches it: give -inf."
-        )
-    low, high = KINDS[kind].lower, KINDS[kind].upper
-    # as much over the end as read_log forgives a confidence
-    off = np.isfinite(array) & ((array < low - 1e-6) | (array > high + 1e-6))
-    if off.any():
-        raise CascadeError(
-            f"a threshold is {array[off][0]:g}, but a confidence of kind {kind!r} lies between {low:g} and "
-            f"{high:g}; give thresholds on that scale, or -inf to accept everything and inf to accept nothing."
-        )
-    return np.atleast_2d(array)
+    return array
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Checked thresholds of some points: what `read_rules` makes of every form that users give.
-
-    Attributes
-    ----------
-    thresholds : ndarray (point, stage)
-        On the raw scale of confidences.
-    reject : ndarray (point, stage), optional
-        A stage abstains below these; None where no stage ever does.
-    """
-
-    thresholds: np.ndarray
-    reject: np.ndarray | None = None
-
-
-def read_rules(thresholds: Any, stages: list[str], kind: str, reject: Any = None) -> Rules:
-    """Check thresholds in any form: arrays, a solution, a policy, with what these say of abstaining.
-
-    Raises
-    ------
-    CascadeError
-        For thresholds of the wrong length, off their scale or with NaN, a last one other than -inf, or rejecting
-        thresholds above the accepting ones.
-    """
-    if isinstance(thresholds, Rules):
-        return thresholds
-    reject = getattr(thresholds, "reject", None) if reject is None else reject
-    array = check_thresholds(thresholds, stages, kind)
-    if reject is None:
-        return Rules(array)
-    low = _check_reject(reject, array, stages, kind)
-    return Rules(array, low if (low > -np.inf).any() else None)
-
-
-def _check_reject(reject: Any, thresholds: np.ndarray, stages: list[str], kind: str) -> np.ndarray:
-    if isinstance(reject, xr.DataArray):
-        reject = reject.transpose(..., "stage").values if "stage" in reject.dims else reject.values
+def _read_reject(reject: Any, stages: list[str], n_points: int) -> np.ndarray:
     try:
-        array = np.atleast_2d(np.asarray(reject, dtype=float))
+        array = np.atleast_2d(_values(reject))
     except (TypeError, ValueError):
         raise CascadeError(f"reject came as {reject!r}; give numbers over (stage,) or (point, stage).") from None
-    if array.ndim != 2 or array.shape[1] != len(stages) or len(array) not in (1, len(thresholds)):
+    if array.ndim != 2 or array.shape[1] != len(stages) or len(array) not in (1, n_points):
         raise CascadeError(
             f"reject has shape {np.shape(reject)}; give one for each of the {len(stages)} stages {list(stages)}, "
-            f"as (stage,), or (point, stage) with {len(thresholds)} points as in thresholds."
-        )
-    if np.isnan(array).any():
-        raise CascadeError("reject contains NaN; use -inf where a stage never abstains.")
-    low, high = KINDS[kind].lower, KINDS[kind].upper
-    off = np.isfinite(array) & ((array < low - 1e-6) | (array > high + 1e-6))
-    if off.any():
-        raise CascadeError(
-            f"a rejecting threshold is {array[off][0]:g}, but a confidence of kind {kind!r} lies between {low:g} "
-            f"and {high:g}; give it on that scale, or -inf where a stage never abstains."
-        )
-    array = np.broadcast_to(array, thresholds.shape)
-    above = array[:, :-1] > thresholds[:, :-1]
-    if above.any():
-        point, j = np.argwhere(above)[0]
-        raise CascadeError(
-            f"stage {stages[j]!r} would accept from {thresholds[point, j]:g} on but abstain below "
-            f"{array[point, j]:g}; give a rejecting threshold at or below the accepting one."
+            f"as (stage,), or (point, stage) with {n_points} points as in thresholds."
         )
     return array

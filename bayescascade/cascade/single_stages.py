@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import blocks, build_kernel
+from bayescascade.posterior.kernel import build_kernel
 
 # Thresholds that come down to one stage must not beat it by rounding in the forward recursion.
 ROUNDING = 1e-5
@@ -14,12 +15,15 @@ ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    if draws.previous is None and draws.tilt is None:
+    if not draws.calibration.uses_previous and draws.tilt is None:
         mass = np.diff(draws.edges(), axis=2)
         return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
-    kernels = [build_kernel(draws.take(block)) for block in blocks(draws.n)]
-    error = np.concatenate([1.0 - np.sum(k.mass * k.correct, axis=2) for k in kernels])
-    return error, draws.cost
+
+    def error(block: slice) -> np.ndarray:
+        kernel = build_kernel(draws.take(block))
+        return 1.0 - np.sum(kernel.mass * kernel.correct, axis=2)
+
+    return np.concatenate(map_blocks(error, cut(draws.n))), draws.cost
 
 
 def beats_singles(

@@ -13,7 +13,7 @@ from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
 from bayescascade.checks.results import LEVEL, CheckResult, rejected
 from bayescascade.display import checks as pictures
-from bayescascade.model.calibration import N_ATOMS, ramps
+from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import to_confidence
 
@@ -207,15 +207,10 @@ def _projected(extra: np.ndarray, known: np.ndarray, weight: np.ndarray) -> np.n
 def tangent(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
     """Directions in which the fitted curve of a stage can move (query, direction): what the model knows."""
     draws, signal = evidence.few, evidence.signal[queries, j]
-    scaling = draws.scalings[j]
-    z = scaling.standardise(signal)
-    atoms = np.eye(N_ATOMS + 1)[scaling.which_atom(signal)][:, :N_ATOMS]
-    own = z[:, None] if draws.bend is None else ramps(z, scaling.knots)
-    parts = [np.ones((len(queries), 1)), own, atoms[:, atoms.any(axis=0)]]
-    if draws.previous is not None and j > 0:
-        before = draws.scalings[j - 1].standardise(evidence.signal[queries, j - 1])
-        parts.append(np.nan_to_num(before)[:, None])
-    return np.hstack(parts)
+    atoms = np.eye(N_ATOMS + 1)[draws.scalings[j].which_atom(signal)][:, :N_ATOMS]
+    inputs = draws.inputs(j, signal, evidence.before(j, queries)).values()
+    known = np.hstack([np.ones((len(queries), 1)), *(x.reshape(len(queries), -1) for x in inputs), atoms])
+    return known[:, known.any(axis=0)]
 
 
 def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -251,7 +246,7 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         return CheckResult("own signal", None, table, text)
     failed = rejected(table)
     picture = partial(pictures.own_signal, table)
-    sequential = evidence.few.previous is not None
+    sequential = evidence.few.calibration.uses_previous
     if len(failed):
         what = "an earlier" if sequential else "the previous"
         advice = "score the thresholds on a test log" if sequential else "fit again with calibration='sequential'"
@@ -279,7 +274,7 @@ def _further(evidence: Evidence, j: int) -> list[tuple[int, bool]]:
 
     A sequential calibration has a slope for the previous signal: left are its curvature and the stage before.
     """
-    if evidence.few.previous is None:
+    if not evidence.few.calibration.uses_previous:
         return [(j - 1, False)]
     return [(j - 1, True)] + ([(j - 2, False)] if j > 1 else [])
 

@@ -15,6 +15,7 @@ from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
 from bayescascade.inference.sampling import convergence
+from bayescascade.posterior.schema import why_not_computed
 
 MAX_RHAT = 1.01
 MIN_BFMI = 0.3
@@ -27,9 +28,9 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
 
     fit, found = evidence.fit, convergence(evidence.fit)
     posterior = fit["posterior"]
-    if posterior.sizes["chain"] < 2:
-        text = "One chain only, so R-hat cannot be computed. Fit again with chains=4."
-        return CheckResult("convergence", None, pd.DataFrame(), text)
+    lacking = why_not_computed(fit, "R-hat", several_chains=True)
+    if lacking:
+        return CheckResult("convergence", None, pd.DataFrame(), lacking)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cost that is known exactly never moves: 0/0, shown as NaN
         table = az.summary(fit, kind="diagnostics", round_to="none")

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.schema import own_log
+from bayescascade.posterior.schema import own_log, require
 from bayescascade.signals.kinds import to_signal
 
 FEW, MANY = 200, 1000
@@ -65,12 +64,8 @@ class Evidence:
 
 def gather(fit: xr.DataTree) -> Evidence:
     """Read a fit's log and draws."""
+    require(fit, undrifted=", so its log is not of its mix of queries; check or report the fit that it came from.")
     draws, log = get_draws(fit), own_log(fit)
-    if draws.tilt is not None:
-        raise CascadeError(
-            f"this fit has drifted by {fit.attrs['drift']:g}, so its log is not of its mix of queries; check or "
-            "report the fit that it came from."
-        )
     signal = to_signal(log["confidence"].values, draws.kind)
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
 

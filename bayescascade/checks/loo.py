@@ -13,6 +13,7 @@ from bayescascade._common.messages import sentence
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
+from bayescascade.posterior.schema import why_not_computed
 
 # Pareto k of single queries stray over the limit by chance; one in a hundred does no harm to their sum.
 MAX_BAD_SHARE = 0.01
@@ -24,12 +25,9 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     import arviz as az
 
     fit = evidence.fit
-    if "log_likelihood" not in fit.children:
-        text = (
-            "The fit holds no log-likelihood, so leave-one-out was not computed. "
-            "Fit again with log_likelihood=True to have it."
-        )
-        return CheckResult("loo", None, pd.DataFrame(), text)
+    lacking = why_not_computed(fit, "leave-one-out", log_likelihood=True)
+    if lacking:
+        return CheckResult("loo", None, pd.DataFrame(), lacking)
     likelihood = fit["log_likelihood"].to_dataset()
     step = int(np.ceil(likelihood["signal"].size / _MAX_LOO))
     thin = slice(None, None, step)
@@ -39,9 +37,9 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "log_likelihood": likelihood.isel(draw=thin),
         }
     )
-    if tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"] < 100:
-        text = "Fewer than 100 draws: too few for leave-one-out. Fit again with more draws."
-        return CheckResult("loo", None, pd.DataFrame(), text)
+    lacking = why_not_computed(tree, "leave-one-out", draws=100)
+    if lacking:
+        return CheckResult("loo", None, pd.DataFrame(), lacking)
     rows, of_factor = [], {}
     for name in ("signal", "correct"):
         part = tree

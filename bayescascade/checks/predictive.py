@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayescascade.cascade.empirical import cost_of_queries, score
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.cascade.rules import Rules, read_rules
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import MANY, Evidence
 from bayescascade.checks.results import LEVEL, CheckResult
 from bayescascade.display import checks as pictures
@@ -22,23 +22,26 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     if thresholds is None:
         text = "No thresholds were given. Call check(fit, thresholds=solution.thresholds) to compare."
         return CheckResult("cascade", None, pd.DataFrame(), text)
-    rules = read_rules(thresholds, evidence.stages, str(evidence.log.attrs["confidence_kind"]))
+    kind = str(evidence.log.attrs["confidence_kind"])
+    rule = replace(DecisionRule.from_any(thresholds, evidence.stages, kind), single=False)
     # of the others nobody knows whether an answer was right
     log = evidence.log.isel(query=evidence.log["correct"].notnull().any("stage").values)
     try:
-        found = score(log, rules)
+        found = score(log, rule)
     except CascadeError as error:
         return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
-    predicted = evaluate(evidence.fit, rules).stack(sample=("chain", "draw")).transpose("sample", ...)
+    predicted = evaluate(evidence.fit, rule).stack(sample=("chain", "draw")).transpose("sample", ...)
     if predicted.sizes["sample"] == 1:
         predicted = predicted.isel(sample=np.zeros(MANY, dtype=int))
     n = log.sizes["query"]
+    # standard deviation over queries of the mean costs of the stages that run
+    cost_spread = cost_of_queries(log.sel(stage=rule.stages), rule).std(axis=1)
     rows = []
-    for point in range(len(rules.thresholds)):
+    for point in range(len(rule.accept)):
         wrong, cost = (predicted[name].isel(point=point).values for name in ("error", "cost"))
         # what a batch of n queries shows scatters about the long-run rate
         wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
-        cost = cost + rng.normal(size=len(cost)) * _cost_spread(log, rules, point) / np.sqrt(n)
+        cost = cost + rng.normal(size=len(cost)) * cost_spread[point] / np.sqrt(n)
         for name, draws in (("error", wrong), ("cost", cost)):
             value = float(found[name].isel(point=point))
             low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
@@ -63,8 +66,3 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
             "fails, and score a test log before use."
         )
     return CheckResult("cascade", bool(table["inside"].all()), table, text, partial(pictures.cascade, table))
-
-
-def _cost_spread(log: xr.Dataset, rules: Rules, point: int) -> float:
-    """Standard deviation over queries of the mean costs of the stages that run."""
-    return float(np.std(cost_of_queries(log, rules, point)))

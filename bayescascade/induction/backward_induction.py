@@ -11,14 +11,13 @@ of both; thresholds decide by the average over the previous signal of those who 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_thresholds
@@ -26,7 +25,7 @@ from bayescascade.errors import CascadeError
 from bayescascade.induction.backward_pass import arriving_flow, best_policy, make_grids, threshold_pass
 from bayescascade.induction.segment_decisions import ABSTAIN, ACCEPT, DEFER
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, blocks, build_kernel, mean_kernel, with_latency
+from bayescascade.posterior.kernel import Kernel, build_kernel, mean_kernel, with_latency
 from bayescascade.signals.kinds import to_confidence
 
 # Thresholds are chosen anew for the flow that arrives at them so many times, where that can make a difference:
@@ -95,9 +94,9 @@ def backward_induction(
     prices = _check_prices(error_price, abstain_price)
     draws = get_draws(fit)
     if by_draw:
-        with ThreadPoolExecutor(n_cores()) as pool:
-            kernels = pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n))
-            found = [_solve(kernel, prices, abstain_price) for kernel in kernels]
+        found = map_blocks(
+            lambda block: _solve(build_kernel(draws.take(block)), prices, abstain_price), cut(draws.n)
+        )
         solved = Solved._make(np.concatenate(part) for part in zip(*found, strict=True))
     else:
         solved = _solve(mean_kernel(draws), prices, abstain_price)
@@ -142,7 +141,7 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
         [p[one] for p in kernel.pair],
         kernel.correct[one],
         kernel.cost[one],
-        kernel.pair_right and [p[one] for p in kernel.pair_right],
+        [p[one] for p in kernel.pair_right],
         kernel.averaged,
     )
 
@@ -177,7 +176,7 @@ def _explain(draws: Draws, prices: np.ndarray, solved: Solved) -> str:
     sets = ~solved.half_line.all(axis=2)
     if not sets.any():
         text = "What each stage should accept is all that is above a threshold"
-        if draws.previous is None:
+        if not draws.calibration.uses_previous:
             return f"{text}: no policy of any kind does noticeably better."
         saved = f"to look at the confidence before as well would save at most {lost.max():.3g} per query"
         return f"{text}, judged by its own confidence; {saved}."
@@ -254,7 +253,7 @@ def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
     positions, loss, shortfall = threshold_pass(kernel, grids, prices, abstain_price)
     for _ in range(_ROUNDS):
         open_ = np.flatnonzero((shortfall > _ROUNDING).any(axis=(0, 2)))
-        if kernel.pair_right is not None:
+        if kernel.uses_previous:
             open_ = np.arange(len(prices))
         if not len(open_):
             break
@@ -287,5 +286,5 @@ def optimal_loss(
         kernel = build_kernel(draws.take(block)) if isinstance(block, slice) else block
         return best_loss(with_latency(kernel, latency_price), np.array([error_price]), abstain_price)[:, 0]
 
-    with ThreadPoolExecutor(n_cores()) as pool:
-        return np.concatenate(list(pool.map(run, kernels or blocks(draws.n))))
+    parts: Iterable[slice | Kernel] = kernels or cut(draws.n)
+    return np.concatenate(map_blocks(run, parts))

@@ -6,7 +6,7 @@ All arrays are over draws and prices; see `induction` for what is computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,10 @@ _STEP, _MAX_PARTS = 0.5, 8
 # Weight of the whole margin beside the flow, so that a stage that nothing reaches has sensible thresholds too.
 _UNREACHED = 1e-6
 _MAX_CELLS = 2**20
+
+
+# For each stage, mass and P(correct) of what arrives, (draw, price, segment) each.
+Flow = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None 
     """The best policy of any kind for each draw and price."""
     prices = np.asarray(prices, dtype=float)
     cells = kernel.draws.n * kernel.draws.n_segments**2 * 4
-    at_once = len(prices) if kernel.pair_right is None else max(1, _MAX_CELLS // cells)
+    at_once = max(1, _MAX_CELLS // cells) if kernel.uses_previous else len(prices)
     pieces = [prices[i : i + at_once] for i in range(0, len(prices), at_once)]
     found = [_best_policy(kernel, piece, abstain_price) for piece in pieces]
     return Free._make(np.concatenate(part, axis=1) for part in zip(*found, strict=True))
@@ -123,7 +127,7 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
         whole = np.broadcast_arrays(correct, wait, kernel.mass[:, None, j])
         *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], third, whole[2][..., :n])
         lines_third = third
-        if kernel.pair_right is not None and j > 0:
+        if kernel.uses_previous and j > 0:
             # by the segment before, too: (draw, price, before, segment)
             correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
             wait, rise = wait[:, :, None], rise[:, :, None]
@@ -144,12 +148,12 @@ def threshold_pass(
     grids: list[Grid],
     prices: np.ndarray,
     abstain_price: float | None,
-    flow: list[tuple[Any, Any]] | None = None,
+    flow: Flow | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions (draw, price, row), their loss (draw, price), and what each loses by not being free to choose.
 
-    The last is (draw, price, stage), in wrong answers per query. ``flow`` is what arrives at each stage and what
-    of that is right (draw, price, segment); without it, every query arrives.
+    The last is (draw, price, stage), in wrong answers per query. ``flow`` is what arrives at each stage, and
+    P(correct) of it, see `arriving_flow`; without it, every query arrives.
     """
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
@@ -158,14 +162,9 @@ def threshold_pass(
     shortfall = np.zeros((*shape, n_stages))
     wait, refuse = _at_the_end(kernel, prices, abstain_price)
     rise, third = np.zeros_like(wait), None
+    flow = flow or [(kernel.mass[:, None, j], kernel.correct[:, None, j]) for j in range(n_stages)]
     for j in range(n_stages - 1, -1, -1):
-        grid, mass, correct = grids[j], kernel.mass[:, None, j], kernel.correct[:, None, j]
-        if flow is not None:
-            arriving, arriving_right = flow[j]
-            weight = _UNREACHED * mass
-            if arriving_right is not None:
-                correct = (arriving_right + weight * correct) / np.maximum(arriving + weight, 1e-300)
-            mass = arriving + weight
+        grid, (mass, correct) = grids[j], flow[j]
         lines = Lines(*grid.accept(correct), *grid.line(wait, rise), third)
         chosen = best_thresholds(lines, mass[..., grid.segment] * grid.width)
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
@@ -174,35 +173,37 @@ def threshold_pass(
         right, rest = (grid.mean(x, n_segments) for x in (chosen.right, chosen.rest))
         if j > 0:
             pair = np.swapaxes(kernel.pair[j - 1], 1, 2)
-            if kernel.pair_right is None:
-                ahead = (right + rest) @ pair
-            else:
+            if kernel.uses_previous:
                 # what is accepted is right more or less often than the average, by the segment before
                 share = safe_divide(right, np.broadcast_to(correct, right.shape))
                 ahead = rest @ pair + share @ np.swapaxes(kernel.pair_right[j - 1], 1, 2)
+            else:
+                ahead = (right + rest) @ pair
             wait, rise, third = *_wait(kernel, j - 1, prices, ahead), refuse
     return positions, _loss(kernel, prices, right + rest), shortfall
 
 
-def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[tuple[Any, Any]]:
-    """What arrives at each stage under positions (draw, price, row), and what of that is right there."""
+def arriving_flow(kernel: Kernel, positions: np.ndarray) -> Flow:
+    """What arrives at each stage under positions (draw, price, row), and P(correct) of it."""
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     arriving = np.broadcast_to(kernel.mass[:, None, 0], (*positions.shape[:2], n_segments))
-    right = (
-        None
-        if kernel.pair_right is None
-        else np.broadcast_to((kernel.mass * kernel.correct)[:, None, 0], arriving.shape)
-    )
-    out = [(arriving, right)]
-    for j in range(n_stages - 1):
+    arriving_right = arriving * kernel.correct[:, None, 0]
+    out = []
+    for j in range(n_stages):
+        weight, correct = _UNREACHED * kernel.mass[:, None, j], kernel.correct[:, None, j]
+        if kernel.uses_previous:
+            correct = (arriving_right + weight * correct) / np.maximum(arriving + weight, 1e-300)
+        out.append((arriving + weight, correct))
+        if j == n_stages - 1:
+            break
         deferred = deferred_share(positions[..., j], n_segments)
         if positions.shape[2] > n_stages:
             deferred = deferred - deferred_share(positions[..., n_stages + j], n_segments)
         ratio = arriving * deferred * kernel.inverse_mass(j)[:, None]
         arriving = ratio @ kernel.pair[j]
-        right = None if kernel.pair_right is None else ratio @ kernel.pair_right[j]
-        out.append((arriving, right))
+        if kernel.uses_previous:
+            arriving_right = ratio @ kernel.pair_right[j]
     return out
 
 

@@ -1,4 +1,4 @@
-"""Which positions a threshold vector can realise, and how to step across atoms.
+"""Which positions a threshold vector can realise.
 
 A *row* is what `cascade.forward` takes: (stage,) accepting positions, or (2 * stage,) with rejecting ones behind.
 The *free* part of a row is what there is to choose: the accepting positions of all stages but the last, and the
@@ -66,16 +66,3 @@ def whole_atoms(draws: Draws, rows: np.ndarray) -> np.ndarray:
     for i, stage in enumerate(stages_of(free.shape[1], n_stages)):
         free[:, i] = np.where(inside_atom(draws, stage, free[:, i]), np.round(free[:, i]), free[:, i])
     return to_rows(free, n_stages)
-
-
-def across_atoms(draws: Draws, stage: int, x: float) -> list[float]:
-    """Where a position beside an atom can go by crossing it."""
-    is_atom = draws.margins[stage].is_atom
-    out = []
-    if x == round(x):
-        here = int(x)
-        if here > 0 and is_atom[here - 1]:
-            out.append(here - 1.0)
-        if here < len(is_atom) and is_atom[here]:
-            out.append(here + 1.0)
-    return out

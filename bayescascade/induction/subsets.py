@@ -147,12 +147,11 @@ class _Task:
         following = after.keeps[0][0]
         pair, pair_right = self.parts(stage, following)
         mass, inverse = self.kernel.mass[0, stage], self.kernel.inverse_mass(stage)[0]
-        if pair_right is None:
-            ahead = (after.right + after.rest) @ pair[0][0].T
-        else:
-            correct = self.kernel.correct[0, following]
-            share = safe_divide(after.right, correct)
+        if self.kernel.uses_previous:
+            share = safe_divide(after.right, self.kernel.correct[0, following])
             ahead = after.rest @ pair[0][0].T + share @ pair_right[0][0].T
+        else:
+            ahead = (after.right + after.rest) @ pair[0][0].T
         cost = self.kernel.cost[0, following] * mass
         wait = ((ahead - cost / self.price) * inverse)[None]
         right, rest = self._split(stage, wait, self.refuse)
@@ -193,7 +192,7 @@ def _undominated(task: _Task, found: _Suffixes, n: int) -> tuple[_Suffixes, bool
     """Suffixes that fewer than n others match on every segment, up to `_MAX_SUFFIXES`; and whether that is all."""
     there = task.kernel.mass[0, found.keeps[0][0]] > 0
     worth = [found.right + found.rest]
-    if task.kernel.pair_right is not None:
+    if task.kernel.uses_previous:
         # what is accepted counts for more or less by the signal before: both parts have to be matched
         worth = [found.right, found.rest]
     features = np.concatenate([w[:, there] for w in worth], axis=1)

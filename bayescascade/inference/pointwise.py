@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import n_cores
-from bayescascade.model.calibration import N_PIECES, bent, log_bernoulli, logit_correct
+from bayescascade._common.parallel import cut, map_blocks
+from bayescascade.model.calibration import get_calibration, log_bernoulli
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design
 from bayescascade.model.likelihood import signal_logp
@@ -77,10 +76,9 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
     log_mass = np.broadcast_to(log_mass, (n, *log_mass.shape[1:]))
     data, n_rows = design.arrays, len(design.row_query)
     structure = design.structure
-    out = np.empty((n, n_rows))
     step = max(1, _AT_ONCE // max(1, n_rows))
 
-    def run(block: slice) -> None:
+    def run(block: slice) -> np.ndarray:
         tail = {  # the draws are a trailing axis
             **{name: data[name][..., None] for name in data if name.startswith("point_place")},
             "row_log_shape": data["row_log_shape"][..., None],
@@ -88,33 +86,18 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
             "row_unlinked": np.zeros((len(data["row_unlinked"]), len(tau[block]))),
         }
         moved = np.moveaxis(log_mass[block], 0, -1)
-        out[block] = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY).T
+        rows = signal_logp(moved, tau[block].T, data | tail, structure.families, structure.rotated, NUMPY)
+        return np.asarray(rows).T
 
-    with ThreadPoolExecutor(n_cores()) as pool:
-        list(pool.map(run, (slice(i, i + step) for i in range(0, n, step))))
-    return out
+    return np.concatenate(map_blocks(run, cut(n, step)))
 
 
 def label_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
     """Log-likelihood of each label (draw, label); ``flat`` has its draws along the first axis."""
-    data, n = design.arrays, flat.sizes["sample"]
-    column = data["label_column"]
-
-    def of_column(name: str) -> np.ndarray:
-        return flat[name].values.reshape(n, -1)[:, column]
-
-    offset = flat["atom_offset"].values.reshape(n, len(design.margins), -1)
-    offset = np.pad(offset, ((0, 0), (0, 0), (0, 1)))[:, column, data["label_atom"]]
-    curve, previous = data["label_z"], np.zeros(1)
-    if "bend" in flat:
-        bend = flat["bend"].values.reshape(n, -1, N_PIECES)
-        curve = bent(data["label_ramp"], bend[:, column], NUMPY)
-    if "previous_slope" in flat:
-        slope = flat["previous_slope"].values
-        slope = np.concatenate([np.zeros_like(slope[..., :1]), slope], axis=-1).reshape(n, -1)
-        previous = slope[:, column] * data["label_previous"]
-    logit = logit_correct(of_column("intercept"), of_column("slope"), offset, curve, previous)
-    return np.asarray(log_bernoulli(data["label_correct"], logit, NUMPY))
+    calibration = get_calibration(design.options.calibration)
+    values = {name: flat[name].values for name in calibration.variables}
+    logit = calibration.label_logit(values, design.arrays, NUMPY, (flat.sizes["sample"],))
+    return np.asarray(log_bernoulli(design.arrays["label_correct"], logit, NUMPY))
 
 
 def _by_query(rows: np.ndarray, query: np.ndarray, n_queries: int) -> np.ndarray:

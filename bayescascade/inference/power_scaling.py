@@ -12,24 +12,14 @@ from bayescascade.inference.importance import picked, psis, resample
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Structure
 from bayescascade.posterior.scenarios import replaced
-from bayescascade.posterior.schema import options_of, own_log
+from bayescascade.posterior.schema import options_of, own_log, why_not_computed
 
 _DRAWS = 500
 
 
 def why_not(fit: xr.DataTree) -> str:
     """Why a fit's prior and likelihood cannot be reweighted; empty where they can."""
-    if "task" in fit.attrs:
-        return "What one task's prior is, the other tasks say; sensitivity is computed for fits of one task only."
-    if "log_likelihood" not in fit.children:
-        return (
-            "The fit holds no log-likelihood, so sensitivity was not computed. "
-            "Fit again with log_likelihood=True to have it."
-        )
-    sizes = fit["posterior"].sizes
-    if sizes["chain"] * sizes["draw"] < 100:
-        return "Fewer than 100 draws: too few to reweight. Fit again with more draws."
-    return ""
+    return why_not_computed(fit, "sensitivity", own_prior=True, log_likelihood=True, draws=100)
 
 
 def thinned(fit: xr.DataTree, n_draws: int = _DRAWS) -> xr.DataTree:

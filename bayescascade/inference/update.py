@@ -17,7 +17,7 @@ from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.margins.segments import Margin
-from bayescascade.posterior.schema import check_fit, options_of, own_log, restore
+from bayescascade.posterior.schema import options_of, own_log, require, restore
 
 _MAX_K = 0.7
 _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
@@ -25,18 +25,12 @@ _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
 
 def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree:
     """Posterior given the queries of an earlier fit and new ones; see `fit`."""
-    check_fit(previous)
-    for name in ("repriced", "drift"):
-        if name in previous.attrs:
-            raise CascadeError(
-                f"this fit was changed after sampling ({name}: {previous.attrs[name]}); update the fit that it "
-                "came from, and change the result."
-            )
-    if "task" in previous.attrs:
-        raise CascadeError(
-            f"this is the fit of the task {previous.attrs['task']!r} alone; update the fit of all tasks, and "
-            "select the task again."
-        )
+    require(
+        previous,
+        tasks="any",
+        whole=" alone; update the fit of all tasks, and select the task again.",
+        unchanged="update the fit that it came from, and change the result.",
+    )
     log, n_old = _joined(own_log(previous), new)
     options = options_of(previous)
     posterior = previous["posterior"].to_dataset()

@@ -16,9 +16,9 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.logs.validate import validate_log
-from bayescascade.model.calibration import ATOMS, N_ATOMS, N_PIECES, bent, log_bernoulli, logit_correct
+from bayescascade.model.calibration import ATOMS, N_PIECES, SPREAD, get_calibration, log_bernoulli
 from bayescascade.model.copulas.namespace import pytensor_namespace
-from bayescascade.model.costs import mean_of
+from bayescascade.model.costs import add_costs
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
@@ -27,11 +27,6 @@ from bayescascade.model.options import Copula, check_options
 
 if TYPE_CHECKING:
     import pymc as pm
-
-# The log-normal priors of all spreads are narrow on purpose: with three to five stages, or a few tasks, the data
-# say little about them, and a wider prior's funnel near zero makes transitions diverge.
-_SPREAD = 0.3
-_ATOM_SCALE = np.array([1.0, 1.0, *[0.5] * (N_ATOMS - 2)])
 
 
 def build_model(
@@ -114,8 +109,8 @@ def model_of_design(design: Design) -> pm.Model:
         pm.CustomDist(
             "signal", row_logp, logp=_given, random=_cannot_draw, observed=data["row_signal"], dims="row"
         )
-        _calibration(design, data, task, xp)
-        _cost(design, data, task, xp)
+        _labels(design, data, task, xp)
+        add_costs(data["cost_known"], (*task, "stage"))
     return model
 
 
@@ -128,58 +123,18 @@ def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
     low = data["tau_low"].reshape(shape)
     if task:
         centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
-        spread = pm.LogNormal("tau_logit_sd", np.log(0.3), _SPREAD)
+        spread = pm.LogNormal("tau_logit_sd", np.log(0.3), SPREAD)
         share = pt.sigmoid(pm.Normal("tau_logit", centre, spread, dims=("task", "link")))
     else:
         share = pm.Beta("tau_share", 1.0, 1.0, dims="link")
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
 
 
-def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
+def _labels(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
     import pymc as pm
-    import pytensor.tensor as pt
 
-    option, dims = design.options.calibration, (*task, "stage")
-    intercept_mean = pm.Normal("intercept_mean", 0.0, 1.5)
-    intercept_sd = pm.LogNormal("intercept_sd", np.log(0.8), _SPREAD)
-    log_slope_mean = pm.Normal("log_slope_mean", 0.0, 0.7)
-    log_slope_sd = pm.LogNormal("log_slope_sd", np.log(0.4), _SPREAD)
-    if task:
-        stage_intercept = pm.Normal("stage_intercept", intercept_mean, intercept_sd, dims="stage")
-        stage_log_slope = pm.Normal("stage_log_slope", log_slope_mean, log_slope_sd, dims="stage")
-        task_sd = pm.LogNormal("task_intercept_sd", np.log(0.7), _SPREAD)
-        task_shift = pm.ZeroSumNormal("task_intercept", sigma=task_sd, dims="task")  # the stages hold the mean
-        rest_sd = pm.LogNormal("intercept_rest_sd", np.log(0.4), _SPREAD)
-        slope_sd = pm.LogNormal("task_log_slope_sd", np.log(0.3), _SPREAD)
-        centre = stage_intercept + task_shift[:, None]
-        intercept = pm.Normal("intercept", centre, rest_sd, dims=dims)
-        log_slope = pm.Normal("log_slope", stage_log_slope, slope_sd, dims=dims)
-        shared = pm.Normal("stage_atom_offset", 0.0, _ATOM_SCALE, dims=("stage", "atom"))
-        # most atoms have no labels in some task, so their offsets are drawn as departures
-        departure = pm.Normal("atom_departure", 0.0, 1.0, dims=(*dims, "atom"))
-        offset = pm.Deterministic("atom_offset", shared + 0.5 * departure, dims=(*dims, "atom"))
-    else:
-        intercept = pm.Normal("intercept", intercept_mean, intercept_sd, dims=dims)
-        log_slope = pm.Normal("log_slope", log_slope_mean, log_slope_sd, dims=dims)
-        offset = pm.Normal("atom_offset", 0.0, _ATOM_SCALE, dims=(*dims, "atom"))
-    slope = pm.Deterministic("slope", pt.exp(log_slope), dims=dims)
-
-    column = data["label_column"]
-    # one more atom, without offset, for what is no atom
-    jump = pt.concatenate([offset, pt.zeros_like(offset[..., :1])], axis=-1).reshape((-1, N_ATOMS + 1))
-    curve, previous = data["label_z"], 0.0
-    if option == "monotone":
-        bend = pm.Normal("bend", 0.0, 0.5, dims=(*dims, "piece"))
-        curve = bent(data["label_ramp"], bend.reshape((-1, N_PIECES))[column], xp)
-    if option == "sequential":
-        spread = pm.LogNormal("previous_sd", np.log(0.3), _SPREAD)
-        effect = pm.Normal("previous_slope", 0.0, spread, dims=(*task, "link"))
-        # the first stage has no previous one; its rows' previous signal is 0
-        of_column = pt.concatenate([pt.zeros_like(effect[..., :1]), effect], axis=-1).flatten()
-        previous = of_column[column] * data["label_previous"]
-    logit = logit_correct(
-        intercept.flatten()[column], slope.flatten()[column], jump[column, data["label_atom"]], curve, previous
-    )
+    calibration = get_calibration(design.options.calibration)
+    logit = calibration.label_logit(calibration.prior(task), data, xp)
 
     def logp(value: Any, logit: Any) -> Any:
         return log_bernoulli(value, logit, xp)
@@ -194,15 +149,6 @@ def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp
         observed=data["label_correct"],
         dims="label",
     )
-
-
-def _cost(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
-    import pymc as pm
-
-    dims, shape = (*task, "stage"), (*([len(design.tasks)] if task else []), len(design.stages))
-    known = data["cost_known"].reshape((3, *shape))
-    cost_t = pm.StudentT("cost_t", nu=known[2], mu=0.0, sigma=1.0, dims=dims)
-    pm.Deterministic("cost", mean_of(known, cost_t, xp), dims=dims)
 
 
 def _draw_bernoulli(logit: Any, rng: Any = None, size: Any = None) -> Any:

@@ -1,20 +1,24 @@
 """Calibration: from a stage's signal to P(correct), one source for the model and for posterior draws.
 
-The signal enters standardised, and held constant beyond the range of the observed continuous values, so that
-an atom far out (a probability of exactly 1) does not ride on an extrapolated line. The lowest and the highest
-atom and the largest ones between have offsets of their own.
+logit P(correct) = intercept + slope curve(z) + offset of the atom, if any, + further terms. The signal enters
+standardised, and held constant beyond the range of the observed continuous values, so that an atom far out (a
+probability of exactly 1) does not ride on an extrapolated line. The lowest and the highest atom and the largest
+ones between have offsets of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
+from bayescascade.errors import CascadeError
 from bayescascade.model.margins.segments import Margin
 
-CALIBRATIONS = ("logistic", "sequential", "monotone")
 # Atoms with an offset: the two ends of the scale and the largest ones between.
 ATOMS = ("bottom", "top", *(f"inner {i}" for i in range(1, 7)))
 N_ATOMS = len(ATOMS)
@@ -22,6 +26,10 @@ N_ATOMS = len(ATOMS)
 _KNOT_LEVELS = (0.25, 0.5, 0.75)
 N_KNOTS = len(_KNOT_LEVELS)
 N_PIECES = N_KNOTS + 1
+# The log-normal priors of all spreads are narrow on purpose: with three to five stages, or a few tasks, the data
+# say little about them, and a wider prior's funnel near zero makes transitions diverge.
+SPREAD = 0.3
+_ATOM_SCALE = np.array([1.0, 1.0, *[0.5] * (N_ATOMS - 2)])
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,6 @@ def ramps(z: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.clip(np.asarray(z)[..., None], low, high) - np.clip(0.0, low, high)
 
 
-def logit_correct(intercept: Any, slope: Any, offset: Any, curve: Any, previous: Any = 0.0) -> Any:
-    """Logit of P(correct) = intercept + slope curve + offset of the atom, if any, + effect of the previous signal.
-
-    ``curve`` is z itself, or `bent` of it.
-    """
-    return intercept + slope * curve + offset + previous
-
-
 def bent(ramp: Any, bend: Any, xp: Any) -> Any:
     """The monotone curve: the sum of ramps (..., piece), each steeper by exp(bend) (..., piece)."""
     return (ramp * xp.exp(bend)).sum(-1)
@@ -91,3 +91,199 @@ def bent(ramp: Any, bend: Any, xp: Any) -> Any:
 def log_bernoulli(correct: Any, logit: Any, xp: Any) -> Any:
     """Log of P(correct), or of P(wrong) where ``correct`` is 0, from the logit of P(correct)."""
     return -xp.logaddexp(0.0, (1.0 - 2.0 * correct) * logit)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One way from a stage's signal to P(correct).
+
+    Attributes
+    ----------
+    name : str
+    variables : dict of str to tuple of str
+        Its variables in the posterior, and the dims of each after ``task``: ``("stage", ...)``, or ``("link",)``
+        for what the first stage does not have.
+    inputs : callable
+        ``(z, scaling, previous) -> arrays`` that the formula reads of standardised signals ``z`` (...) and those
+        of the stage before, 0 where there is none: (...) or (..., piece) each.
+    prior : callable
+        ``(task) -> variables``, inside a `pm.Model`: pooled across stages, and across tasks if ``task`` is
+        ``("task",)`` and not empty.
+    curve : callable
+        ``(values, inputs, xp)`` -> what the slope multiplies.
+    terms : callable
+        ``(values, inputs)`` -> tuple of what is added to the logit besides.
+    uses_previous : bool
+        Whether P(correct) depends on the previous stage's signal.
+    """
+
+    name: str
+    variables: dict[str, tuple[str, ...]]
+    inputs: Callable[[np.ndarray, Scaling, np.ndarray], dict[str, np.ndarray]]
+    prior: Callable[[tuple[str, ...]], dict[str, Any]]
+    curve: Callable[[dict[str, Any], dict[str, Any], Any], Any]
+    terms: Callable[[dict[str, Any], dict[str, Any]], tuple[Any, ...]]
+    uses_previous: bool = False
+
+    def logit(self, values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
+        """Logit of P(correct), given the variables' values where the inputs are, or broadcasting against them."""
+        line = values["intercept"], values["slope"] * self.curve(values, inputs, xp), values["atom_offset"]
+        return reduce(add, (*line, *self.terms(values, inputs)))
+
+    def label_logit(
+        self, variables: dict[str, Any], data: dict[str, Any], xp: Any, draws: tuple[int, ...] = ()
+    ) -> Any:
+        """Logit of P(correct) of each label (..., label), given the arrays of a `Design` and the variables.
+
+        ``draws`` is the shape of the variables before the dims ``task`` and those in `variables`.
+        """
+        values = {}
+        for name, dims in self.variables.items():
+            value = by_stage(variables[name], dims, xp)
+            at = (*(slice(None) for _ in draws), data["label_column"])
+            if dims[-1] == "atom":  # one more, without offset, for what is no atom
+                value = xp.concatenate([value, xp.zeros_like(value[..., :1])], axis=-1)
+                at = (*at, data["label_atom"])
+            value = value.reshape((*draws, -1, *(_SIZES[dim] for dim in dims[1:])))
+            values[name] = value[at]
+        return self.logit(values, {name.removeprefix("label_"): value for name, value in data.items()}, xp)
+
+
+_SIZES = {"atom": N_ATOMS + 1, "piece": N_PIECES}
+_LINE = {"intercept": ("stage",), "slope": ("stage",), "atom_offset": ("stage", "atom")}
+
+
+def by_stage(value: Any, dims: tuple[str, ...], xp: Any) -> Any:
+    """Values (..., link) as values (..., stage), 0 at the first stage, which follows none; others as they are."""
+    if dims != ("link",):
+        return value
+    return xp.concatenate([xp.zeros_like(value[..., :1]), value], axis=-1)
+
+
+# --- logistic: a straight line ----------------------------------------------------------------------------------
+
+
+def _line_prior(task: tuple[str, ...]) -> dict[str, Any]:
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    dims = (*task, "stage")
+    intercept_mean = pm.Normal("intercept_mean", 0.0, 1.5)
+    intercept_sd = pm.LogNormal("intercept_sd", np.log(0.8), SPREAD)
+    log_slope_mean = pm.Normal("log_slope_mean", 0.0, 0.7)
+    log_slope_sd = pm.LogNormal("log_slope_sd", np.log(0.4), SPREAD)
+    if task:
+        stage_intercept = pm.Normal("stage_intercept", intercept_mean, intercept_sd, dims="stage")
+        stage_log_slope = pm.Normal("stage_log_slope", log_slope_mean, log_slope_sd, dims="stage")
+        task_sd = pm.LogNormal("task_intercept_sd", np.log(0.7), SPREAD)
+        task_shift = pm.ZeroSumNormal("task_intercept", sigma=task_sd, dims="task")  # the stages hold the mean
+        rest_sd = pm.LogNormal("intercept_rest_sd", np.log(0.4), SPREAD)
+        slope_sd = pm.LogNormal("task_log_slope_sd", np.log(0.3), SPREAD)
+        centre = stage_intercept + task_shift[:, None]
+        intercept = pm.Normal("intercept", centre, rest_sd, dims=dims)
+        log_slope = pm.Normal("log_slope", stage_log_slope, slope_sd, dims=dims)
+        shared = pm.Normal("stage_atom_offset", 0.0, _ATOM_SCALE, dims=("stage", "atom"))
+        # most atoms have no labels in some task, so their offsets are drawn as departures
+        departure = pm.Normal("atom_departure", 0.0, 1.0, dims=(*dims, "atom"))
+        offset = pm.Deterministic("atom_offset", shared + 0.5 * departure, dims=(*dims, "atom"))
+    else:
+        intercept = pm.Normal("intercept", intercept_mean, intercept_sd, dims=dims)
+        log_slope = pm.Normal("log_slope", log_slope_mean, log_slope_sd, dims=dims)
+        offset = pm.Normal("atom_offset", 0.0, _ATOM_SCALE, dims=(*dims, "atom"))
+    slope = pm.Deterministic("slope", pt.exp(log_slope), dims=dims)
+    return {"intercept": intercept, "slope": slope, "atom_offset": offset}
+
+
+def _own_signal(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
+    return {"z": z}
+
+
+def _straight(values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
+    return inputs["z"]
+
+
+def _no_terms(values: dict[str, Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
+    return ()
+
+
+# --- sequential: the previous stage's signal, too ---------------------------------------------------------------
+
+
+def _sequential_prior(task: tuple[str, ...]) -> dict[str, Any]:
+    import pymc as pm
+
+    line = _line_prior(task)
+    spread = pm.LogNormal("previous_sd", np.log(0.3), SPREAD)
+    return line | {"previous_slope": pm.Normal("previous_slope", 0.0, spread, dims=(*task, "link"))}
+
+
+def _both_signals(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
+    return {"z": z, "previous": previous}
+
+
+def _previous_effect(values: dict[str, Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
+    return (values["previous_slope"] * inputs["previous"],)
+
+
+# --- monotone: an increasing piecewise linear curve -------------------------------------------------------------
+
+
+def _monotone_prior(task: tuple[str, ...]) -> dict[str, Any]:
+    import pymc as pm
+
+    return _line_prior(task) | {"bend": pm.Normal("bend", 0.0, 0.5, dims=(*task, "stage", "piece"))}
+
+
+def _own_ramps(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
+    return {"ramp": ramps(z, scaling.knots)}
+
+
+def _bent(values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
+    return bent(inputs["ramp"], values["bend"], xp)
+
+
+CALIBRATIONS: dict[str, Calibration] = {
+    calibration.name: calibration
+    for calibration in (
+        Calibration(
+            name="logistic",
+            variables=_LINE,
+            inputs=_own_signal,
+            prior=_line_prior,
+            curve=_straight,
+            terms=_no_terms,
+        ),
+        Calibration(
+            name="sequential",
+            variables=_LINE | {"previous_slope": ("link",)},
+            inputs=_both_signals,
+            prior=_sequential_prior,
+            curve=_straight,
+            terms=_previous_effect,
+            uses_previous=True,
+        ),
+        Calibration(
+            name="monotone",
+            variables=_LINE | {"bend": ("stage", "piece")},
+            inputs=_own_ramps,
+            prior=_monotone_prior,
+            curve=_bent,
+            terms=_no_terms,
+        ),
+    )
+}
+
+
+def get_calibration(name: str) -> Calibration:
+    """Return the calibration called ``name``.
+
+    Raises
+    ------
+    CascadeError
+        For a name that is not in `CALIBRATIONS`.
+    """
+    if name not in CALIBRATIONS:
+        raise CascadeError(
+            f"calibration={name!r} is not known; choose one of {', '.join(map(repr, CALIBRATIONS))}."
+        )
+    return CALIBRATIONS[name]

@@ -45,6 +45,16 @@ def mean_of(known: Any, t: Any, xp: Any = NUMPY) -> Any:
     return known[0] * xp.exp(known[1] * t)
 
 
+def add_costs(known: Any, dims: tuple[str, ...]) -> Any:
+    """Mean costs over a column's ``dims``, inside a `pm.Model`, given `cost_statistics` (3, column)."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    known = known.reshape((3, *(len(pm.modelcontext(None).coords[dim]) for dim in dims)))
+    t = pm.StudentT("cost_t", nu=known[2], mu=0.0, sigma=1.0, dims=dims)
+    return pm.Deterministic("cost", mean_of(known, t, pt), dims=dims)
+
+
 def draw_means(known: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw means from their posterior, given `mean_statistics` (draw, column)."""
     return mean_of(known, rng.standard_t(known[2], size=(n, known.shape[1])))

@@ -15,7 +15,7 @@ import xarray as xr
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.validate import validate_log
-from bayescascade.model.calibration import N_PIECES, Scaling, build_scaling, ramps
+from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
 from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
@@ -212,25 +212,20 @@ def _labels(
     scalings: list[Scaling],
     options: Options,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What the calibration reads of each label, by name, and the label's query (label,)."""
     query, stage = np.nonzero(np.isfinite(correct) & np.isfinite(signal))
     column = task[query] * signal.shape[1] + stage
-    atom, ramp = np.zeros(len(query), dtype=np.int64), np.zeros((len(query), N_PIECES))
-    own = z[query, stage]
+    calibration = get_calibration(options.calibration)
+    own, previous = z[query, stage], _previous(z, query, stage)
+    atom = np.zeros(len(query), dtype=np.int64)
+    inputs: dict[str, np.ndarray] = {}
     for c, scaling in enumerate(scalings):
         here = column == c
         atom[here] = scaling.which_atom(signal[query[here], stage[here]])
-        ramp[here] = ramps(own[here], scaling.knots)
-    arrays = {
-        "label_column": column,
-        "label_atom": atom,
-        "label_correct": correct[query, stage].astype(np.int64),
-        "label_z": own,
-    }
-    if options.calibration == "sequential":
-        arrays["label_previous"] = _previous(z, query, stage)
-    if options.calibration == "monotone":
-        arrays["label_ramp"] = ramp
-    return arrays, query
+        for name, value in calibration.inputs(own[here], scaling, previous[here]).items():
+            inputs.setdefault(name, np.zeros((len(query), *value.shape[1:])))[here] = value
+    arrays = {"label_column": column, "label_atom": atom, "label_correct": correct[query, stage].astype(np.int64)}
+    return arrays | {f"label_{name}": value for name, value in inputs.items()}, query
 
 
 def by_task(

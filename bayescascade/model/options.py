@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bayescascade.errors import CascadeError
-from bayescascade.model.calibration import CALIBRATIONS
+from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.margins.models import get_margin_model
 
@@ -73,8 +73,5 @@ def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -
     for name in names:
         get_family(name)
     get_margin_model(margin)
-    if calibration not in CALIBRATIONS:
-        raise CascadeError(
-            f"calibration={calibration!r} is not known; choose one of {', '.join(map(repr, CALIBRATIONS))}."
-        )
+    get_calibration(calibration)
     return Options(names, margin, calibration)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade.errors import CascadeError
-from bayescascade.model.calibration import N_ATOMS, Scaling, bent, logit_correct, ramps
+from bayescascade.model.calibration import N_ATOMS, Calibration, Scaling, by_stage, get_calibration
 from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
-from bayescascade.posterior.schema import check_fit, read_families, restore
+from bayescascade.posterior.schema import read_families, require, restore
 from bayescascade.posterior.tilt import ratios
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
-_BY_DRAW = (
-    *("mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "latency", "tilt"),
-)
+_BY_DRAW = ("mass", "tau", "cost", "latency", "tilt")
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,13 @@ class Draws:
     margins, scalings : list, one for each stage
     mass : ndarray (draw, stage, segment)
     tau : ndarray (draw, link)
-    intercept, slope, cost : ndarray (draw, stage)
-    offset : ndarray (draw, stage, atom)
+    cost : ndarray (draw, stage)
+    calibration : Calibration
+        What to make of ``curve``.
+    curve : dict of str to ndarray (draw, stage, ...)
+        The calibration's variables by name; 0 at the first stage where that has none.
     chains : ndarray (chain,)
         Labels of the chains, to fold the draws back.
-    bend : ndarray (draw, stage, piece), optional
-        Log of how much steeper a monotone curve is in each interval.
-    previous : ndarray (draw, stage), optional
-        Slope of the previous stage's signal; 0 at the first stage.
     latency : ndarray (draw, stage), optional
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
@@ -65,13 +62,10 @@ class Draws:
     scalings: list[Scaling]
     mass: np.ndarray
     tau: np.ndarray
-    intercept: np.ndarray
-    slope: np.ndarray
-    offset: np.ndarray
     cost: np.ndarray
+    calibration: Calibration
+    curve: dict[str, np.ndarray]
     chains: np.ndarray
-    bend: np.ndarray | None = None
-    previous: np.ndarray | None = None
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
@@ -94,18 +88,20 @@ class Draws:
         self._check_adjacent(j)
         return Link(self.families[j], self.tau[:, j])
 
-    def _held(self) -> list[str]:
-        return [name for name in _BY_DRAW if getattr(self, name) is not None]
+    def _mapped(self, each: Callable[[np.ndarray], np.ndarray], without: tuple[str, ...] = ()) -> Draws:
+        """Draws with every array over draws replaced, but for some."""
+        held = {name: getattr(self, name) for name in _BY_DRAW if name not in without}
+        held = {name: each(value) for name, value in held.items() if value is not None}
+        return replace(self, **held, curve={name: each(value) for name, value in self.curve.items()})
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        held = {name: getattr(self, name)[index] for name in self._held()}
-        return replace(self, **held, whole=self.whole and self.whole.take(index))
+        return replace(self._mapped(lambda x: x[index]), whole=self.whole and self.whole.take(index))
 
     def mean(self) -> Draws:
         """One draw with the means of the parameters."""
-        means = {name: getattr(self, name).mean(axis=0, keepdims=True) for name in self._held()}
-        return replace(self, **means, whole=self.whole and self.whole.mean())
+        means = self._mapped(lambda x: x.mean(axis=0, keepdims=True))
+        return replace(means, whole=self.whole and self.whole.mean())
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
@@ -134,15 +130,13 @@ class Draws:
     def pick(self, stages: Sequence[int]) -> Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
         index = np.asarray(stages, dtype=int)
-        by_stage = set(self._held()) - {"tau", "tilt"}
-        held = {name: getattr(self, name)[:, index] for name in by_stage}
-        held |= {
+        held = {
             name: value[index] for name in ("cost_sd", "latency_sd") if (value := getattr(self, name)) is not None
         }
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(
-            self,
+            self._mapped(lambda x: x[:, index], without=("tau", "tilt")),
             **held,
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
@@ -194,22 +188,24 @@ class Draws:
         mean. Only a sequential calibration looks at them.
         """
         signal = np.asarray(signal, dtype=float)
-        shape = (-1, *(1,) * signal.ndim)
-        scaling = self.scalings[stage]
-        atom = scaling.which_atom(signal)
-        offset: np.ndarray | float = 0.0
+        values: dict[str, Any] = {
+            name: value[:, stage].reshape((-1, *(1,) * signal.ndim, *value.shape[2:]))
+            for name, value in self.curve.items()
+        }
+        atom = self.scalings[stage].which_atom(signal)
+        values["atom_offset"] = 0.0
         if (atom < N_ATOMS).any():
-            offset = np.pad(self.offset[:, stage], ((0, 0), (0, 1)))[:, atom]
-        intercept, slope = self.intercept[:, stage].reshape(shape), self.slope[:, stage].reshape(shape)
-        curve = scaling.standardise(signal)
-        if self.bend is not None:
-            bend = self.bend[:, stage].reshape((-1, *(1,) * signal.ndim, self.bend.shape[2]))
-            curve = bent(ramps(curve, scaling.knots), bend, NUMPY)
-        effect: np.ndarray | float = 0.0
-        if self.previous is not None and stage > 0 and previous is not None:
-            z = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
-            effect = self.previous[:, stage].reshape(shape) * z
-        return 1.0 / (1.0 + np.exp(-logit_correct(intercept, slope, offset, curve, effect)))
+            values["atom_offset"] = np.pad(self.curve["atom_offset"][:, stage], ((0, 0), (0, 1)))[:, atom]
+        logit = self.calibration.logit(values, self.inputs(stage, signal, previous), NUMPY)
+        return 1.0 / (1.0 + np.exp(-logit))
+
+    def inputs(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """What the calibration reads of signals at one stage and at the one before, as `p_correct` takes them."""
+        z = self.scalings[stage].standardise(signal)
+        before = np.zeros_like(z)
+        if previous is not None and stage > 0:
+            before = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
+        return self.calibration.inputs(z, self.scalings[stage], before)
 
     def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Mean of P(correct) over intervals, or at atoms where ``low == high`` (draw, ...)."""
@@ -241,9 +237,8 @@ class Draws:
 
 
 def get_draws(fit: xr.DataTree) -> Draws:
-    """Read a fit's draws into arrays."""
-    check_fit(fit)
-    refuse_tasks(fit)
+    """Read the draws of a fit of one task into arrays."""
+    require(fit)
     posterior = fit["posterior"].to_dataset()
     constant = fit["constant_data"].to_dataset()
     margins, scalings = restore(constant)
@@ -252,10 +247,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         array = values.transpose("chain", "draw", *dims).values
         return array.reshape(-1, *array.shape[2:])
 
-    def optional(name: str, *dims: str) -> np.ndarray | None:
-        return flat(posterior[name], *dims) if name in posterior else None
-
-    previous = optional("previous_slope", "link")
+    calibration = get_calibration(str(fit.attrs["calibration"]))
     mass = flat(fit["margins"].to_dataset()["segment_mass"], "stage", "segment")
     return Draws(
         stages=[str(s) for s in posterior["stage"].values],
@@ -265,28 +257,18 @@ def get_draws(fit: xr.DataTree) -> Draws:
         scalings=scalings,
         mass=mass,
         tau=flat(posterior["tau"], "link"),
-        intercept=flat(posterior["intercept"], "stage"),
-        slope=flat(posterior["slope"], "stage"),
-        offset=flat(posterior["atom_offset"], "stage", "atom"),
         cost=flat(posterior["cost"], "stage"),
+        calibration=calibration,
+        curve={
+            name: by_stage(flat(posterior[name], *dims), dims, NUMPY)
+            for name, dims in calibration.variables.items()
+        },
         chains=posterior["chain"].values,
-        bend=optional("bend", "stage", "piece"),
-        previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
-        latency=optional("latency", "stage"),
+        latency=flat(posterior["latency"], "stage") if "latency" in posterior else None,
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
         tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
-
-
-def refuse_tasks(fit: xr.DataTree) -> None:
-    """Raise `CascadeError` for a fit of several tasks, of which one has to be chosen."""
-    posterior = fit["posterior"].to_dataset()
-    if "task" in posterior.dims:
-        names = [str(name) for name in posterior["task"].values]
-        raise CascadeError(
-            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
-        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade._common.parallel import n_cores
+from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.copulas.link import Link
 from bayescascade.posterior.draws import Draws
-
-_BLOCK = 128  # draws at a time: the pair masses of a block stay in cache
 
 
 def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
@@ -28,7 +24,7 @@ def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
     return pair
 
 
-def restricted_parts(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+def restricted_parts(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """``pair`` and ``pair_right`` of a kernel of whole stages, for the stages ``keep`` only.
 
     Where a stage is run after one that follows it in the chain, correctness there is averaged by its own signal:
@@ -36,16 +32,14 @@ def restricted_parts(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.nda
     """
     pair, right = [], []
     for a, c in pairwise(keep):
-        if a > c:
-            pair.append(np.swapaxes(compose(kernel, c, a), 1, 2))
+        pair.append(compose(kernel, a, c) if a < c else np.swapaxes(compose(kernel, c, a), 1, 2))
+        if kernel.uses_previous and a > c:
             right.append(pair[-1] * kernel.correct[:, None, c])
-            continue
-        pair.append(compose(kernel, a, c))
-        if kernel.pair_right is not None:
+        elif kernel.uses_previous:
             # what is right at c depends on the stage just before it
             to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
             right.append(to_before @ kernel.pair_right[c - 1])
-    return pair, None if kernel.pair_right is None else right
+    return pair, right
 
 
 def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
@@ -55,8 +49,7 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     stages' masses are what then arrives. Margins change and so do the copulas, which is why this is not the same
     as new margins under the old copulas.
     """
-    mass, correct = kernel.mass.copy(), kernel.correct.copy()
-    right = None if kernel.pair_right is None else list(kernel.pair_right)
+    mass, correct, right = kernel.mass.copy(), kernel.correct.copy(), list(kernel.pair_right)
     mass[:, 0] *= ratio
     mass[:, 0] /= mass[:, 0].sum(axis=1, keepdims=True)
     pair = []
@@ -64,10 +57,9 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
         change = mass[:, j] * kernel.inverse_mass(j)
         pair.append(old * change[:, :, None])
         mass[:, j + 1] = pair[j].sum(axis=1)
-        if right is not None:
+        if kernel.uses_previous:
             right[j] = right[j] * change[:, :, None]
-            total = mass[:, j + 1]
-            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), total)
+            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
     return replace(kernel, mass=mass, pair=pair, correct=correct, pair_right=right)
 
 
@@ -77,7 +69,7 @@ class Kernel:
 
     ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
     ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
-    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else it is None.
+    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else the list is empty.
     ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
@@ -86,13 +78,18 @@ class Kernel:
     pair: list[np.ndarray]
     correct: np.ndarray
     cost: np.ndarray
-    pair_right: list[np.ndarray] | None = None
+    pair_right: list[np.ndarray] = field(default_factory=list)
     averaged: bool = False
+
+    @property
+    def uses_previous(self) -> bool:
+        """Whether correctness depends on the previous signal too."""
+        return self.draws.calibration.uses_previous
 
     @cached_property
     def own(self) -> np.ndarray:
         """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
-        return self.correct if self.pair_right is None else self.draws.segment_correct()
+        return self.draws.segment_correct() if self.uses_previous else self.correct
 
     @cached_property
     def _inverse_mass(self) -> np.ndarray:
@@ -115,7 +112,7 @@ class Kernel:
             [mean(p) for p in self.pair],
             safe_divide(mean(self.mass * self.correct), mass),
             mean(self.cost),
-            self.pair_right and [mean(p) for p in self.pair_right],
+            [mean(p) for p in self.pair_right],
             averaged=True,
         )
 
@@ -132,11 +129,9 @@ def build_kernel(draws: Draws) -> Kernel:
     links = range(len(draws.stages) - 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
-    right = None
-    if draws.previous is not None:
-        right = [pair[j] * draws.pair_correct(j) for j in links]
-        for j in links:
-            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
+    right = [pair[j] * draws.pair_correct(j) for j in links] if draws.calibration.uses_previous else []
+    for j, of_pair in enumerate(right):
+        correct[:, j + 1] = safe_divide(of_pair.sum(axis=1), mass[:, j + 1])
     kernel = Kernel(draws, mass, pair, correct, draws.cost, right)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
@@ -161,11 +156,6 @@ def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
 
-def blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
-    """Slices that cover ``range(n)``."""
-    return (slice(i, min(i + size, n)) for i in range(0, n, size))
-
-
 def against_the_chain(draws: Draws) -> bool:
     """Whether draws are of stages in an order in which their signals are no Markov chain."""
     return list(draws.keep) != sorted(draws.keep)
@@ -178,13 +168,12 @@ def build_kernels(draws: Draws) -> list[Kernel] | None:
     """
     if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
-    with ThreadPoolExecutor(n_cores()) as pool:
-        return list(pool.map(lambda block: build_kernel(draws.take(block)), blocks(draws.n)))
+    return map_blocks(lambda block: build_kernel(draws.take(block)), cut(draws.n))
 
 
 def mean_kernel(draws: Draws) -> Kernel:
     """One-draw kernel with the posterior means of the masses, block by block."""
-    slices = list(blocks(draws.n))
+    slices = list(cut(draws.n))
     parts = [build_kernel(draws.take(block)).mean() for block in slices]
     share = np.array([block.stop - block.start for block in slices]) / draws.n
 
@@ -194,14 +183,13 @@ def mean_kernel(draws: Draws) -> Kernel:
     mass = mean([k.mass for k in parts])
     links = range(len(draws.stages) - 1)
     correct = mean([k.mass * k.correct for k in parts])
-    first = parts[0]
     return Kernel(
         replace(draws.mean(), mass=mass),
         mass,
         [mean([k.pair[j] for k in parts]) for j in links],
         safe_divide(correct, mass),
         mean([k.cost for k in parts]),
-        None if first.pair_right is None else [mean([(k.pair_right or [])[j] for k in parts]) for j in links],
+        [mean([k.pair_right[j] for k in parts]) for j in range(len(parts[0].pair_right))],
         averaged=True,
     )
 

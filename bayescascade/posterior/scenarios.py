@@ -10,8 +10,8 @@ import xarray as xr
 
 from bayescascade._common.validation import check_positive
 from bayescascade.errors import CascadeError
-from bayescascade.posterior.draws import get_draws, refuse_tasks
-from bayescascade.posterior.schema import check_fit
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.schema import require
 from bayescascade.posterior.tilt import reachable
 
 
@@ -53,7 +53,7 @@ def reprice(
         Without a price or factor, for a stage that the fit does not have or that is named in both, and for a
         price or factor that is not a positive, finite number.
     """
-    check_fit(fit)
+    require(fit, tasks="any")
     stages = [str(s) for s in fit["posterior"].to_dataset()["stage"].values]
     prices = _by_stage("cost", cost, stages)
     every = isinstance(factor, int | float | np.number) and not isinstance(factor, bool)
@@ -145,8 +145,7 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
     gives the stated mean: of all mixes with this mean, the one nearest to the fit. Everything that follows given
     the first signal (later signals, correctness, costs) stays as fitted.
     """
-    check_fit(fit)
-    refuse_tasks(fit)
+    require(fit, undrifted=" already; drift the fit that it came from.")
     try:
         amount = float(amount)
     except (TypeError, ValueError):
@@ -155,10 +154,6 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
         raise CascadeError(
             f"a drift of {amount!r} is not allowed; give the fraction by which the mean rank of the first "
             "confidence falls, above -1 and below 1, such as 0.25."
-        )
-    if "drift" in fit.attrs:
-        raise CascadeError(
-            f"this fit has drifted by {fit.attrs['drift']:g} already; drift the fit that it came from."
         )
     draws = get_draws(fit)
     least, most = drift_range(draws.mass)

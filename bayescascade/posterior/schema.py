@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,56 @@ from bayescascade.model.options import Options
 
 _SEGMENT = ("low", "high", "leaf", "count")
 _SCALING = ("centre", "scale", "floor", "ceiling")
+
+
+class Variable(NamedTuple):
+    """What is known of a variable of a stored fit.
+
+    ``dims`` in any order; ``task`` is among them only where the fit is of several. ``dtype`` is what the values
+    can be taken for without loss. An ``optional`` variable depends on the model's options or on the log; a
+    ``finite`` one has neither NaN nor infinite values.
+    """
+
+    dims: tuple[str, ...]
+    dtype: str = "float64"
+    optional: bool = False
+    finite: bool = False
+
+
+_LEAD = ("task", "stage")
+_DRAW = ("chain", "draw", "task")
+_PER_STAGE = (*_DRAW, "stage")
+
+# Group by group, what the rest of the package reads of a fit; the model's further variables go along unread.
+GROUPS: dict[str, dict[str, Variable]] = {
+    "posterior": {
+        "tau": Variable((*_DRAW, "link"), finite=True),
+        "intercept": Variable(_PER_STAGE, finite=True),
+        "slope": Variable(_PER_STAGE, finite=True),
+        "atom_offset": Variable((*_PER_STAGE, "atom"), finite=True),
+        "margin_split": Variable((*_PER_STAGE, "split"), finite=True),
+        "cost": Variable(_PER_STAGE, finite=True),
+        "bend": Variable((*_PER_STAGE, "piece"), optional=True, finite=True),
+        "previous_slope": Variable((*_DRAW, "link"), optional=True, finite=True),
+        "latency": Variable(_PER_STAGE, optional=True),  # NaN for a stage without a known one
+    },
+    "sample_stats": {"diverging": Variable(("chain", "draw"), "bool")},
+    "observed_data": {
+        **{name: Variable(("query", "stage")) for name in ("confidence", "correct", "cost")},
+        "latency": Variable(("query", "stage"), optional=True),
+    },
+    "constant_data": {
+        **{f"segment_{name}": Variable((*_LEAD, "segment")) for name in _SEGMENT},  # NaN is padding
+        **{f"signal_{name}": Variable(_LEAD, finite=True) for name in _SCALING},
+        "atom_signal": Variable((*_LEAD, "atom")),  # NaN for an atom that does not occur
+        "knot": Variable((*_LEAD, "between"), finite=True),
+        "split_used": Variable((*_LEAD, "split"), "int8"),
+        "cost_sd": Variable(_LEAD, optional=True, finite=True),
+        "latency_sd": Variable(_LEAD, optional=True),
+    },
+    "margins": {"segment_mass": Variable((*_PER_STAGE, "segment"), finite=True)},
+    "copula": {"family": Variable(("link",), "int64")},
+}
 
 
 def family_table(names: Sequence[str]) -> xr.Dataset:
@@ -107,17 +158,125 @@ def data_hash(log: xr.Dataset) -> str:
     return digest.hexdigest()
 
 
-def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
-    """Return ``fit`` if it has what this package needs of one, else raise `CascadeError`."""
-    needed = ("posterior", "sample_stats", "observed_data", "constant_data", "margins", "copula")
+def require(
+    fit: Any,
+    *,
+    source: str = "this DataTree",
+    tasks: Literal["one", "several", "any"] = "one",
+    whole: str = "",
+    undrifted: str = "",
+    unchanged: str = "",
+) -> xr.DataTree:
+    """Return ``fit`` if it is one and is what the caller needs, else raise `CascadeError`: the door's only check.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        With the groups and variables of `GROUPS`, and finite draws.
+    source : str
+        What the sentences call it, such as the path that it came from.
+    tasks : str
+        Whether it is to be the fit of one task, of ``"several"``, or of ``"any"`` number of them.
+    whole, undrifted, unchanged : str
+        Refuse the fit of one task taken out of several; one that has drifted; one that was changed in any way
+        after sampling. Each ends the sentence: why, and what to do. Empty: it may be so.
+
+    Examples
+    --------
+    >>> require(xr.Dataset())
+    Traceback (most recent call last):
+    ...
+    bayescascade.errors.CascadeError: a fit is an xarray.DataTree as returned by fit(); Dataset came.
+    """
     if not isinstance(fit, xr.DataTree):
         raise CascadeError(f"a fit is an xarray.DataTree as returned by fit(); {type(fit).__name__} came.")
-    missing = [group for group in needed if group not in fit.children]
+    missing = [group for group in GROUPS if group not in fit.children]
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
         raise CascadeError(f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with fit(log).")
     _refuse_former(fit, source)
+    _check_variables(fit, source)
+    _check_tasks(fit, tasks, whole)
+    for name in ("repriced", "drift"):
+        if unchanged and name in fit.attrs:
+            raise CascadeError(f"this fit was changed after sampling ({name}: {fit.attrs[name]}); {unchanged}")
+    if undrifted and "drift" in fit.attrs:
+        raise CascadeError(f"this fit has drifted by {fit.attrs['drift']:g}{undrifted}")
     return fit
+
+
+def why_not_computed(
+    fit: xr.DataTree,
+    what: str,
+    *,
+    own_prior: bool = False,
+    log_likelihood: bool = False,
+    several_chains: bool = False,
+    draws: int = 0,
+) -> str:
+    """Why ``what`` cannot be computed from a fit that may be used otherwise; empty where it can.
+
+    It may need a prior that no other tasks inform, a log-likelihood of each query, several chains, or a least
+    number of ``draws`` of all chains together.
+    """
+    sizes = fit["posterior"].sizes
+    if own_prior and "task" in fit.attrs:
+        return f"What one task's prior is, the other tasks say; {what} is computed for fits of one task only."
+    if log_likelihood and "log_likelihood" not in fit.children:
+        return (
+            f"The fit holds no log-likelihood, so {what} was not computed. "
+            "Fit again with log_likelihood=True to have it."
+        )
+    if several_chains and sizes["chain"] < 2:
+        return f"One chain only, so {what} cannot be computed. Fit again with chains=4."
+    if sizes["chain"] * sizes["draw"] < draws:
+        return f"Fewer than {draws} draws: too few for {what}. Fit again with more draws."
+    return ""
+
+
+def _check_variables(fit: xr.DataTree, source: str) -> None:
+    """Raise `CascadeError` unless the variables of `GROUPS` are there, over their dims, and draws are finite."""
+    several = "task" in fit["posterior"].dims
+    for group, variables in GROUPS.items():
+        found = fit[group].variables
+        for name, known in variables.items():
+            if name not in found:
+                if known.optional:
+                    continue
+                raise CascadeError(
+                    f"{source} is not a bayescascade fit: it lacks the variable {name!r} of group {group!r}. "
+                    "Make one with fit(log)."
+                )
+            dims = [dim for dim in known.dims if several or dim != "task"]
+            values = found[name]
+            if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
+                raise CascadeError(
+                    f"{source} is not a bayescascade fit: {name!r} of group {group!r} is {values.dtype} over "
+                    f"{values.dims}, where {known.dtype} over {tuple(dims)} is needed. Make one with fit(log)."
+                )
+            if known.finite and not np.isfinite(values.values).all():
+                n = int((~np.isfinite(values.values)).sum())
+                raise CascadeError(
+                    f"{source} is a damaged fit: {n} of the {values.size} values of {name!r} of group {group!r} "
+                    "are NaN or infinite. Fit its log again with fit(log)."
+                )
+
+
+def _check_tasks(fit: xr.DataTree, tasks: str, whole: str) -> None:
+    """Raise `CascadeError` unless a fit is of as many tasks as asked for, and not of one out of several."""
+    if whole and "task" in fit.attrs:
+        raise CascadeError(f"this is the fit of the task {fit.attrs['task']!r}{whole}")
+    posterior = fit["posterior"]
+    if tasks == "one" and "task" in posterior.dims:
+        names = [str(name) for name in posterior.coords["task"].values]
+        raise CascadeError(
+            f"this fit has the tasks {names}; choose one first, with select_task(fit, {names[0]!r})."
+        )
+    if tasks == "several" and "task" not in fit["observed_data"].coords:
+        raise CascadeError(
+            "this fit has no tasks: its log had no coord 'task'; name the column of tasks with "
+            "read_log(..., task=...), or join logs with combine_tasks, and fit again"
+        )
 
 
 def _refuse_former(fit: xr.DataTree, source: str) -> None:

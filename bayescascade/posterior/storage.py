@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade.errors import CascadeError
-from bayescascade.posterior.schema import check_fit
+from bayescascade.posterior.schema import require
 
 
 def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
@@ -64,4 +64,4 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
             f"{str(path)!r} cannot be read as netCDF ({type(error).__name__}): it is truncated or not a fit. "
             "Give a file written by save_fit or `bayescascade fit`."
         ) from error
-    return check_fit(tree, str(path))
+    return require(tree, source=str(path), tasks="any")

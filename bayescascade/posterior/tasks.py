@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError
-from bayescascade.posterior.schema import check_fit, data_hash, own_log
+from bayescascade.posterior.schema import data_hash, own_log, require
 
 
 def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
@@ -51,18 +51,8 @@ def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
     --------
     combine_tasks : the logs of several tasks in one.
     """
-    check_fit(fit)
-    if "task" in fit.attrs:
-        raise CascadeError(
-            f"this is the fit of the task {fit.attrs['task']!r} already; select from the fit of all tasks"
-        )
-    observed = fit["observed_data"].to_dataset()
-    if "task" not in observed.coords:
-        raise CascadeError(
-            "this fit has no tasks: its log had no coord 'task'; name the column of tasks with "
-            "read_log(..., task=...), or join logs with combine_tasks, and fit again"
-        )
-    of_query = observed["task"].values.astype(str)
+    require(fit, tasks="several", whole=" already; select from the fit of all tasks")
+    of_query = fit["observed_data"].coords["task"].values.astype(str)
     if name not in of_query.tolist():
         raise CascadeError(f"this fit has no task {name!r}; it has {listed(dict.fromkeys(of_query.tolist()))}")
     own = np.flatnonzero(of_query == name)

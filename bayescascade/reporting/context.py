@@ -13,7 +13,7 @@ from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_doubt, evaluate_doubted
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.cascade.rules import draws_for, read_rules
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, rejected
@@ -128,26 +128,23 @@ def _choice(
         )
     if thresholds is None:
         return None
-    part = draws_for(draws, thresholds)
-    rules = read_rules(thresholds, part.stages, draws.kind)
-    if len(rules.thresholds) != 1:
-        raise CascadeError(
-            f"a report is about one threshold vector, but {len(rules.thresholds)} came; give (stage,)."
-        )
-    found = evaluate(fit, thresholds).transpose("chain", "draw", ...)
+    rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
+    if len(rule.accept) != 1:
+        raise CascadeError(f"a report is about one threshold vector, but {len(rule.accept)} came; give (stage,).")
+    found = evaluate(fit, rule).transpose("chain", "draw", ...)
     error, cost = np.ravel(found["error"].values), np.ravel(found["cost"].values)
     reach = found["reach"].values.reshape(len(error), -1)
     return Choice(
-        part.stages,
-        rules.thresholds[0],
+        rule.stages,
+        rule.accept[0],
         error,
         cost,
         reach,
         {},
         True,
         float("nan"),
-        None if rules.reject is None else rules.reject[0],
-        np.ravel(found["abstained"].values) if rules.reject is not None else None,
+        rule.reject[0] if rule.reject is not None and rule.abstains else None,
+        np.ravel(found["abstained"].values) if rule.abstains else None,
     )
 
 

@@ -7,34 +7,24 @@ counts errors and cost, the same way for everyone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.empirical import reach_of
+from bayescascade.cascade.rules import DecisionRule, Route, route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.validate import validate_log
 from bayescascade.signals.kinds import to_signal
 
 
-class Played(NamedTuple):
-    """What decisions do to the queries of a log.
-
-    ``answered`` (point, query) is the number of the stage whose answer is returned; ``run`` (point, stage, query)
-    tells which stages were called, and so have to be paid for.
-    """
-
-    answered: np.ndarray
-    run: np.ndarray
-
-
 class Decisions(Protocol):
     """A frontier of ways to run the cascade, one for each point."""
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         """Play every point on a log's queries, in their order; labels are not to be looked at."""
         ...
 
@@ -91,11 +81,42 @@ class ThresholdDecisions:
 
     thresholds: np.ndarray
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         """Run the cascade; a query goes on where the confidence is below the threshold."""
+        stages, kind = [str(name) for name in log["stage"].values], str(log.attrs["confidence_kind"])
         confidence = log["confidence"].transpose("query", "stage").values
-        run = reach_of(confidence, self.thresholds)
-        return Played(run.sum(axis=1) - 1, run)
+        return DecisionRule.from_any(np.asarray(self.thresholds), stages, kind).apply(confidence)
+
+
+@dataclass(frozen=True)
+class SubsetDecisions:
+    """Each point calls some stages only, in its own order, and pays for no other.
+
+    Attributes
+    ----------
+    stages : sequence of tuple of int
+        For each point, numbers of the stages in the order in which they are called.
+    thresholds : sequence of ndarray (stage,)
+        A raw confidence for each of them; the last one's is -inf.
+    """
+
+    stages: Sequence[tuple[int, ...]]
+    thresholds: Sequence[np.ndarray]
+
+    def decide(self, log: xr.Dataset) -> Route:
+        """Run the stages of each point as a cascade."""
+        return route_subsets(log["confidence"].transpose("query", "stage").values, self.stages, self.thresholds)
+
+
+def route_subsets(
+    scores: np.ndarray, stages: Sequence[tuple[int, ...]], thresholds: Sequence[np.ndarray]
+) -> Route:
+    """`route` of cascades that call some stages only, each in its own order, on scores (query, stage)."""
+    reach, accepted = np.zeros((2, len(stages), *scores.T.shape), dtype=bool)
+    for i, (order, row) in enumerate(zip(stages, thresholds, strict=True)):
+        part = route(scores[:, order], np.asarray(row)[None])
+        reach[i, order], accepted[i, order] = part.reach[0], part.accepted[0]
+    return Route(reach, accepted)
 
 
 @dataclass(frozen=True)
@@ -104,22 +125,21 @@ class StageDecisions:
 
     stages: np.ndarray
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         """The same stage for every query."""
-        n = log.sizes["query"]
-        run = np.zeros((len(self.stages), log.sizes["stage"], n), dtype=bool)
-        run[np.arange(len(self.stages)), self.stages] = True
-        return Played(np.repeat(np.asarray(self.stages)[:, None], n, axis=1), run)
+        reach = np.zeros((len(self.stages), log.sizes["stage"], log.sizes["query"]), dtype=bool)
+        reach[np.arange(len(self.stages)), self.stages] = True
+        return Route(reach, reach)
 
 
-def measure(played: Played, log: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def measure(played: Route, log: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost (point,) on a log: share answered wrongly; share that runs each stage times its mean cost."""
     wrong = 1.0 - log["correct"].transpose("query", "stage").values
-    error = wrong[np.arange(len(wrong)), played.answered].mean(axis=1)
-    return error, played.run.mean(axis=2) @ log["cost"].mean("query").transpose("stage").values
+    cost = log["cost"].mean("query").transpose("stage").values
+    return played.loss(wrong).mean(axis=1), played.reach.mean(axis=2) @ cost
 
 
-def area_of(played: Played, log: xr.Dataset) -> float:
+def area_of(played: Route, log: xr.Dataset) -> float:
     """`area_under` what decisions do to a log."""
     return area_under(*measure(played, log), **stages_alone(log))
 

@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.files import whole_file
+from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, TEXT
 from bayescascade.posterior.schema import data_hash
-from bayescascade.rivals.base import Method, Played, area_under, measure, stages_alone
+from bayescascade.rivals.base import Method, area_under, measure, stages_alone
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,16 @@ def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
     return Cell(error[order], cost[order], area_under(error, cost, **stages_alone(test)), resampled, seconds)
 
 
-def resample(played: Played, test: xr.Dataset, n_replicates: int) -> np.ndarray:
+def resample(played: Route, test: xr.Dataset, n_replicates: int) -> np.ndarray:
     """Area (replicate,) on bootstrap samples of the test queries, the same samples for every method."""
     wrong = 1.0 - test["correct"].transpose("query", "stage").values
     cost = test["cost"].transpose("query", "stage").values
     n = len(wrong)
     counts = np.random.default_rng(n).multinomial(n, np.full(n, 1.0 / n), size=n_replicates).T / n  # (query, rep)
-    error = wrong[np.arange(n), played.answered] @ counts
+    error = played.loss(wrong) @ counts
     mean = counts.T @ cost  # (replicate, stage)
     alone = counts.T @ wrong
-    reach = played.run.astype(float) @ counts  # (point, stage, replicate)
+    reach = played.reach.astype(float) @ counts  # (point, stage, replicate)
     spent = np.einsum("psr,rs->pr", reach, mean)
     return np.array(
         [area_under(error[:, r], spent[:, r], mean=mean[r], alone=alone[r]) for r in range(n_replicates)]

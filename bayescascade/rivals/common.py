@@ -8,13 +8,12 @@ from types import ModuleType
 import numpy as np
 
 from bayescascade._common.pareto import efficient
-from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.cascade.rules import route_blocks
 from bayescascade.errors import CascadeError
 from bayescascade.rivals.base import Known, ThresholdDecisions, spread
 from bayescascade.rivals.empirical_risk import expected_wrong
 
 N_POINTS = 50
-_BLOCK = 2_000_000  # elements (point, stage, query) at once
 
 
 def calibrated(signal: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -26,10 +25,12 @@ def run_points(
     confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost (point,) of thresholds (point, stage) on some queries."""
-    n = max(1, _BLOCK // confidence.size)
-    blocks = [points[i : i + n] for i in range(0, len(points), n)]
-    error = np.concatenate([run(confidence, wrong, block).mean(axis=1) for block in blocks])
-    return error, np.concatenate([reach_of(confidence, block).mean(axis=2) @ cost for block in blocks])
+    found = [
+        (route.loss(wrong).mean(axis=1), route.reach.mean(axis=2) @ cost)
+        for route in route_blocks(confidence, points)
+    ]
+    error, paid = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return error, paid
 
 
 def frontier_of(

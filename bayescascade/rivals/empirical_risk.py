@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescascade.cascade.empirical import reach_of
+from bayescascade.cascade.rules import route
 from bayescascade.rivals.logistic import fit_logistic
 
 _N_PRICES = 200
@@ -44,7 +44,7 @@ def descend(
         to_go = loss[:, -1]
         for j in range(n_stages - 2, -1, -1):
             wait = cost[j + 1] + to_go
-            going = reach_of(confidence, thresholds)[:, j]
+            going = route(confidence, thresholds).reach[:, j]
             order, values, ends = orders[j]
             gain = np.cumsum((going * (wait - loss[:, j]))[:, order], axis=1)[:, ends]
             gain = np.concatenate([np.zeros((len(prices), 1)), gain], axis=1)

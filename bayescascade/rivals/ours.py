@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.pareto import efficient
-from bayescascade.cascade.empirical import reach_of
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.errors import CascadeWarning
@@ -23,7 +22,7 @@ from bayescascade.inference.fit import fit
 from bayescascade.posterior.draws import get_draws, stage_numbers
 from bayescascade.posterior.kernel import mean_kernel
 from bayescascade.posterior.schema import data_hash
-from bayescascade.rivals.base import Decisions, Played, ThresholdDecisions, spread
+from bayescascade.rivals.base import Decisions, SubsetDecisions, ThresholdDecisions, spread
 from bayescascade.tuning.frontier import frontier
 
 _N_DRAWS = 512  # that the mean over draws is taken of, as `frontier` does
@@ -99,26 +98,6 @@ def posterior_mean(posterior: xr.DataTree) -> xr.DataTree:
     return out
 
 
-@dataclass(frozen=True)
-class SubsetDecisions:
-    """Each point runs its own stages only: ``keeps`` their numbers, ``thresholds`` theirs, the last one's -inf."""
-
-    keeps: tuple[tuple[int, ...], ...]
-    thresholds: tuple[np.ndarray, ...]
-
-    def decide(self, log: xr.Dataset) -> Played:
-        """Run the kept stages as a cascade."""
-        confidence = log["confidence"].transpose("query", "stage").values
-        n, k = confidence.shape
-        run = np.zeros((len(self.keeps), k, n), dtype=bool)
-        answered = np.zeros((len(self.keeps), n), dtype=int)
-        for i, (keep, row) in enumerate(zip(self.keeps, self.thresholds, strict=True)):
-            stages = np.array(keep)
-            run[i, stages] = reach_of(confidence[:, stages], row[None])[0]
-            answered[i] = stages[run[i, stages].sum(axis=0) - 1]
-        return Played(answered, run)
-
-
 def _with_subsets(
     posterior: xr.DataTree, stages: list[str] | None, n_points: int, largest: int | None
 ) -> SubsetDecisions:
@@ -153,4 +132,4 @@ def _with_subsets(
     last = min(alone, default=None)
     if last is not None and last[1] > max(point[1] for point in chosen):
         chosen.append((*last, np.array([-np.inf])))
-    return SubsetDecisions(tuple(point[2] for point in chosen), tuple(point[3] for point in chosen))
+    return SubsetDecisions([point[2] for point in chosen], [point[3] for point in chosen])

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.pareto import efficient, lower_hull
-from bayescascade.cascade.empirical import run
-from bayescascade.rivals.base import Played, StageDecisions, ThresholdDecisions, know, spread
+from bayescascade.cascade.rules import route
+from bayescascade.rivals.base import StageDecisions, SubsetDecisions, ThresholdDecisions, know, spread
 from bayescascade.rivals.common import N_POINTS, calibrated, check_count
 from bayescascade.rivals.empirical_risk import descend, price_range
 from bayescascade.rivals.thresholds.ascent import ascend
@@ -67,33 +67,6 @@ class RandomMix:
 
 
 @dataclass(frozen=True)
-class PairDecisions:
-    """Call one stage, and a second where its confidence is below a threshold; no other stage is called.
-
-    Attributes
-    ----------
-    first, second : ndarray (point,)
-        Numbers of the stages; the same twice where one stage answers every query.
-    threshold : ndarray (point,)
-        A raw confidence of the first stage; -inf accepts every query there.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    threshold: np.ndarray
-
-    def decide(self, log: xr.Dataset) -> Played:
-        """Two stages of the log; the others are neither called nor paid for."""
-        confidence = log["confidence"].transpose("query", "stage").values
-        defer = self.threshold[:, None] > confidence[:, self.first].T
-        point = np.arange(len(self.first))
-        ran = np.zeros((len(point), confidence.shape[1], len(confidence)), dtype=bool)
-        ran[point, self.second] = defer
-        ran[point, self.first] = True
-        return Played(np.where(defer, self.second[:, None], self.first[:, None]), ran)
-
-
-@dataclass(frozen=True)
 class BestPair:
     """For each price of an error the best two stages, with a threshold between them.
 
@@ -105,9 +78,8 @@ class BestPair:
     >>> import bayescascade as bc
     >>> from bayescascade.rivals.simple import BestPair
     >>> log = bc.simulate(200, n_stages=3, random_seed=1)
-    >>> found = BestPair().fit(log)
-    >>> bool((found.first <= found.second).all())
-    True
+    >>> BestPair().fit(log).stages[0]  # the cheapest of the frontier
+    (0,)
 
     Attributes
     ----------
@@ -128,7 +100,7 @@ class BestPair:
     needs_text: bool = False
     sees_test: bool = False
 
-    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> PairDecisions:
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> SubsetDecisions:
         """Best pairs by rising cost; nothing is random."""
         check_count("n_points", self.n_points)
         check_count("n_prices", self.n_prices)
@@ -136,23 +108,27 @@ class BestPair:
         wrong, prices = calibrated(known.signal, known.wrong), price_range(known.cost, self.n_prices)
         n_stages = len(known.cost)
         # single stages first, so that they win where a pair only ties with them
-        pairs = [(j, j) for j in range(n_stages)] + list(combinations(range(n_stages), 2))
+        pairs = [*combinations(range(n_stages), 1), *combinations(range(n_stages), 2)]
         threshold = np.full((len(pairs), len(prices)), -np.inf)
         error, cost = np.empty(threshold.shape), np.empty(threshold.shape)
-        for p, (i, j) in enumerate(pairs):
-            if i == j:
-                error[p], cost[p] = wrong[:, i].mean(), known.cost[i]
+        for p, pair in enumerate(pairs):
+            two, cost_of_two = known.confidence[:, pair], known.cost[list(pair)]
+            if len(pair) == 1:
+                error[p], cost[p] = wrong[:, pair].mean(), cost_of_two
                 continue
-            two = known.confidence[:, [i, j]]
-            found = descend(two, wrong[:, [i, j]], known.cost[[i, j]], prices)
+            found = descend(two, wrong[:, pair], cost_of_two, prices)
             threshold[p] = found[:, 0]
-            error[p] = run(two, wrong[:, [i, j]], found).mean(axis=1)
-            cost[p] = known.cost[i] + (two[:, 0] < found[:, :1]).mean(axis=1) * known.cost[j]
+            error[p] = route(two, found).loss(wrong[:, pair]).mean(axis=1)
+            cost[p] = cost_of_two[0] + (two[:, 0] < found[:, :1]).mean(axis=1) * cost_of_two[1]
         best = (prices * error + cost).argmin(axis=0)
         at = best, np.arange(len(prices))
         keep = spread(efficient(error[at], cost[at]), cost[at], self.n_points)
-        first, second = np.array(pairs)[best[keep]].T
-        return PairDecisions(first, second, threshold[at][keep])
+        chosen = [pairs[p] for p in best[keep]]
+        rows = [
+            np.array([*[t] * (len(pair) - 1), -np.inf])
+            for pair, t in zip(chosen, threshold[at][keep], strict=True)
+        ]
+        return SubsetDecisions(chosen, rows)
 
 
 @dataclass(frozen=True)

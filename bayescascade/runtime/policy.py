@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
+import numpy as np
+
 from bayescascade._common.files import whole_file
 from bayescascade._common.html import table_of, wrapped
 from bayescascade.errors import CascadeError
 from bayescascade.runtime.policy_file import read_parts, to_json
+from bayescascade.runtime.thresholds import check_accept, check_reject
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
 Decision = Literal["accept", "defer", "abstain"]
@@ -65,10 +68,14 @@ class Policy:
         # Copies, so that a list changed later by the caller does not change the policy.
         object.__setattr__(self, "stages", _check_stages(self.stages))
         check_kind(self.confidence_kind)
-        thresholds = _check_thresholds(self.thresholds, self.stages, self.confidence_kind)
+        thresholds = _numbers("thresholds", self.thresholds, self.stages, "give one per stage, -inf for the last")
+        check_accept(np.array(thresholds), self.stages, self.confidence_kind)
         object.__setattr__(self, "thresholds", thresholds)
-        reject = _check_reject(self.reject, thresholds, self.stages, self.confidence_kind)
-        object.__setattr__(self, "reject", reject)
+        if self.reject is not None:
+            advice = "give one per stage, -inf where it never abstains"
+            reject = _numbers("rejecting thresholds", self.reject, self.stages, advice)
+            check_reject(np.array(reject), np.array(thresholds), self.stages, self.confidence_kind)
+            object.__setattr__(self, "reject", reject if max(reject) > -math.inf else None)
         if not isinstance(self.metadata, Mapping):
             raise CascadeError(f"metadata should be a dict but is {self.metadata!r}")
         object.__setattr__(self, "metadata", dict(self.metadata))
@@ -278,33 +285,6 @@ def _check_stages(stages: Sequence[str]) -> list[str]:
     return names
 
 
-def _check_thresholds(thresholds: Sequence[float], stages: list[str], kind: str) -> list[float]:
-    values = _numbers("thresholds", thresholds, stages, "give one per stage, -inf for the last")
-    if values[-1] != -math.inf:
-        raise CascadeError(
-            f"the last stage ({stages[-1]!r}) always accepts, so its threshold should be -inf "
-            f"but is {values[-1]!r}"
-        )
-    _check_scale("threshold", values, stages, kind, "-inf (always accept) or inf (never accept)")
-    return values
-
-
-def _check_reject(
-    reject: Sequence[float] | None, thresholds: list[float], stages: list[str], kind: str
-) -> list[float] | None:
-    if reject is None:
-        return None
-    values = _numbers("rejecting thresholds", reject, stages, "give one per stage, -inf where it never abstains")
-    _check_scale("rejecting threshold", values, stages, kind, "-inf (never abstain) or inf (always abstain)")
-    for stage, low, high in zip(stages[:-1], values, thresholds, strict=False):
-        if low > high:
-            raise CascadeError(
-                f"stage {stage!r} would accept from {high!r} on but abstain below {low!r}; "
-                "a rejecting threshold should be at most the accepting one"
-            )
-    return values if max(values) > -math.inf else None
-
-
 def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[float]:
     try:
         if isinstance(given, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in given):
@@ -315,13 +295,3 @@ def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[floa
     if len(values) != len(stages):
         raise CascadeError(f"got {len(values)} {what} for {len(stages)} stages ({', '.join(stages)}); {advice}")
     return values
-
-
-def _check_scale(what: str, values: list[float], stages: list[str], kind: str, or_else: str) -> None:
-    for stage, value in zip(stages, values, strict=True):
-        # A finite threshold off the scale was meant for another kind: it would never, or always, accept.
-        if math.isnan(value) or (math.isfinite(value) and off_scale(clip_rounding(value, kind), kind)):
-            raise CascadeError(
-                f"{what} {value!r} of stage {stage!r} is off the scale of {kind!r}: it should be "
-                f"{check_kind(kind).description}, or {or_else}"
-            )

@@ -116,7 +116,7 @@ def _as_curve(
 ) -> xr.Dataset:
     """What `frontier` returns, of thresholds (point, stage) and what comes of them."""
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
-    outcome = Outcome._make(None if part is None else part[:, order] for part in outcome)
+    outcome = outcome.take(order)
     seen = outcome if batch is None else scattered(outcome, draws, batch)
     tails = tail_probabilities(ci_prob)
     out = xr.Dataset(

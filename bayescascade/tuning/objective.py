@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from scipy.special import bdtr, ndtr, ndtri
-from scipy.stats import binom
 
 from bayescascade.cascade.discrepancy import Doubt
 from bayescascade.cascade.forward import Outcome
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import Kernel
 
 Amounts = Mapping[str, np.ndarray]
 _SQUARES = ("cost", "latency")
 # How much less surely than asked an answer may keep its promise on the search draws to go on.
 _NEARLY = 0.02
+_SAME = 1e-9  # losses this close, as a share, are the same
 _SURE = 1e-12  # probabilities this close to 0 or 1 count as certain, so that their normal quantile is finite
 
 
@@ -94,14 +92,9 @@ class Goal:
     def risk(self, amounts: Amounts) -> np.ndarray:
         """What is minimised: the loss's mean over draws, or over the worst of them."""
         loss = self.loss(amounts)
-        return np.einsum("d...,d...->...", self._worst(loss), loss)
+        return np.einsum("d...,d...->...", self.worst(loss), loss)
 
-    def risk_gradient(self, amounts: Amounts, slopes: Amounts) -> np.ndarray:
-        """Gradient of `risk` from the amounts' (draw, x)."""
-        slope = sum(slopes[name] * weight for name, weight in self.weights)
-        return np.asarray(self._worst(self.loss(amounts)) @ slope)
-
-    def _worst(self, loss: np.ndarray) -> np.ndarray:
+    def worst(self, loss: np.ndarray) -> np.ndarray:
         """Weights of the draws in the mean of the worst share, the last one counted in part."""
         n = len(loss)
         if self.tail is None:
@@ -114,16 +107,11 @@ class Goal:
         """The largest of the bounded amounts over their bounds: the promise holds where it is at most 1."""
         return np.max([amounts[name] / bound for name, bound in self.bounds], axis=0)
 
-    def strain_gradient(self, amounts: Amounts, slopes: Amounts) -> np.ndarray:
-        """Gradient of `strain` (draw, x)."""
-        which = np.argmax([amounts[name] / bound for name, bound in self.bounds], axis=0)
-        return np.choose(which[:, None], [slopes[name] / bound for name, bound in self.bounds])
-
     def keeps(self, amounts: Amounts) -> np.ndarray:
         """Probability of each draw that the promise holds: 0 or 1 in the long run, between them for a batch."""
         if self.batch is None:
             return (self.strain(amounts) <= 1.0).astype(float)
-        return np.prod([self._batch_keeps(name, bound, amounts)[0] for name, bound in self.bounds], axis=0)
+        return np.prod([self._batch_keeps(name, bound, amounts) for name, bound in self.bounds], axis=0)
 
     def kept(self, amounts: Amounts) -> np.ndarray:
         """Posterior probability that the promise holds; 1 without one."""
@@ -140,41 +128,15 @@ class Goal:
             return np.quantile(self.strain(amounts), self.prob, axis=0) - 1.0
         return ndtri(self.prob) - ndtri(np.clip(self.kept(amounts), _SURE, 1.0 - _SURE))
 
-    def smooth_doubt(self, amounts: Amounts, slopes: Amounts) -> tuple[float, np.ndarray]:
-        """`doubt` as a smooth function of one point, and its gradient, from the amounts' (draw,) and (draw, x)."""
-        if self.batch is None:
-            value, slope = smooth_quantile(self.strain(amounts), self.strain_gradient(amounts, slopes), self.prob)
-            return value - 1.0, slope
-        parts = [self._batch_keeps(name, bound, amounts, slopes) for name, bound in self.bounds]
-        each = np.array([part[0] for part in parts])
-        slope = sum(np.prod(np.delete(each, i, axis=0), axis=0)[:, None] * part[1] for i, part in enumerate(parts))
-        kept = float(np.clip(np.prod(each, axis=0).mean(), _SURE, 1.0 - _SURE))
-        level = ndtri(kept)
-        density = np.exp(-0.5 * level**2) / np.sqrt(2.0 * np.pi)
-        return float(ndtri(self.prob) - level), -np.mean(slope, axis=0) / density
-
-    def _batch_keeps(
-        self, name: str, bound: Any, amounts: Amounts, slopes: Amounts | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Probability that a batch keeps one bound, and its gradient: binomial for errors, normal for sums."""
+    def _batch_keeps(self, name: str, bound: Any, amounts: Amounts) -> np.ndarray:
+        """Probability that a batch keeps one bound: binomial for errors, normal for sums."""
         m, value = self.batch or 1, amounts[name]
         if name == "error":
             rate = np.clip(value, 0.0, 1.0)
-            most = np.minimum(np.floor(m * bound + 1e-9), m) + np.zeros_like(rate)
-            keeps = bdtr(most, m, rate)
-            if slopes is None:
-                return keeps, np.zeros(0)
-            density = m * binom.pmf(most, m - 1, rate)
-            return keeps, -density[:, None] * slopes[name]
-        square = amounts[f"{name}_square"]
+            return bdtr(np.minimum(np.floor(m * bound + 1e-9), m) + np.zeros_like(rate), m, rate)
         # a cost that is known exactly still needs a scale on which to miss its bound
-        sd = np.sqrt(np.maximum(square - value**2, 0.0) / m + (1e-6 * bound) ** 2)
-        z = (bound - value) / sd
-        if slopes is None:
-            return ndtr(z), np.zeros(0)
-        density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
-        spread = 0.5 * (slopes[f"{name}_square"] - 2.0 * value[:, None] * slopes[name]) / (m * sd[:, None])
-        return ndtr(z), density[:, None] * (-slopes[name] - z[:, None] * spread) / sd[:, None]
+        sd = np.sqrt(np.maximum(amounts[f"{name}_square"] - value**2, 0.0) / m + (1e-6 * bound) ** 2)
+        return ndtr((bound - value) / sd)
 
     def lowest(self, name: str, amounts: Amounts) -> float:
         """The lowest bound on one amount that some point keeps as surely as asked, the other bounds held."""
@@ -187,7 +149,7 @@ class Goal:
         low, high = np.zeros(amounts[name].shape[1]), 4.0 * amounts[name].max(axis=0) + 1.0
         for _ in range(60):
             middle = 0.5 * (low + high)
-            kept = np.mean(beside * self._batch_keeps(name, middle, amounts)[0], axis=0)
+            kept = np.mean(beside * self._batch_keeps(name, middle, amounts), axis=0)
             low, high = np.where(kept >= self.prob, low, middle), np.where(kept >= self.prob, middle, high)
         # where even the loosest bound is not kept, the others stand in the way
         hopeless = np.mean(beside, axis=0) < self.prob
@@ -203,6 +165,15 @@ class Goal:
         by = np.where(keeps, self.risk(amounts), self.doubt(amounts))
         return np.lexsort((by, np.where(keeps, 0.0, -kept), ~keeps)), keeps
 
+    def first_best(self, amounts: Amounts) -> int:
+        """The first of the points (draw, point) that none is better than by more than rounding could be.
+
+        As `rank`, but for the others going by how nearly they keep the promise alone.
+        """
+        keeps = self.rank(amounts)[1]
+        by = np.where(keeps, self.risk(amounts), np.inf) if keeps.any() else self.doubt(amounts)
+        return int(np.argmax(by <= by.min() + _SAME * abs(by.min())))
+
 
 def amounts_of(outcome: Outcome, draws: Draws, names: list[str]) -> dict[str, np.ndarray]:
     """The named amounts of some points (draw, point)."""
@@ -215,16 +186,6 @@ def amounts_of(outcome: Outcome, draws: Draws, names: list[str]) -> dict[str, np
             value = getattr(outcome, name)
             out[name] = np.zeros_like(outcome.error) if value is None else value
     return out
-
-
-def stage_amount(kernel: Kernel, name: str) -> np.ndarray:
-    """What running each stage adds to an amount (draw, stage)."""
-    base = name.removesuffix("_square")
-    if base != name:
-        return stage_square(kernel.draws, base)
-    value = kernel.cost if name == "cost" else kernel.draws.latency
-    assert value is not None
-    return value
 
 
 def stage_square(draws: Draws, name: str) -> np.ndarray:
@@ -258,24 +219,3 @@ def scattered(outcome: Outcome, draws: Draws, batch: int, seed: int = 0) -> Outc
         abstained=None if outcome.abstained is None else share(outcome.abstained),
         latency=None if outcome.latency is None else mean("latency", outcome.latency),
     )
-
-
-@lru_cache(maxsize=64)
-def _harrell_davis(n: int, prob: float) -> np.ndarray:
-    """Weights of the order statistics of ``n`` values in the smooth ``prob``-quantile."""
-    from scipy.stats import beta
-
-    edges = beta.cdf(np.arange(n + 1) / n, prob * (n + 1), (1 - prob) * (n + 1))
-    return np.diff(edges)
-
-
-def smooth_quantile(values: np.ndarray, grad: np.ndarray, prob: float) -> tuple[float, np.ndarray]:
-    """Harrell-Davis quantile of (draw,) values, and its gradient from theirs (draw, x)."""
-    order = np.argsort(values, kind="stable")
-    weight = _harrell_davis(len(values), prob)
-    return float(weight @ values[order]), weight @ grad[order]
-
-
-def per_unit(goal: Goal, scales: Mapping[str, float]) -> float:
-    """The size of the loss, for optimisers that want numbers near one."""
-    return sum(abs(weight) * scales[name] for name, weight in goal.weights) or 1.0

@@ -12,6 +12,7 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import note, table_of, wrapped
 from bayescascade.cascade.forward import Outcome
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.runtime.policy import Policy
@@ -92,19 +93,16 @@ class ThresholdSolution:
         """
         if not self.feasible:
             raise CascadeError(f"no policy was made: {self.text}")
-        policy = Policy(
-            stages=[str(s) for s in self.thresholds["stage"].values],
-            thresholds=[float(t) for t in self.thresholds.values],
-            confidence_kind=self.confidence_kind,
-            reject=None if self.reject is None else [float(t) for t in self.reject.values],
-            metadata={
+        stages = [str(s) for s in self.thresholds["stage"].values]
+        policy = DecisionRule.from_any(self, stages, self.confidence_kind).to_policy(
+            {
                 "goal": self.goal,
                 "error_mean": float(self.error.mean()),
                 "cost_mean": float(self.cost.mean()),
                 "kept": None if np.isnan(self.kept) else float(self.kept),
                 "text": self.text,
                 **self.provenance,
-            },
+            }
         )
         if path is not None:
             policy.save(path)

@@ -1,14 +1,15 @@
 """Choose thresholds over all posterior draws: least expected loss, and promises kept with a probability.
 
-Backward induction on the posterior mean gives starting points for a sweep of prices; SciPy's SLSQP finishes on
-a few hundred draws with analytic gradients (see `gradients`). The promise P(error <= x) >= prob is a bound on the
-prob-quantile over draws, smoothed by the Harrell-Davis estimator (doi:10.1093/biomet/69.3.635) while searching;
-for a batch it is a bound on a mean of probabilities, which is smooth by itself. All draws then decide between the
-finalists.
+Backward induction on the posterior mean, for a sweep of prices, gives a path of thresholds along the frontier. All
+draws value its points, and those between the best one's neighbours. The best is the answer where the loss is a
+mean and nothing is promised: backward induction has found it. For a promise P(error <= x) >= prob, or a mean over
+the worst draws, thresholds then move by ever smaller steps, one alone or two against each other along the bound,
+while all draws find that better; for the worst draws they also start from what is best under the mean of these.
+Only differences beyond rounding count, so that the last bits of a matrix product, which differ between machines,
+decide nothing.
 
-Where there is room for what the model misses (see `discrepancy`), there is no such search: the thresholds are
-a point of the frontier of the posterior mean, because what the labelled queries did is then part of the promise,
-and a search that sees it ends where these queries were lucky.
+Where there is room for what the model misses (see `discrepancy`), thresholds stay on the path, because what the
+labelled queries did is then part of the promise, and a search that sees it ends where these queries were lucky.
 """
 
 from __future__ import annotations
@@ -24,19 +25,25 @@ from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.errors import CascadeError
-from bayescascade.induction.backward_induction import optimal_loss
-from bayescascade.induction.free_positions import realisable, whole_atoms
+from bayescascade.induction.backward_induction import induce, optimal_loss
+from bayescascade.induction.free_positions import whole_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
-from bayescascade.posterior.kernel import Kernel, against_the_chain, build_kernel, build_kernels, mean_kernel
+from bayescascade.posterior.kernel import (
+    Kernel,
+    against_the_chain,
+    build_kernel,
+    build_kernels,
+    mean_kernel,
+    with_latency,
+)
 from bayescascade.tuning.local_search import (
+    Evaluator,
     along_the_frontier,
-    between,
-    candidates,
     doubted,
     measure_all,
-    settle,
+    refine,
     starting_rows,
 )
 from bayescascade.tuning.objective import Amounts, Goal, amounts_of
@@ -45,8 +52,8 @@ from bayescascade.tuning.spec import Wish
 
 _SEARCH_DRAWS = 300
 _N_SWEEP = 40
-# Points of the frontier to choose from where there is doubt, and draws to choose by, before all decide.
-_N_PATH, _PATH_DRAWS = 100, 1000
+# Points of the frontier to choose from, and draws to choose by, before all decide.
+_N_PATH, _SOME_DRAWS = 100, 1000
 # Subsets tuned for each price where stages are searched, how many of them on all draws, and prices about a bound.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
@@ -128,7 +135,7 @@ def tune(
 
     References
     ----------
-    Rockafellar & Uryasev (2000), CVaR, doi:10.21314/JOR.2000.038; Kraft (1988), SLSQP.
+    Rockafellar & Uryasev (2000), CVaR, doi:10.21314/JOR.2000.038.
     """
     wish = Wish(
         error_price=error_price,
@@ -175,38 +182,47 @@ class Solved:
 
 
 def solve_draws(draws: Draws, wish: Wish, doubt: Doubt | None = None) -> Solved:
-    """Tune the cascade of some draws: a search, or with doubt the best of the frontier."""
+    """Tune the cascade of some draws: the best of the frontier, refined where no doubt forbids it."""
     wish.check_latency(draws)
     kernels = build_kernels(draws)
     goal = replace(wish.goal(own_optimum(draws, wish)), discrepancy=doubt)
     if len(draws.stages) == 1 and wish.abstain_price is None:
         return _solved(draws, np.zeros((1, 1)), goal, kernels, "")
-    if doubt is not None:
-        return _along_the_frontier(draws, wish, goal, kernels)
-    few = build_kernel(draws.take(draws.spread(_SEARCH_DRAWS)))
-    points = candidates(draws, few, goal, starting_rows(draws, few, wish), kernels)
-    amounts = measure_all(draws, points, goal, kernels)
-    order, keeps = goal.rank(amounts)
-    reachable = "" if keeps.any() else _what_is_reachable(goal, amounts)
-    points = realisable(draws, between(points, order, keeps, goal.risk(amounts)))
-    if goal.bounds or goal.tail is not None:
-        best = int(goal.rank(measure_all(draws, points, goal, kernels))[0][0])
-        points = settle(draws, points[best], goal, kernels)[None]
-    return _solved(draws, points, goal, kernels, reachable)
-
-
-def _along_the_frontier(draws: Draws, wish: Wish, goal: Goal, kernels: list[Kernel] | None) -> Solved:
-    """The best of the frontier of the posterior mean."""
-    some = draws.take(draws.spread(_PATH_DRAWS))
-    few = build_kernel(some.take(some.spread(_SEARCH_DRAWS)))
-    path = starting_rows(draws, few, wish, _N_PATH)
-    if wish.abstain_price is not None:
-        # where errors may be many, it is best to answer everything, which no price above that of abstaining says
-        plain = starting_rows(draws, few, replace(wish, abstain_price=None), _N_PATH)
-        path = np.concatenate([path, np.hstack([plain, np.zeros_like(plain)])])
-    best, amounts = along_the_frontier(path, some, draws, goal, kernels)
+    index = draws.spread(_SOME_DRAWS)
+    some = draws.take(index)
+    few = build_kernels(some) if some.n < draws.n else kernels
+    by_some, by_all = Evaluator(some, goal.of(index), few), Evaluator(draws, goal, kernels)
+    best, amounts = along_the_frontier(_path(draws, some, wish), by_some, by_all)
+    if doubt is None and (goal.bounds or goal.tail is not None):
+        starts = best[None]
+        if goal.tail is not None and wish.error_price is not None:
+            starts = np.concatenate([starts, _for_the_worst(draws, wish, goal, by_all.amounts(starts))])
+        best = refine(starts, by_some, by_all)
+        last = by_some.amounts(best[None])
+        amounts = {name: np.hstack([values, last[name]]) for name, values in amounts.items()}
     solved = _solved(draws, best[None], goal, kernels, "")
     return solved if solved.feasible else replace(solved, reachable=_what_is_reachable(goal, amounts))
+
+
+def _for_the_worst(draws: Draws, wish: Wish, goal: Goal, amounts: Amounts) -> np.ndarray:
+    """The best row under the mean of those draws in which a point loses most, given its amounts (1, row)."""
+    worst = draws.take(np.flatnonzero(goal.worst(goal.loss(amounts))[:, 0]))
+    mean = with_latency(mean_kernel(worst), wish.latency_price)
+    return whole_atoms(draws, induce(mean, np.array([wish.error_price]), wish.abstain_price))
+
+
+def _path(draws: Draws, some: Draws, wish: Wish) -> np.ndarray:
+    """Rows along the frontier of the posterior mean, to choose from (point, row)."""
+    mean = build_kernel(some.take(some.spread(_SEARCH_DRAWS))).mean()
+    if not (wish.bounds or wish.doubt):
+        # its own price finds the best row there is for the mean
+        return starting_rows(draws, mean, wish, _N_SWEEP)
+    path = starting_rows(draws, mean, wish, _N_PATH)
+    if wish.abstain_price is None:
+        return path
+    # where errors may be many, it is best to answer everything, which no price above that of abstaining says
+    plain = starting_rows(draws, mean, replace(wish, abstain_price=None), _N_PATH)
+    return np.concatenate([path, np.hstack([plain, np.zeros_like(plain)])])
 
 
 def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] | None, reachable: str) -> Solved:
@@ -218,7 +234,7 @@ def _solved(draws: Draws, points: np.ndarray, goal: Goal, kernels: list[Kernel] 
     if not keeps.any() and not reachable:
         reachable = _what_is_reachable(goal, amounts)
     kept = float(goal.kept(amounts)[best]) if goal.bounds else float("nan")
-    one = Outcome._make(None if part is None else part[:, best] for part in outcome)
+    one = outcome.take(best)
     return Solved(draws, points[best], one, float(goal.risk(amounts)[best]), bool(keeps[best]), kept, reachable)
 
 

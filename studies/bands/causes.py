@@ -13,9 +13,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 import bayescascade as bc
-from bayescascade.cascade.empirical import reach_of, run
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.positions import to_positions, to_thresholds, with_last
+from bayescascade.cascade.rules import route
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.model.copulas.family import get_family
 from bayescascade.posterior.draws import get_draws
@@ -67,12 +67,13 @@ def labels() -> None:
             parts = [features(to_signal(c, log.attrs["confidence_kind"])) for c in confidence.T]
             own = expected_wrong(parts, wrong, 0)
             points = np.unique(descend(confidence, own, cost, price_range(cost, 200)), axis=0)
-            paid = reach_of(confidence, points).mean(axis=2) @ cost
+            paid = route(confidence, points).reach.mean(axis=2) @ cost
             at = np.linspace(paid.min(), paid.max(), 9)[1:-1]
             points = points[np.abs(paid[:, None] - at).argmin(axis=0)]
-            seen = run(confidence, wrong, points).mean(axis=1)
+            routes = route(confidence, points)
+            seen = routes.loss(wrong).mean(axis=1)
             known = (own, expected_wrong(parts, wrong, 1), expected_wrong(parts, wrong, k))
-            gaps = [(run(confidence, p, points).mean(axis=1) - seen).mean() for p in known]
+            gaps = [(routes.loss(p).mean(axis=1) - seen).mean() for p in known]
             print(f"{name} k={k}: error {seen.mean():.3f}; own, previous, all:", *(f"{g:+.4f}" for g in gaps))
 
 

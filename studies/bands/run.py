@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade.cascade.discrepancy import allow, learn
-from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.cascade.rules import route
 from studies.bands import limit
 from studies.common import resplits as rs
 from studies.common.command import parse
@@ -47,8 +47,8 @@ def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[
     spread_cost = spread_of_cost(labelled, of["reach"][POINTS])
     confidence, wrong, price = arrays(labelled)
     thresholds = of["thresholds"][POINTS]
-    seen = run(confidence, wrong, thresholds).mean(axis=1)
-    paid = reach_of(confidence, thresholds).mean(axis=2) @ price
+    routes = route(confidence, thresholds)
+    seen, paid = routes.loss(wrong).mean(axis=1), routes.reach.mean(axis=2) @ price
     rows = []
     for spread in SPREADS:
         wide, _ = allow(error, seen, n, spread, rng)

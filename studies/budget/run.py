@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.rivals.base import Decisions, Played
+from bayescascade.cascade.rules import Route
+from bayescascade.rivals.base import Decisions
 from bayescascade.rivals.routing.frugal import FrugalCascade
 from bayescascade.rivals.routing.gains import PosteriorGain
 from bayescascade.rivals.routing.routers import (
@@ -60,14 +61,14 @@ def priced(log: xr.Dataset, ratio: float) -> xr.Dataset:
     return log.assign(cost=xr.zeros_like(log["cost"]) + xr.DataArray([1.0, ratio], dims="stage"))
 
 
-def resampled(played: Played, log: xr.Dataset, random_seed: int = 1) -> np.ndarray:
+def resampled(played: Route, log: xr.Dataset, random_seed: int = 1) -> np.ndarray:
     """`budget_area` under resamples of the queries that were played (resample,), each query as it was answered."""
     n = log.sizes["query"]
     weights = np.random.default_rng(random_seed).multinomial(n, np.full(n, 1.0 / n), size=N_RESAMPLES) / n
     right, cost = (log[name].transpose("query", "stage").values for name in ("correct", "cost"))
-    y = weights @ np.concatenate([right[np.arange(n), played.answered].T, right], axis=1)
+    y = weights @ np.concatenate([played.loss(right).T, right], axis=1)
     mean = weights @ cost
-    spent = np.einsum("bq,psq,bs->bp", weights, played.run.astype(float), mean, optimize=True)
+    spent = np.einsum("bq,psq,bs->bp", weights, played.reach.astype(float), mean, optimize=True)
     small, large = mean.T
     out = []
     for i in range(N_RESAMPLES):

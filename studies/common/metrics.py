@@ -7,17 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, TEXT
 from bayescascade.logs.validate import validate_log
-from bayescascade.rivals.base import Played, mean_height, measure
+from bayescascade.rivals.base import mean_height, measure
 from bayescascade.rivals.routing.streams import check_costs
 
 _LOGARITHMS, _SHARES = {"logprob", "p_true"}, {"probability", "margin", "votes"}
 
 
 def budget_area(
-    played: Played, log: xr.Dataset, *, shares: np.ndarray | None = None, pair: tuple[int, int] = (0, -1)
+    played: Route, log: xr.Dataset, *, shares: np.ndarray | None = None, pair: tuple[int, int] = (0, -1)
 ) -> float:
     """Mean accuracy over budgets from all-small to all-large: higher is better.
 
@@ -34,7 +35,7 @@ def budget_area(
 
     Parameters
     ----------
-    played : Played
+    played : Route
         Points of one method, in any order.
     log : xarray.Dataset
         What they were played on: labels, and the mean costs that are paid.

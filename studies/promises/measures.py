@@ -9,7 +9,7 @@ from scipy.stats import beta, binom
 
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import allow
-from bayescascade.cascade.empirical import reach_of, run
+from bayescascade.cascade.rules import route
 from bayescascade.rivals.empirical_risk import descend, price_range
 from bayescascade.rivals.thresholds.learn_then_test import certify, lay_out
 from studies.common import resplits as rs
@@ -52,7 +52,8 @@ def known_vectors(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray) -
     """Threshold vectors of low loss at 100 prices and "all to the last stage", with their error and cost here."""
     points = np.unique(descend(confidence, wrong, cost, price_range(cost, 100)), axis=0)
     points = np.concatenate([points, [np.append(np.full(confidence.shape[1] - 1, np.inf), -np.inf)]])
-    return points, run(confidence, wrong, points).mean(axis=1), reach_of(confidence, points).mean(axis=2) @ cost
+    routes = route(confidence, points)
+    return points, routes.loss(wrong).mean(axis=1), routes.reach.mean(axis=2) @ cost
 
 
 def cheapest(
@@ -93,7 +94,8 @@ def line(
     accept, defer = start.copy(), start.copy()
     accept[j], defer[j] = -np.inf, np.inf
     both = np.stack([accept, defer])
-    lost, paid = run(confidence, wrong, both), np.einsum("pjq,j->pq", reach_of(confidence, both), cost)
+    routes = route(confidence, both)
+    lost, paid = routes.loss(wrong), np.einsum("pjq,j->pq", routes.reach, cost)
     order = np.argsort(-confidence[:, j], kind="stable")
     falling = confidence[order, j]
     ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), n - 1)
@@ -171,7 +173,7 @@ def measure_ours(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
 
     mean_cost, mean_error = cost.mean(axis=0), error.mean(axis=0)
     confidence, wrong, _ = arrays(rs.resplit(name, k, n, seed)[0])
-    seen = run(confidence, wrong, of["thresholds"]).mean(axis=1)
+    seen = route(confidence, of["thresholds"]).loss(wrong).mean(axis=1)
     counts = seen * n + 0.5, (1.0 - seen) * n + 0.5
     rng, many = np.random.default_rng([seed, n, k]), np.tile(error, (2, 1))
     wider = {spread: allow(many, seen, n, spread, rng, one_sided=True)[0] for spread in SPREADS}

@@ -21,6 +21,7 @@ import bayescascade as bc
 from bayescascade.cascade.forward import forward
 from bayescascade.inference.sampling import Sampling, sample
 from bayescascade.model.build import model_of_design
+from bayescascade.model.calibration import by_stage, get_calibration
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design, build_design
@@ -59,6 +60,7 @@ def exact_masses(split: np.ndarray, design: Design) -> np.ndarray:
 
 def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
     """Draws of the cascade from values of the model's variables (draw, ...)."""
+    calibration = get_calibration(design.options.calibration)
     return Draws(
         stages=design.stages,
         kind=design.kind,
@@ -67,10 +69,9 @@ def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
         scalings=design.scalings,
         mass=exact_masses(values["margin_split"], design),
         tau=values["tau"],
-        intercept=values["intercept"],
-        slope=values["slope"],
-        offset=values["atom_offset"],
         cost=values["cost"],
+        calibration=calibration,
+        curve={name: by_stage(values[name], dims, NUMPY) for name, dims in calibration.variables.items()},
         chains=np.arange(1),
     )
 

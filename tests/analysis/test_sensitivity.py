@@ -72,7 +72,7 @@ def paths(kernel, ratio):
                 moved = share * kernel.pair[j][0, s, t]
                 mass[j + 1, t] += moved
                 at = kernel.correct[0, j + 1, t]
-                if kernel.pair_right is not None and kernel.pair[j][0, s, t] > 0:
+                if kernel.uses_previous and kernel.pair[j][0, s, t] > 0:
                     at = kernel.pair_right[j][0, s, t] / kernel.pair[j][0, s, t]
                 right[j + 1, t] += moved * at
     return mass, right

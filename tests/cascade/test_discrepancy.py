@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import SPREAD, allow, default_doubt, evaluate_doubted, learn, read_doubt
 from bayescascade.cascade.evaluate import forward_all
-from bayescascade.cascade.rules import to_rows_of
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.scenarios import drift
@@ -162,7 +162,8 @@ def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
     drifted = drift(example_fit, 0.3)
     thresholds = bc.tune(example_fit, error_price=0.01).thresholds
     draws, moved = get_draws(example_fit), get_draws(drifted)
-    rows, doubt = to_rows_of(thresholds, draws), read_doubt(example_fit, 0.3)
+    rows = DecisionRule.from_any(thresholds, draws.stages, draws.kind).positions(draws)
+    doubt = read_doubt(example_fit, 0.3)
     one, other = (forward_all(some, rows).error for some in (draws, moved))
     share = doubt.error(one, rows, draws).mean() / one.mean()
     assert abs(share - 1.0) > 0.005

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescascade.cascade import rules
 from bayescascade.cascade.empirical import cost_of_queries, score
-from bayescascade.cascade.rules import read_rules
+from bayescascade.cascade.rules import DecisionRule, route
 from bayescascade.errors import CascadeError
 from bayescascade.model.simulate import simulate
 from bayescascade.runtime.policy import Policy
@@ -92,8 +93,8 @@ def test_costs_of_the_queries_themselves(log):
         known = np.where(ran, own, np.nan)
         expected[name] = np.where(ran, np.where(np.isnan(known), np.nanmean(known, axis=0), own), 0.0).sum(axis=1)
         assert float(found[name]) == pytest.approx(expected[name].mean())
-    rules = read_rules(policy, STAGES, "probability")
-    np.testing.assert_allclose(cost_of_queries(log, rules, cost="queries"), expected["cost"])
+    rule = DecisionRule.from_any(policy, STAGES, "probability")
+    np.testing.assert_allclose(cost_of_queries(log, rule, cost="queries")[0], expected["cost"])
     with pytest.raises(CascadeError, match="cost='median' is not known"):
         score(log, policy, cost="median")
 
@@ -159,8 +160,12 @@ def test_thresholds_that_name_some_stages_run_these(log):
     [
         (POINTS[0], [0.2, 0.2], r"reject has shape \(2,\); give one for each of the 3 stages"),
         (POINTS, REJECT[:2], r"reject has shape \(2, 3\); .* with 4 points as in thresholds"),
-        (POINTS[0], [0.2, np.nan, 0.2], "reject contains NaN; use -inf"),
-        (POINTS[0], [0.2, 20.0, 0.2], "a rejecting threshold is 20, but a confidence of kind 'probability'"),
+        (POINTS[0], [0.2, np.nan, 0.2], "rejecting threshold nan of stage 'medium'.*or -inf"),
+        (
+            POINTS[0],
+            [0.2, 20.0, 0.2],
+            "rejecting threshold 20.0 of stage 'medium' is off the scale of 'probability'",
+        ),
         (POINTS[0], [0.2, 0.95, 0.2], "stage 'medium' would accept from 0.9 on but abstain below 0.95"),
         (POINTS[0], "low", "reject came as 'low'; give numbers"),
     ],
@@ -168,3 +173,33 @@ def test_thresholds_that_name_some_stages_run_these(log):
 def test_rules_that_cannot_be_are_refused(log, thresholds, reject, message):
     with pytest.raises(CascadeError, match=message):
         score(log, thresholds, reject)
+
+
+def test_a_rule_and_a_policy_say_the_same(log):
+    policy = Policy(STAGES, POINTS[0], "probability", {"note": "kept"}, reject=REJECT[0])
+    rule = DecisionRule.from_any(policy, STAGES, "probability")
+    assert rule.single
+    assert rule.abstains
+    assert rule.to_policy(policy.metadata) == policy
+    assert DecisionRule.from_any(rule, STAGES, "probability") is rule
+    assert score(log, rule).identical(score(log, policy))
+    with pytest.raises(CascadeError, match="one threshold vector, but 4 came"):
+        DecisionRule.from_any(POINTS, STAGES, "probability").to_policy()
+    with pytest.raises(CascadeError, match=r"are for stages \['small', 'medium', 'large'\], but this cascade has"):
+        DecisionRule.from_any(rule, ["small", "large"], "probability")
+
+
+def test_routes_in_blocks_are_the_route_of_all(log, monkeypatch):
+    confidence = log["confidence"].values
+    whole = route(confidence, POINTS, REJECT)
+    monkeypatch.setattr(rules, "_BLOCK", 2 * confidence.size)
+    parts = list(rules.route_blocks(confidence, POINTS, REJECT))
+    assert len(parts) == 2
+    for name in whole._fields:
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    # every query is answered once or not at all, by the last stage that it runs
+    np.testing.assert_array_equal(whole.accepted.sum(axis=1) + whole.abstained, 1)
+    np.testing.assert_array_equal(
+        whole.accepted.argmax(axis=1), np.where(whole.abstained, 0, whole.reach.sum(axis=1) - 1)
+    )

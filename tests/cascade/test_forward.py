@@ -18,12 +18,12 @@ from helpers.draws import (
 from helpers.simulation import run_cascade
 
 import bayescascade
-from bayescascade.cascade import forward as cascade
+from bayescascade.cascade import evaluate as evaluate_module
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions, to_thresholds
-from bayescascade.cascade.rules import check_thresholds
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.model.simulate import simulate
 from bayescascade.posterior.kernel import build_kernel
@@ -38,7 +38,7 @@ def evaluate_draws(monkeypatch):
     """`evaluate` on draws made by hand, in place of those of a fit."""
 
     def run(draws, thresholds):
-        monkeypatch.setattr(cascade, "get_draws", lambda fit: draws)
+        monkeypatch.setattr(evaluate_module, "get_draws", lambda fit: draws)
         return evaluate(None, thresholds)
 
     return run
@@ -270,8 +270,8 @@ def test_every_edge_of_a_segment_can_be_realised(kind):
         ([0.5, -INF], r"shape \(2,\); give one for each of the 3 stages"),
         ([[0.5, -INF]], r"shape \(1, 2\)"),
         (0.5, r"shape \(\)"),
-        ([0.5, np.nan, -INF], "contain NaN"),
-        ([0.5, 0.5, 0.2], "last stage's threshold is 0.2"),
+        ([0.5, np.nan, -INF], r"threshold nan of stage '.*or -inf"),
+        ([0.5, 0.5, 0.2], r"last stage \('.*'\) always accepts.*should be -inf but is 0.2"),
         (xr.DataArray([0.5, 0.5, -INF], dims="stage", coords={"stage": ["a", "b", "c"]}), r"\['a', 'b', 'c'\]"),
     ],
 )
@@ -280,7 +280,7 @@ def test_thresholds_that_cannot_be_are_refused(thresholds, message):
     with pytest.raises(CascadeError, match=message):
         score(log, thresholds)
     with pytest.raises(CascadeError, match=message):
-        check_thresholds(thresholds, list(log["stage"].values), "probability")
+        DecisionRule.from_any(thresholds, list(log["stage"].values), "probability")
 
 
 def test_thresholds_come_as_a_solution_or_a_policy_too(example_fit, example_log):
@@ -295,7 +295,7 @@ def test_thresholds_come_as_a_solution_or_a_policy_too(example_fit, example_log)
     ("thresholds", "message"),
     [
         ({"small": 0.9}, "thresholds came as dict"),
-        ([80.0, 0.9, -INF], "a threshold is 80, but a confidence of kind 'probability' lies between 0 and 1"),
+        ([80.0, 0.9, -INF], r"threshold 80.0 of stage 'small' is off the scale of 'probability'.*in \[0, 1\]"),
     ],
 )
 def test_thresholds_that_cannot_be_meant(example_fit, thresholds, message):

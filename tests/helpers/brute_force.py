@@ -1,12 +1,11 @@
 """Every policy of a small discrete cascade, valued path by path: what backward induction is held against."""
 
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from bayescascade.cascade.forward import forward
-from helpers.draws import draws_around
+from helpers.draws import draws_around, with_curve
 
 DEFER, ACCEPT, ABSTAIN = range(3)
 
@@ -17,7 +16,7 @@ def atoms_draws(n_atoms, n_stages, seed=1, n_draws=1, spread=0.3, **options):
     u = rng.uniform(size=(400, n_stages))
     draws = draws_around(np.ceil(n_atoms * u) / n_atoms, "score", rng, n_draws=n_draws, **options)
     assert all(m.is_atom.all() and len(m.low) == n_atoms for m in draws.margins)
-    return replace(draws, offset=rng.normal(0.0, spread, draws.offset.shape))
+    return with_curve(draws, atom_offset=rng.normal(0.0, spread, draws.curve["atom_offset"].shape))
 
 
 def paths_of(kernel):
@@ -29,7 +28,7 @@ def paths_of(kernel):
         pair = kernel.pair[j][0, : sizes[j], : sizes[j + 1]]
         joint = joint[..., None] * (pair / kernel.mass[0, j, : sizes[j], None])
         p = np.broadcast_to(kernel.correct[0, j + 1, : sizes[j + 1]], pair.shape)
-        if kernel.pair_right is not None:
+        if kernel.uses_previous:
             p = kernel.pair_right[j][0, : sizes[j], : sizes[j + 1]] / pair
         right.append(p.reshape(*(1,) * j, *p.shape, *(1,) * (n - 2 - j)))
     return joint, right

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import wrightomega
 
-from bayescascade.model.calibration import N_ATOMS, N_PIECES, build_scaling
+from bayescascade.model.calibration import N_ATOMS, N_PIECES, build_scaling, get_calibration
 from bayescascade.model.copulas.family import get_family
 from bayescascade.model.design import signal_bounds
 from bayescascade.model.margins.segments import Margin, build_margin
@@ -87,23 +87,31 @@ def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=Tru
         scalings=[build_scaling(x, m) for x, m in zip(signal.T, margins, strict=True)],
         mass=mass,
         tau=np.clip(rng.normal(0.45, 0.06, (n_draws, n_stages - 1)), 0.05, 0.9),
-        intercept=0.2 + 0.7 * step + rng.normal(0.0, 0.15, (n_draws, n_stages)),
-        slope=np.exp(rng.normal(0.3, 0.15, (n_draws, n_stages))),
-        offset=rng.normal(0.0, 0.3, (n_draws, n_stages, N_ATOMS)),
+        calibration=get_calibration(calibration),
+        curve={
+            "intercept": 0.2 + 0.7 * step + rng.normal(0.0, 0.15, (n_draws, n_stages)),
+            "slope": np.exp(rng.normal(0.3, 0.15, (n_draws, n_stages))),
+            "atom_offset": rng.normal(0.0, 0.3, (n_draws, n_stages, N_ATOMS)),
+        },
         cost=3.0**step * np.exp(rng.normal(0.0, 0.05, (n_draws, n_stages))),
         chains=np.arange(1),
     )
-    return replace(draws, **calibration_of(calibration, n_draws, n_stages, rng))
+    return with_curve(draws, **calibration_of(calibration, n_draws, n_stages, rng))
+
+
+def with_curve(draws, **values):
+    """Draws with other values (draw, stage, ...) of some of the calibration's variables."""
+    return replace(draws, curve=draws.curve | values)
 
 
 def calibration_of(calibration, n_draws, n_stages, rng):
-    """What a calibration adds to draws."""
+    """What a calibration adds to the variables of the logistic one."""
     if calibration == "monotone":
         return {"bend": rng.normal(0.0, 0.5, (n_draws, n_stages, N_PIECES))}
     if calibration == "sequential":
         previous = rng.normal(0.7, 0.2, (n_draws, n_stages))
         previous[:, 0] = 0.0
-        return {"previous": previous}
+        return {"previous_slope": previous}
     return {}
 
 

@@ -224,8 +224,8 @@ def plain_chance(scalings, j, x, previous, values):
     for atom, offset in zip(scaling.atoms, values["atom_offset"][j], strict=True):
         if x == atom:
             logit += offset
-    if previous is not None and "previous" in values:
-        logit += values["previous"][j] * plain_z(scalings[j - 1], previous)
+    if previous is not None and "previous_slope" in values:
+        logit += values["previous_slope"][j] * plain_z(scalings[j - 1], previous)
     return 1 / (1 + np.exp(-logit))
 
 

@@ -13,7 +13,7 @@ from helpers.brute_force import (
     every_set,
     path_losses,
 )
-from helpers.draws import make_draws
+from helpers.draws import make_draws, with_curve
 
 import bayescascade as bc
 from bayescascade.cascade.forward import forward
@@ -37,10 +37,11 @@ def induce_fit(monkeypatch):
 def upside_down():
     """Two stages of atoms where the first is right most often at its lowest atom."""
     draws = atoms_draws(4, 2, seed=5, spread=0.0)
-    offset = np.zeros_like(draws.offset)
+    offset = np.zeros_like(draws.curve["atom_offset"])
     offset[:, 0, 0], offset[:, 0, 2] = 6.0, -2.0
     cost = np.array([[1.0, 3.0]])
-    return replace(draws, offset=offset, cost=cost, intercept=np.array([[0.5, 2.0]]), slope=np.array([[0.3, 0.3]]))
+    line = {"intercept": np.array([[0.5, 2.0]]), "slope": np.array([[0.3, 0.3]])}
+    return with_curve(replace(draws, cost=cost), atom_offset=offset, **line)
 
 
 def test_words_for_a_set_that_is_no_half_line(induce_fit):

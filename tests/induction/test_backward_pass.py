@@ -17,7 +17,7 @@ from helpers.brute_force import (
     path_losses,
     prices_for,
 )
-from helpers.draws import PATTERNS, make_draws, refine
+from helpers.draws import PATTERNS, make_draws, refine, with_curve
 from scipy.optimize import differential_evolution
 
 from bayescascade.cascade.forward import forward
@@ -263,9 +263,8 @@ def test_the_mean_model_over_blocks_is_the_mean_of_all():
 def test_the_threshold_of_a_mean_model_is_continuous_in_its_position():
     """P(correct) averaged over draws is not that of the mean parameters; a cut segment must not show it."""
     draws = make_draws(2, "no atoms", n_draws=100, seed=2)
-    wide = replace(
-        draws, intercept=draws.intercept + np.random.default_rng(1).normal(0, 1.5, draws.intercept.shape)
-    )
+    intercept = draws.curve["intercept"]
+    wide = with_curve(draws, intercept=intercept + np.random.default_rng(1).normal(0, 1.5, intercept.shape))
     kernel = mean_kernel(wide)
     rows = np.array([[9.0, 0.0], [9.0 + 1e-9, 0.0], [10.0 - 1e-9, 0.0], [10.0, 0.0]])
     error = forward(kernel, rows).error[0]

@@ -6,7 +6,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 from helpers.brute_force import atoms_draws, best_by_thresholds, paths_of
-from helpers.draws import PATTERNS, make_draws, random_thresholds, refine
+from helpers.draws import PATTERNS, make_draws, random_thresholds, refine, with_curve
 from helpers.simulation import simulate_queries
 
 from bayescascade.cascade.forward import forward
@@ -136,7 +136,7 @@ def useless_draws(n_stages, seed, effect, pattern="top atom", n_atoms=None):
     merit = rng.normal(0.8, 0.8, (1, n_stages))
     if seed % 2:
         cost, merit = np.sort(cost, axis=1), np.sort(merit, axis=1)
-    return replace(draws, cost=cost, intercept=merit)
+    return with_curve(replace(draws, cost=cost), intercept=merit)
 
 
 def every_subset(n):
@@ -191,9 +191,9 @@ def test_the_best_subset_by_all_thresholds_of_all_subsets(seed):
 
 def test_stages_that_cost_much_and_know_nothing_are_left_out():
     draws = make_draws(5, "no atoms", seed=1)
-    cost, merit = draws.cost.copy(), draws.intercept.copy()
+    cost, merit = draws.cost.copy(), draws.curve["intercept"].copy()
     cost[:, [1, 3]], merit[:, [1, 3]] = 200.0, -3.0
-    kernel = build_kernel(replace(draws, cost=cost, intercept=merit))
+    kernel = build_kernel(with_curve(replace(draws, cost=cost), intercept=merit))
     for keep in best_subsets(kernel, [3.0, 30.0, 300.0], 2):
         assert not {1, 3} & set(keep)
 
@@ -222,7 +222,7 @@ def test_orders_against_brute_force(seed, n_stages, effect):
 def test_an_order_against_the_chain_is_returned_where_it_wins_by_much():
     """The first stage of the chain is the dearest and best: it should come last."""
     draws = make_draws(3, "no atoms", seed=1)
-    draws = replace(draws, cost=np.array([[20.0, 2.0, 0.1]]), intercept=np.array([[4.0, 1.0, 0.5]]))
+    draws = with_curve(replace(draws, cost=np.array([[20.0, 2.0, 0.1]])), intercept=np.array([[4.0, 1.0, 0.5]]))
     kernel = build_kernel(draws)
     ranked = rank_subsets(kernel, 100.0)
     assert ranked.keeps[0][-1] == 0
@@ -235,8 +235,8 @@ def test_an_order_against_the_chain_is_returned_where_it_wins_by_much():
 def test_where_no_order_helps_none_is_returned():
     """Nothing is to be had by asking the others after a last stage that is always right."""
     draws = make_draws(2, "no atoms", seed=1)
-    draws = replace(draws, cost=np.array([[1.0, 30.0]]), intercept=np.array([[0.0, 15.0]]))
-    kernel = build_kernel(replace(draws, slope=np.array([[1.5, 0.1]])))
+    draws = with_curve(replace(draws, cost=np.array([[1.0, 30.0]])), intercept=np.array([[0.0, 15.0]]))
+    kernel = build_kernel(with_curve(draws, slope=np.array([[1.5, 0.1]])))
     ranked = rank_subsets(kernel, 60.0, 3)
     assert ranked.keeps[0] == (0, 1)
     assert all(list(keep) == sorted(keep) for keep in ranked.keeps)

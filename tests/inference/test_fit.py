@@ -10,7 +10,7 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.posterior.schema import check_fit, data_hash
+from bayescascade.posterior.schema import data_hash, require
 
 QUICK = {"draws": 150, "tune": 200, "chains": 2, "progressbar": False}
 
@@ -253,7 +253,7 @@ def test_stored_fits_that_name_the_default_cost_are_read(example_fit, tmp_path):
 
 def test_things_that_are_no_fits(example_fit):
     with pytest.raises(CascadeError, match="Dataset came"):
-        check_fit(xr.Dataset())
+        require(xr.Dataset())
     lacking = example_fit.copy()
     del lacking["constant_data"]
     with pytest.raises(CascadeError, match="lacks group 'constant_data'"):

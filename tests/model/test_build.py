@@ -109,7 +109,7 @@ def by_column(posterior, draw):
     for name, value in posterior.isel(chain=0, draw=draw).items():
         value = value.transpose("task", ...) if "task" in value.dims else value.expand_dims("task")
         if name == "previous_slope":  # the first stage follows none
-            name, value = "previous", value.pad(link=(1, 0), constant_values=0.0)
+            value = value.pad(link=(1, 0), constant_values=0.0)
         if name != "tau":
             value = value.values.reshape(-1, *value.shape[2:]) if value.ndim > 1 else value.values
         out[name] = np.asarray(value)

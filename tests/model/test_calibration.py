@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.draws import draws_around, make_draws, make_signals
+from helpers.draws import draws_around, make_draws, make_signals, with_curve
 from helpers.reference_likelihood import plain_chance, plain_curve
 from scipy import integrate
 
-from bayescascade.model.calibration import N_ATOMS, N_PIECES, bent, build_scaling, logit_correct, ramps
+from bayescascade.model.calibration import N_ATOMS, N_PIECES, bent, build_scaling, get_calibration, ramps
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import build_margin
 
@@ -106,7 +106,13 @@ def test_a_bent_curve_rises_by_the_slope_of_each_piece():
 def test_a_curve_without_bend_is_a_straight_line():
     z = np.linspace(-3, 3, 41)
     np.testing.assert_allclose(bent(ramps(z, KNOTS), np.zeros(N_PIECES), NUMPY), z, atol=1e-12)
-    assert logit_correct(0.3, 2.0, 0.1, 0.5, -0.2) == pytest.approx(0.3 + 1.0 + 0.1 - 0.2)
+
+
+def test_the_logit_is_a_sum_of_terms():
+    values = {"intercept": 0.3, "slope": 2.0, "atom_offset": 0.1, "previous_slope": 4.0}
+    inputs = {"z": 0.5, "previous": -0.05}
+    assert get_calibration("logistic").logit(values, inputs, NUMPY) == pytest.approx(0.3 + 1.0 + 0.1)
+    assert get_calibration("sequential").logit(values, inputs, NUMPY) == pytest.approx(0.3 + 1.0 + 0.1 - 0.2)
 
 
 # --- P(correct) of draws ----------------------------------------------------------------------------------------
@@ -123,11 +129,8 @@ def mixed_draws(calibration):
 
 def values_of(draws, i):
     return {
-        "intercept": draws.intercept[i],
-        "log_slope": np.log(draws.slope[i]),
-        "atom_offset": draws.offset[i],
-        **({} if draws.bend is None else {"bend": draws.bend[i]}),
-        **({} if draws.previous is None else {"previous": draws.previous[i]}),
+        **{name: value[i] for name, value in draws.curve.items()},
+        "log_slope": np.log(draws.curve["slope"][i]),
     }
 
 
@@ -178,9 +181,12 @@ def test_only_a_sequential_calibration_looks_back():
 def test_a_draw_without_bend_or_previous_slope_is_logistic():
     draws, signal = mixed_draws("logistic")
     x = signal[:, 1]
-    bent_draws = replace(draws, bend=np.zeros((4, 3, N_PIECES)))
+    monotone, sequential = (
+        replace(draws, calibration=get_calibration(name)) for name in ("monotone", "sequential")
+    )
+    bent_draws = with_curve(monotone, bend=np.zeros((4, 3, N_PIECES)))
     np.testing.assert_allclose(bent_draws.p_correct(1, x), draws.p_correct(1, x), rtol=1e-12)
-    flat = replace(draws, previous=np.zeros((4, 3)))
+    flat = with_curve(sequential, previous_slope=np.zeros((4, 3)))
     np.testing.assert_allclose(flat.p_correct(1, x, signal[:, 0]), draws.p_correct(1, x), rtol=1e-12)
 
 

@@ -4,18 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.draws import make_draws, random_thresholds
+from helpers.draws import make_draws, random_thresholds, with_curve
 from helpers.simulation import run_cascade
 
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions
 from bayescascade.induction.backward_induction import induce
-from bayescascade.induction.free_positions import stages_of, to_rows
+from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.posterior.kernel import build_kernel, mean_kernel
 from bayescascade.posterior.replicate import replicate_draw
-from bayescascade.tuning.gradients import amounts_and_slopes
-from bayescascade.tuning.objective import amounts_of
 
 N = 120_000
 OPTIONS = {
@@ -106,59 +104,15 @@ def test_correctness_over_all_queries_is_a_weighted_mean():
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("lean", [True, False])
-def test_without_effects_a_kernel_is_the_plain_one(name, lean):
+def test_without_effects_a_kernel_is_the_plain_one(name):
     """Slopes of zero change nothing, so the two ways through the recursion agree."""
     draws = make_draws(3, "both atoms", n_draws=3, copula=OPTIONS[name].get("copula", "gumbel"))
     none = np.zeros((3, 3))
     positions = to_positions(random_thresholds(draws, 20, np.random.default_rng(2)), draws)
-    plain = forward(build_kernel(draws), positions, lean=lean)
-    held = replace(draws, previous=none)
-    for a, b in zip(plain[:3], forward(build_kernel(held), positions, lean=lean)[:3], strict=True):
+    plain = forward(build_kernel(draws), positions)
+    held = replace(with_curve(draws, previous_slope=none), calibration=get_calibration("sequential"))
+    for a, b in zip(plain[:3], forward(build_kernel(held), positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("rejecting", [False, True])
-@pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
-@pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("n_stages", [2, 3, 4])
-def test_amounts_are_those_of_forward_and_their_gradients_finite_differences(n_stages, name, pattern, rejecting):
-    options = dict(OPTIONS[name])
-    options["copula"] = np.resize(options.get("copula", ("gumbel",)), n_stages - 1)
-    draws = make_draws(n_stages, pattern, n_draws=5, seed=8, **options)
-    rng = np.random.default_rng(3)
-    draws = replace(
-        draws,
-        latency=rng.uniform(1.0, 3.0, draws.cost.shape),
-        cost_sd=rng.uniform(0.1, 1.0, n_stages),
-        latency_sd=rng.uniform(0.1, 1.0, n_stages),
-    )
-    kernel = build_kernel(draws)
-    names = ["error", "cost", "latency", "cost_square", "latency_square"] + ["abstained"] * rejecting
-    n_free = n_stages - 1 + n_stages * rejecting
-    unit, stages = np.eye(n_free), stages_of(n_free, n_stages)
-    for _ in range(2):
-        # away from the edges of segments, where the error has a kink
-        position = np.array(
-            [rng.integers(1, len(draws.margins[j].low) - 1) + rng.uniform(0.2, 0.8) for j in stages]
-        )
-        if rejecting:
-            position[n_stages - 1 :] = np.minimum(position[n_stages - 1 :], 2.3)
-            position[: n_stages - 1] = np.maximum(position[: n_stages - 1], 3.4)
-        whole = np.floor(position)
-        held = np.array([draws.margins[j].is_atom[int(x)] for j, x in zip(stages, whole, strict=True)])
-        start = np.where(held, whole, position)
-        got = amounts_and_slopes(kernel, start, names).amounts
-        out = amounts_of(forward(kernel, to_rows(start, n_stages), lean=False), draws, names)
-        for amount in names:
-            np.testing.assert_allclose(got[amount], out[amount][:, 0], rtol=1e-12, atol=1e-12, err_msg=amount)
-        got, step = amounts_and_slopes(kernel, position, names).slopes, 1e-5
-        for i in range(n_free):
-            moved = (position + sign * step * unit[i] for sign in (1, -1))
-            up, down = (amounts_and_slopes(kernel, x, names).amounts for x in moved)
-            for amount in names:
-                rate = (up[amount] - down[amount]) / (2 * step)
-                np.testing.assert_allclose(got[amount][:, i], rate, rtol=1e-6, atol=1e-7, err_msg=amount)
 
 
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
@@ -166,7 +120,7 @@ def test_amounts_are_those_of_forward_and_their_gradients_finite_differences(n_s
 def test_induction_that_knows_the_effects_is_no_worse_than_one_that_does_not(name, pattern):
     draws = make_draws(3, pattern, seed=5, **OPTIONS[name])
     kernel = build_kernel(draws)
-    blind = replace(kernel, pair_right=None)
+    blind = replace(kernel, draws=replace(draws, calibration=get_calibration("logistic")), pair_right=[])
     prices = np.geomspace(0.05, 200.0, 20) * kernel.cost.sum()
     values = []
     for knows in (kernel, blind):
@@ -187,11 +141,8 @@ def test_the_mean_of_one_draw_is_that_draw(name):
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(mean, field), getattr(kernel, field), rtol=1e-12, atol=1e-15)
     for field in ("pair", "pair_right"):
-        if getattr(kernel, field) is None:
-            assert getattr(mean, field) is None
-        else:
-            for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
-                np.testing.assert_array_equal(a, b)
+        for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
+            np.testing.assert_array_equal(a, b)
     positions = to_positions(random_thresholds(draws, 5, np.random.default_rng(1)), draws)
     for a, b in zip(forward(mean, positions)[:3], forward(kernel, positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -13,7 +13,6 @@ from bayescascade.cascade.positions import to_positions
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.posterior.kernel import build_kernel, build_kernels, mean_kernel, restrict_kernel
 from bayescascade.posterior.replicate import replicate_draw
-from bayescascade.tuning.gradients import amounts_and_slopes
 
 OPTIONS = {
     "plain": {},
@@ -80,7 +79,7 @@ def test_two_stages_in_the_other_order_are_a_simulation_too(name):
         error, _, got = forward(build_kernel(restricted), to_positions(thresholds[None], restricted))[:3]
         assert got[0, 0, 1] == pytest.approx(reach[:, 1].mean(), abs=5e-3)
         # averaging over the signal before is not exact for a sequential calibration
-        room = 5e-4 if draws.previous is None else 0.02
+        room = 5e-4 if not draws.calibration.uses_previous else 0.02
         assert error[0, 0] == pytest.approx(wrong.mean(), abs=4 * wrong.std() / np.sqrt(len(wrong)) + room)
 
 
@@ -103,7 +102,7 @@ def test_taking_thinning_and_mean_go_with_restricting(name, keep):
     again = restrict_kernel(build_kernel(draws), keep)
     direct = build_kernel(restricted)
     for field in ("pair", "pair_right"):
-        for a, b in zip(getattr(direct, field) or [], getattr(again, field) or [], strict=True):
+        for a, b in zip(getattr(direct, field), getattr(again, field), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(direct.correct, again.correct, rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(direct.cost, again.cost, rtol=1e-12)
@@ -156,25 +155,6 @@ def test_single_stages_blocks_and_the_mean_work_on_a_part(name):
     everyone_on = np.array([[float(draws.n_segments)] * 2 + [0.0]])
     got = forward(mean, everyone_on)
     assert got[0][0, 0] == pytest.approx(forward(build_kernel(restricted), everyone_on)[0].mean())
-
-
-@pytest.mark.parametrize("keep", [(1, 2, 4), (1, 3), (3, 1, 4)])
-@pytest.mark.parametrize("name", ["plain", "sequential"])
-def test_gradients_of_a_part_are_finite_differences(name, keep):
-    draws = make(name).restrict(keep)
-    kernel, step = build_kernel(draws), 1e-5
-    position = np.array([len(m.low) * 0.4 for m in draws.margins[:-1]])
-    position = np.floor(position) + 0.37
-    assert not any(m.is_atom[int(x)] for m, x in zip(draws.margins, position, strict=False))
-    names = ["error", "cost"]
-    got = amounts_and_slopes(kernel, position, names)
-    plain = forward(kernel, np.append(position, 0.0)[None], lean=False)
-    for name in names:
-        np.testing.assert_allclose(got.amounts[name], getattr(plain, name)[:, 0], rtol=1e-10)
-        for j, unit in enumerate(np.eye(len(position))):
-            up, down = (amounts_and_slopes(kernel, position + s * step * unit, names) for s in (1, -1))
-            slope = (up.amounts[name] - down.amounts[name]) / (2 * step)
-            np.testing.assert_allclose(got.slopes[name][:, j], slope, rtol=1e-6, atol=1e-7)
 
 
 def test_what_a_stage_adds_to_latency_goes_with_it():

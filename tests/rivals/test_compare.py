@@ -12,10 +12,11 @@ from scipy.stats import norm, wilcoxon
 
 import bayescascade as bc
 from bayescascade._common.pareto import efficient
+from bayescascade.cascade.rules import Route
 from bayescascade.rivals import cells as _cells
 from bayescascade.rivals.base import (
-    Played,
     StageDecisions,
+    SubsetDecisions,
     ThresholdDecisions,
     area_of,
     area_under,
@@ -24,7 +25,7 @@ from bayescascade.rivals.base import (
     spread,
 )
 from bayescascade.rivals.comparison import Comparison
-from bayescascade.rivals.ours import SubsetDecisions, _Keyed
+from bayescascade.rivals.ours import _Keyed
 from bayescascade.rivals.registry import METHODS, choose, make
 
 
@@ -45,7 +46,7 @@ class Fixed:
         self.learnt, self.seed = train, random_seed
         return self
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         self.judged = log
         row = np.array([*self.thresholds, -np.inf])[-log.sizes["stage"] :]
         return ThresholdDecisions(row[None]).decide(log)
@@ -184,7 +185,7 @@ def test_resampled_areas_are_those_of_the_resampled_log(log: xr.Dataset) -> None
     counts = np.random.default_rng(n).multinomial(n, np.full(n, 1.0 / n), size=3)
     for value, count in zip(found, counts, strict=True):
         rows = np.repeat(np.arange(n), count)
-        again = Played(played.answered[:, rows], played.run[:, :, rows])
+        again = Route(played.reach[:, :, rows], played.accepted[:, :, rows])
         assert value == pytest.approx(area_of(again, log.isel(query=rows)))
 
 

@@ -9,8 +9,9 @@ import xarray as xr
 from helpers.draws import TOP, gumbel_conditional, make_draws, redraw_atoms, signals_at
 
 import bayescascade as bc
+from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
-from bayescascade.rivals.base import Played, StageDecisions
+from bayescascade.rivals.base import StageDecisions
 from bayescascade.rivals.routing.gains import PosteriorGain, PosteriorScore, expected_gain
 from bayescascade.rivals.routing.routers import MarginSampling, RandomRouting
 from bayescascade.rivals.routing.streams import Dynamic, Fixed, large_share, play_stream
@@ -132,19 +133,19 @@ def test_margin_sampling_is_thresholding_at_a_quantile(logs):
         share = large_share(budget, decisions.costs, cascade=True)
         below = confidence < np.quantile(confidence, share)
         late = slice(500, 1400)  # the threshold has settled, and money is not short yet
-        assert ((played.answered[point] == 2) == below)[late].mean() > 0.96
+        assert (played.accepted[point, 2] == below)[late].mean() > 0.96
     # a threshold from the training log: one cut, at its quantile
     fixed = MarginSampling(n_points=5, threshold="fixed").fit(train).decide(test)
     cut = np.sort(train["confidence"].values[:, 0])[int(150 * share)]
-    assert (fixed.answered[3] == 2)[:1000].tolist() == (confidence < cut)[:1000].tolist()
+    assert fixed.accepted[3, 2][:1000].tolist() == (confidence < cut)[:1000].tolist()
 
 
 def test_the_stages_between_are_never_run(logs):
     train, test = logs
     for pair, unused in (((0, -1), 1), ((1, 2), 0)):
         played = MarginSampling(pair=pair).fit(train).decide(test)
-        assert not played.run[:, unused].any()
-        assert set(np.unique(played.answered)) == set(np.arange(3)[list(pair)])
+        assert not played.reach[:, unused].any()
+        assert set(np.flatnonzero(played.accepted.any(axis=(0, 2)))) == set(np.arange(3)[list(pair)])
     with pytest.raises(CascadeError, match="one stage twice"):
         MarginSampling(pair=(2, -1)).fit(train)
     with pytest.raises(CascadeError, match="numbers of two of the log's 3 stages"):
@@ -157,9 +158,9 @@ def test_random_routing_does_not_look(logs):
     train, test = logs
     decisions = RandomRouting().fit(train, random_seed=3)
     played = decisions.decide(test)
-    np.testing.assert_allclose((played.answered == 2).mean(axis=1), decisions.shares, atol=0.04)
+    np.testing.assert_allclose(played.accepted[:, 2].mean(axis=1), decisions.shares, atol=0.04)
     blind = test.assign(confidence=test["confidence"] * 0.0)
-    np.testing.assert_array_equal(decisions.decide(blind).answered, played.answered)
+    np.testing.assert_array_equal(decisions.decide(blind).accepted, played.accepted)
     right = test["correct"].values[:, [0, 2]].mean(axis=0)
     assert budget_area(played, test) == pytest.approx(right.mean(), abs=0.01)
 
@@ -178,8 +179,8 @@ def test_area_against_a_sum_over_budgets(logs):
     rng = np.random.default_rng(4)
     played = MarginSampling(n_points=8).fit(test).decide(test)
     mean, right = test["cost"].mean("query").values, test["correct"].values
-    spent = np.einsum("psq,s->p", played.run, mean) / test.sizes["query"]
-    accuracy = [right[np.arange(len(right)), who].mean() for who in played.answered]
+    spent = np.einsum("psq,s->p", played.reach, mean) / test.sizes["query"]
+    accuracy = [right[answers.T].mean() for answers in played.accepted]
     at, y = np.append(spent, mean[[0, 2]]), np.append(accuracy, right[:, [0, 2]].mean(axis=0))
     fine = np.linspace(mean[0], mean[2], 200_001)
     height = np.zeros_like(fine)
@@ -190,7 +191,7 @@ def test_area_against_a_sum_over_budgets(logs):
             height[inside] = y[a] + (fine[inside] - at[a]) / (at[b] - at[a]) * (y[b] - y[a])
     assert budget_area(played, test) == pytest.approx(height.mean(), abs=1e-5)
     shuffled = rng.permutation(8)
-    again = Played(played.answered[shuffled], played.run[shuffled])
+    again = Route(played.reach[shuffled], played.accepted[shuffled])
     assert budget_area(again, test) == pytest.approx(budget_area(played, test))
 
 
@@ -248,7 +249,7 @@ def test_our_score_escalates_where_most_is_to_be_gained(logs):
     assert gained[:300].mean() > gained[-300:].mean() + 0.1
     scrambled = test.copy(deep=True)
     scrambled["correct"].values[:] = 1.0 - scrambled["correct"].values
-    np.testing.assert_array_equal(decisions.decide(scrambled).answered, played.answered)
+    np.testing.assert_array_equal(decisions.decide(scrambled).accepted, played.accepted)
 
 
 def test_scores_are_mean_gains_of_each_task():

@@ -48,8 +48,8 @@ def test_text_beats_chance_and_labels_are_not_read(logs, method):
     scrambled = test.copy(deep=True)
     scrambled["correct"].values[:] = np.random.default_rng(3).integers(0, 2, scrambled["correct"].shape)
     again = decisions.decide(scrambled)
-    np.testing.assert_array_equal(again.answered, played.answered)
-    np.testing.assert_array_equal(again.run, played.run)
+    np.testing.assert_array_equal(again.accepted, played.accepted)
+    np.testing.assert_array_equal(again.reach, played.reach)
 
 
 def test_what_each_method_learns(logs):

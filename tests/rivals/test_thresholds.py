@@ -89,10 +89,11 @@ def test_the_seed_settles_everything_and_labels_are_not_looked_at(method, train,
     blind = test.assign(correct=(test["correct"].dims, rng.integers(0, 2, test["correct"].shape).astype(float)))
     first = method.fit(train, random_seed=3).decide(test)
     second = method.fit(train, random_seed=3).decide(blind)
-    np.testing.assert_array_equal(first.answered, second.answered)
-    np.testing.assert_array_equal(first.run, second.run)
-    # who answers has been called
-    assert np.take_along_axis(first.run, first.answered[:, None], axis=1).all()
+    np.testing.assert_array_equal(first.accepted, second.accepted)
+    np.testing.assert_array_equal(first.reach, second.reach)
+    # one stage answers, and it has been called
+    assert (first.accepted.sum(axis=1) == 1).all()
+    assert first.reach[first.accepted].all()
 
 
 @pytest.mark.parametrize("method", ALL, ids=name_of)
@@ -139,17 +140,18 @@ def test_best_pair_is_the_best_of_all_pairs_and_thresholds(train, test):
         cost = known.cost[i] + defer.mean() * known.cost[j]
         least = np.minimum(least, prices * error + cost)
     best = np.full(len(prices), np.inf)
-    for i, j, t in zip(found.first, found.second, found.threshold, strict=True):
+    chosen = [(pair[0], pair[-1], row[0]) for pair, row in zip(found.stages, found.thresholds, strict=True)]
+    for i, j, t in chosen:
         defer = known.confidence[:, i] < t
         error = np.where(defer, wrong[:, j], wrong[:, i]).mean()
         best = np.minimum(best, prices * error + known.cost[i] + defer.mean() * known.cost[j])
     np.testing.assert_allclose(best, least, rtol=1e-10)
     played = found.decide(test)
-    assert np.all(played.run.any(axis=2).sum(axis=1) <= 2)
-    for p, (i, j, t) in enumerate(zip(found.first, found.second, found.threshold, strict=True)):
+    assert np.all(played.reach.any(axis=2).sum(axis=1) <= 2)
+    for p, (i, j, t) in enumerate(chosen):
         defer = test["confidence"].values[:, i] < t
-        np.testing.assert_array_equal(played.answered[p], np.where(defer, j, i))
-        np.testing.assert_array_equal(played.run[p].sum(axis=0), 1 + (defer & (i != j)))
+        np.testing.assert_array_equal(played.accepted[p].argmax(axis=0), np.where(defer, j, i))
+        np.testing.assert_array_equal(played.reach[p].sum(axis=0), 1 + (defer & (i != j)))
 
 
 @pytest.mark.parametrize("raw", [True, False])

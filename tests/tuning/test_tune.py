@@ -1,4 +1,4 @@
-"""Chosen thresholds against brute-force grids on the same draws; gradients; the frontier."""
+"""Chosen thresholds against brute-force grids on the same draws; the frontier."""
 
 from types import SimpleNamespace
 
@@ -17,8 +17,6 @@ from bayescascade.runtime.policy import Policy
 from bayescascade.tuning import frontier as frontiers
 from bayescascade.tuning import tune as tuning
 from bayescascade.tuning.frontier import frontier
-from bayescascade.tuning.gradients import amounts_and_slopes
-from bayescascade.tuning.objective import smooth_quantile
 from bayescascade.tuning.solution import remark_on_idle
 from bayescascade.tuning.tune import tune
 
@@ -189,50 +187,6 @@ def test_cost_below_the_first_stage_is_infeasible(example_fit):
 def test_goals_that_cannot_be_are_refused(example_fit, goal, message):
     with pytest.raises(CascadeError, match=message):
         tune(example_fit, **goal)
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("n_stages", [2, 3, 5])
-def test_losses_are_those_of_the_forward_recursion(n_stages, pattern):
-    draws = make_draws(n_stages, pattern, n_draws=7, seed=8)
-    kernel = build_kernel(draws)
-    rng = np.random.default_rng(3)
-    for _ in range(5):
-        position = np.array([rng.uniform(0, len(m.low)) for m in draws.margins[:-1]])
-        atom = [m.is_atom[int(x)] for m, x in zip(draws.margins[:-1], position, strict=True)]
-        position = np.where(atom, np.floor(position), position)
-        got = amounts_and_slopes(kernel, position, ["error", "cost"]).amounts
-        out = forward(kernel, np.append(position, 0.0)[None], lean=False)
-        np.testing.assert_allclose(got["error"], out.error[:, 0], atol=1e-12)
-        np.testing.assert_allclose(got["cost"], out.cost[:, 0], rtol=1e-12)
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("n_stages", [2, 3, 5])
-def test_gradients_of_losses_are_finite_differences(n_stages, pattern):
-    draws = make_draws(n_stages, pattern, n_draws=7, seed=8)
-    kernel = build_kernel(draws)
-    rng = np.random.default_rng(4)
-    # away from the edges of segments, where the error has a kink; the standardised signal is cut off near the ends
-    position = np.array([rng.integers(2, len(m.low) - 2) + rng.uniform(0.2, 0.8) for m in draws.margins[:-1]])
-    names, step = ["error", "cost"], 1e-5
-    got = amounts_and_slopes(kernel, position, names).slopes
-    for j in range(n_stages - 1):
-        moved = (position + sign * step * (np.arange(n_stages - 1) == j) for sign in (1, -1))
-        up, down = (amounts_and_slopes(kernel, x, names).amounts for x in moved)
-        for name in names:
-            rate = (up[name] - down[name]) / (2 * step)
-            np.testing.assert_allclose(got[name][:, j], rate, rtol=1e-6, atol=1e-7)
-
-
-def test_smooth_quantile_and_its_gradient():
-    rng = np.random.default_rng(1)
-    values, grad = rng.normal(size=400), rng.normal(size=(400, 2))
-    value, slope = smooth_quantile(values, grad, 0.9)
-    assert value == pytest.approx(np.quantile(values, 0.9), abs=0.1)
-    for i in range(2):
-        moved = smooth_quantile(values + 1e-7 * grad[:, i], grad, 0.9)[0]
-        assert slope[i] == pytest.approx((moved - value) / 1e-7, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

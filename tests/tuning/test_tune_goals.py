@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from helpers.brute_force import edges_grid
-from helpers.draws import make_draws
+from helpers.draws import make_draws, with_curve
 
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.errors import CascadeError
@@ -173,7 +173,7 @@ def test_a_part_of_the_stages(tune_draws, draws):
     # the same as running the stage between for nothing, and never accepting it
     free = replace(draws, cost=draws.cost * np.array([1.0, 0.0, 1.0]))
     never = xr.DataArray([float(solution.thresholds[0]), np.inf, -np.inf], dims="stage")
-    from bayescascade.cascade import forward as cascade
+    from bayescascade.cascade import evaluate as cascade
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cascade, "get_draws", lambda fit: free)
@@ -228,7 +228,8 @@ def test_abstaining_is_as_good_as_a_grid(tune_draws, wish, pattern):
 def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
     two = make_draws(2, "top atom", n_draws=150, seed=3)
     # draws that disagree on what is best
-    two = replace(two, intercept=two.intercept + np.random.default_rng(1).normal(0.0, 0.6, two.intercept.shape))
+    intercept = two.curve["intercept"]
+    two = with_curve(two, intercept=intercept + np.random.default_rng(1).normal(0.0, 0.6, intercept.shape))
     rows = edges_grid(two, per_segment=8)
     out = forward_all(two, rows)
     loss = 6.0 * out.error + out.cost
@@ -246,7 +247,7 @@ def test_regret_is_what_each_draw_loses_to_its_own_optimum(tune_draws):
 
 
 def test_a_frontier_that_abstains_and_bands_of_a_batch(monkeypatch, draws):
-    from bayescascade.cascade import forward as cascade
+    from bayescascade.cascade import evaluate as cascade
     from bayescascade.tuning import frontier as frontiers
     from bayescascade.tuning.frontier import frontier
 
@@ -286,9 +287,9 @@ def test_frontiers_that_cannot_be_are_refused(monkeypatch, draws, options, messa
 def test_searching_stages_finds_the_best_part(tune_draws):
     """Four stages, of which one is hardly ever right: subsets and orders are tuned one by one, too."""
     four = make_draws(4, "top atom", n_draws=60, seed=6, n_queries=150)
-    intercept, cost = four.intercept.copy(), four.cost.copy()
+    intercept, cost = four.curve["intercept"].copy(), four.cost.copy()
     intercept[:, 2], cost[:, 2] = intercept[:, 2] - 9.0, 3.0 * cost[:, 1]
-    four = replace(four, intercept=intercept, cost=cost)
+    four = with_curve(replace(four, cost=cost), intercept=intercept)
     for wish in ({"error_price": 60.0}, {"max_error": 0.25}):
         found = tune_draws(four, stages="search", **wish)
         names = list(found.thresholds["stage"].values)
@@ -308,16 +309,18 @@ def test_an_order_against_the_chain_is_valued_exactly(tune_draws, draws):
     assert list(solution.thresholds["stage"].values) == ["s0", "s2", "s1"]
     part = draws.restrict([0, 2, 1])
     from bayescascade.cascade.orders import evaluate_order
-    from bayescascade.cascade.rules import to_rows_of
+    from bayescascade.cascade.rules import DecisionRule
     from bayescascade.posterior.kernel import build_kernel
 
-    exact = evaluate_order(build_kernel(draws), (0, 2, 1), to_rows_of(solution, part))
+    exact = evaluate_order(
+        build_kernel(draws), (0, 2, 1), DecisionRule.from_any(solution, part.stages, part.kind).positions(part)
+    )
     np.testing.assert_allclose(exact.error.ravel(), solution.error.values.ravel(), atol=1e-9)
 
 
 def test_one_stage_can_be_the_best_cascade(tune_draws, draws):
     # a first stage that is always right and costs next to nothing
-    best = replace(draws, intercept=draws.intercept + np.array([12.0, 0.0, 0.0]))
+    best = with_curve(draws, intercept=draws.curve["intercept"] + np.array([12.0, 0.0, 0.0]))
     solution = tune_draws(best, error_price=20.0, stages="search")
     assert list(solution.thresholds["stage"].values) == ["s0"]
     assert float(solution.cost.mean()) == pytest.approx(float(best.cost[:, 0].mean()))

@@ -49,6 +49,7 @@ def _namespace(
         minimum=module.minimum,
         cumsum=module.cumsum,
         concatenate=module.concatenate,
+        zeros_like=module.zeros_like,
         logaddexp=logaddexp,
         erfc=functions.erfc,
         erfcinv=functions.erfcinv,

@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.pareto import efficient
+from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
-from bayescascade.rivals.base import Played, know, spread
+from bayescascade.rivals.base import know, route_subsets, spread
 from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn
 
 
@@ -33,22 +34,17 @@ class FrugalDecisions:
     answer: bool
     confidence: bool
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         """Run every point's cascade; only stages that can defer in some point are scored."""
         n, n_stages = log.sizes["query"], log.sizes["stage"]
         if n_stages != len(self.scorers):
             raise CascadeError(f"the log has {n_stages} stages but the training log had {len(self.scorers)}.")
         needed = {stage for point in self.points for stage in point.order[:-1]}
-        scores = {j: _score(self.scorers[j], log, j, self.answer, self.confidence) for j in needed}
-        answered = np.empty((len(self.points), n), dtype=int)
-        run = np.zeros((len(self.points), n_stages, n), dtype=bool)
-        for i, (order, thresholds) in enumerate(self.points):
-            here = np.ones(n, dtype=bool)
-            for stage, threshold in zip(order, (*thresholds, -np.inf), strict=True):
-                run[i, stage], answered[i, here] = here, stage
-                if stage != order[-1]:
-                    here = here & (scores[stage] < threshold)
-        return Played(answered, run)
+        scores = np.full((n, n_stages), np.nan)
+        for j in needed:
+            scores[:, j] = _score(self.scorers[j], log, j, self.answer, self.confidence)
+        orders = [point.order for point in self.points]
+        return route_subsets(scores, orders, [np.array([*point.thresholds, -np.inf]) for point in self.points])
 
 
 @dataclass(frozen=True)

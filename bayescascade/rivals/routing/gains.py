@@ -28,7 +28,7 @@ class PosteriorGain(Stream):
     >>> from bayescascade.rivals.routing.gains import PosteriorGain
     >>> log = bc.load_example()
     >>> played = PosteriorGain(n_points=3).fit(log, random_seed=1).decide(log)
-    >>> bool(played.run[0, 0].all())  # the lowest budget calls the small model alone
+    >>> bool(played.reach[0, 0].all())  # the lowest budget calls the small model alone
     True
 
     Attributes

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
-from bayescascade.rivals.base import Played, know
+from bayescascade.rivals.base import know
 from bayescascade.rivals.routing.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
 from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn, query_features
 
@@ -62,7 +63,7 @@ class StreamDecisions:
         """The same scores where calls cost something else."""
         return replace(self, costs=check_costs(costs))
 
-    def decide(self, log: xr.Dataset) -> Played:
+    def decide(self, log: xr.Dataset) -> Route:
         """Play the log's queries in their order, once for each budget."""
         two = two_stages(log, self.pair)
         if self.cascade and two["confidence"].isel(stage=0).isnull().any():
@@ -70,15 +71,14 @@ class StreamDecisions:
                 f"stage {two['stage'].values[0]!r} was not run for some queries of the log, and this method "
                 "starts with it; choose queries that ran it."
             )
-        scores, n = self.score(two), two.sizes["query"]
-        answered = np.empty((len(self.shares), n), dtype=int)
-        run = np.zeros((len(self.shares), log.sizes["stage"], n), dtype=bool)
+        scores = self.score(two)
+        reach, accepted = np.zeros((2, len(self.shares), log.sizes["stage"], two.sizes["query"]), dtype=bool)
         stages = _numbers(self.pair, log.sizes["stage"])
         for i, budget in enumerate(self.budgets):
             rule = self.rule(large_share(budget, self.costs, cascade=self.cascade))
             who, called = play_stream(scores, budget, self.costs, cascade=self.cascade, rule=rule)
-            answered[i], run[i, stages] = stages[who], called
-        return Played(answered, run)
+            reach[i, stages], accepted[i, stages] = called, who == np.array([[0], [1]])
+        return Route(reach, accepted)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RandomRouting(Stream):
     >>> from bayescascade.rivals.routing.routers import RandomRouting
     >>> log = bc.load_example()
     >>> played = RandomRouting(n_points=3).fit(log).decide(log)
-    >>> (played.answered == 2).mean(axis=1).round(1).tolist()
+    >>> played.accepted[:, 2].mean(axis=1).round(1).tolist()
     [0.0, 0.5, 1.0]
     """
 
@@ -154,7 +154,7 @@ class MarginSampling(Stream):
     >>> from bayescascade.rivals.routing.routers import MarginSampling
     >>> log = bc.load_example()
     >>> played = MarginSampling(n_points=3).fit(log).decide(log)
-    >>> played.run[0].mean(axis=1).tolist(), played.run[2].mean(axis=1).tolist()  # all-small, all-large
+    >>> played.reach[0].mean(axis=1).tolist(), played.reach[2].mean(axis=1).tolist()  # all-small, all-large
     ([1.0, 0.0, 0.0], [0.0, 0.0, 1.0])
 
     References
@@ -204,7 +204,7 @@ class Routing(_Reader):
     >>> hard = log["correct"].values[:, 0] < 0.5
     >>> log["prompt"] = ("query", [f"a {'hard' if h else 'simple'} one" for h in hard])
     >>> played = Routing(n_points=3).fit(log).decide(log)
-    >>> large = played.answered[1] == 2
+    >>> large = played.accepted[1, 2]
     >>> bool(large[hard].mean() > large[~hard].mean() + 0.3)
     True
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.pareto import efficient
-from bayescascade.cascade.empirical import reach_of
+from bayescascade.cascade.rules import route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
@@ -90,7 +90,7 @@ class ConformalCost:
         expected[:, -1] = 0.0
         points = np.unique(descend(confidence[learns], expected, mean, price_range(mean)), axis=0)
         loss, average = run_points(confidence[learns], expected, mean, points)
-        reach = reach_of(confidence[calibrates], points).transpose(0, 2, 1)
+        reach = route(confidence[calibrates], points).reach.transpose(0, 2, 1)
         spent = (reach * cost[calibrates]).sum(axis=2)  # (point, query)
         chosen = self._choose(spent, loss, np.linspace(mean[0], mean.sum(), self.n_budgets))
         keep = chosen[efficient(loss[chosen], average[chosen])]

@@ -19,8 +19,7 @@ import xarray as xr
 
 from bayescascade._common.pareto import efficient
 from bayescascade._common.validation import check_prob
-from bayescascade.cascade.empirical import reach_of, run
-from bayescascade.cascade.rules import check_thresholds
+from bayescascade.cascade.rules import DecisionRule, route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
@@ -167,7 +166,7 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
         if not len(learns) or not len(tests):
             raise CascadeError(f"share={share:g} of {n} labelled queries leaves none on one side; label more.")
     if not isinstance(path, str):
-        points = check_thresholds(np.atleast_2d(path), stages, kind)
+        points = DecisionRule.from_any(np.atleast_2d(path), stages, kind).accept
     elif path == "common":
         points = _common(confidence)
     elif path == "grid":
@@ -177,8 +176,8 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
     return Trial(
         stages=stages,
         points=points,
-        errors=run(confidence[tests], wrong[tests], points).sum(axis=1),
-        cost=reach_of(confidence, points).mean(axis=2) @ cost,
+        errors=route(confidence[tests], points).loss(wrong[tests]).sum(axis=1),
+        cost=route(confidence, points).reach.mean(axis=2) @ cost,
         last=int(wrong[tests, -1].sum()),
         n=len(tests),
         at_once=isinstance(path, str) and path == "grid",
@@ -252,8 +251,8 @@ def _learnt(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, kind: s
     ends = np.full((2, len(cost)), -np.inf)
     ends[0, :-1] = np.inf
     points = np.unique(np.concatenate([ends, descend(confidence, expected, cost, price_range(cost))]), axis=0)
-    error = run(confidence, expected, points).mean(axis=1)
-    price = reach_of(confidence, points).mean(axis=2) @ cost
+    routes = route(confidence, points)
+    error, price = routes.loss(expected).mean(axis=1), routes.reach.mean(axis=2) @ cost
     # the safest first; where a safer point is cheaper too, there is no reason to go on to a point
     return _in_steps(confidence, points[efficient(price, error)])
 

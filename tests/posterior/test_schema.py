@@ -1,0 +1,134 @@
+"""What a fit must be and hold: `require`, sentence by sentence, and the table of groups that it goes by."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayescascade as bc
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.scenarios import drift, reprice
+from bayescascade.posterior.schema import GROUPS, require, why_not_computed
+
+THRESHOLDS = [0.8, 0.8, float("-inf")]
+DOORS = {
+    "evaluate": lambda fit: bc.evaluate(fit, THRESHOLDS),
+    "tune": lambda fit: bc.tune(fit, error_price=0.01),
+    "frontier": lambda fit: bc.frontier(fit, n_points=3),
+    "check": bc.check,
+    "drift": lambda fit: drift(fit, 0.1),
+    "reprice": lambda fit: reprice(fit, factor=2.0),
+    "select_task": lambda fit: bc.select_task(fit, "law"),
+}
+
+
+def _with(fit: xr.DataTree, group: str, **variables: xr.DataArray | None) -> xr.DataTree:
+    """A fit with some variables of a group replaced, or dropped where None is given."""
+    out = fit.copy()
+    dataset = out[group].to_dataset()
+    for name, values in variables.items():
+        dataset = dataset.drop_vars(name) if values is None else dataset.assign({name: values})
+    out[group] = xr.DataTree(dataset)
+    return out
+
+
+def test_a_fit_is_returned_as_it_came(example_fit):
+    assert require(example_fit) is example_fit
+
+
+def test_the_table_names_what_a_fit_has(example_fit):
+    for group, variables in GROUPS.items():
+        needed = {name for name, known in variables.items() if not known.optional}
+        assert needed <= set(example_fit[group].data_vars)
+        if group not in ("posterior", "sample_stats"):  # the model and the sampler leave more than is read
+            assert set(example_fit[group].data_vars) <= set(variables)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_draws_that_are_not_finite_are_refused_at_each_door(example_fit, door, bad):
+    tau = example_fit["posterior"]["tau"].copy(deep=True)
+    tau[0, 0, 0] = bad
+    broken = _with(example_fit, "posterior", tau=tau)
+    message = rf"this DataTree is a damaged fit: 1 of the {tau.size} values of 'tau' of group 'posterior' are"
+    with pytest.raises(CascadeError, match=message):
+        DOORS[door](broken)
+
+
+def test_a_stored_fit_with_nan_draws_is_refused_by_its_path(example_fit, tmp_path):
+    mass = xr.full_like(example_fit["margins"]["segment_mass"], np.nan)
+    bc.save_fit(_with(example_fit, "margins", segment_mass=mass), tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match=r"fit\.nc is a damaged fit.*'segment_mass'.*Fit its log again"):
+        bc.load_fit(tmp_path / "fit.nc")
+
+
+def test_a_latency_may_be_unknown(example_fit):
+    unknown = xr.full_like(example_fit["posterior"]["cost"], np.nan)
+    assert require(_with(example_fit, "posterior", latency=unknown))
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(g, n) for g, variables in GROUPS.items() for n, v in variables.items() if not v.optional]
+)
+def test_missing_variables_are_named(example_fit, group, name):
+    lacking = _with(example_fit, group, **{name: None})
+    with pytest.raises(CascadeError, match=f"is not a bayescascade fit: it lacks the variable '{name}' of group"):
+        require(lacking, source="x.nc")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda tau: tau.isel(link=0, drop=True),
+            r"over \('chain', 'draw'\), where float64 over \('chain', 'draw', ",
+        ),
+        (lambda tau: tau.expand_dims(more=2), "where float64 over .'chain', 'draw', 'link'. is needed"),
+        (lambda tau: tau.astype(str), "'tau' of group 'posterior' is <U"),
+        (lambda tau: tau.astype(complex), "'tau' of group 'posterior' is complex128"),
+    ],
+)
+def test_variables_over_other_dims_or_of_other_kinds_are_refused(example_fit, change, message):
+    with pytest.raises(CascadeError, match=message):
+        require(_with(example_fit, "posterior", tau=change(example_fit["posterior"]["tau"])))
+
+
+def test_the_order_of_dims_and_single_precision_do_not_matter(example_fit):
+    turned = example_fit["posterior"]["tau"].transpose("link", "draw", "chain").astype("float32")
+    assert require(_with(example_fit, "posterior", tau=turned))
+
+
+def test_what_may_be_asked_of_a_fit(example_fit):
+    of_task = example_fit.copy()
+    of_task.attrs["task"] = "law"
+    assert require(of_task) is of_task
+    with pytest.raises(CascadeError, match=r"^this is the fit of the task 'law'; fit all\.$"):
+        require(of_task, whole="; fit all.")
+    with pytest.raises(CascadeError, match="this fit has no tasks: its log had no coord 'task'; name the column"):
+        require(example_fit, tasks="several")
+    dearer, drifted = reprice(example_fit, factor=2.0), drift(example_fit, 0.2)
+    assert require(dearer, undrifted="; no.") is dearer
+    for changed, word in ((dearer, "repriced"), (drifted, r"drift: 0\.2")):
+        with pytest.raises(CascadeError, match=rf"^this fit was changed after sampling \({word}.*\); no\.$"):
+            require(changed, unchanged="no.")
+    with pytest.raises(CascadeError, match=r"^this fit has drifted by 0\.2; no\.$"):
+        require(drifted, undrifted="; no.")
+
+
+def test_why_something_is_not_computed(example_fit):
+    def lacking(fit, **needs):
+        return why_not_computed(fit, "it", **needs)
+
+    needs = {"own_prior": True, "log_likelihood": True, "several_chains": True, "draws": 100}
+    assert lacking(example_fit, **needs) == ""
+    bare = xr.DataTree.from_dict(
+        {"posterior": example_fit["posterior"].to_dataset().isel(chain=[0], draw=range(9))}
+    )
+    bare.attrs["task"] = "law"
+    assert lacking(bare) == ""
+    assert lacking(bare, own_prior=True).endswith("it is computed for fits of one task only.")
+    assert lacking(bare, log_likelihood=True).startswith(
+        "The fit holds no log-likelihood, so it was not computed."
+    )
+    assert lacking(bare, several_chains=True).startswith("One chain only, so it cannot be computed.")
+    assert lacking(bare, draws=10) == "Fewer than 10 draws: too few for it. Fit again with more draws."
+    assert lacking(bare, draws=9) == ""
