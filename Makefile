@@ -16,16 +16,18 @@ PYTEST := $(BIN)/python -m pytest
 # two files of tests at a time; each worker compiles for itself, so more of them need more memory
 WORKERS := 2
 PARALLEL := -n $(WORKERS) --dist loadfile --benchmark-disable
-DECISIONS := $(addprefix tests/test_,$(addsuffix .py,tuning tuning_goals latency subsets induction backward_induction))
+DECISIONS := tests/tuning tests/induction tests/model/test_costs.py
 # behind shims that refuse a version other than .python-version's
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-long test-kernels lint format types notebooks docs bench constraints clean distclean
+.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench constraints
+.PHONY: clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
 	@echo "make test         tests and doctests, without the slow ones"
+	@echo "make doctests     the doctests alone"
 	@echo "make test-slow    the slow tests"
 	@echo "make test-kernels tests of decisions, with matrix products by another kernel than this machine's own"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
@@ -73,9 +75,13 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 demo: $(VENV)/.stamp-run
 	@$(BIN)/bayescascade demo --out "$(OUT)"
 
-test: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) bayescascade studies tests --doctest-modules -m "not slow and not benchmark"
+test: doctests
+	$(PYTEST) $(PARALLEL) -m "not slow and not benchmark"
 	@echo "The slow tests (real sampling, big simulations) did not run: make test-slow runs them."
+
+# by themselves, so that conftest.py can give them the fits that the tests keep
+doctests: $(VENV)/.stamp-dev
+	$(PYTEST) $(PARALLEL) bayescascade studies --doctest-modules
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev

@@ -1,25 +1,23 @@
-"""Examples in docstrings share their fits: most begin with the same one, and sampling it once is enough."""
+"""What doctests and tests share.
 
+Docstrings say ``bc.fit(...)``, as a reader would, and most of them ask for one and the same fit. So when a run is
+of doctests alone (`make doctests`), `bayescascade.fit` is for its whole length a function that takes fits from
+where the tests keep theirs. Where tests are in the run nothing is replaced, since those of `fit` have to sample.
+"""
+
+import matplotlib
 import pytest
-from _pytest.doctest import DoctestItem
 
-_FITS = {}
+matplotlib.use("Agg")
 
 
-@pytest.fixture(autouse=True)
-def _shared_fits(request, monkeypatch):
-    if not isinstance(request.node, DoctestItem):
+@pytest.fixture(scope="session", autouse=True)
+def _stored_fits(request):
+    if not all(isinstance(item, pytest.DoctestItem) for item in request.session.items):
+        yield
         return
-    import bayescascade as bc
-    from bayescascade.inference.fit import fit
-    from bayescascade.posterior.schema import data_hash
+    from helpers.fits import stored_fit
 
-    def shared(log, **options):
-        if options.get("previous") is not None or options.get("random_seed") is None:
-            return fit(log, **options)
-        key = (data_hash(log), str(log.attrs), repr(sorted(options.items())))
-        if key not in _FITS:
-            _FITS[key] = fit(log, **options)
-        return _FITS[key]
-
-    monkeypatch.setattr(bc, "fit", shared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bayescascade.fit", stored_fit)
+        yield

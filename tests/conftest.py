@@ -1,13 +1,11 @@
-"""Fits that several test modules share, so that the model compiles once in a session."""
+"""The log and the fit that most test modules share."""
 
 import warnings
 
-import matplotlib
 import pytest
+from helpers.fits import stored_fit
 
 import bayescascade as bc
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +17,4 @@ def example_log():
 def example_fit(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        return bc.fit(example_log, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
+        return stored_fit(example_log, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)

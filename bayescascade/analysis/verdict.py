@@ -95,7 +95,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Rival:
+class Strategy:
     """One way to answer queries, and its loss (draw,).
 
     ``beats_any`` says where the cascade beats the best of this kind, draw by draw (draw,).
@@ -157,15 +157,15 @@ def verdict(
     if solution is None:
         solution = tune(fit, error_price=error_price, abstain_price=abstain_price)
     cascade = _of_solution(fit, draws, solution, spec)
-    singles = _single_stages(draws, spec)
+    singles = stages_alone(draws, spec)
     equal = ROUNDING * error_price
     rivals = [
-        *_singles(draws, singles, cascade, equal),
-        *_pairs(draws, spec, cascade, equal),
-        *_mix(draws, singles, cascade, error_price),
+        *stage_rivals(draws, singles, cascade, equal),
+        *pair_rivals(draws, spec, cascade, equal),
+        *mix_rivals(draws, singles, cascade, error_price),
     ]
-    table = _table([_Rival(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
-    decision, text = _describe(table, spec, _THOUSAND * equal)
+    table = rivals_table([Strategy(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
+    decision, text = describe(table, spec, _THOUSAND * equal)
     if decision.startswith(_SHORTER):
         single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
         text += f" {_of_pair(single - pair, equal)}"
@@ -188,23 +188,26 @@ def verdict(
 
 
 @dataclass(frozen=True)
-class _Way:
+class StrategyOutcome:
     """One way to answer queries (draw,), or several (draw, way): its loss, and the part of it that calls cost."""
 
     loss: np.ndarray
     cost: np.ndarray
 
 
-def _way(spec: TuningSpec, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None) -> _Way:
+def strategy_outcome(
+    spec: TuningSpec, error: np.ndarray, cost: np.ndarray, abstained: np.ndarray | None = None
+) -> StrategyOutcome:
+    """Loss and cost at the prices, of shares (draw,) or (draw, way)."""
     loss = (spec.error_price or 0.0) * error + cost
-    return _Way(loss if abstained is None else loss + (spec.abstain_price or 0.0) * abstained, cost)
+    return StrategyOutcome(loss if abstained is None else loss + (spec.abstain_price or 0.0) * abstained, cost)
 
 
-def _priced(spec: TuningSpec, outcome: Outcome) -> _Way:
-    return _way(spec, outcome.error, outcome.cost, outcome.abstained)
+def _priced(spec: TuningSpec, outcome: Outcome) -> StrategyOutcome:
+    return strategy_outcome(spec, outcome.error, outcome.cost, outcome.abstained)
 
 
-def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> _Way:
+def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> StrategyOutcome:
     """What a solution comes to, if it was tuned on this fit."""
     stages = [str(s) for s in solution.thresholds["stage"].values]
     if not set(stages) <= set(draws.stages):
@@ -226,27 +229,30 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, sp
         return values.transpose("chain", "draw").values.ravel()
 
     abstained = None if solution.abstained is None else flat(solution.abstained)
-    return _way(spec, flat(solution.error), flat(solution.cost), abstained)
+    return strategy_outcome(spec, flat(solution.error), flat(solution.cost), abstained)
 
 
-def _single_stages(draws: Draws, spec: TuningSpec) -> _Way:
+def stages_alone(draws: Draws, spec: TuningSpec) -> StrategyOutcome:
     """What it comes to if every query goes to one stage (draw, stage), which abstains where that has a price."""
     if spec.abstain_price is None:
-        return _way(spec, *single_stages(draws))
+        return strategy_outcome(spec, *single_stages(draws))
     found = [_priced(spec, tune_draws(draws.restrict([j]), spec).outcome) for j in range(len(draws.stages))]
-    return _Way(np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1))
+    return StrategyOutcome(
+        np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1)
+    )
 
 
-def _singles(draws: Draws, singles: _Way, cascade: _Way, equal: float) -> list[_Rival]:
+def stage_rivals(draws: Draws, singles: StrategyOutcome, cascade: StrategyOutcome, equal: float) -> list[Strategy]:
+    """Every stage alone (one each); the one of least mean loss is chosen."""
     best = int(np.argmin(singles.loss.mean(axis=0)))
     every = _beats(cascade.loss, singles.loss.min(axis=1), equal)
     return [
-        _Rival(f"{name} alone", "single stage", singles.loss[:, j], j == best, every if j == best else None)
+        Strategy(f"{name} alone", "single stage", singles.loss[:, j], j == best, every if j == best else None)
         for j, name in enumerate(draws.stages)
     ]
 
 
-def _pairs(draws: Draws, spec: TuningSpec, cascade: _Way, equal: float) -> list[_Rival]:
+def pair_rivals(draws: Draws, spec: TuningSpec, cascade: StrategyOutcome, equal: float) -> list[Strategy]:
     """The best cascade of two stages, where there are more than two."""
     if len(draws.stages) < 3:
         return []
@@ -272,7 +278,7 @@ def _pairs(draws: Draws, spec: TuningSpec, cascade: _Way, equal: float) -> list[
     threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]
     name = f"{first_name} > {second_name} at {show_threshold(float(threshold))}"
     every = _beats(cascade.loss, losses.min(axis=1), equal)
-    return [_Rival(name, "pair", losses[:, best], True, every)]
+    return [Strategy(name, "pair", losses[:, best], True, every)]
 
 
 def _best_pair(kernel: Kernel, spec: TuningSpec) -> tuple[float, np.ndarray]:
@@ -288,7 +294,7 @@ def _best_pair(kernel: Kernel, spec: TuningSpec) -> tuple[float, np.ndarray]:
     return best(at[0, 0] + np.arange(-_FINE, _FINE + 1) / _FINE)
 
 
-def _mix(draws: Draws, singles: _Way, cascade: _Way, price: float) -> list[_Rival]:
+def mix_rivals(draws: Draws, singles: StrategyOutcome, cascade: StrategyOutcome, price: float) -> list[Strategy]:
     """The best random mix of two stages of those that cost as much as the cascade, in expectation."""
     loss, cost, target = singles.loss.mean(axis=0), singles.cost.mean(axis=0), cascade.cost.mean()
     shares = [(j, j, 1.0) for j in range(len(cost)) if cost[j] <= target]
@@ -306,14 +312,15 @@ def _mix(draws: Draws, singles: _Way, cascade: _Way, price: float) -> list[_Riva
     # of equal cost, the one with less loss is the one whose errors cost less
     rest = (cascade.loss - cascade.cost) / price, (singles.loss - singles.cost) / price
     every = beats_mixtures(rest[0], cascade.cost, (rest[1], singles.cost))
-    return [_Rival(name, "random mix", mixed, True, every)]
+    return [Strategy(name, "random mix", mixed, True, every)]
 
 
 def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
     return loss < other - equal
 
 
-def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
+def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:
+    """One row each, the cascade first: mean loss and saving per 1,000 queries, how often the first beats it."""
     import pandas as pd
 
     cascade, records = rows[0].loss, []
@@ -335,7 +342,7 @@ def _table(rows: list[_Rival], equal: float) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, str]:
+def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, str]:
     """The decision, and the sentences with its reasons."""
     chosen = {row.kind: row for row in table.itertuples() if row.chosen}
     single = str(chosen["single stage"].rival).removesuffix(" alone")

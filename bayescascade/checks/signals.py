@@ -140,9 +140,9 @@ def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             continue
         earlier, later = residuals(evidence, j, queries, rng)
         strata = _strata(evidence.signal[queries, j - 1], rng)
-        observed = float(np.mean(_partial_tau(earlier, later, strata)))
+        observed = float(np.mean(partial_tau(earlier, later, strata)))
         # given the middle, the later residual is uniform whatever the earlier one: that is the assumption
-        null = _partial_tau(earlier, rng.uniform(size=later.shape), strata)
+        null = partial_tau(earlier, rng.uniform(size=later.shape), strata)
         first, middle, last = evidence.stages[j - 2 : j + 1]
         asked = f"{last} on {first} given {middle}"
         rows.append((asked, len(queries), observed, *centre_range(null), two_sided(observed, null)))
@@ -199,7 +199,7 @@ def _strata(middle: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     return np.array_split(order, max(1, len(middle) // _STRATUM))
 
 
-def _partial_tau(x: np.ndarray, y: np.ndarray, strata: list[np.ndarray]) -> np.ndarray:
+def partial_tau(x: np.ndarray, y: np.ndarray, strata: list[np.ndarray]) -> np.ndarray:
     """Kendall's tau of pairs of queries within strata (draw,), of values without ties (draw, query)."""
     concordance, pairs = np.zeros(len(x)), 0
     for rows in strata:

@@ -27,7 +27,7 @@ def fit_auto(log: xr.Dataset, options: Options, how: Sampling) -> xr.DataTree:
     weight = _weights(log, options, how)
     table = compare_families(log, options, how, weight)
     best = [str(table["family"].values[i]) for i in table["elpd"].values.argmax(axis=1)]
-    tree = fit_design(build_design(log, _with(options, best), weight=weight), log, how)
+    tree = fit_design(build_design(log, with_families(options, best), weight=weight), log, how)
     tree["comparison"] = xr.DataTree(table)
     tree.attrs["copula_choice"] = "auto"
     return tree
@@ -49,7 +49,7 @@ def compare_families(
     by_link: dict[str, list[Any]] = {}
     links: list[str] = []
     for name in CANDIDATES:
-        design = build_design(log, _with(options, [name] * n_links), weight=seen)
+        design = build_design(log, with_families(options, [name] * n_links), weight=seen)
         if design.tasks:
             raise CascadeError(
                 option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
@@ -90,8 +90,8 @@ def _weights(log: xr.Dataset, options: Options, how: Sampling) -> np.ndarray | N
     return seen_weights(log, replace(options, copula=("gumbel",) * n_links), how)
 
 
-def _with(options: Options, copula: list[str]) -> Options:
-    # every candidate is part of the graph, so that one compiled model serves all of them
+def with_families(options: Options, copula: list[str]) -> Options:
+    """The options with these families, one a link; all candidates share one compiled model."""
     return replace(options, copula=tuple(copula), candidates=CANDIDATES)
 
 

@@ -78,7 +78,7 @@ def tell(
     along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
     n_queries = int(fit.attrs.get("n_queries", 0))
     failed = [result.name for result in checks if result.passed is False]
-    idle = [] if choice is None else _idle_links(checks["links"], draws, choice)
+    idle = [] if choice is None else idle_links(checks["links"], draws, choice)
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
@@ -201,7 +201,7 @@ def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset 
         return None  # where a stage was not run, or an answer has no label
 
 
-def _idle_links(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
+def idle_links(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
     """The links that failed, if all of them lead to stages that the choice hardly ever calls."""
     if result.passed is not False:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayescascade.cascade.forward import Outcome
+from bayescascade.errors import TO_FILL_IN, option
 from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
 
@@ -16,7 +17,8 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     if not idle:
         return ""
     names = ", ".join(map(repr, idle))
-    return f" {names} would be paid for and answer next to nothing: leave it out, with stages=[...]."
+    leave = " would be paid for and answer next to nothing: leave it out, with " + option("stages", [TO_FILL_IN])
+    return f" {names}" + leave + "."
 
 
 def describe(spec: TuningSpec, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:

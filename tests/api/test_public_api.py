@@ -1,0 +1,165 @@
+"""What users import: the names, the parameters they were promised, and that importing stays light."""
+
+import inspect
+import pkgutil
+
+import pytest
+from helpers.imports import HEAVY, loaded_by
+
+import bayescascade as bc
+
+NAMES = [
+    "CascadeError",
+    "CascadeWarning",
+    "Policy",
+    "ThresholdSolution",
+    "backward_induction",
+    "build_model",
+    "check",
+    "combine_tasks",
+    "compare",
+    "drift",
+    "evaluate",
+    "explore",
+    "fit",
+    "frontier",
+    "label_value",
+    "learn_then_test",
+    "load_example",
+    "load_fit",
+    "plot_comparison",
+    "plot_flow",
+    "plot_frontier",
+    "plot_label_value",
+    "plot_links",
+    "plot_margins",
+    "plot_promise",
+    "plot_reliability",
+    "plot_thresholds",
+    "read_log",
+    "report",
+    "reprice",
+    "save_fit",
+    "score",
+    "select_task",
+    "sensitivity",
+    "simulate",
+    "tune",
+    "validate_log",
+    "verdict",
+]
+
+# Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
+REQUIRED = inspect.Parameter.empty
+SIGNATURES = {
+    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
+    "validate_log": (["log"], {}),
+    "combine_tasks": (["logs"], {}),
+    "select_task": (["fit", "name"], {}),
+    "load_example": ([], {}),
+    "build_model": (
+        ["log"],
+        {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+    ),
+    "fit": (
+        ["log"],
+        {
+            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+            "previous": None,
+            **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
+        },
+    ),
+    "backward_induction": (["fit"], {"error_price": REQUIRED, "abstain_price": None}),
+    "verdict": (["fit"], {"error_price": REQUIRED, "solution": None}),
+    "label_value": (["fit"], {"error_price": REQUIRED, "stages": "all", "label_price": 0.0}),
+    "learn_then_test": (["log"], {"max_error": REQUIRED, "prob": 0.9}),
+    "reprice": (["fit"], {"factor": None}),
+    "drift": (["fit", "amount"], {}),
+    "sensitivity": (["fit", "solution"], {}),
+    "save_fit": (["fit", "path"], {}),
+    "load_fit": (["path"], {}),
+    "evaluate": (["fit", "thresholds"], {}),
+    "score": (["log", "thresholds"], {}),
+    "tune": (["fit"], {"error_price": None, "max_error": None, "max_cost": None, "prob": 0.9}),
+    "frontier": (["fit"], {"n_points": 50, "ci_prob": 0.9}),
+    "compare": (["train"], {"methods": None, "n": None, "seeds": None, "cascades": None, "resume": None}),
+    "check": (["fit"], {}),
+    "report": (["fit", "path"], {}),
+    "plot_thresholds": (["fit_or_frontier"], {"ax": None, "ci_prob": 0.9}),
+    "plot_flow": (["solution"], {"ax": None}),
+    "plot_promise": (["solution"], {"ax": None, "batch": None}),
+    "plot_label_value": (["value"], {"ax": None}),
+    "plot_margins": (["fit"], {"axes": None}),
+    "plot_links": (["fit"], {"axes": None}),
+    "explore": (["fit"], {"prob": 0.9}),
+    "plot_comparison": (["comparison"], {"reference": None, "ax": None}),
+    "plot_frontier": (["fit_or_frontier"], {}),
+    "plot_reliability": (["fit"], {}),
+    "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
+}
+
+
+def test_names():
+    assert sorted(bc.__all__) == NAMES
+    assert set(NAMES) <= set(dir(bc))
+    for name in NAMES:
+        assert getattr(bc, name).__name__ == name
+        assert inspect.getdoc(getattr(bc, name))
+
+
+def test_every_public_function_is_pinned():
+    functions = {name for name in NAMES if inspect.isfunction(getattr(bc, name))}
+    assert functions == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_signature(name):
+    required, keywords = SIGNATURES[name]
+    parameters = inspect.signature(getattr(bc, name)).parameters
+    positional = [
+        p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is REQUIRED
+    ]
+    assert positional == required
+    for keyword, default in keywords.items():
+        assert parameters[keyword].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[keyword].default == default, keyword
+    # whatever else there is can be left out
+    extra = [p for p in parameters.values() if p.name not in (*required, *keywords)]
+    assert all(p.default is not REQUIRED for p in extra)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_docstring_opens_with_an_example(name):
+    doc = inspect.getdoc(getattr(bc, name))
+    first, _, rest = doc.partition("\n\n")
+    assert first.rstrip().endswith(".")
+    assert rest.startswith("Examples\n--------\n>>> ")
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'bayescascade' has no attribute 'fitt'"):
+        bc.fitt  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import bayescascade",
+        "import bayescascade as bc; bc.score(bc.load_example(), [0.8, 0.8, float('-inf')])",
+        "from bayescascade import read_log, simulate, load_fit, evaluate, tune, frontier, fit, build_model",
+    ],
+    ids=["import", "score", "names"],
+)
+def test_importing_is_light(code):
+    assert loaded_by(code).isdisjoint(HEAVY)
+
+
+def test_policy_needs_neither_xarray_nor_scipy():
+    loaded = loaded_by("from bayescascade import Policy; Policy(['a', 'b'], [0.5, float('-inf')], 'probability')")
+    assert loaded.isdisjoint([*HEAVY, "xarray", "pandas", "scipy"])
+
+
+def test_no_module_hides_a_public_name():
+    modules = {module.name for module in pkgutil.iter_modules(bc.__path__)}
+    assert "analysis" in modules
+    assert not modules & set(NAMES)

@@ -1,0 +1,287 @@
+"""The discrepancy: its update against quadrature, its two limits, and bands that a wrong model lacks."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from helpers.fits import stored_fit
+from scipy.integrate import quad
+from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
+
+import bayescascade as bc
+from bayescascade.cascade.discrepancy import (
+    SPREAD,
+    add_discrepancy,
+    default_spread,
+    evaluate_with_discrepancy,
+    learn,
+    read_discrepancy,
+)
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.rules import DecisionRule
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.scenarios import drift
+from bayescascade.posterior.schema import own_log
+
+
+def test_the_update_is_bayes_rule():
+    expected, seen, noise, spread = 0.2, 0.26, 0.03, 0.25
+
+    def moment(power, centre=0.0):
+        def density(d):
+            weight = norm.pdf(d, 0.0, spread * expected) * norm.pdf(seen - expected - d, 0.0, noise)
+            return (d - centre) ** power * weight
+
+        return quad(density, -0.6, 0.6, points=[0.0, 0.06])[0]
+
+    mean = moment(1) / moment(0)
+    found = learn(np.array([expected]), np.array([seen]), np.array([noise]), spread)
+    np.testing.assert_allclose(found.shift, mean, rtol=1e-6)
+    np.testing.assert_allclose(found.sd, np.sqrt(moment(2, mean) / moment(0)), rtol=1e-6)
+
+
+def test_no_spread_believes_the_model_and_a_large_one_the_queries():
+    rng = np.random.default_rng(1)
+    error = np.clip(rng.normal([0.2, 0.3], 0.02, (4000, 2)), 0.0, 1.0)
+    seen = np.array([0.26, 0.25])
+    believed, _ = add_discrepancy(error, seen, 150, 0.0, rng)
+    np.testing.assert_array_equal(believed, error)
+    own, found = add_discrepancy(error, seen, 150, 50.0, rng)
+    np.testing.assert_allclose(own.mean(axis=0), seen, atol=0.003)
+    binomial = np.sqrt(error.mean(axis=0) * (1 - error.mean(axis=0)) / 150)
+    np.testing.assert_allclose(found.sd, binomial, rtol=1e-3)
+    np.testing.assert_allclose(own.std(axis=0), np.hypot(binomial, 0.02), rtol=0.05)
+
+
+def test_a_biased_model_is_covered_when_the_spread_is_as_large_as_the_bias():
+    """Truths scatter about the model by 20%: bands of the believed model miss them, the doubted one's hold."""
+    rng = np.random.default_rng(2)
+    inside = np.zeros((2, 600), dtype=bool)
+    for i in range(600):
+        truth = 0.2 * (1.0 + 0.2 * rng.standard_normal())
+        error = rng.normal(0.2, 0.01, (800, 1))
+        seen = np.array([rng.binomial(200, truth) / 200])
+        for j, spread in enumerate((0.0, 0.2)):
+            low, high = np.quantile(add_discrepancy(error, seen, 200, spread, rng)[0], [0.05, 0.95])
+            inside[j, i] = low <= truth <= high
+    # three binomial standard errors; the model's own 0.01 makes the bands a little too wide
+    assert inside[0].mean() < 0.6
+    assert 0.9 - 3 * np.sqrt(0.09 / 600) < inside[1].mean() < 0.97
+
+
+def test_a_fit_is_doubted_at_one_point_and_at_many(example_fit):
+    points = np.array([[0.9, 0.9, -np.inf], [0.7, 0.8, -np.inf]])
+    believed = bc.evaluate(example_fit, points)
+    same = evaluate_with_discrepancy(example_fit, points, spread=0.0)
+    xr.testing.assert_allclose(same["error"], believed["error"].transpose("chain", "draw", "point"))
+    xr.testing.assert_allclose(same["cost"], believed["cost"].transpose("chain", "draw", "point"))
+    doubted = evaluate_with_discrepancy(example_fit, points, spread=0.3)
+    assert (doubted["error"].std(("chain", "draw")) > believed["error"].std(("chain", "draw"))).all()
+    one = evaluate_with_discrepancy(example_fit, points[0], spread=0.3)
+    assert one["error"].dims == ("chain", "draw")
+    np.testing.assert_allclose(one["error_shift"], doubted["error_shift"][0])
+    # the shift goes towards what the fit's own log shows
+    log = bc.load_example()
+    gap = bc.score(log, points)["error"].values - believed["error"].mean(("chain", "draw")).values
+    np.testing.assert_array_equal(np.sign(doubted["error_shift"]), np.sign(gap))
+    assert (np.abs(doubted["error_shift"]) < np.abs(gap)).all()
+
+
+def test_a_negative_spread_is_a_mistake(example_fit):
+    with pytest.raises(bc.CascadeError, match=r"spread=-0\.1 is not allowed"):
+        evaluate_with_discrepancy(example_fit, [0.9, 0.9, -np.inf], spread=-0.1)
+
+
+def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
+    believed = bc.tune(example_fit, max_error=0.33, prob=0.9, doubt=0.0)
+    doubted = bc.tune(example_fit, max_error=0.33, prob=0.9)
+    assert doubted.feasible
+    assert doubted.kept >= 0.9
+    assert float(doubted.error.std()) > float(believed.error.std())
+    assert "room for what the model misses" in doubted.text
+    assert doubted.goal["doubt"] == SPREAD
+    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
+    shown = evaluate_with_discrepancy(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)
+    assert float(doubted.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
+    # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
+    again = evaluate_with_discrepancy(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
+    kept = float((again["error"] <= 0.33).mean())
+    assert kept < 0.9 or float(doubted.cost.mean()) <= float(believed.cost.mean()) * 1.01
+
+
+@pytest.mark.parametrize("max_error", [0.3, 0.33, 0.4])
+def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(example_fit, max_error):
+    curve = bc.frontier(example_fit, n_points=300)
+    points, over = curve["threshold"].values[curve["efficient"].values], ("chain", "draw")
+    expected = bc.evaluate(example_fit, points).stack(each=over).transpose("each", ...)
+    error, cost = expected["error"].values, expected["cost"].mean("each").values
+    seen = bc.score(own_log(example_fit), points)["error"].values
+    smooth = IsotonicRegression().fit_transform(error.mean(axis=0), seen)
+    rng = np.random.default_rng
+    wide = [add_discrepancy(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
+    keeps = np.all([(each <= max_error).mean(axis=0) >= 0.9 for each in wide], axis=0)
+    cheapest = cost[keeps].min()
+    found = bc.tune(example_fit, max_error=max_error, prob=0.9)
+    assert found.feasible
+    cost = float(bc.evaluate(example_fit, found.thresholds)["cost"].mean())
+    # no dearer than the best of a finer curve, and it keeps by both accounts itself
+    assert cost < 1.02 * cheapest
+    assert found.kept >= 0.9
+    own = bc.evaluate(example_fit, found.thresholds)["error"].values.reshape(-1, 1)
+    line = np.interp(own.mean(axis=0), error.mean(axis=0)[::-1], smooth[::-1])
+    assert (add_discrepancy(own, line, 300, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
+    # a search that sees the discrepancy would not stay there: the thresholds lie between neighbours of the curve
+    low = np.minimum(points[:-1], points[1:]).round(9)
+    high = np.maximum(points[:-1], points[1:]).round(9)
+    inside = (low <= found.thresholds.values.round(9)) & (found.thresholds.values.round(9) <= high)
+    assert inside[:, :-1].all(axis=1).any()
+
+
+def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell(example_fit):
+    assert "doubt" not in bc.tune(example_fit, error_price=0.01).goal
+    assert "doubt" not in bc.tune(example_fit, max_cost=1e-3).goal
+    assert bc.tune(example_fit, max_error=0.4, error_price=0.01, risk="regret").goal["doubt"] == 0.0
+    assert bc.tune(example_fit, max_error=0.4).goal["doubt"] == SPREAD
+    gap = example_fit.copy()
+    gap["observed_data"] = example_fit["observed_data"].to_dataset().copy(deep=True)
+    assert default_spread(gap) == SPREAD
+    gap["observed_data"]["confidence"][3, 2] = np.nan
+    gap["observed_data"]["correct"][3, 2] = np.nan
+    assert default_spread(gap) == 0.0
+
+
+def test_luck_does_not_count_where_thresholds_were_searched_for(example_fit):
+    thresholds = bc.frontier(example_fit, n_points=30)["threshold"]
+    model = bc.evaluate(example_fit, thresholds)["error"].mean(("chain", "draw"))
+    both = evaluate_with_discrepancy(example_fit, thresholds, spread=0.3)
+    one = evaluate_with_discrepancy(example_fit, thresholds, spread=0.3, one_sided=True)
+    lucky = both["error_shift"] < 0
+    assert 0 < int(lucky.sum()) < 30
+    np.testing.assert_array_equal(one["error_shift"].values, np.maximum(both["error_shift"].values, 0.0))
+    np.testing.assert_allclose(one["error_sd"], both["error_sd"])
+    assert float((one["error"].mean(("chain", "draw")) - model).min()) > -2e-3
+
+
+def test_under_drift_the_discrepancy_keeps_its_share(example_fit):
+    drifted = drift(example_fit, 0.3)
+    thresholds = bc.tune(example_fit, error_price=0.01).thresholds
+    draws, moved = get_draws(example_fit), get_draws(drifted)
+    rows = DecisionRule.from_any(thresholds, draws.stages, draws.kind).positions(draws)
+    discrepancy = read_discrepancy(example_fit, 0.3)
+    one, other = (forward_all(some, rows).error for some in (draws, moved))
+    share = discrepancy.error(one, rows, draws).mean() / one.mean()
+    assert abs(share - 1.0) > 0.005
+    assert discrepancy.error(other, rows, moved).mean() / other.mean() == pytest.approx(share, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_error": 0.3, "doubt": -0.1}, "doubt=-0.1 is not allowed"),
+        ({"error_price": 1.0, "risk": "regret", "doubt": 0.3}, "does not go with risk"),
+    ],
+)
+def test_doubts_that_cannot_be_are_refused(example_fit, options, message):
+    with pytest.raises(CascadeError, match=message):
+        bc.tune(example_fit, **options)
+
+
+def test_a_frontier_with_doubt_has_the_bands_of_evaluate_with_discrepancy(example_fit):
+    plain = bc.frontier(example_fit, n_points=8)
+    found = bc.frontier(example_fit, n_points=8, doubt=0.2)
+    np.testing.assert_array_equal(found["threshold"].sortby("point").values.shape, plain["threshold"].shape)
+    shown = evaluate_with_discrepancy(example_fit, found["threshold"], spread=0.2)
+    for name in ("error", "cost"):
+        mean = shown[name].mean(("chain", "draw")).values
+        np.testing.assert_allclose(found[name].values, mean, rtol=0.01, atol=2e-3 * mean.max())
+        width = (found[f"{name}_high"] - found[f"{name}_low"]).values[1:-1]
+        low, high = np.quantile(shown[name].values.reshape(-1, 8), [0.05, 0.95], axis=0)
+        np.testing.assert_allclose(width, (high - low)[1:-1], rtol=0.15)
+    assert (found["error_high"] - found["error_low"]).mean() > (plain["error_high"] - plain["error_low"]).mean()
+
+
+@pytest.mark.parametrize(
+    ("ask", "given"),
+    [
+        (lambda fit: bc.tune(fit, max_error=0.3, doubt=0.5), "doubt=0.5"),
+        (lambda fit: bc.frontier(fit, doubt=0.1), "doubt=0.1"),
+        (lambda fit: evaluate_with_discrepancy(fit, [0.9, 0.9, -np.inf], spread=0.3), "spread=0.3"),
+    ],
+)
+def test_doubt_of_a_fit_with_unrun_stages_is_refused_in_its_own_words(example_fit, ask, given):
+    seen = example_fit["observed_data"].to_dataset()
+    unrun = (seen["query"] == seen["query"][3]) & (seen["stage"] == seen["stage"][-1])
+    fit = example_fit.copy()
+    fit["observed_data"] = xr.DataTree(seen.where(~unrun))
+    message = (
+        r"^1 of the \d+ labelled queries miss an answer or a label at some stage; room for what the model misses "
+        rf"\({given}\) needs every stage .* or give {given.split('=')[0]}=0, which believes the model\.$"
+    )
+    with pytest.raises(bc.CascadeError, match=message):
+        ask(fit)
+
+
+def test_a_frontier_refuses_a_negative_doubt(example_fit):
+    with pytest.raises(CascadeError, match="doubt"):
+        bc.frontier(example_fit, doubt=-1.0)
+
+
+@pytest.fixture(scope="module")
+def sequential_fit(example_log):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
+        return stored_fit(
+            example_log, calibration="sequential", draws=200, tune=200, chains=2, random_seed=1, progressbar=False
+        )
+
+
+@pytest.mark.parametrize("how", [{}, {"abstain_price": 0.002}, {"stages": ["small", "large"]}])
+def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_fit, example_log, how):
+    found = bc.tune(sequential_fit, max_error=0.33, prob=0.9, **how)
+    assert found.goal["doubt"] == SPREAD
+    assert found.feasible
+    scored = bc.score(example_log, found)
+    shown = evaluate_with_discrepancy(sequential_fit, found, spread=SPREAD, one_sided=True)
+    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
+    assert float(found.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
+    assert float((shown["error"] <= 0.33).mean()) == pytest.approx(found.kept, abs=0.01)
+    # what is learnt is the difference between what the queries did, by `score`, and what the model expects
+    both = evaluate_with_discrepancy(sequential_fit, found, spread=1e4)
+    model = bc.evaluate(sequential_fit, found).mean()
+    assert float(both["error_shift"] + model["error"]) == pytest.approx(float(scored["error"]), abs=1e-6)
+    assert float(both["cost_shift"] + model["cost"]) == pytest.approx(float(scored["cost"]), rel=1e-6)
+    if "abstain_price" in how:
+        assert 0.0 < float(scored["abstained"]) < 0.5
+        assert "abstained" in shown
+
+
+def test_a_promise_with_abstaining_is_believed_less_than_by_the_model(sequential_fit):
+    how = {"max_error": 0.33, "prob": 0.9, "abstain_price": 0.002}
+    doubted, believed = (bc.tune(sequential_fit, doubt=doubt, **how) for doubt in (None, 0.0))
+    wide = evaluate_with_discrepancy(sequential_fit, believed, spread=SPREAD, one_sided=True)["error"]
+    assert believed.kept >= 0.9
+    assert float((wide <= 0.33).mean()) < doubted.kept
+
+
+def test_a_frontier_with_abstaining_has_wider_bands_with_doubt(sequential_fit):
+    plain, wide = (
+        bc.frontier(sequential_fit, n_points=8, doubt=doubt, abstain_price=0.002) for doubt in (0.0, 0.5)
+    )
+    for name in ("error", "cost"):
+        width = [(curve[f"{name}_high"] - curve[f"{name}_low"]).values[1:-1].mean() for curve in (plain, wide)]
+        assert width[1] > width[0]
+
+
+def test_that_abstaining_is_allowed_makes_no_promise_dearer(sequential_fit):
+    price = 0.05
+
+    def loss(solution):
+        left = 0.0 if solution.abstained is None else float(solution.abstained.mean())
+        return float(solution.cost.mean()) + price * left
+
+    for max_error in (0.3, 0.45):
+        plain = bc.tune(sequential_fit, max_error=max_error)
+        assert loss(bc.tune(sequential_fit, max_error=max_error, abstain_price=price)) < 1.1 * loss(plain)

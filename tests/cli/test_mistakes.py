@@ -1,0 +1,140 @@
+"""The command line when something is wrong: one sentence, an exit code, and no file half written."""
+
+import errno
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.cli_fakes import assert_one_sentence, run
+
+import bayescascade as bc
+from bayescascade._common.files import whole_file
+from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.posterior import storage
+from bayescascade.runtime import policy
+
+FIT = ("--kind", "probability", "-o", "new.nc")
+MISTAKES = {
+    "no such log": (("fit", "missing.csv", *FIT), "missing.csv"),
+    "a folder as log": (("fit", ".", *FIT), "is a directory"),
+    "no kind": (("fit", "log.csv", "-o", "new.nc"), "--kind"),
+    "no output": (("fit", "log.csv", "--kind", "probability"), "--output"),
+    "unknown kind": (("fit", "log.csv", "--kind", "logits", "-o", "new.nc"), "logits"),
+    "off its scale": (("fit", "log.csv", "--kind", "logprob", "-o", "new.nc"), "row 0"),
+    "no cost column": (("fit", "log.csv", *FIT, "--cost", "price"), "price"),
+    "empty log": (("fit", "empty.csv", *FIT), "empty.csv"),
+    "not a log": (("fit", "binary.parquet", *FIT), "binary.parquet"),
+    "foreign suffix": (("fit", "log.xlsx", *FIT), "xlsx"),
+    "one stage": (("fit", "log.csv", *FIT, "--stages", "small"), "two stages"),
+    "unknown stage": (("fit", "log.csv", *FIT, "--stages", "small,huge"), "huge"),
+    "no draws": (("fit", "log.csv", *FIT, "--draws", "0"), "--draws"),
+    "draws in words": (("fit", "log.csv", *FIT, "--draws", "many"), "--draws"),
+    "output folder missing": (("fit", "log.csv", "--kind", "votes", "-o", "no/fit.nc"), "no does not exist"),
+    "output is a folder": (("fit", "log.csv", "--kind", "votes", "-o", "."), "is a folder"),
+    "output is the input": (("fit", "log.csv", "--kind", "votes", "-o", "log.csv"), "the input itself"),
+    "no goal": (("tune", "fit.nc"), "no goal came; give --max-error"),
+    "alpha of a mean": (("tune", "fit.nc", "--error-price", "1", "--alpha", "0.1"), "--alpha goes with --risk"),
+    "prob with a price": (("tune", "fit.nc", "--error-price", "1", "--prob", "0.9"), "--prob goes with"),
+    "goal in words": (("tune", "fit.nc", "--max-error", "low"), "--max-error"),
+    "policy over the fit": (("tune", "fit.nc", "--max-error", "0.1", "-o", "fit.nc"), "the input itself"),
+    "no such fit": (("tune", "missing.nc", "--max-error", "0.1"), "missing.nc"),
+    "no such policy": (("score", "log.csv", "--policy", "missing.json"), "missing.json"),
+    "truncated policy": (("score", "log.csv", "--policy", "cut.json"), "cut.json"),
+    "foreign policy": (("score", "log.csv", "--policy", "foreign.json"), "foreign.json"),
+    "kind not the policy's": (("score", "log.csv", "--policy", "policy.json", "--kind", "votes"), "votes"),
+    "stage not in the log": (("score", "log.csv", "--policy", "other.json"), "huge"),
+    "report of nothing": (("report", "missing.nc", "-o", "report.html"), "missing.nc"),
+    "simulated spreadsheet": (("simulate", "-o", "log.xlsx"), ".parquet or .csv"),
+    "simulated single stage": (("simulate", "-o", "new.csv", "--stages", "1"), "--stages"),
+    "no labels": (("simulate", "-o", "new.csv", "--labelled", "0"), "--labelled"),
+    "demo into a file": (("demo", "--out", "log.csv"), "log.csv"),
+    "unknown command": (("train", "log.csv"), "train"),
+    "unknown option": (("fit", "log.csv", *FIT, "--speed", "9"), "--speed"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence_and_exit_2(calls, folder, name):
+    Path("empty.csv").write_text("")
+    Path("binary.parquet").write_bytes(b"\x00\x01\x02PAR")
+    Path("log.xlsx").write_bytes(b"PK")
+    Path("cut.json").write_text(Path("policy.json").read_text()[:40])
+    Path("foreign.json").write_text('{"name": "something else"}')
+    policy.Policy(["small", "huge"], [0.5, -np.inf], "probability").save("other.json")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    args, fragment = MISTAKES[name]
+    sentence = assert_one_sentence(run(*args), fragment)
+    assert sentence.startswith("Error: ")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "command", [("tune", "fit.nc", "--max-error", "0.1"), ("report", "fit.nc", "-o", "r.html")]
+)
+def test_a_foreign_fit_is_a_mistake(calls, folder, monkeypatch, command):
+    monkeypatch.setitem(vars(bc), "load_fit", storage.load_fit)
+    assert_one_sentence(run(*command), "fit.nc")
+
+
+def test_an_error_of_the_package_keeps_its_words(calls, folder, monkeypatch):
+    def refuse(*_, **__):
+        raise CascadeError("copula 'box' is not known; choose one of gumbel, frank")
+
+    monkeypatch.setitem(vars(bc), "fit", refuse)
+    result = run("fit", "log.csv", *FIT)
+    assert assert_one_sentence(result, "box") == "Error: copula 'box' is not known; choose one of gumbel, frank"
+    assert not Path("new.nc").exists()
+
+
+def test_a_full_disk_is_one_sentence(calls, folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "new.nc")
+
+    monkeypatch.setitem(vars(bc), "save_fit", full)
+    assert_one_sentence(run("fit", "log.csv", *FIT), "new.nc: No space left on device.")
+
+
+def test_a_fault_of_ours_is_not_dressed_up_as_a_mistake(calls, folder, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setitem(vars(bc), "fit", broken)
+    result = run("fit", "log.csv", *FIT)
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_remarks_are_shown_as_notes(calls, folder, monkeypatch):
+    def remark(*_, **__):
+        warnings.warn("only 6 queries: the prior dominates", CascadeWarning, stacklevel=1)
+        warnings.warn("internals of some library", FutureWarning, stacklevel=1)
+
+    monkeypatch.setitem(vars(bc), "fit", remark)
+    result = run("fit", "log.csv", *FIT)
+    assert "Note: only 6 queries: the prior dominates\n" in result.stderr
+    assert "internals" not in result.output
+
+
+# ---- interruption
+
+
+@pytest.mark.parametrize(
+    ("broken", "command"),
+    [
+        ("fit", ("fit", "log.csv", "--kind", "probability", "-o", "out.nc")),
+        ("report", ("report", "fit.nc", "-o", "out.html")),
+    ],
+)
+def test_control_c_exits_130_and_leaves_nothing(calls, folder, monkeypatch, broken, command):
+    def interrupted(*args, **_):
+        if broken == "report":
+            with whole_file(args[1], "the report") as part:  # as the report writes itself
+                part.write_text("<html>half a pa")
+                raise KeyboardInterrupt
+        raise KeyboardInterrupt
+
+    before = sorted(os.listdir())
+    monkeypatch.setitem(vars(bc), broken, interrupted)
+    assert_one_sentence(run(*command), "Interrupted", code=130)
+    assert sorted(os.listdir()) == before
