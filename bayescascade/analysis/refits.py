@@ -10,11 +10,11 @@ import xarray as xr
 
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.single_stages import single_stages
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.replicate import replicate_draw
-from bayescascade.posterior.schema import options_of, own_log, restore
+from bayescascade.posterior.schema import margins_and_scalings, observed_log, options_of
 from bayescascade.signals.kinds import to_signal
 
 QUERIES = ("new", "logged")
@@ -57,8 +57,8 @@ class Refits:
 
     def __init__(self, fit: xr.DataTree, draws: Draws, options: list[list[int]], queries: str, seed: int) -> None:
         self._draws, self._options, self._queries, self._seed = draws, options, queries, seed
-        self._log = own_log(fit)[["confidence", "correct", "cost"]]
-        margins, scalings = restore(fit["constant_data"].to_dataset())
+        self._log = observed_log(fit)[["confidence", "correct", "cost"]]
+        margins, scalings = margins_and_scalings(fit["constant_data"].to_dataset())
         self._model = options_of(fit)
         self._given = replace(build_design(self._log, self._model), margins=margins, scalings=scalings)
         seen, labelled = (np.isfinite(self._log[name].values) for name in ("confidence", "correct"))
@@ -76,7 +76,7 @@ class Refits:
         ``number`` tells one refit from another that starts from the same draw.
         """
         rng = np.random.default_rng([self._seed, 1, number])
-        how = Sampling(_DRAWS, _TUNE, _CHAINS, 1, int(rng.integers(2**31)), log_likelihood=False)
+        how = SamplerConfig(_DRAWS, _TUNE, _CHAINS, 1, int(rng.integers(2**31)), log_likelihood=False)
         if self._queries == "new":
             log, right, given = self._with_new(index, m, rng)
             base = None
@@ -115,15 +115,15 @@ class Refits:
 
     def _with_labels(self, index: int, m: int, rng: np.random.Generator) -> tuple[xr.Dataset, np.ndarray]:
         """The log, and how one draw would have some of its unlabelled answers judged."""
-        picked = rng.permutation(self._free)[:m]
+        take_draws = rng.permutation(self._free)[:m]
         one, n_stages = self._draws.take(slice(index, index + 1)), len(self._draws.stages)
-        signal = to_signal(self._log["confidence"].values[picked], self._draws.kind)
+        signal = to_signal(self._log["confidence"].values[take_draws], self._draws.kind)
         right = np.full((self._log.sizes["query"], n_stages), np.nan)
         for j in range(n_stages):
             seen = np.isfinite(signal[:, j])
             before = signal[seen, j - 1] if j else None
             p = one.p_correct(j, signal[seen, j], before)[0]
-            right[picked[seen], j] = rng.uniform(size=len(p)) < p
+            right[take_draws[seen], j] = rng.uniform(size=len(p)) < p
         return self._log, right
 
     def _relative_costs(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

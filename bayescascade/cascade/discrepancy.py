@@ -25,7 +25,7 @@ from bayescascade.errors import CascadeError, Short, bad_value, option
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.schema import own_log, require
+from bayescascade.posterior.schema import observed_log, require
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
 SPREAD = 1.0
@@ -178,7 +178,7 @@ def read_discrepancy(fit: xr.DataTree, spread: float, *, one_sided: bool = False
     """
     if not spread:
         return None
-    return ModelDiscrepancy(*_complete(validate_log(own_log(fit)), "doubt", spread), float(spread), one_sided)
+    return ModelDiscrepancy(*_complete(validate_log(observed_log(fit)), "doubt", spread), float(spread), one_sided)
 
 
 def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy | None:
@@ -249,7 +249,7 @@ def evaluate_with_discrepancy(
     """
     if not (np.isfinite(spread) and spread >= 0.0):
         raise bad_value("spread", spread, "give a share of at least 0, such as 0.2")
-    log = validate_log(own_log(require(fit)))
+    log = validate_log(observed_log(require(fit)))
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
     rule = DecisionRule.from_any(thresholds, stages, kind)
     confidence, wrong, price = _complete(log.sel(stage=rule.stages), "spread", spread)

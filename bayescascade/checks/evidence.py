@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.schema import own_log, require
+from bayescascade.posterior.schema import observed_log, require
 from bayescascade.signals.kinds import to_signal
 
 FEW, MANY = 200, 1000
@@ -65,7 +65,7 @@ class Evidence:
 def gather(fit: xr.DataTree) -> Evidence:
     """Read a fit's log and draws."""
     require(fit, undrifted=", so its log is not of its mix of queries; check or report the fit that it came from.")
-    draws, log = get_draws(fit), own_log(fit)
+    draws, log = get_draws(fit), observed_log(fit)
     signal = to_signal(log["confidence"].values, draws.kind)
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
 

@@ -35,7 +35,7 @@ from bayescascade.cli.terminal import (
 )
 from bayescascade.errors import CascadeError, render
 
-Money = "in the log's currency"
+CURRENCY_HELP = "in the log's currency"
 
 
 def tune(
@@ -54,11 +54,15 @@ def tune(
     max_latency: Annotated[
         float | None, typer.Option(help="The latency per query is at most this, with --prob.")
     ] = None,
-    error_price: Annotated[float | None, typer.Option(help=f"What one wrong answer costs, {Money}.")] = None,
-    abstain_price: Annotated[
-        float | None, typer.Option(help=f"What no answer costs, {Money}: stages may then abstain.")
+    error_price: Annotated[
+        float | None, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")
     ] = None,
-    latency_price: Annotated[float | None, typer.Option(help=f"What a unit of latency costs, {Money}.")] = None,
+    abstain_price: Annotated[
+        float | None, typer.Option(help=f"What no answer costs, {CURRENCY_HELP}: stages may then abstain.")
+    ] = None,
+    latency_price: Annotated[
+        float | None, typer.Option(help=f"What a unit of latency costs, {CURRENCY_HELP}.")
+    ] = None,
     prob: Annotated[
         float | None,
         typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
@@ -188,9 +192,9 @@ def check(
 def verdict(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")],
     abstain_price: Annotated[
-        float | None, typer.Option(help=f"What no answer costs, {Money}: stages may then abstain.")
+        float | None, typer.Option(help=f"What no answer costs, {CURRENCY_HELP}: stages may then abstain.")
     ] = None,
     task: Task = None,
 ) -> None:
@@ -207,14 +211,14 @@ def verdict(
 def labels(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {Money}.")],
+    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")],
     n_labels: Annotated[
         str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
     ] = "25,50,100,200,400",
     stages: Annotated[
         str, typer.Option(metavar="A,B,...", help="Stages whose answers are labelled, all, or each in turn.")
     ] = "all",
-    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {Money}.")] = 0.0,
+    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {CURRENCY_HELP}.")] = 0.0,
     horizon: Annotated[
         int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
     ] = None,
@@ -255,7 +259,9 @@ def sensitivity(
     max_cost: Annotated[
         float | None, typer.Option(help="The cost per query is at most this, with --prob.")
     ] = None,
-    error_price: Annotated[float | None, typer.Option(help=f"What one wrong answer costs, {Money}.")] = None,
+    error_price: Annotated[
+        float | None, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")
+    ] = None,
     prob: Annotated[
         float | None,
         typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),

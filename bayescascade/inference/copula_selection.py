@@ -12,7 +12,7 @@ import xarray as xr
 from bayescascade.errors import CascadeError, option
 from bayescascade.inference.deferral_weights import seen_weights
 from bayescascade.inference.pointwise import held_out, model_masses, signal_rows
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Options
@@ -22,19 +22,19 @@ CANDIDATES = tuple(FAMILIES)
 _DRAWS, _CHAINS = 400, 2
 
 
-def fit_auto(log: xr.Dataset, options: Options, how: Sampling) -> xr.DataTree:
+def fit_auto(log: xr.Dataset, options: Options, config: SamplerConfig) -> xr.DataTree:
     """Fit with the family of each link that has the best expected log predictive density."""
-    weight = _weights(log, options, how)
-    table = compare_families(log, options, how, weight)
+    weight = _weights(log, options, config)
+    table = compare_families(log, options, config, weight)
     best = [str(table["family"].values[i]) for i in table["elpd"].values.argmax(axis=1)]
-    tree = fit_design(build_design(log, with_families(options, best), weight=weight), log, how)
+    tree = fit_design(build_design(log, with_families(options, best), weight=weight), log, config)
     tree["comparison"] = xr.DataTree(table)
     tree.attrs["copula_choice"] = "auto"
     return tree
 
 
 def compare_families(
-    log: xr.Dataset, options: Options, how: Sampling, seen: np.ndarray | None = None
+    log: xr.Dataset, options: Options, config: SamplerConfig, seen: np.ndarray | None = None
 ) -> xr.Dataset:
     """Expected log predictive density of every candidate at every link.
 
@@ -45,7 +45,7 @@ def compare_families(
         (link, family).
     """
     n_links = log.sizes["stage"] - 1
-    short = replace(how, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
+    short = replace(config, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
     by_link: dict[str, list[Any]] = {}
     links: list[str] = []
     for name in CANDIDATES:
@@ -84,10 +84,10 @@ def compare_families(
     )
 
 
-def _weights(log: xr.Dataset, options: Options, how: Sampling) -> np.ndarray | None:
+def _weights(log: xr.Dataset, options: Options, config: SamplerConfig) -> np.ndarray | None:
     """How many queries each seen signal stands for; the default family will do."""
     n_links = log.sizes["stage"] - 1
-    return seen_weights(log, replace(options, copula=("gumbel",) * n_links), how)
+    return seen_weights(log, replace(options, copula=("gumbel",) * n_links), config)
 
 
 def with_families(options: Options, copula: list[str]) -> Options:

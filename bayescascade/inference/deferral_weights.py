@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design, tasks_of
 from bayescascade.model.options import Options
 from bayescascade.posterior.draws import get_draws
@@ -30,12 +30,12 @@ _RUN_SHARE = 0.9  # of the queries of the stage before, above which a log counts
 _LEAST_SEEN = 0.02
 
 
-def fit_log(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
+def fit_log(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
     """Fit a validated log and its design, which is built anew where the log is thinned."""
-    weight = seen_weights(log, design.options, how)
+    weight = seen_weights(log, design.options, config)
     if weight is not None:
         design = build_design(log, design.options, weight=weight)
-    return fit_design(design, log, how)
+    return fit_design(design, log, config)
 
 
 def is_thinned(log: xr.Dataset) -> bool:
@@ -45,7 +45,7 @@ def is_thinned(log: xr.Dataset) -> bool:
     return bool(np.any(both < _RUN_SHARE * ran[:, :-1].sum(axis=0)))
 
 
-def seen_weights(log: xr.Dataset, options: Options, how: Sampling) -> np.ndarray | None:
+def seen_weights(log: xr.Dataset, options: Options, config: SamplerConfig) -> np.ndarray | None:
     """How many queries each seen signal stands for (query, stage); None for a complete log."""
     if not is_thinned(log):
         return None
@@ -53,7 +53,7 @@ def seen_weights(log: xr.Dataset, options: Options, how: Sampling) -> np.ndarray
     weight = None
     for i in range(_ROUNDS):
         design = build_design(log, options, weight=weight)
-        short = Sampling(_DRAWS, _DRAWS, _CHAINS, how.cores, how.random_seed + i, log_likelihood=False)
+        short = SamplerConfig(_DRAWS, _DRAWS, _CHAINS, config.cores, config.random_seed + i, log_likelihood=False)
         fit = fit_design(design, log, short)
         weight = np.ones((log.sizes["query"], log.sizes["stage"]))
         for t, name in enumerate(tasks or [""]):

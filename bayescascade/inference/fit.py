@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade.errors import CascadeWarning
 from bayescascade.inference.deferral_weights import fit_log
-from bayescascade.inference.sampling import Sampling, warn_unconverged
+from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Copula, check_options
@@ -84,11 +84,11 @@ def fit(
     """
     if random_seed is None:
         random_seed = int(np.random.default_rng().integers(2**31))
-    how = Sampling(draws, tune, chains, cores, random_seed, progressbar, target_accept, log_likelihood)
+    config = SamplerConfig(draws, tune, chains, cores, random_seed, progressbar, target_accept, log_likelihood)
     if previous is not None:
         from bayescascade.inference.update import update
 
-        return update(previous, log, how)
+        return update(previous, log, config)
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula
@@ -97,9 +97,9 @@ def fit(
     if compared:
         from bayescascade.inference.copula_selection import fit_auto
 
-        tree = fit_auto(log, design.options, how)
+        tree = fit_auto(log, design.options, config)
     else:
-        tree = fit_log(design, log, how)
+        tree = fit_log(design, log, config)
     warn_unconverged(tree)
     return tree
 

@@ -22,7 +22,7 @@ def resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(np.searchsorted(np.cumsum(weight), (rng.uniform() + np.arange(n)) / n), n - 1)
 
 
-def picked(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
+def take_draws(group: xr.Dataset, index: np.ndarray) -> xr.Dataset:
     chain, draw = np.divmod(index, group.sizes["draw"])
     shape = (group.sizes["chain"], group.sizes["draw"])
     pick = {"chain": chain.reshape(shape), "draw": draw.reshape(shape)}

@@ -45,7 +45,7 @@ def model_masses(posterior: xr.Dataset, design: Design) -> np.ndarray:
 
 def margin_splits(posterior: xr.Dataset, design: Design) -> np.ndarray:
     """Splits of the model of the margin, the stages of each task in turn (draw, column, split)."""
-    split = posterior["margin_split"].transpose("chain", "draw", *design.lead, "split").values
+    split = posterior["margin_split"].transpose("chain", "draw", *design.column_dims, "split").values
     return split.reshape((-1, len(design.margins), split.shape[-1]))
 
 

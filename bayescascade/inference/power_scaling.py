@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.inference.importance import picked, psis, resample
+from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Structure
 from bayescascade.posterior.scenarios import replaced
-from bayescascade.posterior.schema import options_of, own_log, why_not_computed
+from bayescascade.posterior.schema import observed_log, options_of, why_not_computed
 
 _DRAWS = 500
 
@@ -30,7 +30,7 @@ def thinned(fit: xr.DataTree, n_draws: int = _DRAWS) -> xr.DataTree:
     return xr.DataTree.from_dict(
         {
             "posterior": posterior,
-            "log_prior": log_prior(build_design(own_log(fit), options_of(fit)), posterior),
+            "log_prior": log_prior(build_design(observed_log(fit), options_of(fit)), posterior),
             "log_likelihood": fit["log_likelihood"].to_dataset().isel(draw=thin),
         }
     )
@@ -102,5 +102,5 @@ def powered(fit: xr.DataTree, tree: xr.DataTree, group: str, power: float) -> tu
     log_ratio = (power - 1.0) * density.transpose("chain", "draw").values.reshape(-1)
     weight, k = psis(log_ratio - log_ratio.max())
     index = resample(weight, np.random.default_rng(0))
-    groups = {name: picked(fit[name].to_dataset(), index) for name in ("posterior", "margins", "sample_stats")}
+    groups = {name: take_draws(fit[name].to_dataset(), index) for name in ("posterior", "margins", "sample_stats")}
     return replaced(fit, groups, {f"{group}_power": power}), k

@@ -48,7 +48,7 @@ _STATS = {
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplerConfig:
     """How to sample, as the arguments of `fit`."""
 
     draws: int = 1000
@@ -68,31 +68,31 @@ class Sampling:
             raise bad_value("target_accept", self.target_accept, "give a number between 0 and 1")
 
 
-def fit_design(design: Design, log: xr.Dataset, how: Sampling) -> xr.DataTree:
+def fit_design(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
     """Sample the posterior of a design and gather all that a fit holds."""
     start = time.perf_counter()
-    raw = sample(design, how)
+    raw = sample(design, config)
     posterior = labelled(raw["posterior"].to_dataset(), design)
     stats = raw["sample_stats"].to_dataset()[list(_STATS)].rename(_STATS)
-    tree = assemble(posterior, stats, design, log, how)
+    tree = assemble(posterior, stats, design, log, config)
     tree.attrs["sampling_time"] = time.perf_counter() - start
     return tree
 
 
-def sample(design: Design, how: Sampling, *, save_warmup: bool = False) -> xr.DataTree:
+def sample(design: Design, config: SamplerConfig, *, save_warmup: bool = False) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
     import nutpie
 
     # not blocking: nutpie's own wait turns Ctrl-C into a result with too few draws
     sampler = nutpie.sample(
         compiled_with(design),
-        draws=how.draws,
-        tune=how.tune,
-        chains=how.chains,
-        cores=how.cores or min(how.chains, n_cores()),
-        seed=int(how.random_seed),
-        progress_bar=how.progressbar,
-        target_accept=how.target_accept,
+        draws=config.draws,
+        tune=config.tune,
+        chains=config.chains,
+        cores=config.cores or min(config.chains, n_cores()),
+        seed=int(config.random_seed),
+        progress_bar=config.progressbar,
+        target_accept=config.target_accept,
         save_warmup=save_warmup,
         blocking=False,
     )
@@ -173,13 +173,13 @@ def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:
 
 
 def assemble(
-    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, how: Sampling
+    posterior: xr.Dataset, stats: xr.Dataset, design: Design, log: xr.Dataset, config: SamplerConfig
 ) -> xr.DataTree:
     """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
     options = design.options
-    mass = _segment_masses(posterior, design, np.random.default_rng(how.random_seed))
-    lead = design.lead
-    posterior = posterior.assign(_latency(posterior, design, log, how.random_seed))
+    mass = _segment_masses(posterior, design, np.random.default_rng(config.random_seed))
+    lead = design.column_dims
+    posterior = posterior.assign(_latency(posterior, design, log, config.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
@@ -191,7 +191,7 @@ def assemble(
         "constant_data": constant_data(design).assign(_spreads(design, log)),
     }
     size = posterior.sizes["chain"] * posterior.sizes["draw"] * log.sizes["query"]
-    if how.log_likelihood or (how.log_likelihood is None and size <= _MAX_LOG_LIKELIHOOD):
+    if config.log_likelihood or (config.log_likelihood is None and size <= _MAX_LOG_LIKELIHOOD):
         groups["log_likelihood"] = log_likelihood_of(posterior, design, log["query"].values)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs |= {
@@ -200,9 +200,9 @@ def assemble(
         "margin": options.margin,
         "calibration": options.calibration,
         "confidence_kind": design.kind,
-        "random_seed": int(how.random_seed),
-        "tuning_steps": int(how.tune),
-        "target_accept": float(how.target_accept),
+        "random_seed": int(config.random_seed),
+        "tuning_steps": int(config.tune),
+        "target_accept": float(config.target_accept),
         "n_queries": int(log.sizes["query"]),
         "data_hash": data_hash(log),
         "versions": json.dumps(
@@ -216,7 +216,7 @@ def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Genera
     """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
     model = get_margin_model(design.options.margin)
     mass = model.segment_masses(margin_splits(posterior, design), design.margins, rng)
-    return mass.reshape((*(posterior.sizes[dim] for dim in ("chain", "draw", *design.lead)), -1))
+    return mass.reshape((*(posterior.sizes[dim] for dim in ("chain", "draw", *design.column_dims)), -1))
 
 
 def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) 
     known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
     drawn = draw_means(known, n_chains * n_draws, np.random.default_rng([seed, 2]))
-    shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.lead))
-    return {"latency": (("chain", "draw", *design.lead), drawn.reshape(shape), log["latency"].attrs)}
+    shape = (n_chains, n_draws, *(posterior.sizes[dim] for dim in design.column_dims))
+    return {"latency": (("chain", "draw", *design.column_dims), drawn.reshape(shape), log["latency"].attrs)}
 
 
 def _spreads(design: Design, log: xr.Dataset) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _spreads(design: Design, log: xr.Dataset) -> dict[str, Any]:
     shape = (*([len(design.tasks)] if design.tasks else []), len(design.stages))
     return {
         f"{name}_sd": (
-            design.lead,
+            design.column_dims,
             by_task(spread_of, log[name].transpose("query", "stage").values, *_tasks(log)).reshape(shape),
         )
         for name in ("cost", "latency")

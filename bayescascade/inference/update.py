@@ -10,20 +10,20 @@ import xarray as xr
 
 from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
-from bayescascade.inference.importance import picked, psis, resample
+from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import label_rows, model_masses, signal_rows
-from bayescascade.inference.sampling import Sampling, assemble, fit_design, warn_unconverged
+from bayescascade.inference.sampling import SamplerConfig, assemble, fit_design, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.margins.segments import Margin
-from bayescascade.posterior.schema import options_of, own_log, require, restore
+from bayescascade.posterior.schema import margins_and_scalings, observed_log, options_of, require
 
 _MAX_K = 0.7
 _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
 
 
-def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree:
+def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
     """Posterior given the queries of an earlier fit and new ones; see `fit`."""
     require(
         previous,
@@ -31,17 +31,17 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
         whole=" alone; update the fit of all tasks, and select the task again.",
         unchanged="update the fit that it came from, and change the result.",
     )
-    log, n_old = _joined(own_log(previous), new)
+    log, n_old = _joined(observed_log(previous), new)
     options = options_of(previous)
     posterior = previous["posterior"].to_dataset()
-    how = replace(how, draws=posterior.sizes["draw"], chains=posterior.sizes["chain"])
-    margins, scalings = restore(previous["constant_data"].to_dataset())
+    config = replace(config, draws=posterior.sizes["draw"], chains=posterior.sizes["chain"])
+    margins, scalings = margins_and_scalings(previous["constant_data"].to_dataset())
     whole = build_design(log, options)
     if whole.tasks != _tasks(previous):
         raise CascadeError(f"the new queries bring the tasks to {whole.tasks}; fit all queries together.")
     if is_thinned(log):
         # what a seen signal stands for depends on all queries, so the segments have to be cut anew
-        tree = fit_log(whole, log, how)
+        tree = fit_log(whole, log, config)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew"})
     design = build_design(log, options, replace(whole, margins=margins, scalings=scalings))
@@ -56,17 +56,17 @@ def update(previous: xr.DataTree, new: xr.Dataset, how: Sampling) -> xr.DataTree
             CascadeWarning,
             stacklevel=3,
         )
-        tree = fit_design(whole, log, how)
+        tree = fit_design(whole, log, config)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
-    index = resample(weight, np.random.default_rng(how.random_seed))
-    design = replace(design, margins=_counted(design))
+    index = resample(weight, np.random.default_rng(config.random_seed))
+    design = replace(design, margins=recount_margins(design))
     tree = assemble(
-        _with_costs(picked(posterior, index), design, how),
-        picked(previous["sample_stats"].to_dataset(), index),
+        _with_costs(take_draws(posterior, index), design, config),
+        take_draws(previous["sample_stats"].to_dataset(), index),
         design,
         log,
-        how,
+        config,
     )
     kept = {name: previous.attrs[name] for name in ("sampling_time", "tuning_steps", "target_accept")}
     return _with_history(tree, previous, kept | {"update": "reweighted", "update_k": k, "update_share": share})
@@ -160,7 +160,7 @@ def _share(weight: np.ndarray, values: np.ndarray) -> float:
     return 1.0 / float(np.sum(np.bincount(owner, weight) ** 2) * len(weight))
 
 
-def _counted(design: Design) -> list[Margin]:
+def recount_margins(design: Design) -> list[Margin]:
     """The margins with the segments' counts of all queries."""
     out = []
     for column, margin in enumerate(design.margins):
@@ -169,11 +169,11 @@ def _counted(design: Design) -> list[Margin]:
     return out
 
 
-def _with_costs(posterior: xr.Dataset, design: Design, how: Sampling) -> xr.Dataset:
+def _with_costs(posterior: xr.Dataset, design: Design, config: SamplerConfig) -> xr.Dataset:
     """Mean costs drawn anew, as their posterior is known in closed form."""
     known, cost = design.arrays["cost_known"], posterior["cost"]
-    rng = np.random.default_rng([how.random_seed, 1])
-    lead = design.lead
+    rng = np.random.default_rng([config.random_seed, 1])
+    lead = design.column_dims
     drawn = draw_means(known, cost.sizes["chain"] * cost.sizes["draw"], rng)
     drawn = drawn.reshape([cost.sizes[dim] for dim in ("chain", "draw", *lead)])
     return posterior.assign(cost=(("chain", "draw", *lead), drawn))

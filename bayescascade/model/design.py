@@ -76,7 +76,7 @@ class Design:
         return _DIMS
 
     @property
-    def lead(self) -> tuple[str, ...]:
+    def column_dims(self) -> tuple[str, ...]:
         """Dims of what there is one of for each column."""
         return ("task", "stage") if self.tasks else ("stage",)
 
@@ -109,11 +109,11 @@ def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
 
 
 def build_design(
-    log: xr.Dataset, options: Options, given: Design | None = None, weight: np.ndarray | None = None
+    log: xr.Dataset, options: Options, segments_of: Design | None = None, weight: np.ndarray | None = None
 ) -> Design:
     """Place every observed signal and label of a validated log.
 
-    With ``given``, its segments and scalings are used in place of those that the log suggests. ``weight``
+    With ``segments_of``, its segments and scalings are used in place of those that the log suggests. ``weight``
     (query, stage) says how many queries an observed signal stands for, see `bayescascade.thinning`.
     """
     log = validate_log(log)
@@ -124,10 +124,10 @@ def build_design(
     stages = [str(s) for s in log["stage"].values]
     tasks, task = tasks_of(log)
     n_tasks = max(1, len(tasks))
-    if given is None:
+    if segments_of is None:
         margins, scalings = _margins(signal, weight, task, kind, stages, tasks)
     else:
-        margins, scalings = given.margins, given.scalings
+        margins, scalings = segments_of.margins, segments_of.scalings
     model = get_margin_model(options.margin)
     structure = structure_of(options, len(stages), n_tasks)
     rows = Rows(signal, task, margins, options, structure.families)

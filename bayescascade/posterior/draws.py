@@ -21,7 +21,7 @@ from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.margins.segments import Margin
-from bayescascade.posterior.schema import read_families, require, restore
+from bayescascade.posterior.schema import margins_and_scalings, read_families, require
 from bayescascade.posterior.tilt import density_ratios
 
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
@@ -247,7 +247,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
     require(fit)
     posterior = fit["posterior"].to_dataset()
     constant = fit["constant_data"].to_dataset()
-    margins, scalings = restore(constant)
+    margins, scalings = margins_and_scalings(constant)
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values

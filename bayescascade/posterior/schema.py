@@ -89,7 +89,7 @@ def read_families(fit: xr.DataTree) -> list[Family]:
 def constant_data(design: Design) -> xr.Dataset:
     """Margins and scalings as labelled arrays; stages with fewer segments are padded with NaN."""
     n = max(len(m.low) for m in design.margins)
-    lead = design.lead
+    lead = design.column_dims
     shape = (*((len(design.tasks),) if design.tasks else ()), len(design.stages))
     margins, scalings = design.margins, design.scalings
     pad = [(0, n - len(m.low)) for m in margins]
@@ -123,7 +123,7 @@ def constant_data(design: Design) -> xr.Dataset:
     )
 
 
-def restore(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:
+def margins_and_scalings(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:
     """Undo `constant_data`; where there are tasks, column by column."""
     lead = [dim for dim in ("task", "stage") if dim in constant.dims]
     stacked = constant.stack(column=lead) if len(lead) > 1 else constant.rename(stage="column")
@@ -138,7 +138,7 @@ def restore(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:
     return margins, scalings
 
 
-def own_log(fit: xr.DataTree) -> xr.Dataset:
+def observed_log(fit: xr.DataTree) -> xr.Dataset:
     """The log that a fit keeps of itself."""
     log = fit["observed_data"].to_dataset().transpose("query", "stage")
     return log.assign_attrs(confidence_kind=str(fit.attrs["confidence_kind"]))

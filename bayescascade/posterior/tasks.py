@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError
-from bayescascade.posterior.schema import data_hash, own_log, require
+from bayescascade.posterior.schema import data_hash, observed_log, require
 
 
 def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
@@ -62,7 +62,7 @@ def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
         groups[group] = groups[group].isel(segment=slice(n_segments))
     tree = xr.DataTree.from_dict(groups)
     tree.attrs |= fit.attrs
-    log = own_log(tree)
+    log = observed_log(tree)
     tree.attrs |= {"task": name, "n_queries": log.sizes["query"], "data_hash": data_hash(log)}
     return tree
 

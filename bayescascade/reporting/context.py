@@ -20,7 +20,7 @@ from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.checks.suite import check
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.schema import data_hash, own_log
+from bayescascade.posterior.schema import data_hash, observed_log
 from bayescascade.reporting.explorer import Explorer, bars, make_explorer
 from bayescascade.reporting.figures import (
     few_points,
@@ -32,7 +32,7 @@ from bayescascade.reporting.figures import (
     worth_figure,
 )
 from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sheet, provenance, sheet_of
-from bayescascade.reporting.text import Choice, answer, care, comparison
+from bayescascade.reporting.text import Choice, caveats, comparison, summary
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
 
@@ -43,7 +43,7 @@ _STEPS = 1000  # of the price slider
 _IDLE = 0.01  # share of queries below which a stage counts as not called
 
 
-def tell(
+def build_context(
     fit: xr.DataTree,
     *,
     solution: ThresholdSolution | None,
@@ -82,8 +82,8 @@ def tell(
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": answer(choice, draws, scored, worth, ci_prob, stated=stated),
-        "care": care(failed, idle, tested=scored is not None, chosen=choice is not None),
+        "answer": summary(choice, draws, scored, worth, ci_prob, stated=stated),
+        "care": caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
         "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
         "flow": None if choice is None else flow_figure(choice, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
@@ -196,7 +196,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
     """What the thresholds did on the fit's own log, if that can be told."""
     try:
-        return score(own_log(fit).sel(stage=choice.stages), chosen)
+        return score(observed_log(fit).sel(stage=choice.stages), chosen)
     except CascadeError:
         return None  # where a stage was not run, or an answer has no label
 

@@ -13,7 +13,7 @@ import xarray as xr
 from bayescascade._common.files import whole_file
 from bayescascade._common.validation import check_prob
 from bayescascade.errors import CascadeError, call, option
-from bayescascade.reporting.context import tell
+from bayescascade.reporting.context import build_context
 
 if TYPE_CHECKING:
     from bayescascade.analysis.label_value import LabelValue
@@ -95,7 +95,9 @@ def report(
     target = Path(path)
     if not target.parent.is_dir():
         raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
-    story = tell(fit, solution=solution, log=log, test=test, thresholds=thresholds, labels=labels, ci_prob=ci_prob)
+    story = build_context(
+        fit, solution=solution, log=log, test=test, thresholds=thresholds, labels=labels, ci_prob=ci_prob
+    )
     with whole_file(target, "the report") as part:
         part.write_text(_render(story), encoding="utf-8")
     return target

@@ -25,16 +25,16 @@ _TABLE_POINTS = 10
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Table:
     """A table for the template; the first cell of a row heads it."""
 
     columns: list[str]
     rows: list[list[str]]
 
 
-def sheet_of(table: pd.DataFrame, digits: int = 3) -> Sheet:
+def sheet_of(table: pd.DataFrame, digits: int = 3) -> Table:
     """A data frame as a table."""
-    return Sheet(*texts(table, digits))
+    return Table(*texts(table, digits))
 
 
 def chosen_sheets(
@@ -73,17 +73,17 @@ def chosen_sheets(
     )
     if scored is not None:
         note += " A test log scatters about the long run, so it may miss an interval by chance."
-    return {"thresholds": Sheet(columns, rows), "expected": Sheet(expected, found), "note": note}
+    return {"thresholds": Table(columns, rows), "expected": Table(expected, found), "note": note}
 
 
-def frontier_sheet(explorer: Explorer) -> Sheet:
+def frontier_sheet(explorer: Explorer) -> Table:
     """About ten points of the frontier, evenly spaced in error."""
     error = explorer.points["error"].values
     wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
-    picked = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
+    take_draws = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
     kept, prices = explorer.points["kept"].values, explorer.hull_prices()
     rows = []
-    for point in map(int, picked):
+    for point in map(int, take_draws):
         thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
         low, high = prices[point]
         worth = (
@@ -110,13 +110,13 @@ def frontier_sheet(explorer: Explorer) -> Sheet:
         f"error kept with {explorer.prob:.0%}",
         "best where an error costs",
     ]
-    return Sheet([*columns, *explorer.stages[:-1]], rows)
+    return Table([*columns, *explorer.stages[:-1]], rows)
 
 
 def check_rows(result: CheckResult) -> dict[str, object]:
     """A check with its verdict, and the numbers behind it."""
     css = {True: "passed", False: "failed", None: "none"}[result.passed]
-    table = Sheet([], []) if result.table.empty else sheet_of(result.table)
+    table = Table([], []) if result.table.empty else sheet_of(result.table)
     return {
         "name": result.name,
         "result": WORDS[result.passed],

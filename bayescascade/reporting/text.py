@@ -48,7 +48,7 @@ class Choice:
         return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
 
 
-def answer(
+def summary(
     choice: Choice | None,
     draws: Draws,
     scored: xr.Dataset | None,
@@ -160,7 +160,7 @@ def goal_in_words(goal: dict[str, Any]) -> str:
     return f"{loss}, and {promise}" if promise else loss
 
 
-def care(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:
+def caveats(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:
     """Warnings where checks failed, and where nothing new was looked at.
 
     ``idle_links`` are the links that failed, if they lead to stages that the chosen thresholds hardly ever call.

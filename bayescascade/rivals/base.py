@@ -42,7 +42,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class LogArrays:
     """A log as arrays: ``confidence``, ``signal`` and ``wrong`` (query, stage), mean ``cost`` (stage,)."""
 
     confidence: np.ndarray
@@ -52,7 +52,7 @@ class Known:
     kind: str
 
 
-def know(log: xr.Dataset) -> Known:
+def complete_arrays(log: xr.Dataset) -> LogArrays:
     """Arrays of the queries that ran every stage and have every label.
 
     Raises
@@ -72,7 +72,7 @@ def know(log: xr.Dataset) -> Known:
             "fit and tune do with less."
         )
     confidence = confidence[whole]
-    return Known(confidence, to_signal(confidence, kind), 1.0 - correct[whole], np.nanmean(cost, axis=0), kind)
+    return LogArrays(confidence, to_signal(confidence, kind), 1.0 - correct[whole], np.nanmean(cost, axis=0), kind)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bayescascade.rivals.base import Method, area_under, measure, stages_alone
 
 
 @dataclass(frozen=True)
-class Cell:
+class Result:
     """What a method did: points by rising cost, area on the test log and under resampled test queries.
 
     ``failed`` is the sentence with which the method gave up; the areas are then NaN.
@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Run:
+class Split:
     """One training set and its test set: the labels of its place in the result, and the logs.
 
     ``whole`` is the training set with all stages of the log, those that this cascade does not run among them.
@@ -56,7 +56,7 @@ class Run:
         return _hash(self.train), _hash(self.whole), _hash(self.test)
 
 
-def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
+def run_cell(method: Method, run: Split, n_replicates: int) -> Result:
     """Let a method learn from one log and play another."""
     train, test = run.test if getattr(method, "sees_test", False) else run.train, run.test
     more = {"whole": run.whole} if getattr(method, "sees_whole", False) else {}
@@ -67,11 +67,11 @@ def run_cell(method: Method, run: Run, n_replicates: int) -> Cell:
         played = learnt.decide(test.drop_vars("correct"))
     except CascadeError as trouble:
         nothing = np.full(n_replicates, np.nan)
-        return Cell(np.empty(0), np.empty(0), np.nan, nothing, time.perf_counter() - start, str(trouble))
+        return Result(np.empty(0), np.empty(0), np.nan, nothing, time.perf_counter() - start, str(trouble))
     error, cost = measure(played, test)
     order = np.argsort(cost, kind="stable")
     resampled = resample(played, test, n_replicates)
-    return Cell(error[order], cost[order], area_under(error, cost, **stages_alone(test)), resampled, seconds)
+    return Result(error[order], cost[order], area_under(error, cost, **stages_alone(test)), resampled, seconds)
 
 
 def resample(played: Route, test: xr.Dataset, n_replicates: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def resample(played: Route, test: xr.Dataset, n_replicates: int) -> np.ndarray:
     )
 
 
-def key_of(method: Method, run: Run, n_replicates: int) -> str:
+def key_of(method: Method, run: Split, n_replicates: int) -> str:
     """What tells a cell from all others: the data, the method with its options, the seed."""
     learns = ["test"]  # an oracle does the same whatever the others learn from
     if not getattr(method, "sees_test", False):
@@ -125,7 +125,7 @@ class Store:
         except OSError as error:
             raise CascadeError(f"the folder {self.folder} cannot be made: {error.strerror}.") from None
 
-    def get(self, key: str) -> Cell | None:
+    def get(self, key: str) -> Result | None:
         """A finished cell, if it is there."""
         path = self._path(key)
         if path is None or not path.exists():
@@ -136,7 +136,7 @@ class Store:
         try:
             (row,) = parquet.read_table(path).to_pylist()
             found = row.pop("key")
-            cell = Cell(**row | {name: np.array(row[name], float) for name in ("error", "cost", "replicates")})
+            cell = Result(**row | {name: np.array(row[name], float) for name in ("error", "cost", "replicates")})
         except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
             raise CascadeError(
                 f"{path} cannot be read as a finished cell of a comparison ({error}); "
@@ -144,7 +144,7 @@ class Store:
             ) from None
         return cell if found == key else None
 
-    def put(self, key: str, cell: Cell) -> None:
+    def put(self, key: str, cell: Result) -> None:
         """Keep a finished cell."""
         path = self._path(key)
         if path is None:

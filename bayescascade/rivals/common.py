@@ -10,7 +10,7 @@ import numpy as np
 from bayescascade._common.pareto import efficient
 from bayescascade.cascade.rules import route_blocks
 from bayescascade.errors import CascadeError, bad_value
-from bayescascade.rivals.base import Known, ThresholdDecisions, spread
+from bayescascade.rivals.base import LogArrays, ThresholdDecisions, spread
 from bayescascade.rivals.empirical_risk import expected_wrong
 
 N_POINTS = 50
@@ -34,7 +34,7 @@ def run_points(
 
 
 def frontier_of(
-    points: np.ndarray, known: Known, wrong: np.ndarray, n_points: int | None = N_POINTS
+    points: np.ndarray, known: LogArrays, wrong: np.ndarray, n_points: int | None = N_POINTS
 ) -> ThresholdDecisions:
     """The vectors (point, stage) that no other beats by ``wrong`` (query, stage) on the training log.
 

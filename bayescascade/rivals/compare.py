@@ -15,8 +15,8 @@ from bayescascade.logs.texts import TEXT
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import stage_numbers
 from bayescascade.rivals.base import Method
-from bayescascade.rivals.cells import Cell, Run, Store, key_of, run_cell
-from bayescascade.rivals.comparison import Comparison, Place
+from bayescascade.rivals.cells import Result, Split, Store, key_of, run_cell
+from bayescascade.rivals.comparison import Comparison, ResultKey
 from bayescascade.rivals.registry import choose
 
 _FOLDS = 5
@@ -110,8 +110,8 @@ def compare(
 
 
 def _run_all(
-    runs: list[Run], methods: list[Method], n_replicates: int, store: Store, progressbar: bool
-) -> dict[Place, Cell]:
+    runs: list[Split], methods: list[Method], n_replicates: int, store: Store, progressbar: bool
+) -> dict[ResultKey, Result]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -126,7 +126,7 @@ def _run_all(
             if cell is None:
                 cell = run_cell(method, run, n_replicates)
                 store.put(key, cell)
-            cells[Place(method.name, run.cascade, run.n, run.seed)] = cell
+            cells[ResultKey(method.name, run.cascade, run.n, run.seed)] = cell
             progress.advance(bar)
     return cells
 
@@ -167,7 +167,7 @@ def _runs(
     sizes: Sequence[int | None],
     seeds: int | Iterable[int] | None,
     keeps: list[list[int]],
-) -> Iterator[Run]:
+) -> Iterator[Split]:
     for size in sizes:
         if size is not None and (not isinstance(size, int | np.integer) or size < 2):
             raise bad_value("n", size, "give whole numbers of at least 2, or " + in_python("None for ") + "all")
@@ -192,7 +192,7 @@ def _runs(
             for keep in keeps:
                 name = "-".join(map(str, keep))
                 label = "all" if size is None else str(size)
-                yield Run(name, label, seed, learns.isel(stage=keep), judges.isel(stage=keep), learns)
+                yield Split(name, label, seed, learns.isel(stage=keep), judges.isel(stage=keep), learns)
 
 
 def _seeds(seeds: int | Iterable[int] | None, once: bool) -> list[int]:

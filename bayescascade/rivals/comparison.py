@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from bayescascade.rivals.cells import Cell
+    from bayescascade.rivals.cells import Result
 
 _LEAST_PAIRS = 5  # with fewer the signed-rank test cannot reach any usual level
 ORACLE = "oracle"
 
 
-class Place(NamedTuple):
+class ResultKey(NamedTuple):
     """Where a cell stands in the result."""
 
     rival: str
@@ -51,9 +51,9 @@ class Comparison:
     data: xr.Dataset
 
     @classmethod
-    def gather(cls, cells: Mapping[Place, Cell]) -> Comparison:
+    def gather(cls, cells: Mapping[ResultKey, Result]) -> Comparison:
         """Put finished cells in their places."""
-        axes = {name: list(dict.fromkeys(getattr(place, name) for place in cells)) for name in Place._fields}
+        axes = {name: list(dict.fromkeys(getattr(place, name) for place in cells)) for name in ResultKey._fields}
         shape = tuple(len(values) for values in axes.values())
         n_points = max(1, *(len(cell.error) for cell in cells.values()))
         n_replicates = len(next(iter(cells.values())).replicates)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade.cascade.rules import route
-from bayescascade.rivals.base import StageDecisions, SubsetDecisions, ThresholdDecisions, know, spread
+from bayescascade.rivals.base import StageDecisions, SubsetDecisions, ThresholdDecisions, complete_arrays, spread
 from bayescascade.rivals.common import N_POINTS, calibrated, check_count
 from bayescascade.rivals.empirical_risk import descend, price_range
 from bayescascade.rivals.thresholds.ascent import ascend
@@ -35,7 +35,7 @@ class SingleStages:
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StageDecisions:
         """Stages by rising cost, each better than all cheaper ones; nothing is random."""
-        known = know(train)
+        known = complete_arrays(train)
         return StageDecisions(efficient(known.wrong.mean(axis=0), known.cost))
 
 
@@ -62,7 +62,7 @@ class RandomMix:
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StageDecisions:
         """Corners of the hull by rising cost; nothing is random."""
-        known = know(train)
+        known = complete_arrays(train)
         return StageDecisions(lower_hull(known.cost, known.wrong.mean(axis=0)))
 
 
@@ -104,7 +104,7 @@ class BestPair:
         """Best pairs by rising cost; nothing is random."""
         check_count("n_points", self.n_points)
         check_count("n_prices", self.n_prices)
-        known = know(train)
+        known = complete_arrays(train)
         wrong, prices = calibrated(known.signal, known.wrong), price_range(known.cost, self.n_prices)
         n_stages = len(known.cost)
         # single stages first, so that they win where a pair only ties with them
@@ -163,5 +163,5 @@ class Oracle:
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> ThresholdDecisions:
         """The frontier of a log on itself."""
-        known = know(train)
+        known = complete_arrays(train)
         return ascend(known, known.wrong, self.n_points, self.n_prices, self.n_starts, random_seed)

@@ -22,7 +22,7 @@ import bayescascade as bc
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.induction.price_sweep import sweep
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import build_design
@@ -41,7 +41,7 @@ LOGS = [
     ("triviaqa", "qwen_oai", "p_true", ([0, 2, 3],)),
 ]
 SIZES: list[tuple[str, int | None, int]] = [("30", 30, 0), ("100", 100, 0), ("all", None, 0), ("30", 30, 1)]
-HOW = Sampling(draws=250, tune=300, chains=2, random_seed=1, log_likelihood=False)
+HOW = SamplerConfig(draws=250, tune=300, chains=2, random_seed=1, log_likelihood=False)
 CALIBRATED = ("intercept", "slope", "atom_offset", "bend", "previous_slope")
 MARGINS = tuple(MARGIN_MODELS)
 

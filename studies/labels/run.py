@@ -22,7 +22,7 @@ from bayescascade.analysis.evsi import contenders, make_space
 from bayescascade.analysis.label_value import ALL, _decisions, label_value
 from bayescascade.analysis.refits import Decisions, Refits
 from bayescascade.cascade.positions import to_positions, to_thresholds
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import build_design
 from bayescascade.posterior.draws import get_draws
 from studies.common.command import Run, parse
@@ -69,7 +69,7 @@ def nested(question: Question, option: str, m: int, number: int) -> dict[str, fl
     log, right, _ = refits._with_new(question.draw_of(number), m, rng)
     labelled = np.isfinite(right) & np.isin(np.arange(len(names)), chosen)
     log = log.assign(correct=(("query", "stage"), np.where(labelled, right, log["correct"].values)))
-    how = Sampling(**HOW, random_seed=int(rng.integers(2**31)), log_likelihood=False)
+    how = SamplerConfig(**HOW, random_seed=int(rng.integers(2**31)), log_likelihood=False)
     after = get_draws(fit_design(build_design(log, refits._model), log, how))
     thresholds = to_thresholds(decisions.positions, draws)
     thresholds[:, -1] = -np.inf

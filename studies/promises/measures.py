@@ -11,11 +11,11 @@ import bayescascade as bc
 from bayescascade.cascade.discrepancy import add_discrepancy
 from bayescascade.cascade.rules import route
 from bayescascade.rivals.empirical_risk import descend, price_range
-from bayescascade.rivals.thresholds.learn_then_test import certify, lay_out
+from bayescascade.rivals.thresholds.learn_then_test import certify, plan_tests
 from studies.common import resplits as rs
 from studies.common.logs import arrays
 
-Known = tuple[np.ndarray, np.ndarray, np.ndarray]  # threshold vectors, their error and their cost
+LogArrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # threshold vectors, their error and their cost
 
 # Where between the last stage's error (0) and the first's (1), on the pooled log, the bound on the error lies.
 TARGETS = (0.15, 0.35, 0.55, 0.75)
@@ -48,7 +48,7 @@ def targets_of(name: str, k: int) -> tuple[np.ndarray, np.ndarray]:
     return bounds, cost[0] + np.array(COST_TARGETS) * (cost.sum() - cost[0])
 
 
-def known_vectors(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray) -> Known:
+def known_vectors(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray) -> LogArrays:
     """Threshold vectors of low loss at 100 prices and "all to the last stage", with their error and cost here."""
     points = np.unique(descend(confidence, wrong, cost, price_range(cost, 100)), axis=0)
     points = np.concatenate([points, [np.append(np.full(confidence.shape[1] - 1, np.inf), -np.inf)]])
@@ -57,7 +57,7 @@ def known_vectors(confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray) -
 
 
 def cheapest(
-    confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, known: Known, max_error: float
+    confidence: np.ndarray, wrong: np.ndarray, cost: np.ndarray, known: LogArrays, max_error: float
 ) -> np.ndarray | None:
     """Cheapest thresholds whose error on these queries is at most ``max_error``, as far as this search finds them.
 
@@ -124,7 +124,7 @@ def measure_rivals(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]
     if n == rs.SIZES[0]:
         of_log["oracle"] = arrays(held_out)  # the held-out rows are the same for every n
     known = {method: known_vectors(*log) for method, log in of_log.items()}
-    trials = {method: lay_out(labelled, random_seed=seed, **options) for method, options in LTT.items()}
+    trials = {method: plan_tests(labelled, random_seed=seed, **options) for method, options in LTT.items()}
     for i, bound in enumerate(bounds):
         for prob in PROBS:
             for method, trial in trials.items():

@@ -19,7 +19,7 @@ from arviz_stats.ecdf_utils import ecdf_pit
 
 import bayescascade as bc
 from bayescascade.cascade.forward import forward
-from bayescascade.inference.sampling import Sampling, sample
+from bayescascade.inference.sampling import SamplerConfig, sample
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import by_stage, get_calibration
 from bayescascade.model.copulas.family import FAMILIES
@@ -33,7 +33,7 @@ from bayescascade.posterior.replicate import replicate_draw
 from studies.common.command import parse
 
 N_QUERIES = 60
-HOW = Sampling(draws=300, tune=250, chains=2)
+HOW = SamplerConfig(draws=300, tune=250, chains=2)
 THIN = 3
 _OWN = ("margin_split", "tau", "intercept", "slope", "atom_offset", "intercept_mean", "log_slope_mean")
 
@@ -118,7 +118,7 @@ def run(copula: str | list[str], margin: str, replications: int, seed: int = 1) 
     found: dict[str, list[np.ndarray]] = {}
     for i in range(replications):
         log = simulated_log(truth, i, rng)
-        again = build_design(log, design.options, given=design)
+        again = build_design(log, design.options, segments_of=design)
         again = replace(again, arrays=again.arrays | {"cost_known": design.arrays["cost_known"]})
         posterior = sample(again, replace(HOW, random_seed=int(rng.integers(2**31))))["posterior"].to_dataset()
         flat = (

@@ -18,14 +18,14 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.inference.sampling import Sampling, compiled_with, convergence, fit_design, sample
+from bayescascade.inference.sampling import SamplerConfig, compiled_with, convergence, fit_design, sample
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import check_options
 from studies.common.command import parse
 from studies.common.logs import LOGS, read, require_logs
 
-HOW = Sampling(draws=500, chains=4, random_seed=1, log_likelihood=False)
+HOW = SamplerConfig(draws=500, chains=4, random_seed=1, log_likelihood=False)
 
 
 def seconds(log: xr.Dataset, copula: str = "gumbel") -> tuple[float, float, float, float]:

@@ -24,7 +24,7 @@ from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.scenarios import drift
-from bayescascade.posterior.schema import own_log
+from bayescascade.posterior.schema import observed_log
 
 
 def test_the_update_is_bayes_rule():
@@ -118,7 +118,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     points, over = curve["threshold"].values[curve["efficient"].values], ("chain", "draw")
     expected = bc.evaluate(example_fit, points).stack(each=over).transpose("each", ...)
     error, cost = expected["error"].values, expected["cost"].mean("each").values
-    seen = bc.score(own_log(example_fit), points)["error"].values
+    seen = bc.score(observed_log(example_fit), points)["error"].values
     smooth = IsotonicRegression().fit_transform(error.mean(axis=0), seen)
     rng = np.random.default_rng
     wide = [add_discrepancy(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]

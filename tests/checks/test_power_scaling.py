@@ -12,7 +12,7 @@ import bayescascade as bc
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.power_scaling import CONFLICT, check_sensitivity
 from bayescascade.inference.power_scaling import thinned
-from bayescascade.posterior.schema import restore
+from bayescascade.posterior.schema import margins_and_scalings
 
 
 def quick_fit(log, **options):
@@ -64,7 +64,7 @@ def test_the_log_prior_is_that_of_the_model(example_fit):
     assert set(prior.data_vars) == {*known, "tau_share", "atom_offset", "margin_split"}
     np.testing.assert_allclose(prior["tau_share"], 0.0, atol=1e-9)
     # the example has one atom at the top of each of the last two stages
-    _, scalings = restore(example_fit["constant_data"].to_dataset())
+    _, scalings = margins_and_scalings(example_fit["constant_data"].to_dataset())
     assert [int(np.isfinite(s.atoms).sum()) for s in scalings] == [0, 1, 1]
     offset = draws["atom_offset"].isel(stage=[1, 2]).sel(atom="top")
     expected = norm.logpdf(offset).sum(axis=offset.get_axis_num("stage"))

@@ -5,7 +5,7 @@ import pytest
 import bayescascade as bc
 from bayescascade.errors import CascadeError
 from bayescascade.inference.copula_selection import CANDIDATES, fit_auto, with_families
-from bayescascade.inference.sampling import Sampling
+from bayescascade.inference.sampling import SamplerConfig
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import build_design
 from bayescascade.model.options import check_options, structure_of
@@ -50,4 +50,4 @@ def test_families_are_compared_on_one_task():
     log = bc.combine_tasks({name: bc.simulate(40, random_seed=i) for i, name in enumerate("ab")})
     options = check_options("independence", "polya_tree", "logistic", 2)
     with pytest.raises(CascadeError, match="compares families on one task; choose on one, and name the families"):
-        fit_auto(log, options, Sampling())
+        fit_auto(log, options, SamplerConfig())

@@ -12,7 +12,7 @@ import pytest
 
 import bayescascade as bc
 from bayescascade.inference.deferral_weights import seen_weights
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import build_design
 from bayescascade.model.options import check_options
 from bayescascade.posterior.draws import get_draws
@@ -113,8 +113,8 @@ def test_margins_are_those_of_all_queries(log, full, partial, stage):
 
 def test_weights_stand_for_the_queries_that_were_not_seen(log):
     options = check_options("gumbel", "polya_tree", "logistic", 2)
-    assert seen_weights(log, options, Sampling()) is None
-    weight = seen_weights(thinned(log, DEPLOYED), options, Sampling(random_seed=3))
+    assert seen_weights(log, options, SamplerConfig()) is None
+    weight = seen_weights(thinned(log, DEPLOYED), options, SamplerConfig(random_seed=3))
     ran = np.isfinite(thinned(log, DEPLOYED)["confidence"].values)
     np.testing.assert_array_equal(weight[:, 0], 1.0)
     # each stage's weights add up to about all queries
@@ -128,8 +128,8 @@ def test_tau_agrees_closely_on_the_segments_of_the_whole_log(log, full):
     """With segments that know of the highest confidences the likelihood of a thinned log is about the same tau."""
     options = check_options("gumbel", "polya_tree", "logistic", 2)
     part = thinned(log, DEPLOYED)
-    design = build_design(part, options, given=build_design(log, options))
-    fit = fit_design(design, part, Sampling(250, 250, 2, random_seed=3))
+    design = build_design(part, options, segments_of=build_design(log, options))
+    fit = fit_design(design, part, SamplerConfig(250, 250, 2, random_seed=3))
     (mean, sd), (other_mean, other_sd) = summary(full, "tau"), summary(fit, "tau")
     assert np.abs((mean - other_mean) / np.hypot(sd, other_sd)).max() < 2.5
 

@@ -10,11 +10,11 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.calibration import ATOMS
 from bayescascade.model.design import build_design
 from bayescascade.model.options import check_options
-from bayescascade.posterior.schema import data_hash, restore
+from bayescascade.posterior.schema import data_hash, margins_and_scalings
 
 THRESHOLDS = [[0.8, 0.7, -np.inf], [0.6, 0.9, -np.inf]]
 N_OLD = 250
@@ -47,7 +47,7 @@ def joined(old, new):
 def anew(previous, old, new, how, options):
     """The posterior of all queries, on the segments and scalings of the earlier fit."""
     log = joined(old, new)
-    design = build_design(log, options, given=build_design(old, options))
+    design = build_design(log, options, segments_of=build_design(old, options))
     counts = counted(log, previous)
     margins = [
         replace(m, count=np.maximum(c, 1e-3 * m.count)) for m, c in zip(design.margins, counts, strict=True)
@@ -61,7 +61,7 @@ def counted(log, fit):
 
     signal = to_signal(log["confidence"].values, log.attrs["confidence_kind"])
     out = []
-    for j, margin in enumerate(restore(fit["constant_data"].to_dataset())[0]):
+    for j, margin in enumerate(margins_and_scalings(fit["constant_data"].to_dataset())[0]):
         atom = margin.is_atom
         x = signal[:, j][np.isfinite(signal[:, j])]
         free = x[~np.isin(x, margin.low[atom])]
@@ -100,7 +100,7 @@ def off(one, other, share=1.0):
 
 
 def check_agreement(old, new, options, names, seed):
-    how = Sampling(draws=1000, tune=300, chains=4, random_seed=seed)
+    how = SamplerConfig(draws=1000, tune=300, chains=4, random_seed=seed)
     previous = fit_design(build_design(old, options), old, how)
     updated = bc.fit(new, previous=previous, random_seed=seed)
     assert updated.attrs["update"] == "reweighted"
@@ -230,7 +230,7 @@ def test_costs_are_those_of_all_queries(example_fit, example_log, three):
 
 def test_margins_count_the_new_queries(example_fit, example_log, three):
     """All new confidences fall into one segment of each stage, whose share grows accordingly."""
-    margins = restore(example_fit["constant_data"].to_dataset())[0]
+    margins = margins_and_scalings(example_fit["constant_data"].to_dataset())[0]
     segment = [int(np.argsort(m.count)[len(m.count) // 2]) for m in margins]
     middle = np.array([0.5 * (m.low + m.high)[s] for m, s in zip(margins, segment, strict=True)])
     new = three.copy(deep=True)
@@ -239,7 +239,7 @@ def test_margins_count_the_new_queries(example_fit, example_log, three):
     after = bc.fit(new, previous=example_fit, random_seed=5)
     old_counts = counted(example_log, example_fit)
     for j, (found, expected) in enumerate(
-        zip(restore(after["constant_data"].to_dataset())[0], old_counts, strict=True)
+        zip(margins_and_scalings(after["constant_data"].to_dataset())[0], old_counts, strict=True)
     ):
         np.testing.assert_array_equal(found.count, expected + 3.0 * (np.arange(len(expected)) == segment[j]))
         mass = [fit["margins"]["segment_mass"].mean(("chain", "draw")).values[j] for fit in (example_fit, after)]

@@ -10,7 +10,7 @@ from helpers.fits import stored_fit
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.posterior.draws import get_draws
-from bayescascade.posterior.schema import data_hash, restore
+from bayescascade.posterior.schema import data_hash, margins_and_scalings
 
 # Not in the order of the alphabet, of different sizes, and unlike in their signals, so that nothing is mixed up
 # without being seen.
@@ -85,9 +85,9 @@ def test_attributes(pooled, logs, one):
 
 
 def test_margins_are_those_of_the_tasks_own_log(pooled, one):
-    margins, scalings = restore(one["constant_data"].to_dataset())
+    margins, scalings = margins_and_scalings(one["constant_data"].to_dataset())
     place = 3 * list(PARTS).index(one.attrs["task"])
-    whole, of_whole = restore(pooled["constant_data"].to_dataset())
+    whole, of_whole = margins_and_scalings(pooled["constant_data"].to_dataset())
     for j in range(3):
         for field in ("low", "high", "leaf", "count", "split_used"):
             np.testing.assert_array_equal(getattr(margins[j], field), getattr(whole[place + j], field))

@@ -272,7 +272,7 @@ def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit,
 def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monkeypatch):
     from bayescascade.posterior.draws import get_draws
     from bayescascade.reporting.context import idle_links
-    from bayescascade.reporting.text import Choice, care
+    from bayescascade.reporting.text import Choice, caveats
 
     draws = get_draws(example_fit)
     rows = pd.DataFrame(
@@ -286,7 +286,7 @@ def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monke
 
     assert idle_links(result, draws, choice(0.001)) == ["medium > large"]
     assert idle_links(result, draws, choice(0.2)) == []
-    assert "does not touch" in care(["links"], ["medium > large"], tested=True, chosen=True)[0]
+    assert "does not touch" in caveats(["links"], ["medium > large"], tested=True, chosen=True)[0]
 
 
 def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from bayescascade.rivals.base import (
     ThresholdDecisions,
     area_of,
     area_under,
-    know,
+    complete_arrays,
     measure,
     spread,
 )
@@ -124,11 +124,11 @@ def test_a_part_of_the_stages_runs_as_its_own_cascade(log: xr.Dataset) -> None:
 def test_only_whole_queries_are_known(log: xr.Dataset) -> None:
     part = log.copy(deep=True)
     part["correct"][3, 1] = np.nan
-    assert len(know(part).wrong) == log.sizes["query"] - 1
+    assert len(complete_arrays(part).wrong) == log.sizes["query"] - 1
     part["correct"][:, 1] = np.nan
     part["correct"][0, 1], part["correct"][0, 2] = 1.0, np.nan
     with pytest.raises(bc.CascadeError, match="none of the"):
-        know(part)
+        complete_arrays(part)
 
 
 def test_a_posterior_is_shared_by_equal_logs_only(log: xr.Dataset) -> None:

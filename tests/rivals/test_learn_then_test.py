@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 import bayescascade as bc
 from bayescascade.cascade.rules import route
 from bayescascade.rivals.empirical_risk import descend, price_range
-from bayescascade.rivals.thresholds.learn_then_test import PATHS, certify, lay_out, learn_then_test, p_values
+from bayescascade.rivals.thresholds.learn_then_test import PATHS, certify, learn_then_test, p_values, plan_tests
 
 
 def pieces(log):
@@ -103,7 +103,7 @@ def test_nothing_certified_sends_all_to_the_last_stage(path):
 
 
 def test_more_errors_allowed_never_cost_more():
-    trial = lay_out(bc.simulate(150, n_stages=3, random_seed=5), "common")
+    trial = plan_tests(bc.simulate(150, n_stages=3, random_seed=5), "common")
     costs = [float(trial.cost[certify(trial, e, 0.9).tested["certified"]].min()) for e in (0.35, 0.4, 0.45, 0.5)]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < costs[0]

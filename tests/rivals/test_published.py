@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 from scipy.special import expit
 
 import bayescascade as bc
-from bayescascade.rivals.base import know
+from bayescascade.rivals.base import complete_arrays
 from bayescascade.rivals.published.beta_mixture import BetaMixture, fit_beta, fit_mixture
 from bayescascade.rivals.published.mle import PublishedCopula, expected, loss_at, minimise
 from bayescascade.rivals.published.model import (
@@ -32,7 +32,7 @@ POSITIONS = [np.array(x) for x in ([0.5, 0.5], [0.2, 0.9], [1.0, 0.4], [0.7, 1.0
 
 @pytest.fixture(scope="module")
 def known():
-    return know(bc.simulate(150, n_stages=3, top_atom=(0.3, 0.0, 0.2), random_seed=12))
+    return complete_arrays(bc.simulate(150, n_stages=3, top_atom=(0.3, 0.0, 0.2), random_seed=12))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError
-from bayescascade.rivals.base import StageDecisions, area_of, know
+from bayescascade.rivals.base import StageDecisions, area_of, complete_arrays
 from bayescascade.rivals.common import calibrated, extra, run_points
 from bayescascade.rivals.empirical_risk import price_range
 from bayescascade.rivals.published.mle import PublishedCopula
@@ -126,7 +126,7 @@ def test_the_hull_drops_a_stage_that_a_mix_beats(train):
 
 
 def test_best_pair_is_the_best_of_all_pairs_and_thresholds(train, test):
-    known = know(train)
+    known = complete_arrays(train)
     wrong, prices = calibrated(known.signal, known.wrong), price_range(known.cost, 40)
     found = BestPair(n_prices=40, n_points=1000).fit(train)
     least = np.full(len(prices), np.inf)
@@ -157,7 +157,7 @@ def test_best_pair_is_the_best_of_all_pairs_and_thresholds(train, test):
 @pytest.mark.parametrize("raw", [True, False])
 def test_ascent_comes_close_to_enumeration(raw):
     log = bc.simulate(25, n_stages=3, random_seed=6)
-    known = know(log)
+    known = complete_arrays(log)
     wrong = known.wrong if raw else calibrated(known.signal, known.wrong)
     found = CoordinateAscent(calibrated=not raw, n_prices=30, n_starts=6, n_points=1000).fit(log).thresholds
     values = [[*np.unique(known.confidence[:, j]), np.inf] for j in range(2)]
@@ -175,7 +175,7 @@ def test_ascent_comes_close_to_enumeration(raw):
 @pytest.mark.parametrize("n_stages", [2, 3, 4])
 def test_grid_is_explicit_enumeration(n_stages):
     log = bc.simulate(30, n_stages=n_stages, top_atom=0.2, random_seed=7)
-    known = know(log)
+    known = complete_arrays(log)
     found = GridSearch(step=0.25).fit(log).thresholds
     values = []
     for column in known.confidence[:, :-1].T:
@@ -197,7 +197,7 @@ def test_grid_is_explicit_enumeration(n_stages):
 def test_grid_becomes_coarser_with_more_stages():
     log = bc.simulate(60, n_stages=7, random_seed=8)
     method = GridSearch(max_vectors=20_000)
-    levels = [len(level) for level in method._levels(know(log).confidence[:, :-1])]
+    levels = [len(level) for level in method._levels(complete_arrays(log).confidence[:, :-1])]
     assert np.prod(levels) <= 20_000 < np.prod([n + 1 for n in levels])
     assert method.fit(log).thresholds.shape[1] == 7
     with pytest.raises(CascadeError, match="7 stages with two levels each are 64 vectors, and max_vectors=50"):
@@ -205,7 +205,7 @@ def test_grid_becomes_coarser_with_more_stages():
 
 
 def test_levels_are_shares_deferred(train):
-    confidence = know(train).confidence
+    confidence = complete_arrays(train).confidence
     found = thresholds_at(confidence, np.array([[0.0, 1.0], [0.5, 0.25]]))
     assert (confidence[:, 1] < found[0, 1]).all()
     assert (confidence[:, 0] >= found[0, 0]).all()
@@ -213,7 +213,7 @@ def test_levels_are_shares_deferred(train):
 
 
 def test_bayesian_optimisation_gains_over_its_random_start(train):
-    known = know(train)
+    known = complete_arrays(train)
     price = 0.1 / known.cost.sum()
     method = BayesianOptimisation(n_prices=1, n_initial=5, n_iterations=15)
     tried = method._search(known, price, 1)
@@ -227,7 +227,7 @@ def test_bayesian_optimisation_gains_over_its_random_start(train):
 def test_isotonic_with_two_stages_is_enumeration():
     """For no target a threshold on P(correct), by plain pooling of adjacent violators, is cheaper."""
     log = bc.simulate(60, n_stages=2, top_atom=(0.2, 0.0), random_seed=9)
-    known = know(log)
+    known = complete_arrays(log)
     right = np.stack(
         [plain_isotonic(c, 1.0 - w) for c, w in zip(known.confidence.T, known.wrong.T, strict=True)], 1
     )
@@ -262,7 +262,7 @@ def plain_isotonic(x, y):
 
 
 def test_isotonic_by_coordinates_keeps_targets_near_the_best(train):
-    known = know(train)
+    known = complete_arrays(train)
     right = np.stack(
         [plain_isotonic(c, 1.0 - w) for c, w in zip(known.confidence.T, known.wrong.T, strict=True)], 1
     )
@@ -302,7 +302,7 @@ def test_learn_then_test_certifies_for_each_bound(train):
     method = LearnThenTest(n_bounds=49)
     found = method.fit(train, random_seed=3).thresholds
     tests = np.sort(np.random.default_rng(3).permutation(120)[60:])
-    known = know(train)
+    known = complete_arrays(train)
     error, _ = run_points(known.confidence[tests], known.wrong[tests], known.cost, found)
     assert len(found) > 2
     assert np.all(p_values((error * 60).round(), 60, 0.98) <= 0.1)

@@ -14,7 +14,7 @@ from helpers.pointwise import log_densities
 
 import bayescascade as bc
 from bayescascade.inference.copula_selection import CANDIDATES, compare_families
-from bayescascade.inference.sampling import Sampling, fit_design
+from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import build_design
 from bayescascade.model.options import Options, check_options
 
@@ -89,7 +89,7 @@ def test_what_the_comparison_holds(auto):
 def test_the_table_is_what_arviz_makes_of_log_densities(log, auto):
     """Gumbel at the second link, by hand: fit, log densities of the third stage given the second, az.loo."""
     options = Options(("gumbel", "gumbel"), candidates=CANDIDATES)
-    how = Sampling(draws=400, tune=200, chains=2, random_seed=3, log_likelihood=False)
+    how = SamplerConfig(draws=400, tune=200, chains=2, random_seed=3, log_likelihood=False)
     fit = fit_design(build_design(log, options), log, how)
     rows = log_densities(fit, log)[2].reshape(2, 400, 400)
     tree = xr.DataTree.from_dict(
@@ -126,8 +126,8 @@ def test_a_comparison_passes_over_what_was_not_run(log):
     for name in ("confidence", "correct", "cost"):
         part[name][75:, 2] = np.nan
     options = check_options("independence", "polya_tree", "logistic", 2)
-    table = quiet(compare_families, part, options, Sampling(random_seed=3, tune=200))
-    whole = quiet(compare_families, log.isel(query=slice(150)), options, Sampling(random_seed=3, tune=200))
+    table = quiet(compare_families, part, options, SamplerConfig(random_seed=3, tune=200))
+    whole = quiet(compare_families, log.isel(query=slice(150)), options, SamplerConfig(random_seed=3, tune=200))
     gain = [t["elpd"].sel(family="gumbel") - t["elpd"].sel(family="independence") for t in (table, whole)]
     assert bool(np.isfinite(table.to_array()).all())
     assert 0.3 < float(gain[0][1] / gain[1][1]) < 0.7

@@ -43,7 +43,7 @@ def test_simulated_logs_are_placed_as_given(sbc):
     design = sbc.reference("gumbel", "polya_tree")
     truth = sbc.to_draws(sbc.prior_draws(design, 3, 1), design)
     log = sbc.simulated_log(truth, 1, np.random.default_rng(2))
-    again = sbc.build_design(log, design.options, given=replace(design))
+    again = sbc.build_design(log, design.options, segments_of=replace(design))
     assert again.margins is design.margins
     atoms = [set(m.low[m.is_atom]) for m in design.margins]
     seen = [set(log["confidence"].values[:, j]) for j in range(3)]

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.optimize import minimize
 
 from bayescascade.errors import bad_value
-from bayescascade.rivals.base import ThresholdDecisions, know
+from bayescascade.rivals.base import ThresholdDecisions, complete_arrays
 from bayescascade.rivals.common import check_count
 from bayescascade.rivals.published.model import ACCEPT_ALL, DEFER_ALL, Tables, fit_tables, learn
 
@@ -90,7 +90,7 @@ class PublishedCopula:
             For options out of range.
         """
         self._check()
-        known = know(train)
+        known = complete_arrays(train)
         stages = learn(known)
         tables, cost = fit_tables(stages, self.n_nodes), self.per * known.cost
         found = np.stack(self._sweep(tables, cost))

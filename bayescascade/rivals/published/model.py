@@ -15,7 +15,7 @@ from scipy.special import expit
 from scipy.stats import kendalltau
 
 from bayescascade.model.copulas.family import get_family
-from bayescascade.rivals.base import Known
+from bayescascade.rivals.base import LogArrays
 from bayescascade.rivals.logistic import fit_logistic
 from bayescascade.rivals.published.beta_mixture import BetaMixture, fit_beta, fit_mixture
 from bayescascade.signals.kinds import check_kind, to_confidence, to_signal
@@ -221,7 +221,7 @@ def pair_tau(x: np.ndarray, y: np.ndarray) -> float:
     return float(kendalltau(x, y).statistic)
 
 
-def learn(known: Known) -> list[StageModel]:
+def learn(known: LogArrays) -> list[StageModel]:
     """All stages of a training log."""
     columns = zip(known.confidence.T, known.wrong.T, strict=True)
     return [fit_stage(confidence, wrong, known.kind) for confidence, wrong in columns]

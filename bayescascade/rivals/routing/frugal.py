@@ -14,7 +14,7 @@ from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
-from bayescascade.rivals.base import know, route_subsets, spread
+from bayescascade.rivals.base import complete_arrays, route_subsets, spread
 from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn
 
 
@@ -106,7 +106,7 @@ class FrugalCascade:
             If there are no prompts, no query has every stage run and labelled, or scikit-learn is not installed.
         """
         need_sklearn()
-        known = know(train)
+        known = complete_arrays(train)
         whole = train.isel(query=ran_all(train))
         answer = ANSWER in whole
         scorers, scores = [], np.empty_like(known.wrong)

@@ -18,7 +18,7 @@ from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
-from bayescascade.rivals.base import know
+from bayescascade.rivals.base import complete_arrays
 from bayescascade.rivals.routing.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
 from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn, query_features
 
@@ -116,7 +116,7 @@ class Stream:
         if self.threshold not in THRESHOLDS:
             hint = f"choose one of {', '.join(map(repr, THRESHOLDS))}"
             raise bad_value("threshold", self.threshold, hint, "is not known")
-        # of every call, as `know` has it; but no label is needed for them
+        # of every call, as `complete_arrays` has it; but no label is needed for them
         small, large = validate_log(two)["cost"].mean("query").transpose("stage").values
         costs = check_costs((small, large))
         rule: Callable[[float], Rule] = _Always(Dynamic(self.warm_up))
@@ -186,7 +186,9 @@ class _Reader(Stream):
     ) -> StreamDecisions:
         need_sklearn()
         whole = two.isel(query=ran_all(two))
-        know(whole if whole.sizes["query"] else two)  # says what is wrong with a log that cannot be learnt from
+        complete_arrays(
+            whole if whole.sizes["query"] else two
+        )  # says what is wrong with a log that cannot be learnt from
         small, large = whole["correct"].transpose("stage", "query").values
         right = small >= large if target == "as good" else small > 0.5
         if self.threshold == "fixed":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayescascade.rivals.base import Known, ThresholdDecisions, know
+from bayescascade.rivals.base import LogArrays, ThresholdDecisions, complete_arrays
 from bayescascade.rivals.common import N_POINTS, calibrated, check_count, frontier_of, run_points
 from bayescascade.rivals.empirical_risk import descend, price_range
 
@@ -58,13 +58,13 @@ class CoordinateAscent:
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> ThresholdDecisions:
         """Thresholds on the raw scale; the seed is that of the random starts."""
-        known = know(train)
+        known = complete_arrays(train)
         wrong = calibrated(known.signal, known.wrong) if self.calibrated else known.wrong
         return ascend(known, wrong, self.n_points, self.n_prices, self.n_starts, random_seed)
 
 
 def ascend(
-    known: Known, wrong: np.ndarray, n_points: int, n_prices: int, n_starts: int, random_seed: int
+    known: LogArrays, wrong: np.ndarray, n_points: int, n_prices: int, n_starts: int, random_seed: int
 ) -> ThresholdDecisions:
     """The frontier of the best vectors for each price, by ``wrong`` (query, stage), 0 or 1 or a probability."""
     for name, value in (("n_points", n_points), ("n_prices", n_prices), ("n_starts", n_starts)):

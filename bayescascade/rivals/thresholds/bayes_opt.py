@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.rivals.base import Known, ThresholdDecisions, know
+from bayescascade.rivals.base import LogArrays, ThresholdDecisions, complete_arrays
 from bayescascade.rivals.common import check_count, extra, frontier_of, run_points
 
 
@@ -60,7 +60,7 @@ class BayesianOptimisation:
         """The best vectors tried; the seed is that of the random vectors and of the Gaussian processes."""
         for name in ("n_prices", "n_initial", "n_iterations", "n_points"):
             check_count(name, getattr(self, name))
-        known = know(train)
+        known = complete_arrays(train)
         low, high = _price_range(known)
         prices = np.geomspace(low, high, self.n_prices)
         seeds = np.random.default_rng(random_seed).integers(2**31, size=self.n_prices)
@@ -71,7 +71,7 @@ class BayesianOptimisation:
         best = np.unique((error + fine[:, None] * cost).argmin(axis=1))
         return frontier_of(points[best], known, known.wrong, None)
 
-    def _search(self, known: Known, price: float, seed: int) -> np.ndarray:
+    def _search(self, known: LogArrays, price: float, seed: int) -> np.ndarray:
         """Levels that one search tried (vector, stage - 1)."""
         library = extra("bayes_opt", "bayesian-optimization")
         names = [f"stage{j}" for j in range(len(known.cost) - 1)]
@@ -102,7 +102,7 @@ class BayesianOptimisation:
         return tried
 
 
-def _values(known: Known, levels: np.ndarray, price: float) -> np.ndarray:
+def _values(known: LogArrays, levels: np.ndarray, price: float) -> np.ndarray:
     """What is maximised (vector,)."""
     points = thresholds_at(known.confidence, levels)
     error, cost = run_points(known.confidence, known.wrong, known.cost, points)
@@ -129,7 +129,7 @@ def thresholds_at(confidence: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return np.column_stack([chosen, np.full(len(levels), -np.inf)])
 
 
-def _price_range(known: Known) -> tuple[float, float]:
+def _price_range(known: LogArrays) -> tuple[float, float]:
     """λ from where 2% of errors are worth all further stages, to where half are not worth the cheapest of them."""
     further = known.cost[1:][known.cost[1:] > 0.0]
     return (0.02 / further.sum(), 0.5 / further.min()) if len(further) else (1.0, 1.0)

@@ -13,10 +13,10 @@ from bayescascade.errors import Short, bad_value
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
-from bayescascade.rivals.base import ThresholdDecisions, know, spread
+from bayescascade.rivals.base import ThresholdDecisions, complete_arrays, spread
 from bayescascade.rivals.common import N_POINTS, calibrated, check_count, run_points
 from bayescascade.rivals.empirical_risk import descend, price_range
-from bayescascade.rivals.thresholds.learn_then_test import certify, lay_out
+from bayescascade.rivals.thresholds.learn_then_test import certify, plan_tests
 from bayescascade.signals.kinds import to_signal
 
 
@@ -177,8 +177,8 @@ class LearnThenTest:
         check_count("n_points", self.n_points)
         if not 0.0 < self.prob < 1.0:
             raise bad_value("prob", self.prob, problem="should be in (0, 1)")
-        known = know(train)
-        trial = lay_out(train.isel(query=ran_all(train)), self.path, self.share, random_seed)
+        known = complete_arrays(train)
+        trial = plan_tests(train.isel(query=ran_all(train)), self.path, self.share, random_seed)
         bounds = np.linspace(0.0, 1.0, self.n_bounds + 2)[1:-1]
         certified = [certify(trial, float(bound), self.prob) for bound in bounds]
         points = np.unique([found.thresholds.values for found in certified], axis=0)

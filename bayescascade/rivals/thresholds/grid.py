@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._common.pareto import efficient
 from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.rivals.base import Known, ThresholdDecisions, know
+from bayescascade.rivals.base import LogArrays, ThresholdDecisions, complete_arrays
 from bayescascade.rivals.common import check_count
 
 _BYTES = 50_000_000  # of one block of prefixes
@@ -66,7 +66,7 @@ class GridSearch:
         if not 0.0 < self.step <= 1.0:
             raise bad_value("step", self.step, problem="should be in (0, 1]")
         check_count("max_vectors", self.max_vectors, 2)
-        known = know(train)
+        known = complete_arrays(train)
         return ThresholdDecisions(_search(known, self._levels(known.confidence[:, :-1])))
 
     def _levels(self, confidence: np.ndarray) -> list[np.ndarray]:
@@ -85,7 +85,7 @@ def _quantiles(confidence: np.ndarray, n: int) -> np.ndarray:
     return np.append(np.unique(np.quantile(confidence, np.arange(n) / n, method="lower")), np.inf)
 
 
-def _search(known: Known, levels: list[np.ndarray]) -> np.ndarray:
+def _search(known: LogArrays, levels: list[np.ndarray]) -> np.ndarray:
     """The efficient vectors (point, stage) of all combinations of levels."""
     n, n_stages = known.wrong.shape
     # whole numbers below 2^24 are exact in single precision

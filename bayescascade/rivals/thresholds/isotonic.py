@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade._common.arrays import safe_divide
 from bayescascade._common.pareto import efficient
-from bayescascade.rivals.base import Known, ThresholdDecisions, know, spread
+from bayescascade.rivals.base import LogArrays, ThresholdDecisions, complete_arrays, spread
 from bayescascade.rivals.common import N_POINTS, check_count, extra, run_points
 from bayescascade.rivals.empirical_risk import descend, price_range
 from bayescascade.signals.kinds import to_confidence
@@ -61,7 +61,7 @@ class Isotonic:
         """Cheapest thresholds for targets over the range of errors; nothing is random."""
         check_count("n_grid", self.n_grid, 2)
         check_count("n_points", self.n_points)
-        known = know(train)
+        known = complete_arrays(train)
         curves = [_curve(known, j) for j in range(len(known.cost))]
         right = np.stack([c.predict(x) for c, x in zip(curves, known.signal.T, strict=True)], axis=1)
         top = self.n_grid - 1
@@ -81,7 +81,7 @@ class Isotonic:
         values = np.append(np.arange(self.n_grid, dtype=float), np.inf)
         return np.column_stack([values, np.full(len(values), -np.inf)])
 
-    def _by_coordinates(self, level: np.ndarray, wrong: np.ndarray, known: Known) -> np.ndarray:
+    def _by_coordinates(self, level: np.ndarray, wrong: np.ndarray, known: LogArrays) -> np.ndarray:
         """The cheapest vectors (point, stage) found for each target, on the grid's scale."""
         points = np.unique(descend(level, wrong, known.cost, price_range(known.cost)), axis=0)
         error, cost = run_points(level, wrong, known.cost, points)
@@ -102,7 +102,7 @@ class Isotonic:
         return np.unique(found, axis=0)
 
 
-def _curve(known: Known, stage: int) -> Any:
+def _curve(known: LogArrays, stage: int) -> Any:
     regression = extra("sklearn.isotonic", "scikit-learn").IsotonicRegression
     curve = regression(y_min=0.0, y_max=1.0, increasing=True, out_of_bounds="clip")
     return curve.fit(known.signal[:, stage], 1.0 - known.wrong[:, stage])

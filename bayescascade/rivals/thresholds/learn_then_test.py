@@ -126,11 +126,11 @@ def learn_then_test(
     """
     check_prob("max_error", max_error)
     check_prob("prob", prob)
-    return certify(lay_out(log, path, share, random_seed), max_error, prob)
+    return certify(plan_tests(log, path, share, random_seed), max_error, prob)
 
 
 @dataclass(frozen=True)
-class Trial:
+class TestPlan:
     """Threshold vectors laid out for testing, and what they do: everything but the bound and the level.
 
     ``points`` (point, stage) are in the order of the tests; ``errors`` (point,) are of ``n`` tested queries,
@@ -147,7 +147,9 @@ class Trial:
     at_once: bool
 
 
-def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0.5, random_seed: int = 0) -> Trial:
+def plan_tests(
+    log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0.5, random_seed: int = 0
+) -> TestPlan:
     """Choose the vectors to test, and run them on the queries that test them; arguments as `learn_then_test`."""
     check_prob("share", share)
     if isinstance(path, str) and path not in PATHS:
@@ -173,7 +175,7 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
         points = _grid(confidence[learns])
     else:
         points = _learnt(confidence[learns], wrong[learns], cost, kind)
-    return Trial(
+    return TestPlan(
         stages=stages,
         points=points,
         errors=route(confidence[tests], points).loss(wrong[tests]).sum(axis=1),
@@ -184,7 +186,7 @@ def lay_out(log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0
     )
 
 
-def certify(trial: Trial, max_error: float, prob: float) -> CertifiedThresholds:
+def certify(trial: TestPlan, max_error: float, prob: float) -> CertifiedThresholds:
     """Test the vectors of a trial, and take the cheapest that is certified."""
     values = p_values(trial.errors, trial.n, max_error)
     passes = values <= (1.0 - prob) / (len(values) if trial.at_once else 1)
