@@ -26,6 +26,6 @@ def complete_rows(log: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if lacks.any() or not labelled.any():
         raise CascadeError(
             f"{lacks.sum()} of the {labelled.sum()} labelled queries miss an answer or a label at some stage; "
-            "learn-then-test needs queries with every stage run and labelled. Use tune, which does not."
+            "what they say of a rule needs every stage run and labelled. Complete them, or tune with doubt=0."
         )
     return confidence, 1.0 - correct, np.nanmean(cost, axis=0)

@@ -67,8 +67,8 @@ def refine(
         best = objective.first_best(amounts)
         x = to_free(rows[best], n)
         step = step if best else 0.5 * step
-        kept = done + 1 >= rounds and bool(objective.rank(amounts)[1][best])
-        if step < _LEAST_STEP or kept:
+        enough = done + 1 >= rounds and bool(objective.rank(amounts)[1][best])
+        if step < _LEAST_STEP or enough:
             break
     return to_rows(x, n)[0]
 
