@@ -17,7 +17,7 @@ from bayescascade.tuning.objective import Amounts, Objective
 # Steps of thresholds, in segments: from the first down to the least, in so many rounds at most.
 _FIRST_STEP, _LEAST_STEP, _MAX_ROUNDS = 1.0, 1 / 32, 30
 # On all draws, where a round of five stages and 4,000 draws takes 0.15 s of a core: what some of them found
-# is nearly right, and more rounds were at most 0.06% better. While the promise is broken they go on.
+# is nearly right, and more rounds were at most 0.1% better. While the promise is broken they go on.
 _STEP_ON_ALL, _ROUNDS_ON_ALL, _MAX_ON_ALL = 1 / 8, 4, 12
 _N_EXCHANGES = 8  # pairs of thresholds that are moved against each other, each time
 _FURTHEST = 4.0  # how many steps the second of a pair may go
