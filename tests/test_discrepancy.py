@@ -187,7 +187,7 @@ def test_doubts_that_cannot_be_are_refused(example_fit, options, message):
         bc.tune(example_fit, **options)
 
 
-def test_a_frontier_with_doubt_has_the_bands_of_evaluate_doubted(example_fit):
+def test_a_frontier_with_doubt_has_the_bands_of_evaluate_with_discrepancy(example_fit):
     plain = bc.frontier(example_fit, n_points=8)
     found = bc.frontier(example_fit, n_points=8, doubt=0.2)
     np.testing.assert_array_equal(found["threshold"].sortby("point").values.shape, plain["threshold"].shape)
