@@ -66,7 +66,7 @@ def test_tune_is_as_good_as_a_grid(n_stages, pattern):
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("n_stages", [2, 3])
 def test_tune_is_as_good_as_a_grid_when_it_searches_on_some_of_the_draws(n_stages, pattern):
-    compare_with_grid(make_draws(n_stages, pattern, n_draws=1000, seed=7))
+    compare_with_grid(make_draws(n_stages, pattern, n_draws=1500, seed=7))
 
 
 def compare_with_grid(draws):
