@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 
 from bayescascade._common.pareto import undominated
-from bayescascade.cascade.forward import Outcome
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
@@ -74,9 +73,9 @@ def best_of_path(
     path = np.unique(round_to_atoms(some.draws, path), axis=0)
     out = some.expected(path)
     order = np.argsort(out.cost.mean(axis=0), kind="stable")
-    path, out = path[order], _take_points(out, order)
+    path, out = path[order], out.take(order)
     efficient = np.flatnonzero(undominated(out.error, out.cost, out.abstained, out.latency))
-    path, out = path[efficient], _take_points(out, efficient)
+    path, out = path[efficient], out.take(efficient)
     expected = out.error.mean(axis=0)
     smoothed = some.smoothed(expected, path)
     whole = replace(whole, discrepancy=smoothed.discrepancy)
@@ -87,8 +86,3 @@ def best_of_path(
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
     points = np.unique(round_to_atoms(whole.draws, points), axis=0)
     return points[objective.rank(whole.amounts(points, objective.names))[0][0]], amounts
-
-
-def _take_points(outcome: Outcome, index: np.ndarray) -> Outcome:
-    """Some of the points of an outcome."""
-    return Outcome._make(None if part is None else part[:, index] for part in outcome)

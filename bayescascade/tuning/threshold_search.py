@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
-from bayescascade.cascade.forward import Outcome
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.posterior.draws import Draws
@@ -64,7 +63,7 @@ def _solved(row: np.ndarray, objective: Objective, whole: Evaluator, tried: Amou
     return Solved(
         draws=whole.draws,
         row=row,
-        outcome=Outcome._make(None if part is None else part[:, 0] for part in outcome),
+        outcome=outcome.take(0),
         risk=float(objective.risk(amounts)[0]),
         feasible=feasible,
         kept=float(objective.promise_probability(amounts)[0]) if objective.bounds else float("nan"),
