@@ -11,7 +11,7 @@ from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, against_the_chain, build_kernel
+from bayescascade.posterior.kernel import Kernel, build_kernel
 
 
 def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
@@ -20,16 +20,8 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
     ``kernels`` are those of `build_kernels`, where the same draws are asked more than once.
     """
 
-    from bayescascade.cascade.orders import evaluate_order
-
-    def run(block: slice) -> Outcome:
-        some = draws.take(block)
-        if some.whole is not None and against_the_chain(some):
-            return evaluate_order(build_kernel(some.whole), some.keep, positions)
-        return forward(build_kernel(some), positions)
-
     if kernels is None:
-        parts = map_blocks(run, cut(draws.n))
+        parts = map_blocks(lambda block: forward(build_kernel(draws.take(block)), positions), cut(draws.n))
     else:
         parts = map_blocks(lambda kernel: forward(kernel, positions), kernels)
     return Outcome.concat(parts)
@@ -51,7 +43,8 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     fit : xarray.DataTree
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
-        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only.
+        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only, in the
+        log's order.
 
     Returns
     -------
@@ -63,7 +56,7 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     Raises
     ------
     CascadeError
-        For thresholds of the wrong length or with NaN, or a last one other than -inf.
+        For thresholds of the wrong length or with NaN, a last one other than -inf, or stages in another order.
     """
     return evaluate_draws(get_draws(fit), thresholds)
 

@@ -172,7 +172,7 @@ class DecisionRule:
         return route(confidence, self.accept, self.reject)
 
     def restrict(self, draws: Draws) -> Draws:
-        """The draws of the rule's stages, where these are fewer than a fit's, or in another order."""
+        """The draws of the rule's stages, where these are fewer than a fit's; `CascadeError` for another order."""
         same = self.stages == draws.stages
         return draws if same else draws.restrict([draws.stages.index(name) for name in self.stages])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import (
     N_ATOMS,
     Calibration,
@@ -58,7 +58,7 @@ class Draws:
     whole : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
-        Which stages of ``whole`` these are, in the order in which they are run; empty without ``whole``.
+        Which stages of ``whole`` these are, in rising order; empty without ``whole``.
     """
 
     stages: list[str]
@@ -118,16 +118,19 @@ class Draws:
         return np.linspace(0, self.n - 1, min(n, self.n)).round().astype(int)
 
     def restrict(self, keep: Sequence[int]) -> Draws:
-        """Draws of the cascade that runs only some of the stages, in the order given; all of them give ``self``.
+        """Draws of the cascade that runs only some of the stages, in their order; all of them give ``self``.
 
-        The copula between two stages that are not neighbours has no family of its own: `cascade.build_kernel`
-        composes it from the links between them. `link` refuses such a link.
+        Raises `CascadeError` for another order, in which the signals are no Markov chain. The copula between two
+        stages that are not neighbours has no family of its own: `build_kernel` composes it from the links between
+        them. `link` refuses such a link.
         """
         keep = tuple(int(j) for j in keep)
         n_stages = len(self.stages)
         if not keep or len(set(keep)) < len(keep) or not set(keep) <= set(range(n_stages)):
             raise ValueError(f"keep={keep} are not distinct stages among the {n_stages} there are")
-        if keep == tuple(range(n_stages)):
+        if list(keep) != sorted(keep):
+            raise _another_order([self.stages[j] for j in keep], self.stages)
+        if len(keep) == n_stages:
             return self
         if self.whole is not None:
             return self.whole.restrict([self.keep[j] for j in keep])
@@ -274,6 +277,17 @@ def get_draws(fit: xr.DataTree) -> Draws:
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
         tilt=density_ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
+    )
+
+
+def _another_order(came: list[str], stages: list[str]) -> CascadeError:
+    return CascadeError(
+        f"the stages came in the order {', '.join(map(repr, came))}, but the fit's log has them in the order "
+        f"{', '.join(map(repr, stages))}; give them in the log's order, or fit a log that is read with "
+        + option("stages", came)
+        + ".",
+        parameter="stages",
+        value=came,
     )
 
 

@@ -24,18 +24,12 @@ def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
     return pair
 
 
-def restricted_parts(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """``pair`` and ``pair_right`` of a kernel of whole stages, for the stages ``keep`` only.
-
-    Where a stage is run after one that follows it in the chain, correctness there is averaged by its own signal:
-    the signal that its correctness depends on comes before both.
-    """
+def marginalise_stages(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """``pair`` and ``pair_right`` of the stages ``keep``, in rising order, the others' signals summed out."""
     pair, right = [], []
     for a, c in pairwise(keep):
-        pair.append(compose(kernel, a, c) if a < c else np.swapaxes(compose(kernel, c, a), 1, 2))
-        if kernel.uses_previous and a > c:
-            right.append(pair[-1] * kernel.correct[:, None, c])
-        elif kernel.uses_previous:
+        pair.append(compose(kernel, a, c))
+        if kernel.uses_previous:
             # what is right at c depends on the stage just before it
             to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
             right.append(to_before @ kernel.pair_right[c - 1])
@@ -121,7 +115,7 @@ def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     if draws.whole is not None:
         # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
-        first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
+        first, last = max(draws.keep[0] - 1, 0) if draws.whole.tilt is None else 0, draws.keep[-1]
         between = build_kernel(draws.whole.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
@@ -137,14 +131,14 @@ def build_kernel(draws: Draws) -> Kernel:
 
 
 def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
-    """The kernel of the cascade that runs only the stages ``keep``, in that order, from that of the whole."""
+    """The kernel of the cascade that runs only the stages ``keep``, from that of the whole."""
     draws = kernel.draws.restrict(keep)
     return kernel if draws is kernel.draws else _restricted(kernel, draws, keep)
 
 
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
-    pair, right = restricted_parts(kernel, keep)
+    pair, right = marginalise_stages(kernel, keep)
     return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index], right)
 
 
@@ -156,17 +150,9 @@ def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
 
-def against_the_chain(draws: Draws) -> bool:
-    """Whether draws are of stages in an order in which their signals are no Markov chain."""
-    return list(draws.keep) != sorted(draws.keep)
-
-
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB.
-
-    None also for an order of stages against the chain, of which `forward_all` has more exact things to say.
-    """
-    if against_the_chain(draws) or draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
+    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
         return None
     return map_blocks(lambda block: build_kernel(draws.take(block)), cut(draws.n))
 
@@ -196,7 +182,7 @@ def mean_kernel(draws: Draws) -> Kernel:
 
 def with_latency(kernel: Kernel, latency_price: float | None) -> Kernel:
     """A kernel whose costs hold the price of latency too."""
-    latency = getattr(kernel.draws, "latency", None)
+    latency = kernel.draws.latency
     if latency_price is None or latency is None:
         return kernel
     return replace(kernel, cost=kernel.cost + latency_price * latency)

@@ -111,7 +111,7 @@ def _with_subsets(
     sizes = range(1, 1 + min(largest or len(draws.stages), len(draws.stages)))
     keeps = [keep for size in sizes for keep in combinations(range(len(draws.stages)), size)]
     if len(keeps) > _MAX_SUBSETS:
-        keeps = [k for k in best_subsets(kernel, prices[::4], 1, orders=False) if len(k) <= max(sizes)]
+        keeps = [k for k in best_subsets(kernel, prices[::4], 1) if len(k) <= max(sizes)]
     error, cost = np.empty((2, len(keeps), len(prices)))
     thresholds = []
     for i, keep in enumerate(keeps):

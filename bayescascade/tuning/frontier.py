@@ -55,7 +55,7 @@ def frontier(
         Bands for what the next ``batch`` queries will show, in place of the long-run rate: binomial errors, normal
         mean costs, given the rate.
     stages : list of str, optional
-        Run these stages only, in this order.
+        Run these stages only, named in the log's order.
     doubt : float
         Room for what the model misses of error and cost, from both sides, in the bands and their means. On resplit
         real logs 90% bands with 0.1 covered the held-out error 87% to 91% and the cost 90% to 92% of the time,
@@ -74,7 +74,7 @@ def frontier(
     ------
     CascadeError
         For ``n_points`` below 2, ``ci_prob`` outside (0, 1), a ``batch`` below 1, a price that is not positive,
-        or a stage that the fit does not have.
+        a stage that the fit does not have, or stages in another order than the log's.
 
     Notes
     -----

@@ -17,7 +17,6 @@ from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import against_the_chain
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution_text import describe, remark_on_idle
 from bayescascade.tuning.spec import TuningSpec
@@ -199,10 +198,5 @@ def _text(solved: Solved, spec: TuningSpec) -> str:
     """Which stages to run, where that is not all of the log's; what is promised and expected; idle stages."""
     draws = solved.draws
     text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
-    if against_the_chain(draws):
-        text += (
-            "This order is not the log's: it counts on correctness to depend on a stage's own confidence alone "
-            "(see the check of that name), so try it on a log before use. "
-        )
     text += describe(spec, solved.feasible, solved.kept, solved.outcome, solved.reachable)
     return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))

@@ -1,4 +1,4 @@
-"""Which stages to run, and in which order: subsets ranked by dynamic programming, the best of them tuned."""
+"""Which stages to run: subsets ranked by dynamic programming, the best of them tuned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import against_the_chain, mean_kernel
+from bayescascade.posterior.kernel import mean_kernel
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
@@ -22,11 +22,10 @@ _N_SWEEP = 40
 # Subsets tuned for each price, how many of them on all draws, and prices about the one at which a bound binds.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
-_MARKED = 0.01  # by how much of the loss another order must be better than the log's
 
 
 def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
-    """Tune the most promising subsets and orders of the stages on some draws, and the best of these on all."""
+    """Tune the most promising subsets of the stages on some draws, and the best of these on all."""
     spec.check_latency(draws)
     some = draws.thin(_SEARCH_DRAWS)
     keeps = best_subsets(
@@ -36,24 +35,13 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
         abstain_price=spec.abstain_price,
         latency_price=spec.latency_price,
     )
-    if tuple(range(len(draws.stages))) not in keeps:
-        keeps.append(tuple(range(len(draws.stages))))
+    tried = dict.fromkeys([*keeps, tuple(range(len(draws.stages)))])
 
-    def on_all(solved: Solved) -> Solved:
-        keep = solved.draws.keep or range(len(draws.stages))
-        return search_thresholds(draws.restrict(keep), spec, discrepancy)
+    def solve(given: Draws, keep: tuple[int, ...]) -> Solved:
+        return search_thresholds(given.restrict(keep), spec, discrepancy)
 
-    tried = sorted(
-        (search_thresholds(some.restrict(keep), spec, discrepancy) for keep in keeps), key=lambda one: one.place
-    )
-    along = [one for one in tried if not against_the_chain(one.draws)][:_N_FINAL]
-    best = min((on_all(one) for one in along), key=lambda one: one.place)
-    if against_the_chain(tried[0].draws):
-        other = on_all(tried[0])
-        # what such an order gains rests on an assumption that the order of the log does not need
-        if other.feasible and (not best.feasible or other.risk < best.risk - _MARKED * abs(best.risk)):
-            return other
-    return best
+    final = sorted(tried, key=lambda keep: solve(some, keep).place)[:_N_FINAL]
+    return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
 
 
 def _prices(draws: Draws, spec: TuningSpec) -> list[float]:

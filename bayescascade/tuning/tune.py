@@ -82,7 +82,7 @@ def tune(
     latency_price : float, optional
         What a unit of latency costs, in the log's currency.
     stages : list of str or "search", optional
-        Run these stages only, in this order; or search for the best stages and their order.
+        Run these stages only, named in the log's order; or search for the best ones to keep.
     doubt : float, optional
         Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
         deviation, as a share of the error, updated by what the labelled queries did under these thresholds, yet
@@ -139,7 +139,7 @@ def tune_draws(
 ) -> Solved:
     """`tune` as a function of posterior draws: all of their stages, those named, or with "search" the best ones.
 
-    Raises `CascadeError` for unknown stages, or latency that the draws do not have.
+    Raises `CascadeError` for unknown stages, another order than the log's, or latency that the draws do not have.
     """
     if stages is None:
         return search_thresholds(draws, spec, discrepancy)
