@@ -29,6 +29,7 @@ _PHRASES = (
         re.compile(r"select_task\(fit, ('[^']*'|\"[^\"]*\")\)"),
         lambda found: f"--task {shlex.quote(_bare(found[1]))}",
     ),
+    (re.compile(r"\bdifficulty=(True|False)"), lambda found: f"--{'' if found[1] == 'True' else 'no-'}difficulty"),
     (re.compile(r"read_log\(\.\.\., task=\.\.\.\)"), lambda found: "--task-column COLUMN"),
     (re.compile(r"call check\(fit\)"), lambda found: "run `bayescascade check`"),
     (re.compile(r"Call check\(fit, thresholds=[^)]*\)"), lambda found: "Give --policy POLICY.json"),

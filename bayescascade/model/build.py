@@ -6,6 +6,9 @@ Equations, with u = F_j(signal) and one row for each observed (query, stage):
   density by a difference of h-functions (one atom) or of C (two atoms), divided by the atoms' masses;
 * correct:  Bernoulli(logit^-1(intercept_j + slope_j z + atom offset)), intercepts and log slopes pooled;
 * cost:     mean cost of a stage, Student t about the sample mean on the log scale.
+
+With ``difficulty`` a latent number of each query enters both, and is integrated out: see `factor`. Then a query's
+signals and labels are one observation, ``joint``.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from bayescascade.model.calibration import ATOMS, N_ATOMS, N_PIECES, bent, log_b
 from bayescascade.model.copulas.namespace import pytensor_namespace
 from bayescascade.model.costs import mean_of
 from bayescascade.model.design import Design, build_design
+from bayescascade.model.factor import EASE, LOG_WEIGHT, query_logp
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
 from bayescascade.model.margins.tree import N_LEAVES
@@ -37,9 +41,10 @@ _ATOM_SCALE = np.array([1.0, 1.0, *[0.5] * (N_ATOMS - 2)])
 def build_model(
     log: xr.Dataset,
     *,
-    copula: Copula = "gumbel",
+    copula: Copula | None = None,
     margin: str = "polya_tree",
     calibration: str = "logistic",
+    difficulty: bool = False,
 ) -> pm.Model:
     """Build the PyMC model of a log.
 
@@ -55,8 +60,9 @@ def build_model(
     log : xarray.Dataset
         As `read_log` returns it, dims (query, stage). With a coordinate ``task`` over query, calibration and tau
         are partially pooled across tasks.
-    copula : str or sequence of str
-        Pair-copula family of every link, or one for each: ``"gumbel"``, ``"clayton"``, ``"joe"``, each also with
+    copula : str or sequence of str, optional
+        Pair-copula family of every link, or one for each; default is ``"gumbel"``, and ``"gaussian"`` with
+        ``difficulty``. ``"gumbel"``, ``"clayton"``, ``"joe"``, each also with
         ``_180`` for its rotation, ``"frank"``, ``"gaussian"``, ``"independence"``.
     margin : str
         ``"polya_tree"``: atoms and quantile segments under a finite Polya tree. ``"bernstein"``: atoms and a
@@ -64,6 +70,9 @@ def build_model(
     calibration : str
         ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"sequential"``:
         the previous stage's signal too. ``"monotone"``: an increasing piecewise linear curve on the logit scale.
+    difficulty : bool
+        Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
+        answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def build_model(
     doi:10.1111/1467-9469.00155; Joe (2014), Dependence Modeling with Copulas.
     """
     log = validate_log(log)
-    return model_of_design(build_design(log, check_options(copula, margin, calibration, log.sizes["stage"] - 1)))
+    options = check_options(copula, margin, calibration, log.sizes["stage"] - 1, difficulty)
+    return model_of_design(build_design(log, options))
 
 
 def model_of_design(design: Design) -> pm.Model:
@@ -110,32 +120,94 @@ def model_of_design(design: Design) -> pm.Model:
         # unused cells have no mass; one stands in for it under the logarithm
         log_mass = xp.log(xp.maximum(mass, 1e-18)) * data["cell_used"]
         tau = _tau(design, data, task)
-        row_logp = signal_logp(log_mass, tau.flatten(), data, structure.families, structure.rotated, xp)
-        pm.CustomDist(
-            "signal", row_logp, logp=_given, random=_cannot_draw, observed=data["row_signal"], dims="row"
-        )
-        _calibration(design, data, task, xp)
+        if options.difficulty:
+            loading, discrimination = _difficulty(task)
+            logp = query_logp(
+                log_mass,
+                tau.flatten(),
+                loading.flatten(),
+                discrimination.flatten(),
+                _calibration(design, data, task, xp),
+                data | {"ease": EASE, "log_weight": LOG_WEIGHT},
+                structure,
+                xp,
+            )
+            _observe("joint", logp, data["query_seen"])
+        else:
+            row_logp = signal_logp(log_mass, tau.flatten(), data, structure.families, structure.rotated, xp)
+            _observe("signal", row_logp, data["row_signal"])
+            _observe_labels(_calibration(design, data, task, xp), data, xp)
         _cost(design, data, task, xp)
     return model
 
 
+def _observe(name: str, logp: Any, value: Any) -> None:
+    """Observations of a known log-likelihood, one for each value."""
+    import pymc as pm
+
+    dims = {"signal": "row", "joint": "query"}[name]
+    pm.CustomDist(name, logp, logp=_given, random=_cannot_draw, observed=value, dims=dims)
+
+
 def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
-    """Kendall's tau, uniform over its family's range; across tasks the logits are pooled for each link."""
+    """Kendall's tau, uniform over its family's range; across tasks the logits are pooled for each link.
+
+    Where queries have a difficulty, tau is what that leaves between two stages, and its prior is nearer to 0:
+    factor and links explain the same dependence, and the factor is to go first.
+    """
     import pymc as pm
     import pytensor.tensor as pt
 
     shape = (len(design.tasks), len(design.links)) if task else (len(design.links),)
     low = data["tau_low"].reshape(shape)
+    first, second = (data["tau_prior"][0], data["tau_prior"][1]) if design.options.difficulty else (1.0, 1.0)
     if task:
-        centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
+        if design.options.difficulty:
+            mean = pm.Beta("tau_share_mean", first, second, dims="link")
+            centre = pt.log(mean) - pt.log1p(-mean)
+        else:
+            centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
         spread = pm.LogNormal("tau_logit_sd", np.log(0.3), _SPREAD)
         share = pt.sigmoid(pm.Normal("tau_logit", centre, spread, dims=("task", "link")))
     else:
-        share = pm.Beta("tau_share", 1.0, 1.0, dims="link")
+        share = pm.Beta("tau_share", first, second, dims="link")
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
 
 
-def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
+def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
+    """Loadings and discriminations of the stages, partially pooled.
+
+    A priori the median loading is .45, and nine in ten are between .1 and .85. Two stages' scores then correlate
+    by .18 in the median through the difficulty alone, nine in ten by .02 to .6. A stage's log odds of being right
+    differ by .7 per unit of difficulty in the median, nine in ten by .3 to 1.7.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    dims = (*task, "stage")
+    loading = pt.sigmoid(_pooled("loading_logit", -0.2, 1.0, 0.5, task))
+    discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.4, 0.3, task))
+    return (
+        pm.Deterministic("loading", loading, dims=dims),
+        pm.Deterministic("discrimination", discrimination, dims=dims),
+    )
+
+
+def _pooled(name: str, centre: float, scale: float, spread: float, task: tuple[str, ...]) -> Any:
+    """A normal parameter of each stage with a common mean; with tasks, each task's departs from its stage's."""
+    import pymc as pm
+
+    mean = pm.Normal(f"{name}_mean", centre, scale)
+    sd = pm.LogNormal(f"{name}_sd", np.log(spread), _SPREAD)
+    if not task:
+        return pm.Normal(name, mean, sd, dims="stage")
+    of_stage = pm.Normal(f"stage_{name}", mean, sd, dims="stage")
+    task_sd = pm.LogNormal(f"task_{name}_sd", np.log(0.3), _SPREAD)
+    return pm.Normal(name, of_stage, task_sd, dims=(*task, "stage"))
+
+
+def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> Any:
+    """Logit of P(correct) of each label (label,), at ease 0 where queries have a difficulty."""
     import pymc as pm
     import pytensor.tensor as pt
 
@@ -177,9 +249,13 @@ def _calibration(design: Design, data: dict[str, Any], task: tuple[str, ...], xp
         # the first stage has no previous one; its rows' previous signal is 0
         of_column = pt.concatenate([pt.zeros_like(effect[..., :1]), effect], axis=-1).flatten()
         previous = of_column[column] * data["label_previous"]
-    logit = logit_correct(
+    return logit_correct(
         intercept.flatten()[column], slope.flatten()[column], jump[column, data["label_atom"]], curve, previous
     )
+
+
+def _observe_labels(logit: Any, data: dict[str, Any], xp: Any) -> None:
+    import pymc as pm
 
     def logp(value: Any, logit: Any) -> Any:
         return log_bernoulli(value, logit, xp)
@@ -217,6 +293,6 @@ def _given(value: Any, row_logp: Any) -> Any:
 
 def _cannot_draw(row_logp: Any, rng: Any = None, size: Any = None) -> Any:
     raise NotImplementedError(
-        "the 'signal' rows depend on each other along a query and cannot be drawn one by one: pass var_names "
-        "without 'signal', or draw whole queries with bayescascade.simulation.replicate_draw."
+        "the signals of a query depend on each other and cannot be drawn one by one: pass var_names without "
+        "'signal' and 'joint', or draw whole queries with bayescascade.posterior.replicate.replicate_draw."
     )

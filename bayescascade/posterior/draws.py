@@ -22,7 +22,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "latency", "tilt"),
+    *("bend", "previous", "loading", "discrimination", "latency", "tilt"),
 )
 
 
@@ -46,6 +46,9 @@ class Draws:
         Log of how much steeper a monotone curve is in each interval.
     previous : ndarray (draw, stage), optional
         Slope of the previous stage's signal; 0 at the first stage.
+    loading, discrimination : ndarray (draw, stage), optional
+        How much a query's ease raises the stage's signals and the log odds of its answers; None where queries
+        have no difficulty. See `bayescascade.model.factor`.
     latency : ndarray (draw, stage), optional
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
@@ -72,6 +75,8 @@ class Draws:
     chains: np.ndarray
     bend: np.ndarray | None = None
     previous: np.ndarray | None = None
+    loading: np.ndarray | None = None
+    discrimination: np.ndarray | None = None
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
@@ -187,11 +192,18 @@ class Draws:
             out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
         return out
 
-    def p_correct(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
+    def p_correct(
+        self,
+        stage: int,
+        signal: np.ndarray,
+        previous: np.ndarray | None = None,
+        ease: np.ndarray | float | None = None,
+    ) -> np.ndarray:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 
         ``previous`` holds the previous stage's signals, NaN where that was not run; by default they are at their
-        mean. Only a sequential calibration looks at them.
+        mean. Only a sequential calibration looks at them. ``ease`` (draw, ...) is how easy the queries are, needed
+        where they have a difficulty.
         """
         signal = np.asarray(signal, dtype=float)
         shape = (-1, *(1,) * signal.ndim)
@@ -209,6 +221,10 @@ class Draws:
         if self.previous is not None and stage > 0 and previous is not None:
             z = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
             effect = self.previous[:, stage].reshape(shape) * z
+        if self.discrimination is not None:
+            if ease is None:
+                refuse_difficulty(self)
+            effect = effect + self.discrimination[:, stage].reshape(shape) * ease
         return 1.0 / (1.0 + np.exp(-logit_correct(intercept, slope, offset, curve, effect)))
 
     def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -272,11 +288,22 @@ def get_draws(fit: xr.DataTree) -> Draws:
         chains=posterior["chain"].values,
         bend=optional("bend", "stage", "piece"),
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
+        loading=optional("loading", "stage"),
+        discrimination=optional("discrimination", "stage"),
         latency=optional("latency", "stage"),
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
         tilt=ratios(mass[:, 0], float(fit.attrs["drift"])) if "drift" in fit.attrs else None,
     )
+
+
+def refuse_difficulty(draws: Draws) -> None:
+    """Raise `CascadeError` for draws whose queries have a difficulty, which decisions do not know yet."""
+    if draws.loading is not None:
+        raise CascadeError(
+            "this fit was made with difficulty=True, which cannot be evaluated, tuned or checked yet; fit again "
+            "with difficulty=False for that. ArviZ reads its posterior and its log-likelihood."
+        )
 
 
 def refuse_tasks(fit: xr.DataTree) -> None:
