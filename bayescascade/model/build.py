@@ -119,9 +119,9 @@ def model_of_design(design: Design) -> pm.Model:
         mass = margin.mass(split.reshape((-1, margin.splits)) if task else split, data, xp)
         # unused cells have no mass; one stands in for it under the logarithm
         log_mass = xp.log(xp.maximum(mass, 1e-18)) * data["cell_used"]
-        tau = _tau(design, data, task)
         if options.difficulty:
             loading, discrimination = _difficulty(task)
+            tau = _residual_tau(design, data, task, loading)
             logp = query_logp(
                 log_mass,
                 tau.flatten(),
@@ -134,6 +134,7 @@ def model_of_design(design: Design) -> pm.Model:
             )
             _observe("joint", logp, data["query_seen"])
         else:
+            tau = _tau(design, data, task)
             row_logp = signal_logp(log_mass, tau.flatten(), data, structure.families, structure.rotated, xp)
             _observe("signal", row_logp, data["row_signal"])
             _observe_labels(_calibration(design, data, task, xp), data, xp)
@@ -150,27 +151,42 @@ def _observe(name: str, logp: Any, value: Any) -> None:
 
 
 def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
-    """Kendall's tau, uniform over its family's range; across tasks the logits are pooled for each link.
-
-    Where queries have a difficulty, tau is what that leaves between two stages, and its prior is nearer to 0:
-    factor and links explain the same dependence, and the factor is to go first.
-    """
+    """Kendall's tau, uniform over its family's range; across tasks the logits are pooled for each link."""
     import pymc as pm
     import pytensor.tensor as pt
 
     shape = (len(design.tasks), len(design.links)) if task else (len(design.links),)
     low = data["tau_low"].reshape(shape)
-    first, second = (data["tau_prior"][0], data["tau_prior"][1]) if design.options.difficulty else (1.0, 1.0)
     if task:
-        if design.options.difficulty:
-            mean = pm.Beta("tau_share_mean", first, second, dims="link")
-            centre = pt.log(mean) - pt.log1p(-mean)
-        else:
-            centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
+        centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
         spread = pm.LogNormal("tau_logit_sd", np.log(0.3), _SPREAD)
         share = pt.sigmoid(pm.Normal("tau_logit", centre, spread, dims=("task", "link")))
     else:
-        share = pm.Beta("tau_share", first, second, dims="link")
+        share = pm.Beta("tau_share", 1.0, 1.0, dims="link")
+    return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
+
+
+def _residual_tau(design: Design, data: dict[str, Any], task: tuple[str, ...], loading: Any) -> Any:
+    """Kendall's tau of what the difficulty leaves between two stages; its prior is nearer to 0 than without.
+
+    Loadings and links explain the same dependence, and the former are to go first: of either sign, tau deviates
+    from 0 by .25 a priori; of one sign, its median is .14. The log tells the dependence in all better than its
+    parts, so it is this that is sampled: the logit of tau's share of its range, plus what the loadings add to it,
+    about 4/pi times the scores' correlation by the factor over what the factor leaves.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    low = data["tau_low"].reshape((len(design.tasks), len(design.links))) if task else data["tau_low"]
+    left = ((1.0 - loading) * (1.0 + loading)) ** 0.5
+    # bounded, so that no loading takes tau to the end of its range
+    by_factor = 4.0 / np.pi * loading[..., :-1] * loading[..., 1:] / (left[..., :-1] * left[..., 1:] + 0.1)
+    centre, spread = data["tau_prior"][0], data["tau_prior"][1]
+    if task:
+        centre = pm.Normal("tau_logit_mean", centre, spread, dims="link")
+        spread = pm.LogNormal("tau_logit_sd", np.log(0.3), _SPREAD)
+    in_all = pm.Normal("tau_logit", centre + by_factor, spread, dims=(*task, "link"))
+    share = pt.sigmoid(in_all - by_factor)
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
 
 
@@ -179,14 +195,14 @@ def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
 
     A priori the median loading is .45, and nine in ten are between .1 and .85. Two stages' scores then correlate
     by .18 in the median through the difficulty alone, nine in ten by .02 to .6. A stage's log odds of being right
-    differ by .7 per unit of difficulty in the median, nine in ten by .3 to 1.7.
+    differ by .7 per unit of difficulty in the median, nine in ten by .2 to 2.1.
     """
     import pymc as pm
     import pytensor.tensor as pt
 
     dims = (*task, "stage")
     loading = pt.sigmoid(_pooled("loading_logit", -0.2, 1.0, 0.5, task))
-    discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.4, 0.3, task))
+    discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.6, 0.3, task))
     return (
         pm.Deterministic("loading", loading, dims=dims),
         pm.Deterministic("discrimination", discrimination, dims=dims),

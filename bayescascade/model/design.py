@@ -253,10 +253,10 @@ def _by_query(
     arrays, parts, none = rows_given_ease(rows, by, n_cells, n_tasks * (shape[1] - 1))
     label_at = label_query, labels["label_column"] % shape[1]
     arrays |= patterns(shape, task, rows, parts, none, labels, label_at)
-    # tau's share of its range: of either sign, tau deviates from 0 by .25; of one sign, its mean is .2
-    shapes = [(7.5, 7.5) if family.tau_range[0] < 0.0 else (1.0, 4.0) for family in rows.families]
+    # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
+    prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
     seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])
-    return arrays | {"query_seen": seen.astype(float), "zero": np.zeros(1), "tau_prior": np.array(shapes).T}
+    return arrays | {"query_seen": seen.astype(float), "zero": np.zeros(1), "tau_prior": np.array(prior).T}
 
 
 def by_task(

@@ -23,10 +23,10 @@ from bayescascade.model.copulas.family import get_family, log_rectangle, log_str
 from bayescascade.model.copulas.namespace import MASS_MIN, NUMPY
 from bayescascade.model.options import Structure
 
-# A trapezoid rule: its error falls like exp(-2 pi^2 sd^2 / spacing^2) in the sd of theta given a query, and the
-# widest gap that loses nothing is wider than for Gauss-Hermite, whose nodes are spread over more of the tails.
+# A trapezoid rule: its error falls like exp(-2 pi^2 sd^2 / spacing^2), where sd is that of theta given a query, .3
+# with four stages and loadings of .85. Gauss-Hermite rules of as many nodes spend half of them on the tails.
 # docs/evidence/quadrature.md has the measurements.
-N_NODES, _REACH = 15, 4.0
+N_NODES, _REACH = 17, 3.8
 
 
 def trapezoid(n: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
