@@ -1,5 +1,7 @@
 """Queries with a difficulty: their likelihood against plain integrals, closed forms, and the Markov model."""
 
+import warnings
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -11,6 +13,7 @@ from pytensor.compile.mode import Mode
 from scipy import special, stats
 from test_model import LOGS, make_log
 
+import bayescascade as bc
 from bayescascade.errors import CascadeError
 from bayescascade.inference import pointwise
 from bayescascade.inference.pointwise import log_likelihood_of
@@ -20,6 +23,8 @@ from bayescascade.model.design import build_design
 from bayescascade.model.factor import EASE, LOG_WEIGHT, conditional_rank, rank_of_conditional, trapezoid
 from bayescascade.model.options import check_options
 from bayescascade.model.simulate import simulate
+from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.signals.kinds import to_signal
 
 MODE = {"mode": "FAST_COMPILE"}
@@ -371,3 +376,69 @@ def test_simulated_scores_have_the_correlations_of_a_factor():
 
 def test_simulated_logs_without_difficulty_are_as_before():
     assert "difficulty" not in simulate(20, random_seed=1).coords
+
+
+# --- fits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    truth = {"loading": [0.8, 0.6, 0.7], "discrimination": [1.5, 1.0, 1.5], "tau": [0.2, -0.1]}
+    log = simulate(1500, n_stages=3, copula="gaussian", top_atom=[0.2, 0.0, 0.1], random_seed=3, **truth)
+    how = {"draws": 250, "tune": 300, "chains": 2, "random_seed": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
+        return truth, log, bc.fit(log, difficulty=True, **how), bc.fit(log, **how)
+
+
+@pytest.mark.slow
+def test_a_fit_recovers_what_a_log_was_made_of(fitted):
+    truth, _, fit, _ = fitted
+    for name, expected in truth.items():
+        draws = fit["posterior"][name]
+        off = (draws.mean(("chain", "draw")) - np.array(expected)) / draws.std(("chain", "draw"))
+        assert float(abs(off).max()) < 3.5, name
+
+
+@pytest.mark.slow
+def test_arviz_prefers_the_model_that_made_the_log(fitted):
+    import arviz as az
+
+    _, _, hard, plain = fitted
+    table = az.compare({"hard": hard, "plain": plain}, var_name="joint")
+    assert table.index[0] == "hard"
+    assert -float(table["elpd_diff"].iloc[1]) > 4.0 * float(table["dse"].iloc[1])
+
+
+@pytest.mark.slow
+def test_what_such_a_fit_holds_and_refuses(fitted):
+    _, _, fit, plain = fitted
+    assert list(fit["log_likelihood"].data_vars) == ["joint"]
+    assert sorted(plain["log_likelihood"].data_vars) == ["correct", "joint", "signal"]
+    assert (fit.attrs["difficulty"], plain.attrs["difficulty"], fit.attrs["copula"]) == (1, 0, "gaussian")
+    assert (
+        fit["posterior"]["loading"].dims == fit["posterior"]["discrimination"].dims == ("chain", "draw", "stage")
+    )
+    for ask in (
+        lambda: bc.evaluate(fit, {"small": 0.5, "medium": 0.5}),
+        lambda: bc.tune(fit, max_error=0.2),
+        lambda: bc.check(fit),
+    ):
+        with pytest.raises(CascadeError, match="difficulty=True, which cannot be evaluated"):
+            ask()
+
+
+@pytest.mark.slow
+def test_replicates_of_a_draw_are_like_the_log(fitted):
+    _, log, fit, _ = fitted
+    confidence, correct = replicate_draw(get_draws(fit).mean(), 0, 20_000, np.random.default_rng(1))
+    np.testing.assert_allclose(correct.mean(axis=0), log["correct"].values.mean(axis=0), atol=0.04)
+    ranks = [stats.spearmanr(x, axis=0).statistic for x in (confidence, log["confidence"].values)]
+    np.testing.assert_allclose(*ranks, atol=0.08)
+    together = [np.corrcoef(y.T) for y in (correct, log["correct"].values)]
+    np.testing.assert_allclose(*together, atol=0.08)
+
+
+def test_choosing_families_is_refused():
+    with pytest.raises(CascadeError, match="copula='auto' chooses a family link by link"):
+        bc.fit(make_log("no atoms"), copula="auto", difficulty=True, random_seed=1)
