@@ -18,7 +18,7 @@ import xarray as xr
 
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design, tasks_of
-from bayescascade.model.options import Options
+from bayescascade.model.options import Options, check_options, default_copula
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import build_kernel
 from bayescascade.posterior.tasks import select_task
@@ -49,6 +49,9 @@ def seen_weights(log: xr.Dataset, options: Options, config: SamplerConfig) -> np
     """How many queries each seen signal stands for (query, stage); None for a complete log."""
     if not is_thinned(log):
         return None
+    if options.difficulty:  # the chain of links without it says as much about which queries went on
+        n_links = len(options.copula)
+        options = check_options(default_copula(False), options.margin, options.calibration, n_links)
     tasks, task = tasks_of(log)
     weight = None
     for i in range(_ROUNDS):

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeWarning
+from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
@@ -18,9 +18,10 @@ from bayescascade.model.options import Copula, check_options
 def fit(
     log: xr.Dataset,
     *,
-    copula: Copula = "gumbel",
+    copula: Copula | None = None,
     margin: str = "polya_tree",
     calibration: str = "logistic",
+    difficulty: bool = False,
     previous: xr.DataTree | None = None,
     draws: int = 1000,
     tune: int = 200,
@@ -45,11 +46,11 @@ def fit(
     log : xarray.Dataset
         As `read_log` returns it. With a coordinate ``task`` over query (see `combine_tasks`) the tasks'
         calibration and tau are partially pooled, and `select_task` gives the fit of one task.
-    copula : str or sequence of str
+    copula : str or sequence of str, optional
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
         density by PSIS-LOO, the comparison kept in the group ``comparison``.
-    margin, calibration : str
-        As for `build_model`.
+    margin, calibration, difficulty
+        As for `build_model`. With ``difficulty`` a posterior is all that there is yet: it is not tuned or checked.
     previous : xarray.DataTree, optional
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
@@ -64,8 +65,9 @@ def fit(
     Returns
     -------
     xarray.DataTree
-        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``signal`` and ``correct`` per query),
-        ``margins``, ``copula``, ``observed_data`` and ``constant_data``.
+        Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``joint`` of each query and, without a
+        difficulty, its parts ``signal`` and ``correct``), ``margins``, ``copula``, ``observed_data`` and
+        ``constant_data``. Compare fits with ``az.compare({...}, var_name="joint")``.
 
     Raises
     ------
@@ -92,7 +94,12 @@ def fit(
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula
-    design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1))
+    if compared and difficulty:
+        raise CascadeError(
+            "copula='auto' chooses a family link by link, which a difficulty leaves no likelihood for; name the "
+            "families, or fit with difficulty=False."
+        )
+    design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
     _remark(design, log)
     if compared:
         from bayescascade.inference.copula_selection import fit_auto

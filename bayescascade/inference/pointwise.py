@@ -11,6 +11,7 @@ from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.calibration import get_calibration, log_bernoulli
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design
+from bayescascade.model.factor import EASE, LOG_WEIGHT, query_logp
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import get_margin_model
 
@@ -18,8 +19,9 @@ _AT_ONCE = 200_000
 
 
 def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr.Dataset:
-    """Log-likelihood of each query's signals and of its labels, (chain, draw, query) each.
+    """Log-likelihood of each query (chain, draw, query), and of its signals and its labels where it has parts.
 
+    ``joint`` is there for every fit, so that models with and without a difficulty can be compared by it.
     Within a group of segments that share one parameter the shares are not sampled with the rest. There a query's
     share is the one that the other queries predict, see `held_out`, so that leave-one-out compares models of a
     margin that leave more or less to such groups.
@@ -28,11 +30,17 @@ def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr
     n_queries = len(queries)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], n_queries)
     dims = ("chain", "draw", "query")
-    rows = signal_rows(flat["tau"].values, model_masses(posterior, design), design) + held_out(design)
-    signal = _by_query(rows, design.row_query, n_queries)
-    correct = _by_query(label_rows(flat, design), design.label_query, n_queries)
+    mass, share = model_masses(posterior, design), held_out(design)
+    if design.options.difficulty:
+        share = np.bincount(design.row_query, share, minlength=n_queries)
+        parts = {"joint": query_rows(flat, mass, design) + share}
+    else:
+        rows = signal_rows(flat["tau"].values, mass, design) + share
+        signal = _by_query(rows, design.row_query, n_queries)
+        correct = _by_query(label_rows(flat, design), design.label_query, n_queries)
+        parts = {"signal": signal, "correct": correct, "joint": signal + correct}
     return xr.Dataset(
-        {"signal": (dims, signal.reshape(shape)), "correct": (dims, correct.reshape(shape))},
+        {name: (dims, values.reshape(shape)) for name, values in parts.items()},
         coords={"chain": posterior["chain"], "draw": posterior["draw"], "query": queries},
     )
 
@@ -92,12 +100,42 @@ def signal_rows(tau: np.ndarray, mass: np.ndarray, design: Design) -> np.ndarray
     return np.concatenate(map_blocks(run, cut(n, step)))
 
 
+def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray:
+    """Log-likelihood of each query (draw, query) where queries have a difficulty, given the cells' masses.
+
+    ``flat`` has its draws along the first axis.
+    """
+    n, data, structure = flat.sizes["sample"], design.arrays, design.structure
+    values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination")]
+    values.append(label_logits(flat, design))
+    log_mass = np.log(np.maximum(mass.reshape(n, len(design.margins), -1), 1e-300))
+    step = max(1, _AT_ONCE // (len(EASE) * max(1, len(data["point_cell"]))))
+
+    def run(block: slice) -> np.ndarray:
+        tail = {name: data[name][..., None] for name in data if data[name].dtype == float} | {
+            "ease": EASE[:, None],
+            "log_weight": LOG_WEIGHT[:, None],
+            "label_correct": data["label_correct"][:, None],
+            "zero": np.zeros((1, len(values[0][block]))),
+        }
+        tau, loading, discrimination, logit = (value[block].T for value in values)
+        moved = np.moveaxis(log_mass[block], 0, -1)
+        arrays = data | tail
+        return np.asarray(query_logp(moved, tau, loading, discrimination, logit, arrays, structure, NUMPY)).T
+
+    return np.concatenate(map_blocks(run, cut(n, step)))
+
+
 def label_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
     """Log-likelihood of each label (draw, label); ``flat`` has its draws along the first axis."""
+    return np.asarray(log_bernoulli(design.arrays["label_correct"], label_logits(flat, design), NUMPY))
+
+
+def label_logits(flat: xr.Dataset, design: Design) -> np.ndarray:
+    """Logit of P(correct) of each label (draw, label), at ease 0 where queries have a difficulty."""
     calibration = get_calibration(design.options.calibration)
     values = {name: flat[name].values for name in calibration.variables}
-    logit = calibration.label_logit(values, design.arrays, NUMPY, (flat.sizes["sample"],))
-    return np.asarray(log_bernoulli(design.arrays["label_correct"], logit, NUMPY))
+    return np.asarray(calibration.label_logit(values, design.arrays, NUMPY, (flat.sizes["sample"],)))
 
 
 def _by_query(rows: np.ndarray, query: np.ndarray, n_queries: int) -> np.ndarray:

@@ -98,7 +98,7 @@ def powered(fit: xr.DataTree, tree: xr.DataTree, group: str, power: float) -> tu
     if group == "prior":
         density = tree["log_prior"].to_dataset().to_array().sum("variable")
     else:
-        density = tree["log_likelihood"].to_dataset().to_array().sum(("variable", "query"))
+        density = tree["log_likelihood"].to_dataset()["joint"].sum("query")
     log_ratio = (power - 1.0) * density.transpose("chain", "draw").values.reshape(-1)
     weight, k = psis(log_ratio - log_ratio.max())
     index = resample(weight, np.random.default_rng(0))

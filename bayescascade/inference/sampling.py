@@ -153,6 +153,7 @@ def placeholder(structure: Structure) -> Design:
         structure.margin,
         structure.calibration,
         candidates=names,
+        difficulty=structure.difficulty,
     )
     return build_design(log, options)
 
@@ -199,6 +200,7 @@ def assemble(
         "copula": options.label,
         "margin": options.margin,
         "calibration": options.calibration,
+        "difficulty": int(options.difficulty),  # netCDF has no booleans
         "confidence_kind": design.kind,
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),

@@ -11,7 +11,7 @@ import xarray as xr
 from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
-from bayescascade.inference.pointwise import label_rows, model_masses, signal_rows
+from bayescascade.inference.pointwise import label_rows, model_masses, query_rows, signal_rows
 from bayescascade.inference.sampling import SamplerConfig, assemble, fit_design, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
@@ -148,7 +148,10 @@ def _latencies(old: xr.Dataset, new: xr.Dataset) -> list[xr.DataArray]:
 def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_old: int) -> np.ndarray:
     """Log-likelihood of all new queries together under each draw (draw,)."""
     flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
-    rows = signal_rows(flat["tau"].values, model_masses(posterior, design), design)
+    mass = model_masses(posterior, design)
+    if design.options.difficulty:
+        return query_rows(flat, mass, design)[:, n_old:].sum(axis=1)
+    rows = signal_rows(flat["tau"].values, mass, design)
     total = rows[:, design.row_query >= n_old].sum(axis=1)
     total = total + label_rows(flat, design)[:, design.label_query >= n_old].sum(axis=1)
     return total

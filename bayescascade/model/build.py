@@ -6,6 +6,9 @@ Equations, with u = F_j(signal) and one row for each observed (query, stage):
   density by a difference of h-functions (one atom) or of C (two atoms), divided by the atoms' masses;
 * correct:  Bernoulli(logit^-1(intercept_j + slope_j z + atom offset)), intercepts and log slopes pooled;
 * cost:     mean cost of a stage, Student t about the sample mean on the log scale.
+
+With ``difficulty`` a latent number of each query enters both, and is integrated out: see `factor`. Then a query's
+signals and labels are one observation, ``joint``.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from bayescascade.model.calibration import ATOMS, N_PIECES, SPREAD, get_calibrat
 from bayescascade.model.copulas.namespace import pytensor_namespace
 from bayescascade.model.costs import add_costs
 from bayescascade.model.design import Design, build_design
+from bayescascade.model.factor import EASE, LOG_WEIGHT, query_logp
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
 from bayescascade.model.margins.tree import N_LEAVES
@@ -32,9 +36,10 @@ if TYPE_CHECKING:
 def build_model(
     log: xr.Dataset,
     *,
-    copula: Copula = "gumbel",
+    copula: Copula | None = None,
     margin: str = "polya_tree",
     calibration: str = "logistic",
+    difficulty: bool = False,
 ) -> pm.Model:
     """Build the PyMC model of a log.
 
@@ -50,8 +55,9 @@ def build_model(
     log : xarray.Dataset
         As `read_log` returns it, dims (query, stage). With a coordinate ``task`` over query, calibration and tau
         are partially pooled across tasks.
-    copula : str or sequence of str
-        Pair-copula family of every link, or one for each: ``"gumbel"``, ``"clayton"``, ``"joe"``, each also with
+    copula : str or sequence of str, optional
+        Pair-copula family of every link, or one for each; default is ``"gumbel"``, and ``"gaussian"`` with
+        ``difficulty``. ``"gumbel"``, ``"clayton"``, ``"joe"``, each also with
         ``_180`` for its rotation, ``"frank"``, ``"gaussian"``, ``"independence"``.
     margin : str
         ``"polya_tree"``: atoms and quantile segments under a finite Polya tree. ``"bernstein"``: atoms and a
@@ -59,6 +65,9 @@ def build_model(
     calibration : str
         ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"sequential"``:
         the previous stage's signal too. ``"monotone"``: an increasing piecewise linear curve on the logit scale.
+    difficulty : bool
+        Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
+        answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves.
 
     Returns
     -------
@@ -77,7 +86,8 @@ def build_model(
     doi:10.1111/1467-9469.00155; Joe (2014), Dependence Modeling with Copulas.
     """
     log = validate_log(log)
-    return model_of_design(build_design(log, check_options(copula, margin, calibration, log.sizes["stage"] - 1)))
+    options = check_options(copula, margin, calibration, log.sizes["stage"] - 1, difficulty)
+    return model_of_design(build_design(log, options))
 
 
 def model_of_design(design: Design) -> pm.Model:
@@ -104,14 +114,35 @@ def model_of_design(design: Design) -> pm.Model:
         mass = margin.mass(split.reshape((-1, margin.splits)) if task else split, data, xp)
         # unused cells have no mass; one stands in for it under the logarithm
         log_mass = xp.log(xp.maximum(mass, 1e-18)) * data["cell_used"]
-        tau = _tau(design, data, task)
-        row_logp = signal_logp(log_mass, tau.flatten(), data, structure.families, structure.rotated, xp)
-        pm.CustomDist(
-            "signal", row_logp, logp=_given, random=_cannot_draw, observed=data["row_signal"], dims="row"
-        )
-        _labels(design, data, task, xp)
+        if options.difficulty:
+            loading, discrimination = _difficulty(task)
+            tau = _residual_tau(design, data, task, loading)
+            logp = query_logp(
+                log_mass,
+                tau.flatten(),
+                loading.flatten(),
+                discrimination.flatten(),
+                _label_logit(design, data, task, xp),
+                data | {"ease": EASE, "log_weight": LOG_WEIGHT},
+                structure,
+                xp,
+            )
+            _observe("joint", logp, data["query_seen"])
+        else:
+            tau = _tau(design, data, task)
+            row_logp = signal_logp(log_mass, tau.flatten(), data, structure.families, structure.rotated, xp)
+            _observe("signal", row_logp, data["row_signal"])
+            _observe_labels(_label_logit(design, data, task, xp), data, xp)
         add_costs(data["cost_known"], (*task, "stage"))
     return model
+
+
+def _observe(name: str, logp: Any, value: Any) -> None:
+    """Observations of a known log-likelihood, one for each value."""
+    import pymc as pm
+
+    dims = {"signal": "row", "joint": "query"}[name]
+    pm.CustomDist(name, logp, logp=_given, random=_cannot_draw, observed=value, dims=dims)
 
 
 def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
@@ -130,11 +161,70 @@ def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
 
 
-def _labels(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> None:
+def _residual_tau(design: Design, data: dict[str, Any], task: tuple[str, ...], loading: Any) -> Any:
+    """Kendall's tau of what the difficulty leaves between two stages; its prior is nearer to 0 than without.
+
+    Loadings and links explain the same dependence, and the former are to go first: of either sign, tau deviates
+    from 0 by .25 a priori; of one sign, its median is .14. The log tells the dependence in all better than its
+    parts, so it is this that is sampled: the logit of tau's share of its range, plus what the loadings add to it,
+    about 4/pi times the scores' correlation by the factor over what the factor leaves.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    low = data["tau_low"].reshape((len(design.tasks), len(design.links))) if task else data["tau_low"]
+    left = ((1.0 - loading) * (1.0 + loading)) ** 0.5
+    # bounded, so that no loading takes tau to the end of its range
+    by_factor = 4.0 / np.pi * loading[..., :-1] * loading[..., 1:] / (left[..., :-1] * left[..., 1:] + 0.1)
+    centre, spread = data["tau_prior"][0], data["tau_prior"][1]
+    if task:
+        centre = pm.Normal("tau_logit_mean", centre, spread, dims="link")
+        spread = pm.LogNormal("tau_logit_sd", np.log(0.3), SPREAD)
+    in_all = pm.Normal("tau_logit", centre + by_factor, spread, dims=(*task, "link"))
+    share = pt.sigmoid(in_all - by_factor)
+    return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
+
+
+def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
+    """Loadings and discriminations of the stages, partially pooled.
+
+    A priori the median loading is .45, and nine in ten are between .1 and .85. Two stages' scores then correlate
+    by .18 in the median through the difficulty alone, nine in ten by .02 to .6. A stage's log odds of being right
+    differ by .7 per unit of difficulty in the median, nine in ten by .2 to 2.1.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    dims = (*task, "stage")
+    loading = pt.sigmoid(_pooled("loading_logit", -0.2, 1.0, 0.5, task))
+    discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.6, 0.3, task))
+    return (
+        pm.Deterministic("loading", loading, dims=dims),
+        pm.Deterministic("discrimination", discrimination, dims=dims),
+    )
+
+
+def _pooled(name: str, centre: float, scale: float, spread: float, task: tuple[str, ...]) -> Any:
+    """A normal parameter of each stage with a common mean; with tasks, each task's departs from its stage's."""
     import pymc as pm
 
+    mean = pm.Normal(f"{name}_mean", centre, scale)
+    sd = pm.LogNormal(f"{name}_sd", np.log(spread), SPREAD)
+    if not task:
+        return pm.Normal(name, mean, sd, dims="stage")
+    of_stage = pm.Normal(f"stage_{name}", mean, sd, dims="stage")
+    task_sd = pm.LogNormal(f"task_{name}_sd", np.log(0.3), SPREAD)
+    return pm.Normal(name, of_stage, task_sd, dims=(*task, "stage"))
+
+
+def _label_logit(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> Any:
+    """Logit of P(correct) of each label (label,), at ease 0 where queries have a difficulty."""
     calibration = get_calibration(design.options.calibration)
-    logit = calibration.label_logit(calibration.prior(task), data, xp)
+    return calibration.label_logit(calibration.prior(task), data, xp)
+
+
+def _observe_labels(logit: Any, data: dict[str, Any], xp: Any) -> None:
+    import pymc as pm
 
     def logp(value: Any, logit: Any) -> Any:
         return log_bernoulli(value, logit, xp)
@@ -163,6 +253,6 @@ def _given(value: Any, row_logp: Any) -> Any:
 
 def _cannot_draw(row_logp: Any, rng: Any = None, size: Any = None) -> Any:
     raise NotImplementedError(
-        "the 'signal' rows depend on each other along a query and cannot be drawn one by one: pass var_names "
-        "without 'signal', or draw whole queries with bayescascade.simulation.replicate_draw."
+        "the signals of a query depend on each other and cannot be drawn one by one: pass var_names without "
+        "'signal' and 'joint', or draw whole queries with bayescascade.posterior.replicate.replicate_draw."
     )

@@ -20,6 +20,7 @@ from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
+from bayescascade.model.query_rows import patterns, rows_given_ease
 from bayescascade.model.rows import Rows
 from bayescascade.signals.kinds import KINDS, to_signal
 
@@ -30,6 +31,7 @@ _DIMS: dict[str, tuple[str, ...] | str] = {
     "label_column": "label",
     "label_atom": "label",
     "label_correct": "label",
+    "query_seen": "query",
 }
 
 
@@ -135,10 +137,14 @@ def build_design(
     labels, label_query = _labels(signal, z, task, correct, scalings, options)
     n_links = len(stages) - 1
     used = model.cell_used(margins)
-    arrays = model.arrays(margins) | {"cell_used": used}
-    arrays |= rows.placed(model.by, used.shape[1]) | labels
+    arrays = model.arrays(margins) | {"cell_used": used} | labels
+    if options.difficulty:
+        arrays |= _by_query(rows, model.by, used.shape[1], signal.shape, task, n_tasks, labels, label_query)
+    else:
+        arrays |= rows.placed(model.by, used.shape[1])
+    tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
     arrays |= {
-        "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
+        "tau_low": tau_low,
         "cost_known": by_task(cost_statistics, cost, task, n_tasks),
     }
     return Design(
@@ -226,6 +232,26 @@ def _labels(
             inputs.setdefault(name, np.zeros((len(query), *value.shape[1:])))[here] = value
     arrays = {"label_column": column, "label_atom": atom, "label_correct": correct[query, stage].astype(np.int64)}
     return arrays | {f"label_{name}": value for name, value in inputs.items()}, query
+
+
+def _by_query(
+    rows: Rows,
+    by: str,
+    n_cells: int,
+    shape: tuple[int, int],
+    task: np.ndarray,
+    n_tasks: int,
+    labels: dict[str, np.ndarray],
+    label_query: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Arrays of the likelihood of whole queries, where these have a difficulty."""
+    arrays, parts, none = rows_given_ease(rows, by, n_cells, n_tasks * (shape[1] - 1))
+    label_at = label_query, labels["label_column"] % shape[1]
+    arrays |= patterns(shape, task, rows, parts, none, labels, label_at)
+    # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
+    prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
+    seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])
+    return arrays | {"query_seen": seen.astype(float), "zero": np.zeros(1), "tau_prior": np.array(prior).T}
 
 
 def by_task(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bayescascade.errors import CascadeError, option
 from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import Family, get_family
@@ -21,6 +23,7 @@ class Options:
     margin: str = "polya_tree"
     calibration: str = "logistic"
     candidates: tuple[str, ...] = ()  # further families that the compiled model is to know
+    difficulty: bool = False
 
     @property
     def families(self) -> list[Family]:
@@ -46,6 +49,7 @@ class Structure:
     rotated: bool
     margin: str
     calibration: str
+    difficulty: bool = False
 
 
 def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
@@ -59,11 +63,22 @@ def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
         any(family.rotated for family in families),
         options.margin,
         options.calibration,
+        options.difficulty,
     )
 
 
-def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -> Options:
+def default_copula(difficulty: bool) -> str:
+    """The family of links that are not named: one of either sign where links join what the difficulty leaves."""
+    return "gaussian" if difficulty else "gumbel"
+
+
+def check_options(
+    copula: Copula | None, margin: str, calibration: str, n_links: int, difficulty: bool = False
+) -> Options:
     """Raise `CascadeError` unless each name is known, and there is one family, or one for each link."""
+    if not isinstance(difficulty, bool | np.bool_):
+        raise CascadeError(f"difficulty={difficulty!r} is not allowed; give True or False.")
+    copula = default_copula(bool(difficulty)) if copula is None else copula
     names = (copula,) * n_links if isinstance(copula, str) else tuple(copula)
     if len(names) != n_links:
         raise CascadeError(
@@ -77,4 +92,4 @@ def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -
         get_family(name)
     get_margin_model(margin)
     get_calibration(calibration)
-    return Options(names, margin, calibration)
+    return Options(names, margin, calibration, difficulty=bool(difficulty))

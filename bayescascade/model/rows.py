@@ -9,7 +9,21 @@ from bayescascade.model.options import Options
 
 
 class Rows:
-    """One row for each observed (query, stage), ordered by family and by how it links to the stage before."""
+    """One row for each observed (query, stage), ordered by family and by how it links to the stage before.
+
+    Attributes
+    ----------
+    query, stage, column, segment, follows, is_atom, signal : ndarray (row,)
+    case : ndarray of int (row,)
+        0 without a link; for family i, 1 + 3 i where both sides are continuous, one more for each atom.
+    stand_in : ndarray of int (row,)
+        The first row that shows the same atom; of a continuous row, the row itself.
+    ends : dict of str to list of ndarray (3, pair)
+        By family, and for no, one and two atoms: the two rows that are joined, the atom first where there is one
+        (the stage before first where there are two), and the link's number.
+    turned : ndarray of bool (link,)
+        Whether the link's family is a rotated one.
+    """
 
     def __init__(
         self,
@@ -22,8 +36,9 @@ class Rows:
         n_stages = signal.shape[1]
         self._signal, self._task, self._margins = signal, task, margins
         query, stage = np.nonzero(np.isfinite(signal))
-        by_segment = self._places("segment")
+        by_segment = self.places("segment")
         is_atom = by_segment["atom"]
+        self.families = options.families
         names = [family.base for family in options.families]
         number = np.array([bases.index(name) if name in bases else -1 for name in names], dtype=int)
         family = number[np.maximum(stage - 1, 0)]
@@ -37,6 +52,7 @@ class Rows:
         self.query, self.stage, self.follows = query, stage, follows[order]
         self.column = task[query] * n_stages + stage
         self.segment = by_segment["cell"][query, stage]
+        self.is_atom, self.case = is_atom[query, stage], case
 
         # where each (query, stage) stands among the rows, so that a link can point at the row before it
         position = np.zeros(signal.shape, dtype=np.int64)
@@ -49,11 +65,12 @@ class Rows:
         _, first, of = np.unique(
             np.stack([self.column, self.segment]), axis=1, return_index=True, return_inverse=True
         )
-        ends[:2] = np.where(is_atom[query, stage], first[of.reshape(-1)], here)[ends[:2]]
-        self._ends = {
+        self.stand_in = np.where(self.is_atom, first[of.reshape(-1)], here)
+        ends[:2] = self.stand_in[ends[:2]]
+        self.ends = {
             name: [ends[:, case == 1 + 3 * i + kind] for kind in range(3)] for i, name in enumerate(bases)
         }
-        self._turned = np.tile([family.rotated for family in options.families], len(margins) // n_stages)
+        self.turned = np.tile([family.rotated for family in options.families], len(margins) // n_stages)
         self.signal, self.n_unlinked = signal[query, stage], int(np.sum(case == 0))
 
     def placed(self, by: str, n_cells: int) -> dict[str, np.ndarray]:
@@ -62,7 +79,7 @@ class Rows:
         For each family the points of [0, 1] at which its copula is needed, each once: the cell they are in, where
         in the cell, and whether they are turned; then pairs of points, by case, see `likelihood.signal_logp`.
         """
-        place = self._places(by)
+        place = self.places(by)
         at = self.query, self.stage
         cell = place["cell"][at] + n_cells * self.column
         side = np.stack([place["low"][at], place["high"][at]])
@@ -72,7 +89,7 @@ class Rows:
             "row_log_shape": place["log_shape"][at],
             "row_unlinked": np.zeros(self.n_unlinked),
         }
-        for name, (free, strip, corner) in self._ends.items():
+        for name, (free, strip, corner) in self.ends.items():
             corner, of = np.unique(corner, axis=1, return_inverse=True)
             key = np.concatenate([*self._points(free)[::2], *self._points(strip)[:3], *self._points(corner)])
             key, index = np.unique(key, return_inverse=True)
@@ -92,10 +109,11 @@ class Rows:
 
     def _points(self, ends: np.ndarray) -> list[np.ndarray]:
         """Keys of the points at the lower and upper ends of both sides of some pairs: row, end and turn in one."""
-        turned = self._turned[ends[2]].astype(np.int64)
+        turned = self.turned[ends[2]].astype(np.int64)
         return [4 * ends[i] + 2 * (high ^ turned) + turned for i in (0, 1) for high in (0, 1)]
 
-    def _places(self, by: str) -> dict[str, np.ndarray]:
+    def places(self, by: str) -> dict[str, np.ndarray]:
+        """Where each signal lies in its column's cells, see `Margin.locate` (query, stage)."""
         signal = self._signal
         place = {
             name: np.full(signal.shape, fill, dtype=dtype)

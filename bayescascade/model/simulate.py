@@ -10,6 +10,7 @@ import xarray as xr
 from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.copulas.family import get_family
 from bayescascade.model.copulas.link import Link
+from bayescascade.model.factor import conditional_rank, rank_of_conditional
 from bayescascade.signals.kinds import check_kind
 
 _NAMES = ("small", "medium", "large", "huge")
@@ -25,6 +26,8 @@ def simulate(
     slope: float | Sequence[float] = 1.2,
     signal_mean: Sequence[float] | None = None,
     top_atom: float | Sequence[float] = 0.0,
+    loading: float | Sequence[float] = 0.0,
+    discrimination: float | Sequence[float] = 0.0,
     cost: Sequence[float] | None = None,
     n_labelled: int | None = None,
     confidence_kind: str = "probability",
@@ -54,6 +57,11 @@ def simulate(
         Default rises from 1 in steps of 0.8.
     top_atom : float or sequence (stage,)
         Share of queries with a confidence of exactly 1, those with the highest signals.
+    loading : float or sequence (stage,)
+        How much a query's difficulty lowers its signal, in [0, 1): the correlation of ease, minus difficulty, and
+        the signal's normal score. Links join what the difficulty leaves.
+    discrimination : float or sequence (stage,)
+        How much a query's difficulty lowers the logit of P(correct), beyond what the signal says.
     cost : sequence (stage,), optional
         Mean cost per query; default is 1e-4 times powers of 5. Costs vary by 20% from query to query.
     n_labelled : int, optional
@@ -67,7 +75,8 @@ def simulate(
     Returns
     -------
     xarray.Dataset
-        A log as `read_log` returns it.
+        A log as `read_log` returns it. Where a loading or a discrimination is not 0, with a coordinate
+        ``difficulty`` over query: each query's own, standard normal.
 
     Raises
     ------
@@ -77,7 +86,8 @@ def simulate(
     Notes
     -----
     The signal of stage j is logistic with the given mean and unit scale; consecutive stages are joined by the
-    copula; an answer is right with probability ``expit(intercept + slope * (signal - mean))``.
+    copula; an answer is right with probability ``expit(intercept + slope * (signal - mean))``, less discrimination
+    times difficulty on the scale of the logit.
     """
     check_kind(confidence_kind)
     if confidence_kind not in ("probability", "logprob", "p_true", "score"):
@@ -94,6 +104,9 @@ def simulate(
     taus = _spread("tau", tau, n_stages - 1, -1.0, 1.0)
     slopes = _spread("slope", slope, n_stages, 0.0, np.inf)
     atoms = _spread("top_atom", top_atom, n_stages, 0.0, 1.0)
+    loadings = _spread("loading", loading, n_stages, 0.0, 1.0 - 1e-9)
+    discriminations = _spread("discrimination", discrimination, n_stages, 0.0, np.inf)
+    hard = bool(loadings.any() or discriminations.any())
     intercepts = _spread("intercept", 0.2 + 0.9 * step if intercept is None else intercept, n_stages)
     means = _spread("signal_mean", 1.0 + 0.8 * step if signal_mean is None else signal_mean, n_stages)
     costs = _spread("cost", 1e-4 * 5.0**step if cost is None else cost, n_stages, 0.0, np.inf)
@@ -103,9 +116,10 @@ def simulate(
     if len(names) != n_stages - 1:
         raise CascadeError(option("copula") + f" has {len(names)} families for {n_stages - 1} links.")
     links = [Link(get_family(name), taus[j : j + 1]) for j, name in enumerate(names)]
-    u = draw_uniforms(links, n_queries, rng, top)
+    ease = rng.standard_normal(n_queries) if hard else np.zeros(n_queries)
+    u = draw_uniforms(links, n_queries, rng, top, *((loadings, ease) if hard else ()))
     signal = means + np.log(u) - np.log1p(-u)
-    logit = intercepts + slopes * (signal - means)
+    logit = intercepts + slopes * (signal - means) + discriminations * ease[:, None]
     correct = (rng.uniform(size=signal.shape) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
     probability = 1.0 / (1.0 + np.exp(-signal))
     probability = np.where(u > 1.0 - atoms, 1.0, probability)
@@ -130,11 +144,12 @@ def simulate(
         raise CascadeError(option("stages") + f" has {len(names)} names for " + option("n_stages", n_stages) + ".")
     spread = rng.gamma(25.0, 1 / 25.0, size=signal.shape)
     dims = ("query", "stage")
-    return xr.Dataset(
+    log = xr.Dataset(
         {"confidence": (dims, confidence), "correct": (dims, correct), "cost": (dims, costs * spread)},
         coords={"query": np.arange(n_queries), "stage": names},
         attrs={"confidence_kind": confidence_kind, "stage_order": "as given"},
     )
+    return log.assign_coords(difficulty=("query", -ease)) if hard else log
 
 
 def _spread(
@@ -153,18 +168,28 @@ def draw_uniforms(
     n: int,
     rng: np.random.Generator,
     atoms: Sequence[Sequence[tuple[float, float]]] | None = None,
+    loading: np.ndarray | None = None,
+    ease: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw F(signal) along a Markov chain of signals (query, stage); each link has one draw.
 
     ``atoms`` gives, for each stage, the ends of its atoms on the scale of u. It is the signals that are a Markov
     chain: the next stage knows an atom's value, not where within the atom u happened to fall, so u is drawn
-    anew within the atom before it is handed on.
+    anew within the atom before it is handed on. With ``loading`` (stage,) and ``ease`` (query,) it is the ranks
+    given the ease of each query that are a Markov chain; see `factor`.
     """
-    u = [rng.uniform(size=n)]
+    v = [rng.uniform(size=n)]
     for j, link in enumerate(links):
-        known = u[-1].copy()
-        for low, high in atoms[j] if atoms is not None else ():
+        known = v[-1].copy()
+        for end in atoms[j] if atoms is not None else ():
+            low, high = (
+                np.broadcast_to(u if loading is None else conditional_rank(np.array(u), ease, loading[j]), n)
+                for u in end
+            )
             inside = (known > low) & (known <= high)
-            known[inside] = rng.uniform(low, high, size=int(inside.sum()))
-        u.append(link.hinv1(rng.uniform(size=(1, n)), known[None])[0])
-    return np.clip(np.stack(u, axis=1), 1e-15, 1.0 - 1e-15)
+            known[inside] = rng.uniform(low[inside], high[inside])
+        v.append(link.hinv1(rng.uniform(size=(1, n)), known[None])[0])
+    u = np.stack(v, axis=1)
+    if loading is not None and ease is not None:
+        u = rank_of_conditional(u, ease[:, None], loading)
+    return np.clip(u, 1e-15, 1.0 - 1e-15)

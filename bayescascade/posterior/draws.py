@@ -27,7 +27,7 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
-_BY_DRAW = ("mass", "tau", "cost", "latency", "tilt")
+_BY_DRAW = ("mass", "tau", "cost", "loading", "discrimination", "latency", "tilt")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Draws:
         The calibration's variables by name; 0 at the first stage where that has none.
     chains : ndarray (chain,)
         Labels of the chains, to fold the draws back.
+    loading, discrimination : ndarray (draw, stage), optional
+        How much a query's ease raises the stage's signals and the log odds of its answers; None where queries
+        have no difficulty. See `bayescascade.model.factor`.
     latency : ndarray (draw, stage), optional
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
@@ -72,6 +75,8 @@ class Draws:
     calibration: Calibration
     curve: dict[str, np.ndarray]
     chains: np.ndarray
+    loading: np.ndarray | None = None
+    discrimination: np.ndarray | None = None
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
@@ -190,11 +195,18 @@ class Draws:
             out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
         return out
 
-    def p_correct(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
+    def p_correct(
+        self,
+        stage: int,
+        signal: np.ndarray,
+        previous: np.ndarray | None = None,
+        ease: np.ndarray | float | None = None,
+    ) -> np.ndarray:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 
         ``previous`` holds the previous stage's signals, NaN where that was not run; by default they are at their
-        mean. Only a sequential calibration looks at them.
+        mean. Only a sequential calibration looks at them. ``ease`` (draw, ...) is how easy the queries are, needed
+        where they have a difficulty.
         """
         signal = np.asarray(signal, dtype=float)
         values: dict[str, Any] = {
@@ -206,6 +218,10 @@ class Draws:
         if (atom < N_ATOMS).any():
             values["atom_offset"] = np.pad(self.curve["atom_offset"][:, stage], ((0, 0), (0, 1)))[:, atom]
         logit = self.calibration.logit(values, self.inputs(stage, signal, previous), NUMPY)
+        if self.discrimination is not None:
+            if ease is None:
+                refuse_difficulty(self)
+            logit = logit + self.discrimination[:, stage].reshape((-1, *(1,) * signal.ndim)) * ease
         return 1.0 / (1.0 + np.exp(-logit))
 
     def inputs(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -273,6 +289,8 @@ def get_draws(fit: xr.DataTree) -> Draws:
             for name, dims in calibration.variables.items()
         },
         chains=posterior["chain"].values,
+        loading=flat(posterior["loading"], "stage") if "loading" in posterior else None,
+        discrimination=flat(posterior["discrimination"], "stage") if "discrimination" in posterior else None,
         latency=flat(posterior["latency"], "stage") if "latency" in posterior else None,
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,
@@ -289,6 +307,18 @@ def _another_order(came: list[str], stages: list[str]) -> CascadeError:
         parameter="stages",
         value=came,
     )
+
+
+def refuse_difficulty(draws: Draws) -> None:
+    """Raise `CascadeError` for draws whose queries have a difficulty, which decisions do not know yet."""
+    if draws.loading is not None:
+        raise CascadeError(
+            "this fit was made with "
+            + option("difficulty", True)
+            + ", which cannot be evaluated, tuned or checked yet; fit again with "
+            + option("difficulty", False)
+            + " for that. ArviZ reads its posterior and its log-likelihood."
+        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 from bayescascade._common.arrays import safe_divide
 from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.copulas.link import Link
-from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.draws import Draws, refuse_difficulty
 
 
 def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
@@ -113,6 +113,7 @@ class Kernel:
 
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
+    refuse_difficulty(draws)
     if draws.whole is not None:
         # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
         first, last = max(draws.keep[0] - 1, 0) if draws.whole.tilt is None else 0, draws.keep[-1]

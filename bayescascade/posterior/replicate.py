@@ -17,11 +17,13 @@ def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -
         [(edge[s], edge[s + 1]) for s in np.flatnonzero(m.is_atom)]
         for edge, m in zip(edges, one.margins, strict=True)
     ]
-    u = draw_uniforms([one.link(j) for j in range(len(one.stages) - 1)], n, rng, atoms)
+    links = [one.link(j) for j in range(len(one.stages) - 1)]
+    ease = None if one.loading is None else rng.standard_normal(n)
+    u = draw_uniforms(links, n, rng, atoms, None if one.loading is None else one.loading[0], ease)
     confidence, correct, before = np.empty_like(u), np.empty_like(u), None
     for j in range(len(one.stages)):
         signal = one.quantile(j, u[:, j][None])[0]
-        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before)[0]
+        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before, ease)[0]
         before = signal
         confidence[:, j] = to_confidence(signal, one.kind)
     return confidence, correct

@@ -147,7 +147,8 @@ def observed_log(fit: xr.DataTree) -> xr.Dataset:
 def options_of(fit: xr.DataTree) -> Options:
     """The options that a fit was made with."""
     names = tuple(family.name for family in read_families(fit))
-    return Options(names, str(fit.attrs["margin"]), str(fit.attrs["calibration"]))
+    difficulty = bool(fit.attrs.get("difficulty", 0))
+    return Options(names, str(fit.attrs["margin"]), str(fit.attrs["calibration"]), difficulty=difficulty)
 
 
 def data_hash(log: xr.Dataset) -> str:

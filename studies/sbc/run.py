@@ -35,15 +35,18 @@ from studies.common.command import parse
 N_QUERIES = 60
 HOW = SamplerConfig(draws=300, tune=250, chains=2)
 THIN = 3
-_OWN = ("margin_split", "tau", "intercept", "slope", "atom_offset", "intercept_mean", "log_slope_mean")
+_OWN = (
+    *("margin_split", "tau", "intercept", "slope", "atom_offset", "intercept_mean", "log_slope_mean"),
+    *("loading", "discrimination"),
+)
 
 
-def reference(copula: str | list[str], margin: str) -> Design:
+def reference(copula: str | list[str], margin: str, difficulty: bool = False) -> Design:
     """Segments and scalings to hold fixed: 300 queries, two stages with a top atom, one with none."""
     log = bc.simulate(300, top_atom=[0.3, 0.1, 0.0], confidence_kind="score", random_seed=5)
-    options = check_options(copula, margin, "logistic", 2)
+    options = check_options(copula, margin, "logistic", 2, difficulty)
     # every family is part of the graph, so that one compiled model serves all of them
-    return build_design(log, replace(options, candidates=tuple(FAMILIES)))
+    return build_design(log, options if difficulty else replace(options, candidates=tuple(FAMILIES)))
 
 
 def exact_masses(split: np.ndarray, design: Design) -> np.ndarray:
@@ -69,6 +72,8 @@ def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
         scalings=design.scalings,
         mass=exact_masses(values["margin_split"], design),
         tau=values["tau"],
+        loading=values.get("loading"),
+        discrimination=values.get("discrimination"),
         cost=values["cost"],
         calibration=calibration,
         curve={name: by_stage(values[name], dims, NUMPY) for name, dims in calibration.variables.items()},
@@ -100,15 +105,19 @@ def simulated_log(truth: Draws, index: int, rng: np.random.Generator) -> xr.Data
 
 def decisions(draws: Draws) -> dict[str, np.ndarray]:
     """Error, cost and last reach of three fixed threshold vectors (draw, ...)."""
+    if draws.loading is not None:  # which decisions do not know yet
+        return {}
     sizes = np.array([len(m.low) for m in draws.margins[:-1]])
     positions = np.array([[0.35, 0.35], [0.6, 0.5], [0.8, 0.75]]) * sizes
     error, cost, reach, *_ = forward(build_kernel(draws), np.column_stack([positions, np.zeros(3)]))
     return {"error": error, "cost": cost, "reach": reach[..., -1]}
 
 
-def run(copula: str | list[str], margin: str, replications: int, seed: int = 1) -> dict[str, np.ndarray]:
+def run(
+    copula: str | list[str], margin: str, replications: int, seed: int = 1, difficulty: bool = False
+) -> dict[str, np.ndarray]:
     """PIT values of the truth among the posterior draws, by quantity (replication, ...)."""
-    design = reference(copula, margin)
+    design = reference(copula, margin, difficulty)
     rng = np.random.default_rng(seed)
     prior = prior_draws(design, replications, seed)
     # in place of the costs' posterior given a log: any distribution will do, the log says nothing more about it
@@ -155,27 +164,29 @@ def summary(found: dict[str, np.ndarray], prob: float = 0.99) -> dict[str, tuple
     return out
 
 
-def pairs_of(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Every family with the default margin, and every margin with the default family: those of these names."""
-    pairs = [(family, "polya_tree") for family in FAMILIES if family != "independence"]
+def pairs_of(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every family with the default margin, every margin with the default family, a difficulty: of these names."""
+    pairs: list[tuple[str, ...]] = [(family, "polya_tree") for family in FAMILIES if family != "independence"]
     pairs += [("gumbel", name) for name in MARGIN_MODELS if name != "polya_tree"]
+    pairs += [("gaussian", "polya_tree", "difficulty")]
     return [pair for pair in pairs if set(pair) & set(names)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run what is not in the table yet, and write the summary."""
-    names = dict.fromkeys(name for pair in pairs_of((*FAMILIES, *MARGIN_MODELS)) for name in pair)
+    names = dict.fromkeys(name for pair in pairs_of((*FAMILIES, *MARGIN_MODELS, "difficulty")) for name in pair)
     asked = parse("sbc", __doc__, argv, parts=names, replications=200)
     pairs, replications = pairs_of(asked.parts), asked.replications
     if asked.quick:
         pairs, replications = [("gumbel", "polya_tree")], 3
     rows = asked.rows(("pair", "replications"))
-    for family, margin in pairs:
-        cell = f"{family}, {margin}", replications
+    for pair in pairs:
+        family, margin, *difficulty = pair
+        cell = ", ".join(pair), replications
         if cell in rows:
             continue
         start = time.perf_counter()
-        found = summary(run(family, margin, replications))
+        found = summary(run(family, margin, replications, difficulty=bool(difficulty)))
         names_of = ("quantity", "components", "outside", "coverage")
         rows.add(cell, [dict(zip(names_of, (name, *cells), strict=True)) for name, cells in found.items()])
         outside, components = (sum(cells[i] for cells in found.values()) for i in (1, 0))

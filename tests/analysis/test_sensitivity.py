@@ -292,7 +292,7 @@ def test_a_solution_tuned_with_doubt_is_judged_with_it(example_fit):
 
 
 def test_powers_are_those_of_importance_weights(example_fit, solution, found):
-    likelihood = example_fit["log_likelihood"].to_dataset().to_array().sum(("variable", "query"))
+    likelihood = example_fit["log_likelihood"]["joint"].sum("query")
     weight = np.exp(-0.2 * (likelihood - likelihood.max()))
     error = (solution.error.values * weight.values).sum() / weight.values.sum()
     row = found.table.loc[("likelihood", "", 0.8)]

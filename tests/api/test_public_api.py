@@ -59,12 +59,12 @@ SIGNATURES = {
     "load_example": ([], {}),
     "build_model": (
         ["log"],
-        {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+        {"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": False},
     ),
     "fit": (
         ["log"],
         {
-            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
+            **{"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": False},
             "previous": None,
             **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
         },

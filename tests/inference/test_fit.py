@@ -83,7 +83,7 @@ def test_other_groups_and_attributes(example_fit, example_log):
         np.testing.assert_array_equal(example_fit["observed_data"][name], example_log[name])
     for name in ("diverging", "energy", "tree_depth", "acceptance_rate", "lp"):
         assert example_fit["sample_stats"][name].dims == ("chain", "draw")
-    for name in ("signal", "correct"):
+    for name in ("signal", "correct", "joint"):
         values = example_fit["log_likelihood"][name]
         assert dict(values.sizes) == {"chain": 2, "draw": 200, "query": 300}
         assert bool(np.isfinite(values).all())

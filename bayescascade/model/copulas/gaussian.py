@@ -39,10 +39,21 @@ def tail_dependence(tau: Any) -> tuple[Any, Any]:
 
 
 def point(u: Any, xp: Any) -> Point:
-    return u, _quantile(u, xp)
+    return u, normal_score(u, xp)
 
 
-def _quantile(u: Any, xp: Any) -> Any:
+def point_of_score(score: Any, xp: Any) -> Point:
+    """The `point` of u = Phi(score)."""
+    return normal_cdf(score, xp), score
+
+
+def normal_cdf(score: Any, xp: Any) -> Any:
+    """Phi(score)."""
+    return 0.5 * xp.erfc(-score / sqrt(2.0))
+
+
+def normal_score(u: Any, xp: Any) -> Any:
+    """The normal quantile of u, finite for 0 and 1 too."""
     tail = xp.where(u < 0.5, u, 1.0 - u)
     z = xp.where(tail > 0.0, sqrt(2.0) * xp.erfcinv(2.0 * xp.maximum(tail, U_MIN)), _END)
     return xp.where(u < 0.5, -z, z)
@@ -69,6 +80,6 @@ def loghfunc2(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
 
 def hinv2(p: Any, v: Any, tau: Any) -> np.ndarray:
     rho, c = parameters(tau, NUMPY)
-    h, k = _quantile(p, NUMPY), _quantile(v, NUMPY)
+    h, k = normal_score(p, NUMPY), normal_score(v, NUMPY)
     inside = (p > 0.0) & (p < 1.0)
     return np.where(inside, ndtr(c * h + rho * k), p)

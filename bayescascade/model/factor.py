@@ -1,0 +1,177 @@
+"""The likelihood of whole queries that share one latent number, how easy the query is; PyTensor and NumPy.
+
+theta ~ N(0, 1) is the *ease* of a query, minus its difficulty, so that loadings and discriminations come out
+positive; both are bounded below by zero, so that theta has no mirror image. Given theta
+
+* the conditional rank of a signal is h(u | theta) = Phi((Phi^-1(u) - loading theta) / (1 - loading^2)^(1/2)), the
+  link of a Gaussian factor copula (Krupskii & Joe 2013, doi:10.1016/j.jmva.2013.05.001);
+* the conditional ranks of consecutive stages are tied by the pair copula of their link;
+* the logit of P(correct) has discrimination times theta added to it, as in item response theory.
+
+theta is integrated out with fixed nodes. Their axis follows that of rows; in NumPy one over draws may follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bayescascade.model.copulas import gaussian
+from bayescascade.model.copulas.family import get_family, log_rectangle, log_strip
+from bayescascade.model.copulas.namespace import MASS_MIN, NUMPY
+from bayescascade.model.options import Structure
+
+# A trapezoid rule: its error falls like exp(-2 pi^2 sd^2 / spacing^2), where sd is that of theta given a query, .3
+# with four stages and loadings of .85. Gauss-Hermite rules of as many nodes spend half of them on the tails.
+# docs/evidence/quadrature.md has the measurements.
+N_NODES, _REACH = 17, 3.8
+
+
+def trapezoid(n: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes at equal distances from -reach to reach, and the logs of their normal weights, which add up to one."""
+    node = np.linspace(-reach, reach, n)
+    weight = np.exp(-0.5 * node * node)
+    return node, np.log(weight / weight.sum())
+
+
+EASE, LOG_WEIGHT = trapezoid(N_NODES, _REACH)
+
+
+def conditional_rank(u: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
+    """h(u | ease): the probability that a query of that ease has a rank of at most u; arguments broadcast."""
+    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    return gaussian.normal_cdf((gaussian.normal_score(u, xp) - loading * ease) * scale, xp)
+
+
+def rank_of_conditional(v: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
+    """The rank u at which h(u | ease) = v, the inverse of `conditional_rank`."""
+    rest = ((1.0 - loading) * (1.0 + loading)) ** 0.5
+    return gaussian.normal_cdf(loading * ease + rest * gaussian.normal_score(v, xp), xp)
+
+
+def query_logp(
+    log_mass: Any,
+    tau: Any,
+    loading: Any,
+    discrimination: Any,
+    logit: Any,
+    data: dict[str, Any],
+    structure: Structure,
+    xp: Any,
+) -> Any:
+    """Log-likelihood of each query's signals and labels together (query,).
+
+    ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), and ``logit``
+    (label,) the logit of P(correct) at ease 0. ``data`` has the arrays of `query_rows`, and ``ease`` and
+    ``log_weight``, the nodes.
+    """
+    lines, terms = _signal_parts(log_mass, tau, loading, data, structure, xp)
+    constants, share, shift = _label_parts(logit, discrimination, data, xp)
+    line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
+    constant, linear, square = lines
+    constant = constant[line].sum(1) + constants[label].sum(1)
+    linear = linear[line].sum(1) + shift[label].sum(1)
+    logp = _nodes(constant) + _nodes(linear) * ease + _nodes(square[line].sum(1)) * (ease * ease)
+    for j in range(structure.n_stages):
+        logp = logp + terms[data["pattern_term"][:, j]]
+    tilt = xp.exp(-_nodes(discrimination) * ease)  # (column, node)
+    product: Any = 1.0
+    for j in range(structure.n_stages):
+        at = label[:, j]
+        of = tilt[j] if structure.n_tasks == 1 else tilt[data["pattern_column"][:, j]]
+        product = product * (_nodes(share[0][at]) + _nodes(share[1][at]) * of)
+    return xp.logsumexp(logp - xp.log(product) + data["log_weight"], 1)[data["query_pattern"]]
+
+
+def _label_parts(
+    logit: Any, discrimination: Any, data: dict[str, Any], xp: Any
+) -> tuple[Any, tuple[Any, Any], Any]:
+    """P(label | theta) = exp(constant + shift theta) / (a + b exp(-discrimination theta)), (label,) each.
+
+    No exponential is left for the nodes, and a and b are at most 1, one of them 1, so that a product over the
+    stages of a query neither over- nor underflows. The last label is none.
+    """
+    right, zero = data["label_correct"], data["zero"]
+    against = (1.0 - 2.0 * right) * logit
+    above = xp.maximum(against, 0.0)
+    one, other = xp.exp(-above), xp.exp(against - above)
+    a = xp.concatenate([right * one + (1.0 - right) * other, zero + 1.0])
+    b = xp.concatenate([right * other + (1.0 - right) * one, zero])
+    shift = (right - 1.0) * discrimination[data["label_column"]]
+    return xp.concatenate([-above, zero]), (a, b), xp.concatenate([shift, zero])
+
+
+def _signal_parts(
+    log_mass: Any, tau: Any, loading: Any, data: dict[str, Any], structure: Structure, xp: Any
+) -> tuple[list[Any], Any]:
+    """Coefficients of 1, theta and theta^2 of every line (line,), and every term at every node (term, node)."""
+    zero = data["zero"]
+    mass = xp.exp(log_mass) * data["cell_used"]
+    below = xp.flatten(xp.cumsum(mass, axis=1) - mass)
+    log_mass, mass = xp.flatten(log_mass), xp.flatten(mass)
+    cell = data["point_cell"]
+    score = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data["point_place"], 1.0), xp)
+    # a point's conditional score is level - pull theta
+    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    column = data["point_column"]
+    level, pull = score * scale[column], (loading * scale)[column]
+
+    before, own, link, row = (data["line"][i] for i in range(4))
+    rho, c = gaussian.parameters(tau, xp)
+    rho, c = xp.concatenate([rho, zero])[link], xp.concatenate([c, zero + 1.0])[link]
+    a, b = (level[own] - rho * level[before]) / c, (pull[own] - rho * pull[before]) / c
+    alone = (log_mass[data["row_cell"]] + data["row_log_shape"])[row]
+    constant = alone + 0.5 * (score[own] - a) * (score[own] + a) + xp.log(scale[column][own] / c)
+    lines = [xp.concatenate([part, zero]) for part in (constant, a * b, -0.5 * b * b)]
+    return lines, _terms(level, pull, tau, data, structure, xp)
+
+
+def _terms(level: Any, pull: Any, tau: Any, data: dict[str, Any], structure: Structure, xp: Any) -> Any:
+    """Log-probabilities given theta of all that is not a line (term, node): see `query_rows`; the last is 0."""
+    ease = data["ease"]
+
+    def scores(of: Any) -> Any:
+        return _nodes(level[of]) - _nodes(pull[of]) * ease
+
+    low, high = (gaussian.normal_cdf(scores(data["atom_ends"][i]), xp) for i in (0, 1))
+    none = _nodes(data["zero"]) * ease
+    alone = xp.log(xp.maximum(high - low, MASS_MIN))
+    parts, given = [alone], xp.concatenate([alone, none])
+    for name in structure.families:
+        formulas = get_family(name).formulas
+        parameters = formulas.parameters(tau, xp)
+        at = _points(name, scores, data, structure.rotated, xp)
+
+        def of_link(link: Any, of: tuple[Any, ...] = parameters) -> tuple[Any, ...]:
+            return tuple(_nodes(value[link]) for value in of)
+
+        if name != "gaussian":  # whose pairs of continuous rows are lines
+            left, right, link = (data[f"free_{name}"][i] for i in range(3))
+            parts.append(formulas.logpdf(at(left), at(right), of_link(link), xp))
+        low, high, free, link, before = (data[f"strip_{name}"][i] for i in range(5))
+        strip = log_strip(formulas, at(low), at(high), at(free), of_link(link), xp)
+        parts.append(strip - given[before])
+        *corners, link, before = (data[f"corner_{name}"][i] for i in range(6))
+        parts.append(log_rectangle(formulas, list(map(at, corners)), of_link(link), xp) - given[before])
+    return xp.concatenate([*parts, none])
+
+
+def _points(
+    name: str, scores: Callable[[Any], Any], data: dict[str, Any], rotated: bool, xp: Any
+) -> Callable[[Any], tuple[Any, ...]]:
+    """From numbers of a family's points to the points, at every node."""
+    of = data[f"point_{name}"]
+    if name == "gaussian":  # scores are cheaper to compute again than to look up, and no rank is needed
+        return lambda index: gaussian.point_of_score(scores(of[index]), xp)
+    score = scores(of)
+    if rotated:
+        score = score * _nodes(1.0 - 2.0 * data[f"turned_{name}"])
+    points = get_family(name).formulas.point(gaussian.normal_cdf(score, xp), xp)
+    return lambda index: tuple(value[index] for value in points)
+
+
+def _nodes(values: Any) -> Any:
+    """Add the axis of nodes after that of rows."""
+    return values[:, None]

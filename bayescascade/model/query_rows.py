@@ -1,0 +1,119 @@
+"""Arrays for the likelihood of whole queries, `factor.query_logp`: which points, pairs and labels a query has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayescascade.model.rows import Rows
+
+Arrays = dict[str, np.ndarray]
+
+
+def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Arrays, np.ndarray, np.ndarray]:
+    """Points and pairs of the rows, where each row's line and term are (2, row), and what stands for none (2,).
+
+    A *line* is the part of a continuous row whose log density is quadratic in the query's ease; a *term* is any
+    other part: an atom by itself, or a row given the row before. ``n_links`` counts the links of all tasks.
+    """
+    free, atoms = np.flatnonzero(~rows.is_atom), np.unique(rows.stand_in[rows.is_atom])
+    line = np.where(rows.is_atom, len(free), np.cumsum(~rows.is_atom) - 1)
+    atom = np.where(rows.is_atom, np.searchsorted(atoms, rows.stand_in), len(atoms))
+    before, link = free.copy(), np.full(len(free), n_links)  # no link is the link past the last
+    term, n_terms = np.where(rows.is_atom, atom, -1), len(atoms)
+    pairs: dict[str, tuple[np.ndarray, ...]] = {}
+    for number, (name, (both, strip, corner)) in enumerate(rows.ends.items()):
+        of_both, of_strip, of_corner = (np.flatnonzero(rows.case == 1 + 3 * number + kind) for kind in range(3))
+        if name == "gaussian":
+            before[line[both[1]]], link[line[both[1]]] = both[0], both[2]
+            both, of_both = both[:, :0], of_both[:0]
+        corner, which = np.unique(corner, axis=1, return_inverse=True)
+        # the stage before is the atom where the row itself is none
+        given = np.where(rows.is_atom[of_strip], len(atoms), atom[strip[0]])
+        for here, index in ((of_both, None), (of_strip, None), (of_corner, which.reshape(-1))):
+            term[here] = n_terms + (np.arange(len(here)) if index is None else index)
+            n_terms += corner.shape[1] if index is not None else len(here)
+        pairs[name] = (both, np.vstack([strip, given]), np.vstack([corner, atom[corner[0]]]))
+    term[term < 0] = n_terms
+    point, arrays = _points(rows, pairs, [free, before], atoms)
+    place, at = rows.places(by), (rows.query, rows.stage)
+    row, high = point // 2, point % 2
+    cell = place["cell"][at] + n_cells * rows.column
+    arrays |= {
+        "row_cell": cell,
+        "row_log_shape": place["log_shape"][at],
+        "point_cell": cell[row],
+        "point_column": rows.column[row],
+        "point_place": np.where(high, place["high"][at][row], place["low"][at][row]),
+        "line": np.stack([*arrays["line"], link, free]),
+    }
+    return arrays, np.stack([line, term]), np.array([len(free), n_terms])
+
+
+def _points(
+    rows: Rows, pairs: dict[str, tuple[np.ndarray, ...]], lines: list[np.ndarray], atoms: np.ndarray
+) -> tuple[np.ndarray, Arrays]:
+    """Points of [0, 1] that are needed, each once, as 2 row + upper end; and lists of points for each use.
+
+    A family that is rotated somewhere sees its points turned there, so each family has a list of its own.
+    """
+    single = (~rows.is_atom).astype(np.int64)  # a continuous value has one end only
+
+    def ends(row: np.ndarray, link: np.ndarray) -> list[np.ndarray]:
+        turned = rows.turned[link].astype(np.int64)
+        return [4 * row + 2 * ((high ^ turned) | single[row]) + turned for high in (0, 1)]
+
+    keys = {}
+    for name, (both, strip, corner) in pairs.items():
+        lists = [
+            [ends(both[0], both[2])[0], ends(both[1], both[2])[0]],
+            [*ends(strip[0], strip[2]), ends(strip[1], strip[2])[0]],
+            [*ends(corner[0], corner[2]), *ends(corner[1], corner[2])],
+        ]
+        own = np.unique(np.concatenate([key for group in lists for key in group]))
+        found = [[np.searchsorted(own, key) for key in group] for group in lists]
+        keys[name] = (
+            own,
+            {
+                f"free_{name}": np.stack([*found[0], both[2]]),
+                f"strip_{name}": np.stack([*found[1], *strip[2:]]),
+                f"corner_{name}": np.stack([*found[2], *corner[2:]]),
+            },
+        )
+    plain = [*(2 * row + 1 for row in lines), 2 * atoms, 2 * atoms + 1]
+    point = np.unique(np.concatenate([*plain, *(own // 2 for own, _ in keys.values())]))
+    own_line, before, low, high = (np.searchsorted(point, key) for key in plain)
+    arrays = {"line": np.stack([before, own_line]), "atom_ends": np.stack([low, high])}
+    for name, (own, lists_of) in keys.items():
+        arrays |= {f"point_{name}": np.searchsorted(point, own // 2), f"turned_{name}": own % 2.0} | lists_of
+    return point, arrays
+
+
+def patterns(
+    shape: tuple[int, int],
+    task: np.ndarray,
+    rows: Rows,
+    parts: np.ndarray,
+    none: np.ndarray,
+    labels: Arrays,
+    label_at: tuple[np.ndarray, np.ndarray],
+) -> Arrays:
+    """Which line, term and label each query has at each stage; queries that are alike are kept once.
+
+    ``shape`` is (query, stage); ``parts`` and ``none`` are those of `rows_given_ease`; ``label_at`` says which
+    query and stage each label belongs to.
+    """
+    n_stages = shape[1]
+    line, term, label = (np.full(shape, index) for index in (*none, len(label_at[0])))
+    line[rows.query, rows.stage], term[rows.query, rows.stage] = parts
+    alike = np.column_stack([values.reshape(len(values), -1) for values in labels.values()])
+    _, first, same = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    label[label_at] = first[same.reshape(-1)]
+    distinct, index = np.unique(np.hstack([line, term, label, task[:, None]]), axis=0, return_inverse=True)
+    line, term, label, of_task = np.split(distinct, np.cumsum([n_stages] * 3), axis=1)
+    return {
+        "pattern_line": line,
+        "pattern_term": term,
+        "pattern_label": label,
+        "pattern_column": of_task * n_stages + np.arange(n_stages),
+        "query_pattern": index.reshape(-1),
+    }
