@@ -7,11 +7,11 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from helpers.logs import LOGS, make_log
 from helpers.reference_likelihood import before, plain_chance, plain_masses, plain_pair, plain_place, task_numbers
 from pymc.blocking import DictToArrayBijection
 from pytensor.compile.mode import Mode
 from scipy import special, stats
-from test_model import LOGS, make_log
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError
