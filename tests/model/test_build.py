@@ -4,6 +4,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from helpers.logs import LOGS, make_log
 from helpers.reference_likelihood import plain_labels, plain_leaf_weights, plain_masses, plain_signals
 from pytensor.compile.mode import get_mode
 
