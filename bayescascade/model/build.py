@@ -170,8 +170,9 @@ def _residual_tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -
     """Kendall's tau of what the difficulty leaves between two stages; its prior is nearer to 0 than without.
 
     Loadings and links explain the same dependence, and the former are to go first: of either sign, tau deviates
-    from 0 by .25 a priori; of one sign, its median is .14. (Sampling the dependence in all in
-    place of tau gave up to twice the effective draws, but 14 of 2,000 transitions diverged on a log without a factor.)
+    from 0 by .25 a priori; of one sign, its median is .14. (Sampling the dependence in all
+    in place of tau gave up to twice the effective draws, but 14 of 2,000 transitions diverged on a log without a
+    factor.)
     """
     import pymc as pm
     import pytensor.tensor as pt
@@ -189,7 +190,7 @@ def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
     """Loadings and discriminations of the stages, partially pooled.
 
     A priori the median loading is .45, and nine in ten are between .1 and .85. Two stages' scores then correlate
-    by .18 in the median through the difficulty alone, nine in ten by .02 to .6. A stage's log odds of being right
+    by .19 in the median through the difficulty alone, nine in ten by .02 to .66. A stage's log odds of being right
     differ by .7 per unit of difficulty in the median, nine in ten by .2 to 2.1.
     """
     import pymc as pm
