@@ -47,7 +47,8 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
         shared.set_value(design.arrays[shared.name])
     flat = draws.stack(sample=("chain", "draw")).transpose("sample", ...)
     low = design.arrays["tau_low"]
-    values = {"tau_share": (flat["tau"].values - low) / (1.0 - low)}
+    share = (flat["tau"].values - low) / (1.0 - low)
+    values = {"tau_share": share, "tau_logit": np.log(share) - np.log1p(-share)}
     terms = function(*(values.get(name, flat[name].values if name in flat else None) for name in names))
     used = {
         "margin_split": np.stack([margin.split_used for margin in design.margins]),

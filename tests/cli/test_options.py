@@ -65,6 +65,19 @@ def test_copula_is_one_name_or_one_for_each_link(calls, folder, typed, passed):
     assert calls["fit"][1]["copula"] == passed
 
 
+@pytest.mark.parametrize(
+    ("typed", "passed"), [((), False), (("--difficulty",), True), (("--no-difficulty",), False)]
+)
+def test_difficulty_is_a_switch(calls, folder, typed, passed):
+    assert run(*FIT, *typed).exit_code == 0
+    assert (calls["fit"][1]["difficulty"], calls["fit"][1]["copula"]) == (passed, None)
+
+
+def test_difficulty_is_named_as_it_is_typed():
+    text = as_typed("made with difficulty=True; fit again with difficulty=False for that")
+    assert text == "made with --difficulty; fit again with --no-difficulty for that"
+
+
 def test_model_options_are_passed_on(calls, folder):
     options = ("--margin", "bernstein", "--calibration", "monotone")
     result = run(*FIT, *options, "--target-accept", 0.95)
