@@ -52,10 +52,12 @@ class CommandLine:
     def option(self, name: str, value: object) -> str:
         """The option of an argument and its value as they are typed."""
         param = self._params.get(RENAMED.get(name, name))
+        if param is not None and param.is_flag:
+            return str(param.secondary_opts[0] if value is False and param.secondary_opts else param.opts[0])
         words = [name if param is None else param.opts[0]]
         if _is_blank(value):
             words.append((param and param.metavar) or "...")
-        elif repr(value) and not (param is not None and param.is_flag):
+        elif repr(value):
             words.append(shlex.quote(_typed(value)))
         return " ".join(words)
 

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 import xarray as xr
 from helpers.cli_fakes import STAGES, assert_one_sentence, make_log, run
 
 import bayescascade as bc
 from bayescascade.cli import app as cli
 from bayescascade.cli import options as _arguments
+from bayescascade.cli.face import CommandLine
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, option
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import FAMILIES
@@ -74,8 +76,11 @@ def test_difficulty_is_a_switch(calls, folder, typed, passed):
 
 
 def test_difficulty_is_named_as_it_is_typed():
-    text = as_typed("made with difficulty=True; fit again with difficulty=False for that")
-    assert text == "made with --difficulty; fit again with --no-difficulty for that"
+    face = CommandLine(typer.main.get_command(cli.app).commands.values())
+    assert (face.option("difficulty", True), face.option("difficulty", False)) == (
+        "--difficulty",
+        "--no-difficulty",
+    )
 
 
 def test_model_options_are_passed_on(calls, folder):
