@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import CascadeError, CascadeWarning, option
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
@@ -96,8 +96,9 @@ def fit(
     given = "independence" if compared else copula
     if compared and difficulty:
         raise CascadeError(
-            "copula='auto' chooses a family link by link, which a difficulty leaves no likelihood for; name the "
-            "families, or fit with difficulty=False."
+            option("copula", "auto")
+            + " chooses a family link by link, which a difficulty leaves no likelihood for; name the families, or "
+            "fit with " + option("difficulty", False) + "."
         )
     design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
     _remark(design, log)

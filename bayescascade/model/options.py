@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescascade.errors import CascadeError, option
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.margins.models import get_margin_model
@@ -77,7 +77,7 @@ def check_options(
 ) -> Options:
     """Raise `CascadeError` unless each name is known, and there is one family, or one for each link."""
     if not isinstance(difficulty, bool | np.bool_):
-        raise CascadeError(f"difficulty={difficulty!r} is not allowed; give True or False.")
+        raise bad_value("difficulty", difficulty, "give True or False")
     copula = default_copula(bool(difficulty)) if copula is None else copula
     names = (copula,) * n_links if isinstance(copula, str) else tuple(copula)
     if len(names) != n_links:

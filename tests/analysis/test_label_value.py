@@ -213,11 +213,15 @@ class _Shrunk:
         for option in self.options:
             centre = self.draws.take(slice(index % 100, index % 100 + 1))
             left = np.sqrt(1.0 - m / (m + 100.0 * 3 / len(option)))
+
+            def shrunk(all_draws, one, left=left):
+                return one + left * (all_draws - one)
+
             drawn = {
-                name: getattr(centre, name) + left * (getattr(self.draws, name) - getattr(centre, name))
-                for name in ("intercept", "slope", "tau", "mass", "cost")
+                name: shrunk(getattr(self.draws, name), getattr(centre, name)) for name in ("tau", "mass", "cost")
             }
-            yield replace(self.draws, **drawn)
+            curve = {name: shrunk(self.draws.curve[name], centre.curve[name]) for name in ("intercept", "slope")}
+            yield replace(self.draws, **drawn, curve=self.draws.curve | curve)
 
 
 @pytest.fixture

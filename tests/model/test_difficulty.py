@@ -136,7 +136,7 @@ def one_draw(values, draw, design):
         array = value.values.reshape(-1, *(value.sizes[dim] for dim in trailing))
         if name == "previous_slope":
             n = max(1, len(design.tasks))
-            name, array = "previous", np.pad(array.reshape(n, -1), ((0, 0), (1, 0))).reshape(-1)
+            array = np.pad(array.reshape(n, -1), ((0, 0), (1, 0))).reshape(-1)  # the first stage follows none
         out[name] = array
     return out
 
