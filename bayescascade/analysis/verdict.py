@@ -219,9 +219,8 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, sp
         )
     if solution.abstained is not None and spec.abstain_price is None:
         raise CascadeError(
-            "the solution leaves queries unanswered; give "
-            + option("abstain_price")
-            + ", what each of them costs.",
+            "the solution leaves queries unanswered; give {}, what each of them costs.",
+            (option("abstain_price"),),
             parameter="abstain_price",
         )
 

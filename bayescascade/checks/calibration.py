@@ -13,7 +13,7 @@ from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
 from bayescascade.checks.results import LEVEL, CheckResult, rejected
 from bayescascade.display import checks as pictures
-from bayescascade.errors import option
+from bayescascade.errors import option, said
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import to_confidence
@@ -120,12 +120,11 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if len(failed):
         gap = (table["observed"] - table["expected"]).abs()
         where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
-        text = (
-            f"Observed accuracy of {joined(where)} departs from the calibration curve by up to "
-            f"{gap.loc[failed].max():.0%} in a bin. Error of thresholds there is biased: look at the plot, fit "
-            "again with "
-            + option("calibration", "monotone")
-            + " if the curve has the wrong shape, and score the thresholds on a test log."
+        text = said(
+            "Observed accuracy of {} departs from the calibration curve by up to {:.0%} in a bin. Error of "
+            "thresholds there is biased: look at the plot, fit again with {} if the curve has the wrong shape, "
+            "and score the thresholds on a test log.",
+            (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
         )
     else:
         curves = table[of_curve & tested]

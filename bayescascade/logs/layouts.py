@@ -286,11 +286,9 @@ def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
         name for name in table.columns for s in STYLES for f in ("confidence", "correct") if _match(name, s, f)
     }
     return CascadeError(
-        f"missing cost column {lacking}; the numeric columns are {listed(numeric_columns(table, taken))}. "
-        "Name the column with "
-        + option("cost", TO_FILL_IN)
-        + ", or give the price of a call to each stage: "
-        + EXAMPLE_PRICES,
+        "missing cost column {}; the numeric columns are {}. Name the column with {}, or give the price of a "
+        "call to each stage: {}",
+        (lacking, listed(numeric_columns(table, taken)), option("cost", TO_FILL_IN), EXAMPLE_PRICES),
         parameter="cost",
         value=cost,
     )

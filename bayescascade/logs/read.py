@@ -257,11 +257,9 @@ def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int
             costs = cost[known & (records.stage == stage)]
             if not len(costs):
                 raise CascadeError(
-                    f"stage {name!r} has no known cost, so stages cannot be ordered by mean cost; log it, "
-                    "or give the order with "
-                    + option("stages", [TO_FILL_IN])
-                    + " and prices with "
-                    + option("cost", {name: TO_FILL_IN})
+                    "stage {!r} has no known cost, so stages cannot be ordered by mean cost; log it, or give the "
+                    "order with {} and prices with {}",
+                    (name, option("stages", [TO_FILL_IN]), option("cost", {name: TO_FILL_IN})),
                 )
             means.append(float(costs.mean()))
     # Twelve digits, so that equal costs summed in another order stay a tie, and ties stay as they appear.

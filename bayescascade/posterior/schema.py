@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
 from bayescascade.model.calibration import ATOMS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -225,10 +225,9 @@ def why_not_computed(
     if own_prior and "task" in fit.attrs:
         return f"What one task's prior is, the other tasks say; {what} is computed for fits of one task only."
     if log_likelihood and "log_likelihood" not in fit.children:
-        return (
-            f"The fit holds no log-likelihood, so {what} was not computed. Fit again"
-            + in_python(" with log_likelihood=True", " with fewer draws")
-            + " to have it."
+        return said(
+            "The fit holds no log-likelihood, so {} was not computed. Fit again{} to have it.",
+            (what, in_python(" with log_likelihood=True", " with fewer draws")),
         )
     if several_chains and sizes["chain"] < 2:
         return f"One chain only, so {what} cannot be computed. Fit again with " + option("chains", 4) + "."
@@ -254,10 +253,9 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
             values = found[name]
             if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
                 raise CascadeError(
-                    f"{source} is not a bayescascade fit: {name!r} of group {group!r} is {values.dtype} over "
-                    f"{values.dims}, where {known.dtype} over {tuple(dims)} is needed. Make one with "
-                    + call("fit", "log")
-                    + "."
+                    "{} is not a bayescascade fit: {!r} of group {!r} is {} over {}, where {} over {} is needed. "
+                    "Make one with {}.",
+                    (source, name, group, values.dtype, values.dims, known.dtype, tuple(dims), call("fit", "log")),
                 )
             if known.finite and not np.isfinite(values.values).all():
                 n = int((~np.isfinite(values.values)).sum())
@@ -294,30 +292,23 @@ def _refuse_former(fit: xr.DataTree, source: str) -> None:
     method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
     if method != "nuts":
         raise CascadeError(
-            f"{source} is a point estimate, made with "
-            + option("method", method)
-            + ", which there is no longer: fits are sampled. Fit its log again with "
-            + call("fit", "log")
-            + "."
+            "{} is a point estimate, made with {}, which there is no longer: fits are sampled. Fit its log again "
+            "with {}.",
+            (source, option("method", method), call("fit", "log")),
         )
     if margin not in MARGIN_MODELS:
         raise CascadeError(
-            f"{source} was made with "
-            + option("margin", margin)
-            + f", which there is no longer; there are {', '.join(map(repr, MARGIN_MODELS))}. "
-            "Fit its log again with one of these."
+            "{} was made with {}, which there is no longer; there are {}. Fit its log again with one of these.",
+            (source, option("margin", margin), ", ".join(map(repr, MARGIN_MODELS))),
         )
     if "draw" in fit["copula"].dims:
         raise CascadeError(
-            f"{source} mixes draws of several copula families ("
-            + option("copula", "stack")
-            + "), but a link has one family now. Fit its log again with "
-            + option("copula", "auto")
-            + ", or name a family for each link."
+            "{} mixes draws of several copula families ({}), but a link has one family now. Fit its log again "
+            "with {}, or name a family for each link.",
+            (source, option("copula", "stack"), option("copula", "auto")),
         )
     if "cost_slope" in fit["posterior"]:
         raise CascadeError(
-            f"{source} has costs that depend on the signal"
-            + in_python(" (cost='signal')")
-            + ", but a stage has one mean cost now. Fit its log again."
+            "{} has costs that depend on the signal{}, but a stage has one mean cost now. Fit its log again.",
+            (source, in_python(" (cost='signal')")),
         )

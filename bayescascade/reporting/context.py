@@ -278,12 +278,8 @@ def _labels(
     if labels is True:
         if price is None:
             raise CascadeError(
-                option("labels", True)
-                + " needs to know what an error costs; give "
-                + in_python("a solution, ")
-                + "a policy that was tuned on this log"
-                + in_python(", or what label_value returns")
-                + ".",
+                "{} needs to know what an error costs; give {}a policy that was tuned on this log{}.",
+                (option("labels", True), in_python("a solution, "), in_python(", or what label_value returns")),
                 parameter="labels",
                 value=True,
             )

@@ -81,10 +81,8 @@ def report(
     check_prob("ci_prob", ci_prob)
     if labels is True and solution is None and thresholds is None:
         raise CascadeError(
-            option("labels", True)
-            + " needs to know what an error costs; give a solution, or what "
-            + call("label_value")
-            + " returns.",
+            "{} needs to know what an error costs; give a solution, or what {} returns.",
+            (option("labels", True), call("label_value")),
             parameter="labels",
             value=True,
         )
