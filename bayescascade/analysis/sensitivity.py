@@ -280,9 +280,7 @@ class _AsTuned:
 
         def kept(amount: float) -> float:
             evaluator = Evaluator(
-                self.rule.restrict(some),
-                [self._drifted(kernel, amount) for kernel in kernels],
-                self.discrepancy,
+                self.rule.restrict(some), [self._drifted(kernel, amount) for kernel in kernels], self.discrepancy
             )
             outcome = evaluator.with_discrepancy(evaluator.expected(rows), rows, expected)
             amounts = amounts_of(outcome, evaluator.draws, self.objective.names)

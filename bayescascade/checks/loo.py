@@ -32,10 +32,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     step = int(np.ceil(likelihood["signal"].size / _MAX_LOO))
     thin = slice(None, None, step)
     tree = xr.DataTree.from_dict(
-        {
-            "posterior": fit["posterior"].to_dataset().isel(draw=thin),
-            "log_likelihood": likelihood.isel(draw=thin),
-        }
+        {"posterior": fit["posterior"].to_dataset().isel(draw=thin), "log_likelihood": likelihood.isel(draw=thin)}
     )
     lacking = why_not_computed(tree, "leave-one-out", draws=100)
     if lacking:

@@ -117,8 +117,7 @@ def fit(
     ctx: typer.Context,
     log: LogFile,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", callback=writable, help="Where the fit goes (netCDF), e.g. fit.nc."),
+        Path, typer.Option("--output", "-o", callback=writable, help="Where the fit goes (netCDF), e.g. fit.nc.")
     ],
     kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
     cost: Cost = "cost",
@@ -200,8 +199,7 @@ app.command(cls=WithChoices)(comparing.compare)
 def report(
     fit_file: FitFile,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", callback=page, help="Where the page goes (HTML), e.g. report.html."),
+        Path, typer.Option("--output", "-o", callback=page, help="Where the page goes (HTML), e.g. report.html.")
     ],
     policy: Annotated[
         Path | None,

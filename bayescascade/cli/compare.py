@@ -28,9 +28,7 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,...",
-            help="Among {methods}.",
-            show_default="all that the logs have what they need for",
+            metavar="NAME,...", help="Among {methods}.", show_default="all that the logs have what they need for"
         ),
     ] = None,
     n: Annotated[
@@ -56,8 +54,7 @@ def compare(
         Path | None, typer.Option(exists=True, dir_okay=False, help="The same for --test.")
     ] = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Folder to keep finished cells in, which are not run again."),
+        Path | None, typer.Option(help="Folder to keep finished cells in, which are not run again.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", callback=writable, help="Where the table goes (CSV).")

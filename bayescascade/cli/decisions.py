@@ -64,8 +64,7 @@ def tune(
         float | None, typer.Option(help=f"What a unit of latency costs, {CURRENCY_HELP}.")
     ] = None,
     prob: Annotated[
-        float | None,
-        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
+        float | None, typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9")
     ] = None,
     batch: Annotated[
         int | None,
@@ -263,8 +262,7 @@ def sensitivity(
         float | None, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")
     ] = None,
     prob: Annotated[
-        float | None,
-        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
+        float | None, typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9")
     ] = None,
     task: Task = None,
 ) -> None:

@@ -182,9 +182,7 @@ def _refuse(position: int, value: Any) -> CascadeError:
 
 
 def to_numbers(
-    cells: pd.Series,
-    complain: Callable[[int, Any], CascadeError],
-    words: dict[str, float] | None = None,
+    cells: pd.Series, complain: Callable[[int, Any], CascadeError], words: dict[str, float] | None = None
 ) -> NDArray[np.float64]:
     """Cells to floats, missing ones to NaN; `words` maps texts (in lower case) that stand for numbers.
 

@@ -16,10 +16,7 @@ from bayescascade.posterior.tilt import drift_bounds
 
 
 def reprice(
-    fit: xr.DataTree,
-    cost: Mapping[str, float] | None = None,
-    *,
-    factor: Mapping[str, float] | float | None = None,
+    fit: xr.DataTree, cost: Mapping[str, float] | None = None, *, factor: Mapping[str, float] | float | None = None
 ) -> xr.DataTree:
     """Put other prices into a fit, at once and without sampling again.
 

@@ -34,11 +34,7 @@ _PANEL = (3.5, 3.0)
 
 
 def frontier_figure(
-    curve: xr.Dataset,
-    draws: Draws,
-    solution: ThresholdSolution | None,
-    log: xr.Dataset | None,
-    ci_prob: float,
+    curve: xr.Dataset, draws: Draws, solution: ThresholdSolution | None, log: xr.Dataset | None, ci_prob: float
 ) -> Any:
     """The frontier with its band, each stage alone, and the chosen point."""
     ends = curve.isel(point=[0, -1])
@@ -161,11 +157,7 @@ def few_points(curve: xr.Dataset, n: int = 10) -> np.ndarray:
 
 
 def figure(
-    draw: Callable[[Any], object],
-    name: str,
-    label: str,
-    size: tuple[float, float],
-    n_panels: int | None = None,
+    draw: Callable[[Any], object], name: str, label: str, size: tuple[float, float], n_panels: int | None = None
 ) -> Any:
     """An inline figure that a template takes as it stands."""
     from markupsafe import Markup

@@ -117,13 +117,7 @@ def check_rows(result: CheckResult) -> dict[str, object]:
     """A check with its verdict, and the numbers behind it."""
     css = {True: "passed", False: "failed", None: "none"}[result.passed]
     table = Table([], []) if result.table.empty else sheet_of(result.table)
-    return {
-        "name": result.name,
-        "result": WORDS[result.passed],
-        "css": css,
-        "text": result.text,
-        "table": table,
-    }
+    return {"name": result.name, "result": WORDS[result.passed], "css": css, "text": result.text, "table": table}
 
 
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:

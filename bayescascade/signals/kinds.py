@@ -122,21 +122,9 @@ KINDS: dict[str, SignalKind] = {
             _p_true_inverse,
             minus_inf=True,
         ),
+        SignalKind("probability", 0.0, 1.0, "a probability in [0, 1]", _probability_forward, _probability_inverse),
         SignalKind(
-            "probability",
-            0.0,
-            1.0,
-            "a probability in [0, 1]",
-            _probability_forward,
-            _probability_inverse,
-        ),
-        SignalKind(
-            "margin",
-            0.0,
-            1.0,
-            "a difference of two probabilities in [0, 1]",
-            _margin_forward,
-            _margin_inverse,
+            "margin", 0.0, 1.0, "a difference of two probabilities in [0, 1]", _margin_forward, _margin_inverse
         ),
         SignalKind("votes", 0.0, 1.0, "a share of agreeing samples in [0, 1]", _identity, _identity),
         SignalKind("score", -np.inf, np.inf, "any finite number", _identity, _identity),

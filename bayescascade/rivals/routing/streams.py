@@ -107,12 +107,7 @@ def large_share(budget: float, costs: tuple[float, float], *, cascade: bool) -> 
 
 
 def play_stream(
-    scores: np.ndarray,
-    budget: float,
-    costs: tuple[float, float],
-    *,
-    cascade: bool,
-    rule: Rule | None = None,
+    scores: np.ndarray, budget: float, costs: tuple[float, float], *, cascade: bool, rule: Rule | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play queries one after another, without a look ahead, under a budget.
 
