@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
@@ -28,7 +29,6 @@ from bayescascade.posterior.schema import require
 from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _N_TUNED = 32  # draws whose own best thresholds are candidates

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
@@ -30,7 +31,6 @@ from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune, tune_draws
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _SEARCH_DRAWS = 300
@@ -320,8 +320,6 @@ def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
 
 def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:
     """One row each, the cascade first: mean loss and saving per 1,000 queries, how often the first beats it."""
-    import pandas as pd
-
     cascade, records = rows[0].loss, []
     for row in rows:
         saving = row.loss - cascade

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.display.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, bare, new_axes, plain, tidy
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _OF_CHANGE = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}

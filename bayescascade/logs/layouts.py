@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, task_ids, to_labels
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # How a wide table may join a stage's name and a field's name, in order of preference. A stage's name may
 # itself hold any of the separators ("llama3.2-1b.confidence"), so the field's name is what is looked for.
@@ -131,8 +129,6 @@ def _queries(
     table: pd.DataFrame, task: str | None
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.str_] | None]:
     """Labels of the queries, each row's place among them, and the task of each query where there are tasks."""
-    import pandas as pd
-
     if "query" in table.columns:
         queries, query = to_labels(column(table, "query"), _missing("query"))
     else:
@@ -229,8 +225,6 @@ def _wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
 def _wide(
     table: pd.DataFrame, style: str, names: list[str], cost: str | None, priced: set[Any], task: str | None
 ) -> Records:
-    import pandas as pd
-
     columns = list(table.columns)
 
     def called(stage: str, field: str) -> str:

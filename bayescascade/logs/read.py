@@ -7,9 +7,10 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -19,10 +20,6 @@ from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, clean_matrices
 from bayescascade.signals.kinds import check_kind
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _logger = logging.getLogger("bayescascade")
 

@@ -6,17 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade.errors import CascadeError, Code, call, option
 
 EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may
 # be called "NA", and a stage "none".
@@ -31,8 +29,6 @@ def load_table(source: Any) -> pd.DataFrame:
         table = _read_file(path)
         origin = str(path)
     else:
-        import pandas as pd
-
         if not isinstance(source, pd.DataFrame):
             raise CascadeError(
                 f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
@@ -75,8 +71,6 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     with path.open("rb") as lines:
         header = lines.readline()
     if path.suffix.lower() == ".csv" and b";" in header and b"," not in header:
@@ -106,7 +100,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
     import pyarrow
 
     try:
@@ -118,8 +111,6 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     # Not pandas.read_json(lines=True, dtype=False): an integer beside a missing value becomes a float, so that
     # query 9007199254740993 becomes ...992, one of more than 64 bits is refused, floats lose their last digits,
     # and no error names its line.
@@ -188,8 +179,6 @@ def to_numbers(
 
     `complain(position, value)` makes the error for the first cell that is neither.
     """
-    import pandas as pd
-
     types = pd.api.types
     if types.is_bool_dtype(cells.dtype) and words is None:
         raise complain(0, cells.iloc[0])
@@ -222,8 +211,6 @@ def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tupl
     Whole numbers (also as text or floats) give int64 labels, everything else text. `complain(position)`
     makes the error for the first missing cell.
     """
-    import pandas as pd
-
     objects = cells.to_numpy(dtype=object)
     empty = [isinstance(value, str) and not value.strip() for value in objects] | pd.isna(objects)
     if empty.any():
@@ -250,8 +237,6 @@ def task_ids(tasks: NDArray[np.str_], queries: NDArray[Any]) -> NDArray[Any]:
 
 
 def _whole_numbers(cells: pd.Series, objects: NDArray[Any]) -> NDArray[np.int64] | None:
-    import pandas as pd
-
     if pd.api.types.is_bool_dtype(cells.dtype):
         return None
     try:

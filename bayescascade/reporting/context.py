@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
@@ -35,9 +36,6 @@ from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sh
 from bayescascade.reporting.text import Choice, caveats, comparison, summary
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _STEPS = 1000  # of the price slider
 _IDLE = 0.01  # share of queries below which a stage counts as not called

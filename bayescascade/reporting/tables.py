@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import texts
@@ -17,9 +17,6 @@ from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.explorer import Explorer
 from bayescascade.reporting.text import Choice, goal_in_words
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TABLE_POINTS = 10
 

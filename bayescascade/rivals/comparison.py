@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
@@ -16,7 +17,6 @@ from bayescascade.display.comparison import draw_comparison
 from bayescascade.errors import bad_value
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
     from bayescascade.rivals.cells import Result
@@ -117,8 +117,6 @@ class Comparison:
         share queries, so they are not independent, and its p-values are too small; they are there because papers
         report them.
         """
-        import pandas as pd
-
         check_prob("ci_prob", ci_prob)
         names = [str(m) for m in self.data["rival"].values]
         reference = names[0] if reference is None else reference

@@ -7,17 +7,15 @@ graphics card and a minute at most; any scikit-learn classifier can be put in it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, texts
 from bayescascade.signals.kinds import to_signal
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _WORD = r"(?u)\b\w+\b"  # single letters too: they are what multiple choice is answered with
 
@@ -187,8 +185,6 @@ def plain(features: pd.DataFrame) -> Any:
 
 def query_features(log: xr.Dataset) -> pd.DataFrame:
     """What was asked, as a table with the column ``text``."""
-    import pandas as pd
-
     return pd.DataFrame({"text": texts(log)})
 
 
@@ -205,8 +201,6 @@ def answer_features(log: xr.Dataset, stage: int, *, answer: bool = True, confide
     confidence : bool
         Whether the stage's own confidence is a feature, as its signal.
     """
-    import pandas as pd
-
     found = texts(log)
     if answer:
         if ANSWER not in log:
