@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_stats.base import array_stats
 
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.parallel import map_blocks
@@ -20,6 +21,7 @@ from bayescascade._common.validation import check_positive
 from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade.analysis.refits import QUERIES, Decisions, Refits
 from bayescascade.cascade.positions import to_positions
+from bayescascade.display.value import draw_label_value
 from bayescascade.errors import CascadeError, Code, bad_value, option
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import split_at_atoms
@@ -72,8 +74,6 @@ class LabelValue:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the worth of labels against their number."""
-        from bayescascade.display.value import draw_label_value
-
         return draw_label_value(ax, self.data, self.evpi)
 
     def __repr__(self) -> str:
@@ -297,8 +297,6 @@ def _width(values: np.ndarray) -> float:
 
 def _mcse(values: np.ndarray, n_chains: int) -> np.ndarray:
     """Monte Carlo error of the mean of each row (row, draw) of chains laid end to end."""
-    from arviz_stats.base import array_stats
-
     chains = values.reshape(len(values), n_chains, -1)
     return np.array([float(array_stats.mcse(x, method="mean")) if np.ptp(x) > 0 else 0.0 for x in chains])
 

@@ -22,6 +22,7 @@ from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
 from bayescascade.display.format import chance, show_threshold
+from bayescascade.display.value import draw_verdict
 from bayescascade.errors import CascadeError, option
 from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
@@ -83,8 +84,6 @@ class Verdict:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what the cascade saves against each rival."""
-        from bayescascade.display.value import draw_verdict
-
         return draw_verdict(ax, self.table)
 
     def __repr__(self) -> str:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import gamma
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
@@ -182,8 +184,6 @@ def _left_over(
     distribution of coin flips at known probabilities. Their sum of squares is about gamma distributed; moments are
     those of replicates, for bins where nearly all answers are right are far from normal.
     """
-    from scipy.stats import gamma
-
     weight = p * (1.0 - p)
     free = _projected(member, known, weight)
     covariance = (free * weight[:, None]).T @ free
@@ -286,7 +286,5 @@ def _further(evidence: Evidence, j: int) -> list[tuple[int, bool]]:
 
 def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.ndarray:
     """Normal score of a stage's signals under its fitted margin (query,); an atom has its middle's."""
-    from scipy.special import ndtri
-
     low, high = evidence.few.cdf(stage, evidence.signal[queries, stage])
     return ndtri(np.clip(0.5 * (low + high).mean(axis=0), 1e-3, 1.0 - 1e-3))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from arviz_stats.ecdf_utils import ecdf_pit
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, given_neighbour, randomise, two_sided
@@ -86,8 +87,6 @@ def pit_band(values: np.ndarray, ci_prob: float, seed: int) -> tuple[np.ndarray,
 @lru_cache(maxsize=64)
 def _band(n: int, ci_prob: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Levels and ends of the band, which depend on the number of values only."""
-    from arviz_stats.ecdf_utils import ecdf_pit
-
     any_values = np.linspace(0.0, 1.0, n)
     level, _, low, high = ecdf_pit(any_values, ci_prob, _BAND_SIMULATIONS, rng=np.random.default_rng(seed))
     return level, low, high

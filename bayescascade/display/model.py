@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import beta
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade.display.style import BLUE, GREY, VERMILION, bare, confidence_axis, shortened, tidy
@@ -21,8 +22,6 @@ _REGIONS = (0.25, 0.5, 0.75)
 
 def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
     """Draw the reliability of one stage: P(correct) of the model, and shares right in bins of the signal."""
-    from scipy.stats import beta
-
     axis = confidence_axis(shown.margin, shown.kind)
     tails = tail_probabilities(ci_prob)
     if len(shown.signal):

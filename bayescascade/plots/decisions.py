@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import binom
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.validation import check_batch, check_prob
@@ -232,8 +233,6 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
     CascadeError
         For what is not a solution, or a batch below 1.
     """
-    from scipy.stats import binom
-
     if not isinstance(solution, ThresholdSolution):
         raise CascadeError(f"plot_promise wants what tune returns; {type(solution).__name__} came.")
     check_batch(batch)

@@ -20,6 +20,7 @@ from bayescascade.display.format import PER, per_thousand, share
 from bayescascade.display.frontier import draw_flow, draw_frontier
 from bayescascade.display.model import draw_link, draw_margin, draw_reliability
 from bayescascade.display.svg import inline_svg
+from bayescascade.display.value import draw_label_value, draw_verdict
 from bayescascade.posterior.draws import Draws
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ def flow_figure(choice: Choice, ci_prob: float) -> Any:
 
 def worth_figure(worth: Verdict) -> Any:
     """What the cascade saves against each rival."""
-    from bayescascade.display.value import draw_verdict
-
     size = (6.4, 0.9 + 0.45 * (len(worth.table) - 1))
     label = "Saving of the cascade against each rival with 90% intervals; the numbers are in the table below."
     return figure(lambda ax: draw_verdict(ax, worth.table), "worth", label, size)
@@ -80,8 +79,6 @@ def worth_figure(worth: Verdict) -> Any:
 
 def labels_figure(value: LabelValue) -> Any:
     """Worth of labels against their number."""
-    from bayescascade.display.value import draw_label_value
-
     label = "Worth of further labels against their number; the numbers are in the table below."
     return figure(lambda ax: draw_label_value(ax, value.data, value.evpi), "labels", label, (6.0, 3.8))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import norm, wilcoxon
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import frame_of, note, wrapped
@@ -154,8 +155,6 @@ class Comparison:
 
 
 def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[str, float]:
-    from scipy.stats import norm
-
     own, other = (data.sel(rival=m).stack(run=("cascade", "seed")) for m in (name, reference))
     both = np.isfinite(own["auc"].values) & np.isfinite(other["auc"].values)
     row = {"auc": np.nan, "regret": np.nan, "difference": np.nan, "low": np.nan, "high": np.nan}
@@ -195,8 +194,6 @@ def _noise_of_seeds(gap: xr.DataArray) -> float:
 
 def _signed_rank(gaps: np.ndarray) -> float:
     """Two-sided p-value; NaN where pairs are too few to tell, or never differ."""
-    from scipy.stats import wilcoxon
-
     if len(gaps) < _LEAST_PAIRS or not np.any(gaps):
         return np.nan
     return float(wilcoxon(gaps).pvalue)

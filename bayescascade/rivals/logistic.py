@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 
 def fit_logistic(
@@ -39,9 +41,6 @@ def fit_logistic(
     intercept_bound : float
         Of the intercept's size, at the mean signal.
     """
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
     centre, width, n = signal.mean(), signal.std() or 1.0, len(signal)
     z, sign = (signal - centre) / width, 2.0 * correct - 1.0
 

@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.inference.fit import fit
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.tasks import select_task
 from bayescascade.rivals.routing.routers import Stream, StreamDecisions, own_confidence, two_stages
 from bayescascade.signals.kinds import to_signal
 
@@ -51,9 +53,6 @@ class PosteriorGain(Stream):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Sample the posterior of the two stages."""
-        from bayescascade.inference.fit import fit
-        from bayescascade.posterior.tasks import select_task
-
         two = validate_log(two_stages(train, self.pair))
         names = np.unique(two["task"].values.astype(str)).tolist() if "task" in two.coords else []
         if len(names) < 2:
