@@ -80,7 +80,6 @@ class Message(str):
 
     Examples
     --------
-    >>> from bayescascade.errors import call, option
     >>> message = option("prob", 90) + " is not allowed; see " + call("tune", "fit") + "."
     >>> print(message)
     prob=90 is not allowed; see tune(fit).
@@ -149,7 +148,6 @@ def call(name: str, arguments: str = "", value: object = _NONE) -> Message:
 
     Examples
     --------
-    >>> from bayescascade.errors import call
     >>> print(call("save_fit"), call("check", "fit"), call("select_task", "fit", "law"))
     save_fit check(fit) select_task(fit, 'law')
     """
@@ -161,7 +159,6 @@ def in_python(text: str, elsewhere: str = "") -> Message:
 
     Examples
     --------
-    >>> from bayescascade.errors import in_python
     >>> message = "bring them to one unit" + in_python(", or drop them with log.drop_vars('latency')") + "."
     >>> print(message)
     bring them to one unit, or drop them with log.drop_vars('latency').
@@ -174,7 +171,6 @@ def said(template: str, parts: Iterable[object]) -> Message:
 
     Examples
     --------
-    >>> from bayescascade.errors import call, said
     >>> print(said("{!r} has {:.0%} of the labels; see {}.", ("{}", 0.5, call("check", "fit"))))
     '{}' has 50% of the labels; see check(fit).
     """
@@ -262,7 +258,6 @@ def bad_value(
 
     Examples
     --------
-    >>> from bayescascade.errors import bad_value
     >>> error = bad_value("prob", 90, "give a probability strictly between 0 and 1")
     >>> print(error)
     prob=90 is not allowed; give a probability strictly between 0 and 1.

@@ -23,7 +23,6 @@ def fit_logistic(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayescascade.rivals.logistic import fit_logistic
     >>> intercept, slope = fit_logistic(np.array([0.0, 0.0, 1.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0, 1.0, 0.0]))
     >>> bool(abs(intercept) < 1e-4), bool(abs(slope - np.log(2.0)) < 1e-4)  # odds of 1 at 0, of 2 at 1
     (True, True)

@@ -137,7 +137,6 @@ def check_kind(kind: str) -> SignalKind:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import check_kind
     >>> check_kind("probability").description
     'a probability in [0, 1]'
 
@@ -157,7 +156,6 @@ def clip_rounding(confidence: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import clip_rounding
     >>> clip_rounding([2e-7, -0.5, 0.3], "logprob").tolist()
     [0.0, -0.5, 0.3]
 
@@ -177,7 +175,6 @@ def off_scale(confidence: ArrayLike, kind: str) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import off_scale
     >>> off_scale([0.2, 1.2, float("nan")], "probability").tolist()
     [False, True, False]
     >>> off_scale([float("-inf")], "p_true").tolist()  # probability 0
@@ -198,7 +195,6 @@ def to_signal(confidence: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import to_signal
     >>> to_signal([0.5, 0.9], "probability").round(4).tolist()
     [0.0, 2.1972]
 
@@ -232,7 +228,6 @@ def to_confidence(signal: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import to_confidence, to_signal
     >>> to_confidence(to_signal(0.9, "probability"), "probability").item()
     0.9
 
