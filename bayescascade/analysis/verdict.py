@@ -171,19 +171,13 @@ def verdict(
     if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
         tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), spec)
         text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
-    shape = (len(draws.chains), -1)
-    return Verdict(
-        decision,
-        text,
-        table,
-        xr.DataArray(
-            np.stack([loss.reshape(shape) for loss in (cascade.loss, *(rival.loss for rival in rivals))]),
-            dims=("rival", "chain", "draw"),
-            coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
-        ),
-        float(error_price),
-        solution,
+    losses = np.stack([cascade.loss, *(rival.loss for rival in rivals)])
+    loss = xr.DataArray(
+        losses.reshape(len(losses), len(draws.chains), -1),
+        dims=("rival", "chain", "draw"),
+        coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
     )
+    return Verdict(decision, text, table, loss, float(error_price), solution)
 
 
 @dataclass(frozen=True)

@@ -73,24 +73,12 @@ def _troubles(found: dict[str, Any], ess: float, least: int, energy: float, deep
         troubles.append((what, advice))
     if energy < MIN_BFMI:
         what = f"E-BFMI is {energy:.2f}, below {MIN_BFMI}, so the sampler moves slowly between energies"
-        troubles.append(
-            (
-                what,
-                "against a low E-BFMI give a longer "
-                + option("tune")
-                + " (1000), or label more queries of the stages with few",
-            )
-        )
+        advice = "against a low E-BFMI give a longer " + option("tune") + " (1000), or label more queries"
+        troubles.append((what, advice + " of the stages with few"))
     if deep > MAX_DEEP:
         what = f"{deep:.1%} of the trees reached their depth limit"
-        troubles.append(
-            (
-                what,
-                "against deep trees give a longer "
-                + option("tune")
-                + ", and look for a stage whose confidence hardly varies",
-            )
-        )
+        advice = "against deep trees give a longer " + option("tune") + ", and look for a stage whose confidence"
+        troubles.append((what, advice + " hardly varies"))
     return troubles
 
 

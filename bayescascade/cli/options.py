@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,14 +38,8 @@ def _choices() -> dict[str, list[str]]:
     from bayescascade.rivals.registry import METHODS
     from bayescascade.signals.kinds import KINDS
 
-    registries: dict[str, Iterable[str]] = {
-        "families": FAMILIES,
-        "margins": MARGIN_MODELS,
-        "calibrations": CALIBRATIONS,
-        "kinds": KINDS,
-        "methods": METHODS,
-    }
-    return {key: list(values) for key, values in registries.items()}
+    stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
+    return stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 
 
 def _words(names: list[str]) -> str:

@@ -94,16 +94,8 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     shown = done > 0.0005
     # what is left to the last stage ends at 100% whatever its share: there its beginning is what varies
     edge = np.where(start + done < 0.9995, start + done, start)
-    ax.errorbar(
-        edge[shown],
-        place[shown],
-        xerr=spread[:, shown],
-        ls="none",
-        color=ORANGE,
-        lw=2,
-        capsize=4,
-        label=f"{ci_prob:.0%} interval",
-    )
+    style: dict[str, Any] = {"ls": "none", "color": ORANGE, "lw": 2, "capsize": 4}
+    ax.errorbar(edge[shown], place[shown], xerr=spread[:, shown], label=f"{ci_prob:.0%} interval", **style)
     for y, r, d in zip(place, ran, done, strict=True):
         ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
     ax.set_yticks(place, [bare(name) for name in stages])

@@ -40,15 +40,8 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
         observed = right / count
         ends = beta.ppf(np.array(tails)[:, None], right + 0.5, count - right + 0.5)
         bars = np.maximum([observed - ends[0], ends[1] - observed], 0.0)
-        style: dict[str, Any] = {
-            "fmt": "o",
-            "mfc": "none",
-            "color": VERMILION,
-            "mew": 1.4,
-            "ms": 5.5,
-            "elinewidth": 0.7,
-        }
-        ax.errorbar(x, observed, yerr=bars, **style, label="observed share right")
+        style: dict[str, Any] = {"fmt": "o", "mfc": "none", "color": VERMILION, "mew": 1.4, "ms": 5.5}
+        ax.errorbar(x, observed, yerr=bars, **style, elinewidth=0.7, label="observed share right")
     axis.label(ax)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share right")

@@ -22,16 +22,8 @@ def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
     sizes = data["n_labels"].values
     for i, name in enumerate(data["labelled"].values):
         at = data.isel(labelled=i)
-        ax.errorbar(
-            sizes,
-            at["evsi"].values,
-            yerr=at["evsi_mcse"].values,
-            color=COLOURS[i % len(COLOURS)],
-            marker="o",
-            ms=4,
-            capsize=3,
-            label=plain(str(name)),
-        )
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": "o", "ms": 4, "capsize": 3}
+        ax.errorbar(sizes, at["evsi"].values, yerr=at["evsi_mcse"].values, label=plain(str(name)), **style)
     ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
     # room for the legend above the highest line
     ax.set_ylim(0.0, 1.4 * max(evpi, float((data["evsi"] + data["evsi_mcse"]).max())) or None)

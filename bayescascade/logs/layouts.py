@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,17 +56,14 @@ class Records:
         place = np.full(len(self.names), -1)
         place[positions] = np.arange(len(positions))
         kept = place[self.stage] >= 0
-        return Records(
-            queries=self.queries,
-            tasks=self.tasks,
+        return replace(
+            self,
             names=[self.names[position] for position in positions],
             numbers=None if self.numbers is None else [self.numbers[position] for position in positions],
-            sorted=self.sorted,
             query=self.query[kept],
             stage=place[self.stage[kept]],
             row=self.row[kept],
             cells={name: cells[kept].reset_index(drop=True) for name, cells in self.cells.items()},
-            latency_unit=self.latency_unit,
         )
 
 

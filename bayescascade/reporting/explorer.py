@@ -101,14 +101,10 @@ class Explorer:
     def rows(self, point: int) -> list[list[str]]:
         """Stage, threshold, share that runs it and share that it answers, as text."""
         at = self.points.isel(point=point)
+        columns = zip(self.stages, at["threshold"].values, at["reach"].values, strict=True)
         return [
-            [
-                name,
-                show_threshold(float(at["threshold"][j])),
-                share(float(at["reach"][j])),
-                self.band("answered", point, j),
-            ]
-            for j, name in enumerate(self.stages)
+            [name, show_threshold(float(threshold)), share(float(ran)), self.band("answered", point, j)]
+            for j, (name, threshold, ran) in enumerate(columns)
         ]
 
     def sentence(self, point: int) -> str:
@@ -121,16 +117,8 @@ class Explorer:
 
         Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units.
         """
-        parts = [
-            self.points[[x, y]].to_array().values.T
-            for x, y in (
-                ("cost", "error"),
-                ("cost_low", "error"),
-                ("cost_high", "error"),
-                ("cost", "error_low"),
-                ("cost", "error_high"),
-            )
-        ]
+        ends = [("cost_low", "error"), ("cost_high", "error"), ("cost", "error_low"), ("cost", "error_high")]
+        parts = [self.points[[x, y]].to_array().values.T for x, y in [("cost", "error"), *ends]]
         svg, places = svg_with_marker(
             lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), n_queries=PER),
             np.concatenate(parts) * [PER, 1.0],

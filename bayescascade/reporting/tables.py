@@ -92,15 +92,8 @@ def frontier_sheet(explorer: Explorer) -> Table:
             if np.isinf(high)
             else f"{money(low)} to {money(high)}"
         )
-        rows.append(
-            [
-                explorer.band("error", point),
-                explorer.band("cost", point),
-                share(float(kept[point])),
-                worth,
-                *thresholds,
-            ]
-        )
+        brings = [explorer.band("error", point), explorer.band("cost", point), share(float(kept[point]))]
+        rows.append([*brings, worth, *thresholds])
     columns = [
         "error",
         "cost of 1,000 queries",

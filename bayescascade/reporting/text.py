@@ -14,6 +14,7 @@ from bayescascade.posterior.draws import Draws
 
 if TYPE_CHECKING:
     from bayescascade.analysis.verdict import Verdict
+from bayescascade.tuning.solution_text import say_prices
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,7 @@ def comparison(choice: Choice, draws: Draws) -> str:
 
 def goal_in_words(goal: dict[str, Any]) -> str:
     """What `tune` was asked for."""
-    prices = [
-        f"{what} costs {goal[name]:g}"
-        for name, what in (
-            ("error_price", "an error"),
-            ("abstain_price", "an abstention"),
-            ("latency_price", "a unit of latency"),
-        )
-        if name in goal
-    ]
+    prices = say_prices(goal)
     bounds = []
     for name in ("error", "cost", "latency"):
         if f"max_{name}" in goal:
@@ -156,8 +149,7 @@ def goal_in_words(goal: dict[str, Any]) -> str:
         return promise
     loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
     loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
-    loss += f" when {' and '.join(prices)}"
-    return f"{loss}, and {promise}" if promise else loss
+    return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
 def caveats(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:

@@ -87,7 +87,7 @@ def test_it_runs_in_a_notebook(example_fit, tmp_path, monkeypatch):
 
     bc.save_fit(example_fit, tmp_path / "fit.nc")
     cells = [
-        "import bayescascade as bc\nfrom bayescascade.exploring import explore\n"
+        "import bayescascade as bc\nfrom bayescascade.reporting.notebook import explore\n"
         "explorer = explore(bc.load_fit('fit.nc'))\nexplorer",
         "before = explorer.table.value\nexplorer.price.value = explorer.price.value * 3\n"
         "print(explorer.table.value != before)",
