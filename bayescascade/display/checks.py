@@ -114,8 +114,7 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
             tree = xr.DataTree.from_dict({"prior_sbc": pit})
             az.plot_ecdf_pit(tree, envelope_prob=0.99, plot_collection=_collection(pit, {title: ax}))
         ax.set_title(title)
-        ax.set_xlabel("PIT" + (f" given {bare(given)}" if given else ""))
-        ax.set_ylabel("ECDF less PIT")
+        ax.set(xlabel="PIT" + (f" given {bare(given)}" if given else ""), ylabel="ECDF less PIT")
     _small(grid)
     return grid
 
@@ -203,8 +202,7 @@ def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
     ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
     ax.axvline(0.0, color=GREY, lw=0.8)
     ax.set_yticks(place, names, fontsize="small")
-    ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel("score of the earlier confidence given the own")
+    ax.set(ylim=(-0.6, len(table) - 0.4), xlabel="score of the earlier confidence given the own")
     _legend_below(ax)
     tidy(ax)
     return np.array([ax], dtype=object)
@@ -266,9 +264,7 @@ def cascade(table: pd.DataFrame, axes: Any) -> np.ndarray:
         ax.plot(part.index[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
         ax.plot(part.index[~inside], part["observed"][~inside], "D", color=ORANGE, ms=6, label="log, outside")
         ax.set_xticks(part.index[:: max(1, len(part) // 10)])
-        ax.set_xlim(-0.6, len(part) - 0.4)
-        ax.set_xlabel("thresholds (point)")
-        ax.set_ylabel(f"{name} per query")
+        ax.set(xlim=(-0.6, len(part) - 0.4), xlabel="thresholds (point)", ylabel=f"{name} per query")
         tidy(ax)
     grid[0].legend(frameon=False, fontsize="x-small")
     return grid

@@ -35,5 +35,4 @@ def draw_comparison(ax: Axes | None, table: pd.DataFrame, reference: str | None)
     ax.set_xlabel(f"area under error against cost, less that of {reference} [%]")
     if len(sizes) > 1:
         ax.legend(frameon=False)
-    tidy(ax)
-    return ax
+    return tidy(ax)

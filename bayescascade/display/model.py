@@ -43,8 +43,7 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
         style: dict[str, Any] = {"fmt": "o", "mfc": "none", "color": VERMILION, "mew": 1.4, "ms": 5.5}
         ax.errorbar(x, observed, yerr=bars, **style, elinewidth=0.7, label="observed share right")
     axis.label(ax)
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel("share right")
+    ax.set(ylim=(-0.03, 1.03), ylabel="share right")
     ax.set_title(f"{shortened(shown.stage)} ({len(shown.labelled)} labels)", fontsize="medium")
     ax.legend(frameon=False, fontsize="x-small", loc="best")
     tidy(ax)
@@ -58,8 +57,7 @@ def draw_margin(ax: Axes, shown: PitEcdf) -> None:
         ax.plot(level, shown.ecdf - level, color=BLUE, lw=1.5, drawstyle="steps-mid")
     ax.axhline(0.0, color=GREY, lw=0.8)
     ax.set_title(shortened(shown.stage), fontsize="medium")
-    ax.set_xlabel("PIT" + (f" given {shortened(shown.given)}" if shown.given else ""))
-    ax.set_ylabel("ECDF less PIT")
+    ax.set(xlabel="PIT" + (f" given {shortened(shown.given)}" if shown.given else ""), ylabel="ECDF less PIT")
     tidy(ax)
 
 
@@ -82,7 +80,6 @@ def draw_link(ax: Axes, shown: LinkView, ci_prob: float) -> None:
         low, high = np.quantile(shown.tau, tail_probabilities(ci_prob))
         text = f"τ = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
-    ax.set_xlabel(f"F of {bare(shown.stages[0], 22)}")
-    ax.set_ylabel(f"F of {bare(shown.stages[1], 22)}")
+    ax.set(xlabel=f"F of {bare(shown.stages[0], 22)}", ylabel=f"F of {bare(shown.stages[1], 22)}")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     tidy(ax)

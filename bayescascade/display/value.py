@@ -27,11 +27,9 @@ def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
     ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
     # room for the legend above the highest line
     ax.set_ylim(0.0, 1.4 * max(evpi, float((data["evsi"] + data["evsi_mcse"]).max())) or None)
-    ax.set_xlabel("queries labelled")
-    ax.set_ylabel("worth per 1,000 queries served (money)")
+    ax.set(xlabel="queries labelled", ylabel="worth per 1,000 queries served (money)")
     ax.legend(frameon=False, loc="upper left", ncols=2, fontsize="small")
-    tidy(ax)
-    return ax
+    return tidy(ax)
 
 
 def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
@@ -45,10 +43,8 @@ def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
         ax.plot([row.saving], [y], "o", color=colour, ms=6)
     ax.axvline(0.0, color=VERMILION, lw=1, ls="--")
     ax.set_yticks(place, [f"{bare(row.rival, 40)}\n({row.kind})" for row in rows.itertuples()])
-    ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel("saving of the cascade per 1,000 queries")
-    tidy(ax)
-    return ax
+    ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel="saving of the cascade per 1,000 queries")
+    return tidy(ax)
 
 
 def label(change: str, of: str, by: float) -> str:
@@ -85,8 +81,6 @@ def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any])
         ax.axhline(goal["max_error"], color="0.5", lw=0.8, ls="--")
     if "max_cost" in goal:
         ax.axvline(goal["max_cost"], color="0.5", lw=0.8, ls="--")
-    ax.set_xlabel("expected cost per query")
-    ax.set_ylabel("expected error")
+    ax.set(xlabel="expected cost per query", ylabel="expected error")
     ax.legend(frameon=False, fontsize=8)
-    tidy(ax)
-    return ax
+    return tidy(ax)

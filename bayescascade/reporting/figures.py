@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade.analysis.label_value import LabelValue
+from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
@@ -22,14 +24,11 @@ from bayescascade.display.model import draw_link, draw_margin, draw_reliability
 from bayescascade.display.svg import inline_svg
 from bayescascade.display.value import draw_label_value, draw_verdict
 from bayescascade.posterior.draws import Draws
+from bayescascade.reporting.text import Choice
+from bayescascade.tuning.solution import ThresholdSolution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from bayescascade.analysis.label_value import LabelValue
-    from bayescascade.analysis.verdict import Verdict
-    from bayescascade.reporting.text import Choice
-    from bayescascade.tuning.solution import ThresholdSolution
 
 _PANEL = (3.5, 3.0)
 

@@ -6,18 +6,15 @@ import os
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade._common.validation import check_prob
+from bayescascade.analysis.label_value import LabelValue
 from bayescascade.errors import CascadeError, call, option
 from bayescascade.reporting.context import build_context
-
-if TYPE_CHECKING:
-    from bayescascade.analysis.label_value import LabelValue
-    from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution
 
 
 def report(

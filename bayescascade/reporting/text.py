@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
 from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
-
-if TYPE_CHECKING:
-    from bayescascade.analysis.verdict import Verdict
 from bayescascade.tuning.solution_text import say_prices
 
 

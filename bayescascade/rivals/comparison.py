@@ -16,11 +16,10 @@ from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.validation import check_prob
 from bayescascade.display.comparison import draw_comparison
 from bayescascade.errors import bad_value
+from bayescascade.rivals.cells import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from bayescascade.rivals.cells import Result
 
 _LEAST_PAIRS = 5  # with fewer the signed-rank test cannot reach any usual level
 ORACLE = "oracle"
