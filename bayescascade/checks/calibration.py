@@ -29,12 +29,12 @@ _SHOWN = 120, 500  # signals and draws that show a curve
 _PLACES = {"curve": "", "top": " near the top"}
 
 
-def bin_signals(signal: np.ndarray, atoms: np.ndarray, per_bin: int = _PER_BIN) -> np.ndarray:
+def bin_signals(signal: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Number the signals by bins of about equal count; a large atom is a bin of its own (query,)."""
-    own = np.array([a for a in atoms if np.sum(signal == a) >= per_bin // 2])
+    own = np.array([a for a in atoms if np.sum(signal == a) >= _PER_BIN // 2])
     lumped = np.isin(signal, own)
     free = signal[~lumped]
-    n = int(np.clip(len(free) // per_bin, 1, _MAX_BINS))
+    n = int(np.clip(len(free) // _PER_BIN, 1, _MAX_BINS))
     inner = np.unique(np.quantile(free, np.arange(1, n) / n)) if len(free) else np.array([])
     # twice the rank leaves odd numbers for the atoms between two bins
     number = 2 * np.searchsorted(np.unique(np.r_[inner, own]), signal, side="right") + lumped
@@ -224,9 +224,8 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
             y = evidence.correct[queries, j]
             if len(queries) < LEAST or y.min() == y.max():
                 continue
-            p = evidence.few.p_correct(
-                j, evidence.signal[queries, j], evidence.before(j, queries)
-            )  # (draw, query)
+            # (draw, query)
+            p = evidence.few.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))
             mean = p.mean(axis=0)
             weight = mean * (1.0 - mean)
             score = _normal_score(evidence, i, queries)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isnan
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from bayescascade.errors import CascadeWarning, Face, render
 
@@ -29,14 +29,7 @@ def say(text: str) -> None:
 def remarks(face: Face) -> Iterator[None]:
     """Show the package's warnings as sentences, and hide other libraries', which say nothing to a user."""
 
-    def print_note(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def print_note(message: Warning | str, *where: Any, **more: Any) -> None:
         say(f"Note: {message.render(face) if isinstance(message, CascadeWarning) else message}")
 
     with warnings.catch_warnings():

@@ -92,19 +92,13 @@ def constant_data(design: Design) -> xr.Dataset:
     lead = design.column_dims
     shape = (*((len(design.tasks),) if design.tasks else ()), len(design.stages))
     margins, scalings = design.margins, design.scalings
-    pad = [(0, n - len(m.low)) for m in margins]
-    columns: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        f"segment_{name}": (
-            ("segment",),
-            np.stack(
-                [
-                    np.pad(getattr(m, name).astype(float), width, constant_values=np.nan)
-                    for m, width in zip(margins, pad, strict=True)
-                ]
-            ),
-        )
-        for name in _SEGMENT
-    }
+
+    def padded(name: str) -> np.ndarray:
+        values = [getattr(m, name).astype(float) for m in margins]
+        return np.stack([np.pad(v, (0, n - len(v)), constant_values=np.nan) for v in values])
+
+    columns: dict[str, tuple[tuple[str, ...], np.ndarray]]
+    columns = {f"segment_{name}": (("segment",), padded(name)) for name in _SEGMENT}
     columns |= {f"signal_{name}": ((), np.array([getattr(s, name) for s in scalings])) for name in _SCALING}
     columns |= {
         "atom_signal": (("atom",), np.stack([s.atoms for s in scalings])),
@@ -114,13 +108,8 @@ def constant_data(design: Design) -> xr.Dataset:
     coords: dict[str, object] = {"stage": design.stages, "atom": list(ATOMS)}
     if design.tasks:
         coords["task"] = design.tasks
-    return xr.Dataset(
-        {
-            name: ((*lead, *dims), values.reshape((*shape, *values.shape[1:])))
-            for name, (dims, values) in columns.items()
-        },
-        coords=coords,
-    )
+    data = {k: ((*lead, *dims), v.reshape((*shape, *v.shape[1:]))) for k, (dims, v) in columns.items()}
+    return xr.Dataset(data, coords=coords)
 
 
 def margins_and_scalings(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:

@@ -21,7 +21,7 @@ from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
 
-N_POINTS = 100
+_N_POINTS = 100
 _SIZE = (6.6, 3.9)
 _ENOUGH = 1e-3  # an error this near to the least one is as good as it
 
@@ -142,7 +142,6 @@ def make_explorer(
     *,
     ci_prob: float = 0.9,
     prob: float = 0.9,
-    n_points: int = N_POINTS,
     doubt: float = 0.0,
     own: np.ndarray | None = None,
 ) -> Explorer:
@@ -156,7 +155,7 @@ def make_explorer(
     check_prob("prob", prob)
     room = default_spread(fit)
     draws = get_draws(fit)
-    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, n_points)[0]), draws))
+    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, _N_POINTS)[0]), draws))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})

@@ -146,9 +146,9 @@ def predictive_figures(along: CheckResult, checks: CheckResults) -> list[dict[st
     return out
 
 
-def few_points(curve: xr.Dataset, n: int = 10) -> np.ndarray:
+def few_points(curve: xr.Dataset) -> np.ndarray:
     """Thresholds of some points along the frontier (point, stage)."""
-    at = np.unique(np.linspace(0, curve.sizes["point"] - 1, n).round().astype(int))
+    at = np.unique(np.linspace(0, curve.sizes["point"] - 1, 10).round().astype(int))
     return curve["threshold"].values[at]
 
 

@@ -72,16 +72,12 @@ def summary(
         lead = (
             f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
         )
-    expected = (
-        f"Of the answers {band(choice.error, ci_prob, share)} are expected to be wrong, at a cost of "
-        f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-    )
+    wrong = band(choice.error, ci_prob, share)
+    expected = f"Of the answers {wrong} are expected to be wrong"
     if choice.abstained is not None:
-        expected = (
-            f"Of the queries {band(choice.error, ci_prob, share)} are expected to be answered wrongly and "
-            f"{band(choice.abstained, ci_prob, share)} not at all, at a cost of "
-            f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-        )
+        left = band(choice.abstained, ci_prob, share)
+        expected = f"Of the queries {wrong} are expected to be answered wrongly and {left} not at all"
+    expected += f", at a cost of {band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
     if scored is not None:
         expected += (
             f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "

@@ -120,9 +120,8 @@ class TextModel:
 
         folds = self._folds(right, random_seed)
         if folds is None or len(self.penalties) == 1:
-            return LogisticRegression(C=1.0 if folds is None else self.penalties[0], max_iter=2000).fit(
-                prepared, right
-            )
+            alone = LogisticRegression(C=1.0 if folds is None else self.penalties[0], max_iter=2000)
+            return alone.fit(prepared, right)
         options = {"C": list(self.penalties)}
         search = GridSearchCV(LogisticRegression(max_iter=2000), options, scoring="neg_log_loss", cv=folds)
         return search.fit(prepared, right).best_estimator_
