@@ -64,14 +64,9 @@ def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any])
         ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
         ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
         if change not in ("prior", "likelihood"):  # these lie close to the solution
-            ax.annotate(
-                label(change, of, by),
-                (row["cost"], row["error"]),
-                (3, 4),
-                textcoords="offset points",
-                fontsize=7,
-                rotation=45 if change == "price" else 0,
-            )
+            style: dict[str, Any] = {"fontsize": 7, "rotation": 45 if change == "price" else 0}
+            at = row["cost"], row["error"]
+            ax.annotate(label(change, of, by), at, (3, 4), textcoords="offset points", **style)
     first = table.iloc[0]
     ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
     for change in dict.fromkeys(table.index.get_level_values("change")[1:]):

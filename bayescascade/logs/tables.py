@@ -26,30 +26,22 @@ def load_table(source: Any) -> pd.DataFrame:
     """Read a CSV, TSV, Parquet or JSON-lines file, or take a DataFrame as it is."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        table = _read_file(path)
-        origin = str(path)
-    else:
-        if not isinstance(source, pd.DataFrame):
-            raise CascadeError(
-                f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
-                "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
-            )
+        table, origin = _read_file(path), str(path)
+    elif isinstance(source, pd.DataFrame):
         table, origin = source, "the DataFrame"
+    else:
+        raise CascadeError(
+            f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
+            "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
+        )
     if len(table) == 0:
         raise CascadeError(f"{origin} is empty: it has no rows; a log needs a row for each query")
     return _flat_columns(table)
 
 
 def _read_file(path: Path) -> pd.DataFrame:
-    readers = {
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
-        ".parquet": _read_parquet,
-        ".pq": _read_parquet,
-        ".jsonl": _read_json_lines,
-        ".ndjson": _read_json_lines,
-        ".json": _read_json_lines,
-    }
+    readers = {**dict.fromkeys((".csv", ".tsv"), _read_csv), **dict.fromkeys((".parquet", ".pq"), _read_parquet)}
+    readers |= dict.fromkeys((".jsonl", ".ndjson", ".json"), _read_json_lines)
     suffix = path.suffix.lower()
     if suffix in {".pkl", ".pickle"}:
         raise CascadeError(
