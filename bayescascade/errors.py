@@ -1,13 +1,14 @@
 """What bayescascade raises and warns with when the input, not the code, is at fault.
 
 A message may name arguments and functions, which have other names on the command line. `option`, `call` and
-`in_python` stand for them in it: joined to text with ``+``, they make a `Message`, a string that reads as Python
-and that another face renders in its own names. An f-string around them would keep the Python text alone.
+`in_python` stand for them in it: joined to text by `said` or with ``+``, they make a `Message`, a string that
+reads as Python and that another face renders in its own names. An f-string around them would keep Python's alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import Formatter
 from typing import NamedTuple, Protocol
 
 
@@ -79,7 +80,6 @@ class Message(str):
 
     Examples
     --------
-    >>> from bayescascade.errors import call, option
     >>> message = option("prob", 90) + " is not allowed; see " + call("tune", "fit") + "."
     >>> print(message)
     prob=90 is not allowed; see tune(fit).
@@ -148,7 +148,6 @@ def call(name: str, arguments: str = "", value: object = _NONE) -> Message:
 
     Examples
     --------
-    >>> from bayescascade.errors import call
     >>> print(call("save_fit"), call("check", "fit"), call("select_task", "fit", "law"))
     save_fit check(fit) select_task(fit, 'law')
     """
@@ -160,7 +159,6 @@ def in_python(text: str, elsewhere: str = "") -> Message:
 
     Examples
     --------
-    >>> from bayescascade.errors import in_python
     >>> message = "bring them to one unit" + in_python(", or drop them with log.drop_vars('latency')") + "."
     >>> print(message)
     bring them to one unit, or drop them with log.drop_vars('latency').
@@ -168,12 +166,37 @@ def in_python(text: str, elsewhere: str = "") -> Message:
     return Message(Aside(text, elsewhere))
 
 
+def said(template: str, parts: Iterable[object]) -> Message:
+    """A sentence with its parts in the place of ``{}``, in order; a part's own braces are plain text.
+
+    Examples
+    --------
+    >>> print(said("{!r} has {:.0%} of the labels; see {}.", ("{}", 0.5, call("check", "fit"))))
+    '{}' has 50% of the labels; see check(fit).
+    """
+    rest, pieces = iter(parts), []
+    for text, field, spec, conversion in Formatter().parse(template):
+        pieces.append(text)
+        if field is not None:
+            part = next(rest)
+            plain = repr(part) if conversion == "r" else part
+            pieces.append(plain if isinstance(plain, Message) else format(plain, spec or ""))
+    return Message(*pieces)
+
+
 class _Said(Exception):
-    """A message, and the argument at fault where it is a single one."""
+    """A message, see `said`, and the argument at fault where it is a single one."""
 
     def __init__(
-        self, message: str, *, parameter: str | None = None, value: object = None, hint: str | None = None
+        self,
+        message: str,
+        parts: Iterable[object] = (),
+        *,
+        parameter: str | None = None,
+        value: object = None,
+        hint: str | None = None,
     ) -> None:
+        message = said(message, parts) if parts else message
         super().__init__(message)
         self.message, self.parameter, self.value, self.hint = message, parameter, value, hint
 
@@ -235,7 +258,6 @@ def bad_value(
 
     Examples
     --------
-    >>> from bayescascade.errors import bad_value
     >>> error = bad_value("prob", 90, "give a probability strictly between 0 and 1")
     >>> print(error)
     prob=90 is not allowed; give a probability strictly between 0 and 1.

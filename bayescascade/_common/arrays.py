@@ -15,7 +15,6 @@ def safe_divide(
 
     Examples
     --------
-    >>> from bayescascade._common.arrays import safe_divide
     >>> safe_divide([1.0, 3.0], [0.0, 2.0]).tolist()
     [0.0, 1.5]
     """
@@ -29,7 +28,6 @@ def tail_probabilities(ci_prob: float) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from bayescascade._common.arrays import tail_probabilities
     >>> tail_probabilities(0.5)
     (0.25, 0.75)
     """

@@ -10,8 +10,6 @@ def efficient(error: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bayescascade._common.pareto import efficient
     >>> efficient(np.array([0.3, 0.4, 0.1]), np.array([2.0, 2.0, 5.0])).tolist()
     [0, 2]
     """
@@ -39,8 +37,6 @@ def lower_hull(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bayescascade._common.pareto import lower_hull
     >>> lower_hull(np.array([0.0, 1.0, 2.0, 3.0]), np.array([4.0, 3.0, 1.0, 2.0])).tolist()
     [0, 2]
     """

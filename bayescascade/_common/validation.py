@@ -46,11 +46,6 @@ def check_worth_abstaining(abstain_price: float | None, error_price: float | Non
     """Raise `CascadeError` where no answer would cost as much as a wrong one, or more."""
     if abstain_price is None or error_price is None or abstain_price < error_price:
         return
-    raise bad_value(
-        "abstain_price",
-        Short(abstain_price),
-        "lower it or leave it out",
-        "is not below "
-        + option("error_price", Short(error_price))
-        + ": a wrong answer would be no worse than none, so nothing would be answered",
-    )
+    problem = "is not below " + option("error_price", Short(error_price))
+    problem += ": a wrong answer would be no worse than none, so nothing would be answered"
+    raise bad_value("abstain_price", Short(abstain_price), "lower it or leave it out", problem)

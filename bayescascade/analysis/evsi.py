@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 _VARIANCE = 0.999  # of the differences between decisions that the directions hold
 _MOST = 8
@@ -85,8 +86,6 @@ def fit_curve(m: np.ndarray, share: np.ndarray) -> tuple[float, float]:
     ``share`` (refit,) is how much smaller than now the variance is after ``m`` new data, as a share. For normal
     data with a normal prior the curve is exact; h is then the size of the sample that the prior is worth.
     """
-    from scipy.optimize import minimize_scalar
-
     middle = float(np.mean(np.log(m)))
 
     def best_limit(log_half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from arviz_stats.base import array_stats
 
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.parallel import map_blocks
@@ -19,6 +21,7 @@ from bayescascade._common.validation import check_positive
 from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade.analysis.refits import QUERIES, Decisions, Refits
 from bayescascade.cascade.positions import to_positions
+from bayescascade.display.value import draw_label_value
 from bayescascade.errors import CascadeError, Code, bad_value, option
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import split_at_atoms
@@ -28,7 +31,6 @@ from bayescascade.posterior.schema import require
 from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _N_TUNED = 32  # draws whose own best thresholds are candidates
@@ -72,8 +74,6 @@ class LabelValue:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the worth of labels against their number."""
-        from bayescascade.display.value import draw_label_value
-
         return draw_label_value(ax, self.data, self.evpi)
 
     def __repr__(self) -> str:
@@ -153,10 +153,7 @@ def label_value(
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
     Raiffa & Schlaifer (1961), Applied Statistical Decision Theory.
     """
-    require(
-        fit,
-        whole=", which the other tasks inform, too; fit the log of this task by itself, and ask again.",
-    )
+    require(fit, whole=", which the other tasks inform, too; fit the log of this task by itself, and ask again.")
     check_positive("error_price", error_price)
     price = float(error_price)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)
@@ -300,8 +297,6 @@ def _width(values: np.ndarray) -> float:
 
 def _mcse(values: np.ndarray, n_chains: int) -> np.ndarray:
     """Monte Carlo error of the mean of each row (row, draw) of chains laid end to end."""
-    from arviz_stats.base import array_stats
-
     chains = values.reshape(len(values), n_chains, -1)
     return np.array([float(array_stats.mcse(x, method="mean")) if np.ptp(x) > 0 else 0.0 for x in chains])
 

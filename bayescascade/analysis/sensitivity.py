@@ -168,13 +168,8 @@ def sensitivity(
     table = pd.DataFrame(rows, index=names)
     breaks, even = tuned.limits()
     frame = pd.DataFrame(thresholds, index=names, columns=tuned.stages)
-    text = " ".join(
-        [
-            *told(table, tuned.objective, tuned.what),
-            *told_limits(breaks, even, tuned.objective),
-            *dict.fromkeys(remarks),
-        ]
-    )
+    found = [*told(table, tuned.objective, tuned.what), *told_limits(breaks, even, tuned.objective)]
+    text = " ".join([*found, *dict.fromkeys(remarks)])
     return Sensitivity(table, frame, breaks, even, dict(solution.goal), text)
 
 
@@ -198,13 +193,8 @@ def _changes(
         for power in powers if tree is not None else ():
             assert tree is not None
             changed, k = powered(fit, tree, group, power)
-            yield (
-                group,
-                "",
-                power,
-                changed if k <= _MAX_K else None,
-                (f"Draws cannot be reweighted to a {group} of power {power:g} (Pareto k-hat {k:.2f})."),
-            )
+            why = f"Draws cannot be reweighted to a {group} of power {power:g} (Pareto k-hat {k:.2f})."
+            yield group, "", power, changed if k <= _MAX_K else None, why
     _, most = drift_range(get_draws(fit).mass)
     for amount in drifts:
         why = f"A drift of {amount:g} is out of reach: the mix of queries can drift by less than {most:.2g}."
@@ -280,9 +270,7 @@ class _AsTuned:
 
         def kept(amount: float) -> float:
             evaluator = Evaluator(
-                self.rule.restrict(some),
-                [self._drifted(kernel, amount) for kernel in kernels],
-                self.discrepancy,
+                self.rule.restrict(some), [self._drifted(kernel, amount) for kernel in kernels], self.discrepancy
             )
             outcome = evaluator.with_discrepancy(evaluator.expected(rows), rows, expected)
             amounts = amounts_of(outcome, evaluator.draws, self.objective.names)

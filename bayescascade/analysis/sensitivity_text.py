@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bayescascade.display.value import label
 from bayescascade.tuning.objective import Objective
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LITTLE = 0.05
 _WHEN = {

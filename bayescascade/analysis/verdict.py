@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
@@ -21,6 +22,7 @@ from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
 from bayescascade.display.format import chance, show_threshold
+from bayescascade.display.value import draw_verdict
 from bayescascade.errors import CascadeError, option
 from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
@@ -30,7 +32,6 @@ from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune, tune_draws
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _SEARCH_DRAWS = 300
@@ -83,8 +84,6 @@ class Verdict:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what the cascade saves against each rival."""
-        from bayescascade.display.value import draw_verdict
-
         return draw_verdict(ax, self.table)
 
     def __repr__(self) -> str:
@@ -172,19 +171,13 @@ def verdict(
     if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
         tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), spec)
         text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
-    shape = (len(draws.chains), -1)
-    return Verdict(
-        decision,
-        text,
-        table,
-        xr.DataArray(
-            np.stack([loss.reshape(shape) for loss in (cascade.loss, *(rival.loss for rival in rivals))]),
-            dims=("rival", "chain", "draw"),
-            coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
-        ),
-        float(error_price),
-        solution,
+    losses = np.stack([cascade.loss, *(rival.loss for rival in rivals)])
+    loss = xr.DataArray(
+        losses.reshape(len(losses), len(draws.chains), -1),
+        dims=("rival", "chain", "draw"),
+        coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
     )
+    return Verdict(decision, text, table, loss, float(error_price), solution)
 
 
 @dataclass(frozen=True)
@@ -219,9 +212,8 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, sp
         )
     if solution.abstained is not None and spec.abstain_price is None:
         raise CascadeError(
-            "the solution leaves queries unanswered; give "
-            + option("abstain_price")
-            + ", what each of them costs.",
+            "the solution leaves queries unanswered; give {}, what each of them costs.",
+            (option("abstain_price"),),
             parameter="abstain_price",
         )
 
@@ -321,8 +313,6 @@ def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
 
 def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:
     """One row each, the cascade first: mean loss and saving per 1,000 queries, how often the first beats it."""
-    import pandas as pd
-
     cascade, records = rows[0].loss, []
     for row in rows:
         saving = row.loss - cascade

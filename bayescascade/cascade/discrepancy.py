@@ -210,7 +210,6 @@ def evaluate_with_discrepancy(
     Examples
     --------
     >>> import bayescascade as bc
-    >>> from bayescascade.cascade.discrepancy import evaluate_with_discrepancy
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> thresholds = [0.9, 0.9, float("-inf")]
     >>> believed = bc.evaluate(fit, thresholds)["error"].std()

@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.rules import (
-    DecisionRule,
-    Route,
-    route_blocks,
-)
+from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.validate import validate_log
 

@@ -73,11 +73,6 @@ def evaluate_draws(draws: Draws, thresholds: Any) -> xr.Dataset:
 def _fold(draws: Draws, single: bool, **values: np.ndarray) -> xr.Dataset:
     shape = (len(draws.chains), draws.n // len(draws.chains))
     dims = ("chain", "draw", "point", "stage")
-    out = xr.Dataset(
-        {
-            name: (dims[: value.ndim + 1], value.reshape(*shape, *value.shape[1:]))
-            for name, value in values.items()
-        },
-        coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])},
-    )
+    data = {name: (dims[: v.ndim + 1], v.reshape(*shape, *v.shape[1:])) for name, v in values.items()}
+    out = xr.Dataset(data, coords={"chain": draws.chains, "stage": draws.stages, "draw": np.arange(shape[1])})
     return out.isel(point=0) if single else out

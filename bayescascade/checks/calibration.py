@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import gamma
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
 from bayescascade.checks.results import LEVEL, CheckResult, rejected
 from bayescascade.display import checks as pictures
-from bayescascade.errors import option
+from bayescascade.errors import option, said
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import to_confidence
@@ -27,12 +29,12 @@ _SHOWN = 120, 500  # signals and draws that show a curve
 _PLACES = {"curve": "", "top": " near the top"}
 
 
-def bin_signals(signal: np.ndarray, atoms: np.ndarray, per_bin: int = _PER_BIN) -> np.ndarray:
+def bin_signals(signal: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Number the signals by bins of about equal count; a large atom is a bin of its own (query,)."""
-    own = np.array([a for a in atoms if np.sum(signal == a) >= per_bin // 2])
+    own = np.array([a for a in atoms if np.sum(signal == a) >= _PER_BIN // 2])
     lumped = np.isin(signal, own)
     free = signal[~lumped]
-    n = int(np.clip(len(free) // per_bin, 1, _MAX_BINS))
+    n = int(np.clip(len(free) // _PER_BIN, 1, _MAX_BINS))
     inner = np.unique(np.quantile(free, np.arange(1, n) / n)) if len(free) else np.array([])
     # twice the rank leaves odd numbers for the atoms between two bins
     number = 2 * np.searchsorted(np.unique(np.r_[inner, own]), signal, side="right") + lumped
@@ -120,12 +122,11 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if len(failed):
         gap = (table["observed"] - table["expected"]).abs()
         where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
-        text = (
-            f"Observed accuracy of {joined(where)} departs from the calibration curve by up to "
-            f"{gap.loc[failed].max():.0%} in a bin. Error of thresholds there is biased: look at the plot, fit "
-            "again with "
-            + option("calibration", "monotone")
-            + " if the curve has the wrong shape, and score the thresholds on a test log."
+        text = said(
+            "Observed accuracy of {} departs from the calibration curve by up to {:.0%} in a bin. Error of "
+            "thresholds there is biased: look at the plot, fit again with {} if the curve has the wrong shape, "
+            "and score the thresholds on a test log.",
+            (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
         )
     else:
         curves = table[of_curve & tested]
@@ -183,8 +184,6 @@ def _left_over(
     distribution of coin flips at known probabilities. Their sum of squares is about gamma distributed; moments are
     those of replicates, for bins where nearly all answers are right are far from normal.
     """
-    from scipy.stats import gamma
-
     weight = p * (1.0 - p)
     free = _projected(member, known, weight)
     covariance = (free * weight[:, None]).T @ free
@@ -225,9 +224,8 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
             y = evidence.correct[queries, j]
             if len(queries) < LEAST or y.min() == y.max():
                 continue
-            p = evidence.few.p_correct(
-                j, evidence.signal[queries, j], evidence.before(j, queries)
-            )  # (draw, query)
+            # (draw, query)
+            p = evidence.few.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))
             mean = p.mean(axis=0)
             weight = mean * (1.0 - mean)
             score = _normal_score(evidence, i, queries)
@@ -287,7 +285,5 @@ def _further(evidence: Evidence, j: int) -> list[tuple[int, bool]]:
 
 def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.ndarray:
     """Normal score of a stage's signals under its fitted margin (query,); an atom has its middle's."""
-    from scipy.special import ndtri
-
     low, high = evidence.few.cdf(stage, evidence.signal[queries, stage])
     return ndtri(np.clip(0.5 * (low + high).mean(axis=0), 1e-3, 1.0 - 1e-3))

@@ -6,9 +6,11 @@ import warnings
 from functools import partial
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_stats import bfmi
 
 from bayescascade._common.messages import sentence
 from bayescascade.checks.evidence import Evidence
@@ -25,8 +27,6 @@ MAX_DEEP = 0.01
 
 def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """R-hat, effective sample sizes, divergences, energy and tree depth: the sampler itself looks at none."""
-    import arviz as az
-
     fit, found = evidence.fit, convergence(evidence.fit)
     posterior = fit["posterior"]
     lacking = why_not_computed(fit, "R-hat", several_chains=True)
@@ -73,31 +73,17 @@ def _troubles(found: dict[str, Any], ess: float, least: int, energy: float, deep
         troubles.append((what, advice))
     if energy < MIN_BFMI:
         what = f"E-BFMI is {energy:.2f}, below {MIN_BFMI}, so the sampler moves slowly between energies"
-        troubles.append(
-            (
-                what,
-                "against a low E-BFMI give a longer "
-                + option("tune")
-                + " (1000), or label more queries of the stages with few",
-            )
-        )
+        advice = "against a low E-BFMI give a longer " + option("tune") + " (1000), or label more queries"
+        troubles.append((what, advice + " of the stages with few"))
     if deep > MAX_DEEP:
         what = f"{deep:.1%} of the trees reached their depth limit"
-        troubles.append(
-            (
-                what,
-                "against deep trees give a longer "
-                + option("tune")
-                + ", and look for a stage whose confidence hardly varies",
-            )
-        )
+        advice = "against deep trees give a longer " + option("tune") + ", and look for a stage whose confidence"
+        troubles.append((what, advice + " hardly varies"))
     return troubles
 
 
 def _energy(fit: xr.DataTree) -> tuple[float, float]:
     """Smallest E-BFMI of a chain and share of trees at their limit; NaN where draws are no sampler's path."""
-    from arviz_stats import bfmi
-
     stats = fit["sample_stats"].to_dataset()
     if fit.attrs.get("update") == "reweighted":
         return np.nan, np.nan

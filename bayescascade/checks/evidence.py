@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from scipy.stats import t
 
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import observed_log, require
@@ -100,8 +101,6 @@ def two_sided(observed: float, replicated: np.ndarray) -> float:
 
     A t distribution allows for the mean and spread being those of finitely many replicates.
     """
-    from scipy.stats import t
-
     replicated = replicated[np.isfinite(replicated)]
     if len(replicated) < 20 or not np.isfinite(observed):
         return np.nan

@@ -23,7 +23,7 @@ from bayescascade.checks.evidence import (
 )
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
-from bayescascade.errors import option
+from bayescascade.errors import option, said
 from bayescascade.model.copulas.family import FAMILIES, Family
 from bayescascade.posterior.draws import Draws
 
@@ -105,11 +105,10 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             f"{link} looks like {table.loc[(link, what), 'rival']}" for link, what in failed if what == "family"
         ]
         hint = f" By their likelihood {joined(rivals)}." if rivals else ""
-        text = (
-            f"The fit does not replicate the {joined(f'{what} of {link}' for link, what in failed)}.{hint} Reach "
-            "and error of thresholds there are less certain than stated: fit again with "
-            + option("copula", "auto")
-            + ", and score the thresholds on a test log."
+        text = said(
+            "The fit does not replicate the {}.{} Reach and error of thresholds there are less certain than "
+            "stated: fit again with {}, and score the thresholds on a test log.",
+            (joined((f"{what} of {link}" for link, what in failed)), hint, option("copula", "auto")),
         )
     else:
         text = (

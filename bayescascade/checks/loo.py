@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,8 +23,6 @@ _MAX_LOO = 8_000_000
 
 def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Pareto k of leave-one-query-out, for the signals and for the labels."""
-    import arviz as az
-
     fit = evidence.fit
     lacking = why_not_computed(fit, "leave-one-out", log_likelihood=True)
     if lacking:
@@ -32,10 +31,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     step = int(np.ceil(likelihood["signal"].size / _MAX_LOO))
     thin = slice(None, None, step)
     tree = xr.DataTree.from_dict(
-        {
-            "posterior": fit["posterior"].to_dataset().isel(draw=thin),
-            "log_likelihood": likelihood.isel(draw=thin),
-        }
+        {"posterior": fit["posterior"].to_dataset().isel(draw=thin), "log_likelihood": likelihood.isel(draw=thin)}
     )
     lacking = why_not_computed(tree, "leave-one-out", draws=100)
     if lacking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -65,8 +66,6 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
 
 def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame:
     """ArviZ's sensitivities of one block's quantities, and how hard prior and likelihood pull at each."""
-    import arviz as az
-
     prior = tree["log_prior"].to_dataset()
     prior = prior[[name for name in prior if (name in _SIGNALS) == (factor == "signal")]]
     likelihood = tree["log_likelihood"].to_dataset()[[factor]]

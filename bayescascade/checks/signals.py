@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from arviz_stats.ecdf_utils import ecdf_pit
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, given_neighbour, randomise, two_sided
 from bayescascade.checks.results import LEVEL, CheckResult, rejected
 from bayescascade.display import checks as pictures
-from bayescascade.errors import in_python
+from bayescascade.errors import in_python, said
 from bayescascade.posterior.draws import Draws
 
 _BAND_SIMULATIONS = 1000
@@ -86,8 +87,6 @@ def pit_band(values: np.ndarray, ci_prob: float, seed: int) -> tuple[np.ndarray,
 @lru_cache(maxsize=64)
 def _band(n: int, ci_prob: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Levels and ends of the band, which depend on the number of values only."""
-    from arviz_stats.ecdf_utils import ecdf_pit
-
     any_values = np.linspace(0.0, 1.0, n)
     level, _, low, high = ecdf_pit(any_values, ci_prob, _BAND_SIMULATIONS, rng=np.random.default_rng(seed))
     return level, low, high
@@ -112,12 +111,11 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         text = f"No stage has {LEAST} queries, too few to judge a margin. Log more queries."
         return CheckResult("margins", None, table, text)
     if failed:
-        text = (
-            f"The signals of {joined(failed)} leave the {1 - LEVEL:.0%} band around the fitted "
-            f"distribution by more than {_MATERIAL:.0%} of the queries. F is flexible, so this is a gross "
-            "failure: look at "
-            + in_python("plot_margins, and at ")
-            + "the log for mixed sources or a wrong confidence kind."
+        text = said(
+            "The signals of {} leave the {:.0%} band around the fitted distribution by more than {:.0%} of the "
+            "queries. F is flexible, so this is a gross failure: look at {}the log for mixed sources or a wrong "
+            "confidence kind.",
+            (joined(failed), 1 - LEVEL, _MATERIAL, in_python("plot_margins, and at ")),
         )
     else:
         text = (

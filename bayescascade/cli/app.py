@@ -15,9 +15,10 @@ from typer.core import TyperGroup
 
 from bayescascade._common.files import whole_file
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions
+from bayescascade.cli import decisions, terminal
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
+    KIND_HELP,
     Cost,
     FitFile,
     LogFile,
@@ -28,29 +29,14 @@ from bayescascade.cli.options import (
     WithChoices,
     copula_of,
     cost_of,
+    file_in,
+    file_out,
+    fit_of,
     keep_input,
     log_for,
     names_of,
-    of_fit,
     page,
     refuse_with_previous,
-    writable,
-)
-from bayescascade.cli.terminal import (
-    INTERRUPTED,
-    MISTAKE,
-    checks_table,
-    comparison_table,
-    describe,
-    expected_table,
-    remarks,
-    say,
-    score_lines,
-    show,
-    tasks_of,
-    thresholds_table,
-    update_text,
-    working,
 )
 from bayescascade.errors import CascadeError, render
 
@@ -67,7 +53,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = CommandLine(self.commands.values())
         try:
-            with remarks(ctx.obj):
+            with terminal.remarks(ctx.obj):
                 return super().invoke(ctx)
         except typer.TyperException as error:  # a wrong option or argument
             where = getattr(getattr(error, "ctx", None), "command_path", "bayescascade")
@@ -79,10 +65,10 @@ class _Commands(TyperGroup):
                 raise
             message = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
         except KeyboardInterrupt:
-            say("Interrupted; no half-written file is left.")
-            raise typer.Exit(INTERRUPTED) from None
+            terminal.say("Interrupted; no half-written file is left.")
+            raise typer.Exit(terminal.INTERRUPTED) from None
         typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {message}", err=True)
-        raise typer.Exit(MISTAKE)
+        raise typer.Exit(terminal.MISTAKE)
 
 
 app = typer.Typer(
@@ -116,11 +102,8 @@ def _root(
 def fit(
     ctx: typer.Context,
     log: LogFile,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", callback=writable, help="Where the fit goes (netCDF), e.g. fit.nc."),
-    ],
-    kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
+    output: Annotated[Path, file_out("Where the fit goes (netCDF), e.g. fit.nc.")],
+    kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
     cost: Cost = "cost",
     stages: Stages = None,
     task_column: TaskColumn = None,
@@ -140,10 +123,7 @@ def fit(
         bool, typer.Option(help="Give each query a difficulty that lowers its confidences and its accuracy.")
     ] = False,
     previous: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FIT", exists=True, dir_okay=False, help="Update this fit; LOG then holds new queries only."
-        ),
+        Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
     ] = None,
     draws: Annotated[int, typer.Option(min=4, help="Draws kept from each chain.")] = 1000,
     tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 200,
@@ -171,23 +151,23 @@ def fit(
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
     data = bc.read_log(log, confidence_kind=kind, cost=cost_of(cost), stages=wanted, task=task_column)
-    say(describe(data))
-    with working(work):
+    terminal.say(terminal.describe(data))
+    with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
     bc.save_fit(posterior, output)
     if "comparison" in posterior.children:
-        show(comparison_table(posterior["comparison"].to_dataset()))
+        terminal.show(terminal.comparison_table(posterior["comparison"].to_dataset()))
     if previous is not None:
-        typer.echo(update_text(posterior.attrs, data.sizes["query"]))
-    tasks = tasks_of(data)
+        typer.echo(terminal.update_text(posterior.attrs, data.sizes["query"]))
+    tasks = terminal.tasks_of(data)
     fitted = posterior.children.get("posterior")
     # checks are of one task at a time; an update may bring queries of one task to a fit of several
     # and cannot be made of fits with a difficulty yet
     if (fitted is None or "task" not in fitted.dims) and not posterior.attrs.get("difficulty", 0):
-        with working("Checking the fit against its log"):
+        with terminal.working("Checking the fit against its log"):
             failed = [result for result in bc.check(posterior) if result.passed is False]
         for result in failed:
-            say(f"The fit failed the check of {result.name}. {render(result.text, ctx.obj)}")
+            terminal.say(f"The fit failed the check of {result.name}. {render(result.text, ctx.obj)}")
     choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
@@ -204,23 +184,11 @@ app.command(cls=WithChoices)(comparing.compare)
 @app.command()
 def report(
     fit_file: FitFile,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", callback=page, help="Where the page goes (HTML), e.g. report.html."),
-    ],
+    output: Annotated[Path, file_out("Where the page goes (HTML), e.g. report.html.", page)],
     policy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="POLICY",
-            exists=True,
-            dir_okay=False,
-            help="Put this policy's thresholds at the head of the page.",
-        ),
+        Path | None, file_in("Put this policy's thresholds at the head of the page.", metavar="POLICY")
     ] = None,
-    test: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A log the fit has not seen: score the policy on it."),
-    ] = None,
+    test: Annotated[Path | None, file_in("A log the fit has not seen: score the policy on it.")] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="Say what more labels are worth, too (takes half a minute).")
     ] = False,
@@ -236,23 +204,21 @@ def report(
     keep_input(fit_file, output)
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
+    posterior = fit_of(fit_file, task)
     options: dict[str, Any] = {"labels": True} if labels else {}
     if policy is not None:
         chosen = bc.Policy.load(policy)
         options["thresholds"] = chosen
         if test is not None:
             options["test"] = log_for(test, chosen, cost, task, task_column)
-    with working("Writing the report"):
+    with terminal.working("Writing the report"):
         bc.report(posterior, output, **options)
     typer.echo(f"Wrote {output}.")
 
 
 @app.command()
 def simulate(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", callback=writable, help="Where the log goes: .parquet or .csv.")
-    ],
+    output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.")],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
     stages: Annotated[int, typer.Option(min=2, help="Stages.")] = 3,
     labelled: Annotated[
@@ -286,24 +252,24 @@ def demo(
     n_test = int(log.sizes["query"] * DEMO_TEST_SHARE)
     train, test = log.isel(query=slice(n_test, None)), log.isel(query=slice(n_test))
     _write_log(log, out / "log.csv")
-    typer.echo(f"{describe(log)}; {n_test} queries are kept back for scoring.")
-    with working("Fitting, 4 x 1000 draws (a first fit compiles too: a minute)"):
+    typer.echo(f"{terminal.describe(log)}; {n_test} queries are kept back for scoring.")
+    with terminal.working("Fitting, 4 x 1000 draws (a first fit compiles too: a minute)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
     bc.save_fit(posterior, out / "fit.nc")
-    with working("Checking the fit"):
+    with terminal.working("Checking the fit"):
         checks = list(bc.check(posterior))
-    with working(f"Tuning: error at most {DEMO_MAX_ERROR:g} with probability {DEMO_PROB:g}"):
+    with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:g} with probability {DEMO_PROB:g}"):
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
     policy = solution.to_policy(out / "policy.json")
     scored = bc.score(test, policy.thresholds)
-    with working("Writing the report"):
+    with terminal.working("Writing the report"):
         bc.report(posterior, out / "report.html", solution=solution, log=train, test=test)
 
-    show(
-        checks_table(checks, ctx.obj),
-        thresholds_table(solution, policy.confidence_kind),
-        expected_table(solution),
-        *score_lines(scored, f"The same policy on the {n_test} queries kept back"),
+    terminal.show(
+        terminal.checks_table(checks, ctx.obj),
+        terminal.thresholds_table(solution, policy.confidence_kind),
+        terminal.expected_table(solution),
+        *terminal.score_lines(scored, f"The same policy on the {n_test} queries kept back"),
     )
     typer.echo(render(solution.text, ctx.obj))
     kind = policy.confidence_kind

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayescascade._common.files import whole_file
-from bayescascade.cli.options import Cost, LogFile, Stages, cost_of, keep_input, names_of, writable
+from bayescascade.cli.options import (
+    KIND_HELP,
+    Cost,
+    LogFile,
+    Stages,
+    cost_of,
+    file_in,
+    file_out,
+    keep_input,
+    names_of,
+    writable,
+)
 from bayescascade.cli.terminal import against_table, say, show
 from bayescascade.errors import CascadeError
 
@@ -18,19 +29,12 @@ if TYPE_CHECKING:
 
 def compare(
     train: LogFile,
-    kind: Annotated[str, typer.Option("--kind", help="What a confidence is: {kinds}.")],
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="Log to measure on.", show_default="five folds of the first"
-        ),
-    ] = None,
+    kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
+    test: Annotated[Path | None, file_in("Log to measure on.", show_default="five folds of the first")] = None,
     methods: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,...",
-            help="Among {methods}.",
-            show_default="all that the logs have what they need for",
+            metavar="NAME,...", help="Among {methods}.", show_default="all that the logs have what they need for"
         ),
     ] = None,
     n: Annotated[
@@ -48,20 +52,12 @@ def compare(
     ] = None,
     cost: Cost = "cost",
     stages: Stages = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Table of query and prompt, for methods that read text."),
-    ] = None,
-    test_prompts: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The same for --test.")
-    ] = None,
+    prompts: Annotated[Path | None, file_in("Table of query and prompt, for methods that read text.")] = None,
+    test_prompts: Annotated[Path | None, file_in("The same for --test.")] = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Folder to keep finished cells in, which are not run again."),
+        Path | None, typer.Option(help="Folder to keep finished cells in, which are not run again.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", callback=writable, help="Where the table goes (CSV).")
-    ] = None,
+    output: Annotated[Path | None, file_out("Where the table goes (CSV).")] = None,
     plot: Annotated[
         Path | None, typer.Option(callback=writable, help="Where the picture goes, e.g. comparison.svg.")
     ] = None,

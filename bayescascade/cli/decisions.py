@@ -7,44 +7,33 @@ from typing import Annotated, Any
 
 import typer
 
+from bayescascade.cli import terminal
 from bayescascade.cli.options import (
+    CURRENCY,
+    ERROR_PRICE,
+    AbstainPrice,
     Cost,
     FitFile,
     LogFile,
+    Prob,
     Seed,
     Task,
     TaskColumn,
+    file_in,
+    file_out,
+    fit_of,
+    given,
     keep_input,
     log_for,
     names_of,
-    of_fit,
-    writable,
-)
-from bayescascade.cli.terminal import (
-    INFEASIBLE,
-    checks_table,
-    expected_table,
-    labels_table,
-    say,
-    score_lines,
-    sensitivity_table,
-    show,
-    thresholds_table,
-    verdict_table,
-    working,
 )
 from bayescascade.errors import CascadeError, render
-
-CURRENCY_HELP = "in the log's currency"
 
 
 def tune(
     ctx: typer.Context,
     fit_file: FitFile,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", callback=writable, help="Where the policy goes (JSON), e.g. policy.json."),
-    ] = None,
+    output: Annotated[Path | None, file_out("Where the policy goes (JSON), e.g. policy.json.")] = None,
     max_error: Annotated[
         float | None, typer.Option(help="The error is at most this, with --prob; else the cheapest thresholds.")
     ] = None,
@@ -54,19 +43,10 @@ def tune(
     max_latency: Annotated[
         float | None, typer.Option(help="The latency per query is at most this, with --prob.")
     ] = None,
-    error_price: Annotated[
-        float | None, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")
-    ] = None,
-    abstain_price: Annotated[
-        float | None, typer.Option(help=f"What no answer costs, {CURRENCY_HELP}: stages may then abstain.")
-    ] = None,
-    latency_price: Annotated[
-        float | None, typer.Option(help=f"What a unit of latency costs, {CURRENCY_HELP}.")
-    ] = None,
-    prob: Annotated[
-        float | None,
-        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
-    ] = None,
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    abstain_price: AbstainPrice = None,
+    latency_price: Annotated[float | None, typer.Option(help=f"What a unit of latency costs, {CURRENCY}.")] = None,
+    prob: Prob = None,
     batch: Annotated[
         int | None,
         typer.Option(help="Promise the limits for the next so many queries.", show_default="the long run"),
@@ -94,20 +74,9 @@ def tune(
     task: Task = None,
 ) -> None:
     """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
-    given: dict[str, Any] = {
-        "error_price": error_price,
-        "max_error": max_error,
-        "max_cost": max_cost,
-        "max_latency": max_latency,
-        "abstain_price": abstain_price,
-        "latency_price": latency_price,
-        "prob": prob,
-        "batch": batch,
-        "risk": risk,
-        "alpha": alpha,
-        "doubt": doubt,
-    }
-    goal = {name: value for name, value in given.items() if value is not None}
+    bounds = ("max_error", "max_cost", "max_latency")
+    prices = ("error_price", "abstain_price", "latency_price")
+    goal = given(ctx, *bounds, *prices, "prob", "batch", "risk", "alpha", "doubt")
     if not {"error_price", "max_error", "max_cost", "max_latency"} & set(goal):
         raise CascadeError("no goal came; give --max-error, --max-cost, --max-latency or --error-price.")
     if prob is not None and None is max_error is max_cost is max_latency:
@@ -120,15 +89,18 @@ def tune(
         keep_input(fit_file, output)
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
-    with working("Tuning"):
+    posterior = fit_of(fit_file, task)
+    with terminal.working("Tuning"):
         solution = bc.tune(posterior, **goal)
     if not solution.feasible:
-        say(render(solution.text, ctx.obj))
+        terminal.say(render(solution.text, ctx.obj))
         if output is not None:
-            say(f"{output} was not written.")
-        raise typer.Exit(INFEASIBLE)
-    show(thresholds_table(solution, str(posterior.attrs["confidence_kind"])), expected_table(solution))
+            terminal.say(f"{output} was not written.")
+        raise typer.Exit(terminal.INFEASIBLE)
+    terminal.show(
+        terminal.thresholds_table(solution, str(posterior.attrs["confidence_kind"])),
+        terminal.expected_table(solution),
+    )
     typer.echo(render(solution.text, ctx.obj))
     if output is None:
         typer.echo("No policy was written; name one with -o policy.json.")
@@ -139,9 +111,7 @@ def tune(
 
 def score(
     log: LogFile,
-    policy: Annotated[
-        Path, typer.Option(metavar="POLICY", exists=True, dir_okay=False, help="Written by `bayescascade tune`.")
-    ],
+    policy: Annotated[Path, file_in("Written by `bayescascade tune`.", metavar="POLICY")],
     kind: Annotated[
         str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
     ] = None,
@@ -160,65 +130,59 @@ def score(
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
     data = log_for(log, chosen, cost, task, task_column)
-    show(*score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
+    terminal.show(*terminal.score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
     if chosen.metadata.get("data_hash") == data_hash(data):
-        say("The policy was tuned on this very log, which flatters it; one that it has not seen tells more.")
+        terminal.say(
+            "The policy was tuned on this very log, which flatters it; one that it has not seen tells more."
+        )
 
 
 def check(
     ctx: typer.Context,
     fit_file: FitFile,
     policy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="POLICY",
-            exists=True,
-            dir_okay=False,
-            help="Compare what is expected of this policy with the log, too.",
-        ),
+        Path | None, file_in("Compare what is expected of this policy with the log, too.", metavar="POLICY")
     ] = None,
     task: Task = None,
 ) -> None:
     """Check a fit against its own log: what the model misses, and what to do about it."""
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
+    posterior = fit_of(fit_file, task)
     chosen = None if policy is None else bc.Policy.load(policy)
-    with working("Checking"):
+    with terminal.working("Checking"):
         found = bc.check(posterior, thresholds=chosen)
-    show(checks_table(found, ctx.obj))
+    terminal.show(terminal.checks_table(found, ctx.obj))
 
 
 def verdict(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")],
-    abstain_price: Annotated[
-        float | None, typer.Option(help=f"What no answer costs, {CURRENCY_HELP}: stages may then abstain.")
-    ] = None,
+    error_price: Annotated[float, ERROR_PRICE],
+    abstain_price: AbstainPrice = None,
     task: Task = None,
 ) -> None:
     """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
-    with working("Comparing"):
+    posterior = fit_of(fit_file, task)
+    with terminal.working("Comparing"):
         found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
-    show(verdict_table(found.table))
+    terminal.show(terminal.verdict_table(found.table))
     typer.echo(render(found.text, ctx.obj))
 
 
 def labels(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")],
+    error_price: Annotated[float, ERROR_PRICE],
     n_labels: Annotated[
         str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
     ] = "25,50,100,200,400",
     stages: Annotated[
         str, typer.Option(metavar="A,B,...", help="Stages whose answers are labelled, all, or each in turn.")
     ] = "all",
-    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {CURRENCY_HELP}.")] = 0.0,
+    label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {CURRENCY}.")] = 0.0,
     horizon: Annotated[
         int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
     ] = None,
@@ -230,8 +194,8 @@ def labels(
     wanted: Any = stages if stages in ("all", "each") else names_of(stages)
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
-    with working("Simulating labels and fitting again (a minute or two)"):
+    posterior = fit_of(fit_file, task)
+    with terminal.working("Simulating labels and fitting again (a minute or two)"):
         found = bc.label_value(
             posterior,
             error_price=error_price,
@@ -241,7 +205,7 @@ def labels(
             horizon=horizon,
             random_seed=seed,
         )
-    show(labels_table(found.table))
+    terminal.show(terminal.labels_table(found.table))
     typer.echo(render(found.text, ctx.obj))
 
 
@@ -259,25 +223,19 @@ def sensitivity(
     max_cost: Annotated[
         float | None, typer.Option(help="The cost per query is at most this, with --prob.")
     ] = None,
-    error_price: Annotated[
-        float | None, typer.Option(help=f"What one wrong answer costs, {CURRENCY_HELP}.")
-    ] = None,
-    prob: Annotated[
-        float | None,
-        typer.Option(help="Posterior probability with which the limits hold.", show_default="0.9"),
-    ] = None,
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    prob: Prob = None,
     task: Task = None,
 ) -> None:
     """Tune, and say how error, cost and thresholds move with prices, with the prior and with harder queries."""
-    given = {"max_error": max_error, "max_cost": max_cost, "error_price": error_price, "prob": prob}
-    goal: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    goal = given(ctx, "max_error", "max_cost", "error_price", "prob")
     if not set(goal) - {"prob"}:
         raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
     import bayescascade as bc
 
-    posterior = of_fit(bc.load_fit(fit_file), task)
-    with working("Tuning under each change"):
+    posterior = fit_of(fit_file, task)
+    with terminal.working("Tuning under each change"):
         solution = bc.tune(posterior, **goal)
         found = bc.sensitivity(posterior, solution)
-    show(sensitivity_table(found.table))
+    terminal.show(terminal.sensitivity_table(found.table))
     typer.echo(render(found.text, ctx.obj))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,14 +38,8 @@ def _choices() -> dict[str, list[str]]:
     from bayescascade.rivals.registry import METHODS
     from bayescascade.signals.kinds import KINDS
 
-    registries: dict[str, Iterable[str]] = {
-        "families": FAMILIES,
-        "margins": MARGIN_MODELS,
-        "calibrations": CALIBRATIONS,
-        "kinds": KINDS,
-        "methods": METHODS,
-    }
-    return {key: list(values) for key, values in registries.items()}
+    stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
+    return stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 
 
 def _words(names: list[str]) -> str:
@@ -137,10 +130,11 @@ def refuse_with_previous(ctx: typer.Context, *names: str) -> None:
 # ---- what --task and --policy choose
 
 
-def of_fit(posterior: xr.DataTree, task: str | None) -> xr.DataTree:
-    """The fit of one task if one is asked for."""
+def fit_of(path: Path, task: str | None) -> xr.DataTree:
+    """A fit, or of one task if that is asked for."""
     import bayescascade as bc
 
+    posterior = bc.load_fit(path)
     return posterior if task is None else bc.select_task(posterior, task)
 
 
@@ -165,6 +159,16 @@ def log_for(path: Path, policy: Any, cost: str, task: str | None, task_column: s
 # ---- options
 
 
+def file_in(text: str, **more: Any) -> Any:
+    """An option that names a file to be read."""
+    return typer.Option(exists=True, dir_okay=False, help=text, **more)
+
+
+def file_out(text: str, callback: Any = writable) -> Any:
+    """The option ``-o``: where the result goes."""
+    return typer.Option("--output", "-o", callback=callback, help=text)
+
+
 LogFile = Annotated[
     Path,
     typer.Argument(metavar="LOG", exists=True, dir_okay=False, help="CSV, Parquet or JSON lines, long or wide."),
@@ -172,26 +176,15 @@ LogFile = Annotated[
 FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
 ]
-Cost = Annotated[
-    str,
-    typer.Option(
-        "--cost",
-        metavar="COLUMN",
-        help="Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3.",
-    ),
-]
+KIND_HELP = "What a confidence is: {kinds}."
+COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
+Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
+STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
-    str | None,
-    typer.Option(
-        callback=_at_least_two, metavar="A,B,...", help="Stages to keep, cheapest first.", show_default="all"
-    ),
+    str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
 ]
-Task = Annotated[
-    str | None,
-    typer.Option(
-        "--task", metavar="NAME", help="One task, where the fit or the log has several.", show_default="all"
-    ),
-]
+TASK_HELP = "One task, where the fit or the log has several."
+Task = Annotated[str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="all")]
 TaskColumn = Annotated[
     str | None,
     typer.Option(
@@ -202,3 +195,15 @@ TaskColumn = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the same seed, the same result.")]
+CURRENCY = "in the log's currency"
+ERROR_PRICE = typer.Option(help=f"What one wrong answer costs, {CURRENCY}.")
+AbstainPrice = Annotated[
+    float | None, typer.Option(help=f"What no answer costs, {CURRENCY}: stages may then abstain.")
+]
+PROB_HELP = "Posterior probability with which the limits hold."
+Prob = Annotated[float | None, typer.Option(help=PROB_HELP, show_default="0.9")]
+
+
+def given(ctx: typer.Context, *names: str) -> dict[str, Any]:
+    """Those of some options that were given."""
+    return {name: ctx.params[name] for name in names if ctx.params[name] is not None}

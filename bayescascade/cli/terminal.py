@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isnan
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from bayescascade.errors import CascadeWarning, Face, render
 
@@ -29,14 +29,7 @@ def say(text: str) -> None:
 def remarks(face: Face) -> Iterator[None]:
     """Show the package's warnings as sentences, and hide other libraries', which say nothing to a user."""
 
-    def print_note(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def print_note(message: Warning | str, *where: Any, **more: Any) -> None:
         say(f"Note: {message.render(face) if isinstance(message, CascadeWarning) else message}")
 
     with warnings.catch_warnings():
@@ -132,12 +125,8 @@ def expected_table(solution: Any) -> Table:
 
 
 def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
-    rows = (
-        (str(stage), _share(ran), _share(answered))
-        for stage, ran, answered in zip(
-            scored["stage"].values, scored["reach"].values, scored["answered"].values, strict=True
-        )
-    )
+    columns = (scored[name].values for name in ("stage", "reach", "answered"))
+    rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
     error, cost = _number(scored["error"]), _number(scored["cost"])
     return table, f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
@@ -205,17 +194,11 @@ def verdict_table(found: pd.DataFrame) -> Table:
 
 def labels_table(found: pd.DataFrame) -> Table:
     """The worth of more labels, by which stages are labelled and how many queries."""
-    rows = [
-        (
-            str(row.labelled),
-            str(row.n_labels),
-            f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}",
-            _number(row.label_cost),
-            _number(row.error_width),
-            _number(row.cost_width),
-        )
-        for row in found.itertuples()
-    ]
+    rows = []
+    for row in found.itertuples():
+        numbers = map(_number, (row.label_cost, row.error_width, row.cost_width))
+        worth = f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}"
+        rows.append((str(row.labelled), str(row.n_labels), worth, *numbers))
     columns = ("Labelled", "Queries", "Worth per 1,000 served", "Cost", "Width of error", "Width of cost")
     return _table(f"More labels (widths: {CI_PROB:.0%} intervals)", *columns, rows=rows)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
+from arviz_plots import PlotCollection
+from arviz_stats import rhat
 
 from bayescascade.display.model import draw_link
 from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
@@ -22,9 +25,6 @@ _NAME = 24
 
 def convergence(posterior: xr.Dataset, axes: Any) -> np.ndarray:
     """ArviZ's forest of tau, intercept and slope, and rank plots of those that mix worst."""
-    import arviz as az
-    from arviz_stats import rhat
-
     quantities = _quantities(posterior)
     names = [str(name) for name in quantities]
     mixing = rhat(quantities)
@@ -64,8 +64,6 @@ def _quantities(posterior: xr.Dataset) -> xr.Dataset:
 
 def _collection(data: xr.Dataset, places: Any, **kwargs: Any) -> Any:
     """ArviZ's plot collection on existing Axes: one for each variable, or an array of them."""
-    from arviz_plots import PlotCollection
-
     if isinstance(places, dict):
         some = next(iter(places.values()))
         group = {"plot": xr.Dataset({name: ((), _boxed(ax)) for name, ax in places.items()})}
@@ -107,8 +105,6 @@ def _small(grid: np.ndarray) -> None:
 
 def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
     """ArviZ's PIT-ECDF of each stage's signals, less the diagonal."""
-    import arviz as az
-
     grid = panels(axes, [pit.stage for pit in pits])
     for ax, (stage, values, given) in zip(grid, pits, strict=True):
         title = bare(stage, 28)
@@ -118,16 +114,13 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
             tree = xr.DataTree.from_dict({"prior_sbc": pit})
             az.plot_ecdf_pit(tree, envelope_prob=0.99, plot_collection=_collection(pit, {title: ax}))
         ax.set_title(title)
-        ax.set_xlabel("PIT" + (f" given {bare(given)}" if given else ""))
-        ax.set_ylabel("ECDF less PIT")
+        ax.set(xlabel="PIT" + (f" given {bare(given)}" if given else ""), ylabel="ECDF less PIT")
     _small(grid)
     return grid
 
 
 def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
     """ArviZ's reliability curve by isotonic regression (PAVA), from predictive draws of the labels."""
-    import arviz as az
-
     grid = panels(axes, [label.stage for label in labels])
     for ax, (stage, observed, replicated) in zip(grid, labels, strict=True):
         title = bare(stage, 28)
@@ -209,8 +202,7 @@ def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
     ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
     ax.axvline(0.0, color=GREY, lw=0.8)
     ax.set_yticks(place, names, fontsize="small")
-    ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel("score of the earlier confidence given the own")
+    ax.set(ylim=(-0.6, len(table) - 0.4), xlabel="score of the earlier confidence given the own")
     _legend_below(ax)
     tidy(ax)
     return np.array([ax], dtype=object)
@@ -251,8 +243,6 @@ def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
 
 def loo(of_factor: dict[str, Any], axes: Any) -> np.ndarray:
     """ArviZ's Pareto k of each query, for signals and for labels."""
-    import arviz as az
-
     grid = panels(axes, list(of_factor), size=(4.2, 3.2))
     for ax, (name, found) in zip(grid, of_factor.items(), strict=True):
         data = found.pareto_k.to_dataset(name="pareto_k")
@@ -274,9 +264,7 @@ def cascade(table: pd.DataFrame, axes: Any) -> np.ndarray:
         ax.plot(part.index[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
         ax.plot(part.index[~inside], part["observed"][~inside], "D", color=ORANGE, ms=6, label="log, outside")
         ax.set_xticks(part.index[:: max(1, len(part) // 10)])
-        ax.set_xlim(-0.6, len(part) - 0.4)
-        ax.set_xlabel("thresholds (point)")
-        ax.set_ylabel(f"{name} per query")
+        ax.set(xlim=(-0.6, len(part) - 0.4), xlabel="thresholds (point)", ylabel=f"{name} per query")
         tidy(ax)
     grid[0].legend(frameon=False, fontsize="x-small")
     return grid

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bayescascade.display.style import COLOURS, GREY, new_axes, tidy
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -35,5 +35,4 @@ def draw_comparison(ax: Axes | None, table: pd.DataFrame, reference: str | None)
     ax.set_xlabel(f"area under error against cost, less that of {reference} [%]")
     if len(sizes) > 1:
         ax.legend(frameon=False)
-    tidy(ax)
-    return ax
+    return tidy(ax)

@@ -65,11 +65,9 @@ def draw_frontier(
     money_axis(ax, float(np.min(cost)), float(np.max(cost)))
     ax.set_ylim(bottom=0)
     of = "cost per query" if n_queries == 1 else f"cost of {n_queries:,} queries"
-    ax.set_xlabel(f"{of} (currency of the log)")
-    ax.set_ylabel("error (share of queries answered wrongly)")
+    ax.set(xlabel=f"{of} (currency of the log)", ylabel="error (share of queries answered wrongly)")
     ax.legend(frameon=False, fontsize="small")
-    tidy(ax)
-    return ax
+    return tidy(ax)
 
 
 def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: Any) -> None:
@@ -94,24 +92,14 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     shown = done > 0.0005
     # what is left to the last stage ends at 100% whatever its share: there its beginning is what varies
     edge = np.where(start + done < 0.9995, start + done, start)
-    ax.errorbar(
-        edge[shown],
-        place[shown],
-        xerr=spread[:, shown],
-        ls="none",
-        color=ORANGE,
-        lw=2,
-        capsize=4,
-        label=f"{ci_prob:.0%} interval",
-    )
+    style: dict[str, Any] = {"ls": "none", "color": ORANGE, "lw": 2, "capsize": 4}
+    ax.errorbar(edge[shown], place[shown], xerr=spread[:, shown], label=f"{ci_prob:.0%} interval", **style)
     for y, r, d in zip(place, ran, done, strict=True):
         ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
     ax.set_yticks(place, [bare(name) for name in stages])
-    ax.set_ylim(-0.5, len(stages) - 0.5)
-    ax.set_xlim(0.0, 1.35)
+    ax.set(ylim=(-0.5, len(stages) - 0.5), xlim=(0.0, 1.35))
     ax.spines["bottom"].set_bounds(0.0, 1.0)
     ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])
     ax.set_xlabel("share of all queries", x=0.5 / 1.35)
     ax.legend(frameon=False, fontsize="x-small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
-    tidy(ax)
-    return ax
+    return tidy(ax)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import beta
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade.display.style import BLUE, GREY, VERMILION, bare, confidence_axis, shortened, tidy
@@ -21,8 +22,6 @@ _REGIONS = (0.25, 0.5, 0.75)
 
 def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
     """Draw the reliability of one stage: P(correct) of the model, and shares right in bins of the signal."""
-    from scipy.stats import beta
-
     axis = confidence_axis(shown.margin, shown.kind)
     tails = tail_probabilities(ci_prob)
     if len(shown.signal):
@@ -41,18 +40,10 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
         observed = right / count
         ends = beta.ppf(np.array(tails)[:, None], right + 0.5, count - right + 0.5)
         bars = np.maximum([observed - ends[0], ends[1] - observed], 0.0)
-        style: dict[str, Any] = {
-            "fmt": "o",
-            "mfc": "none",
-            "color": VERMILION,
-            "mew": 1.4,
-            "ms": 5.5,
-            "elinewidth": 0.7,
-        }
-        ax.errorbar(x, observed, yerr=bars, **style, label="observed share right")
+        style: dict[str, Any] = {"fmt": "o", "mfc": "none", "color": VERMILION, "mew": 1.4, "ms": 5.5}
+        ax.errorbar(x, observed, yerr=bars, **style, elinewidth=0.7, label="observed share right")
     axis.label(ax)
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_ylabel("share right")
+    ax.set(ylim=(-0.03, 1.03), ylabel="share right")
     ax.set_title(f"{shortened(shown.stage)} ({len(shown.labelled)} labels)", fontsize="medium")
     ax.legend(frameon=False, fontsize="x-small", loc="best")
     tidy(ax)
@@ -66,8 +57,7 @@ def draw_margin(ax: Axes, shown: PitEcdf) -> None:
         ax.plot(level, shown.ecdf - level, color=BLUE, lw=1.5, drawstyle="steps-mid")
     ax.axhline(0.0, color=GREY, lw=0.8)
     ax.set_title(shortened(shown.stage), fontsize="medium")
-    ax.set_xlabel("PIT" + (f" given {shortened(shown.given)}" if shown.given else ""))
-    ax.set_ylabel("ECDF less PIT")
+    ax.set(xlabel="PIT" + (f" given {shortened(shown.given)}" if shown.given else ""), ylabel="ECDF less PIT")
     tidy(ax)
 
 
@@ -90,7 +80,6 @@ def draw_link(ax: Axes, shown: LinkView, ci_prob: float) -> None:
         low, high = np.quantile(shown.tau, tail_probabilities(ci_prob))
         text = f"τ = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
-    ax.set_xlabel(f"F of {bare(shown.stages[0], 22)}")
-    ax.set_ylabel(f"F of {bare(shown.stages[1], 22)}")
+    ax.set(xlabel=f"F of {bare(shown.stages[0], 22)}", ylabel=f"F of {bare(shown.stages[1], 22)}")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     tidy(ax)

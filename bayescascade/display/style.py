@@ -81,9 +81,10 @@ def money_axis(ax: Axes, low: float, high: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> Axes:
     """Leave out the frame's upper and right sides."""
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def plain(text: str) -> str:

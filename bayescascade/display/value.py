@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.display.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, bare, new_axes, plain, tidy
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _OF_CHANGE = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
@@ -22,24 +22,14 @@ def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
     sizes = data["n_labels"].values
     for i, name in enumerate(data["labelled"].values):
         at = data.isel(labelled=i)
-        ax.errorbar(
-            sizes,
-            at["evsi"].values,
-            yerr=at["evsi_mcse"].values,
-            color=COLOURS[i % len(COLOURS)],
-            marker="o",
-            ms=4,
-            capsize=3,
-            label=plain(str(name)),
-        )
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": "o", "ms": 4, "capsize": 3}
+        ax.errorbar(sizes, at["evsi"].values, yerr=at["evsi_mcse"].values, label=plain(str(name)), **style)
     ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
     # room for the legend above the highest line
     ax.set_ylim(0.0, 1.4 * max(evpi, float((data["evsi"] + data["evsi_mcse"]).max())) or None)
-    ax.set_xlabel("queries labelled")
-    ax.set_ylabel("worth per 1,000 queries served (money)")
+    ax.set(xlabel="queries labelled", ylabel="worth per 1,000 queries served (money)")
     ax.legend(frameon=False, loc="upper left", ncols=2, fontsize="small")
-    tidy(ax)
-    return ax
+    return tidy(ax)
 
 
 def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
@@ -53,10 +43,8 @@ def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
         ax.plot([row.saving], [y], "o", color=colour, ms=6)
     ax.axvline(0.0, color=VERMILION, lw=1, ls="--")
     ax.set_yticks(place, [f"{bare(row.rival, 40)}\n({row.kind})" for row in rows.itertuples()])
-    ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel("saving of the cascade per 1,000 queries")
-    tidy(ax)
-    return ax
+    ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel="saving of the cascade per 1,000 queries")
+    return tidy(ax)
 
 
 def label(change: str, of: str, by: float) -> str:
@@ -76,14 +64,9 @@ def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any])
         ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
         ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
         if change not in ("prior", "likelihood"):  # these lie close to the solution
-            ax.annotate(
-                label(change, of, by),
-                (row["cost"], row["error"]),
-                (3, 4),
-                textcoords="offset points",
-                fontsize=7,
-                rotation=45 if change == "price" else 0,
-            )
+            style: dict[str, Any] = {"fontsize": 7, "rotation": 45 if change == "price" else 0}
+            at = row["cost"], row["error"]
+            ax.annotate(label(change, of, by), at, (3, 4), textcoords="offset points", **style)
     first = table.iloc[0]
     ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
     for change in dict.fromkeys(table.index.get_level_values("change")[1:]):
@@ -93,8 +76,6 @@ def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any])
         ax.axhline(goal["max_error"], color="0.5", lw=0.8, ls="--")
     if "max_cost" in goal:
         ax.axvline(goal["max_cost"], color="0.5", lw=0.8, ls="--")
-    ax.set_xlabel("expected cost per query")
-    ax.set_ylabel("expected error")
+    ax.set(xlabel="expected cost per query", ylabel="expected error")
     ax.legend(frameon=False, fontsize=8)
-    tidy(ax)
-    return ax
+    return tidy(ax)

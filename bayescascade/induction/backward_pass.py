@@ -175,11 +175,7 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 
 
 def threshold_pass(
-    kernel: Kernel,
-    grids: list[Grid],
-    prices: np.ndarray,
-    abstain_price: float | None,
-    flow: Flow | None = None,
+    kernel: Kernel, grids: list[Grid], prices: np.ndarray, abstain_price: float | None, flow: Flow | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Optimal thresholds from the last stage to the first: positions, loss and shortfall.
 

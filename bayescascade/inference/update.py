@@ -91,17 +91,15 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
     """Old and new queries in one log, and how many are old."""
     if not isinstance(new, xr.Dataset) or "stage" not in new.coords or "query" not in new.coords:
         raise CascadeError(
-            "new queries come as a log, an xarray Dataset over query and stage; make one with "
-            + call("read_log")
-            + "."
+            "new queries come as a log, an xarray Dataset over query and stage; make one with {}.",
+            (call("read_log"),),
         )
     names = ["confidence", "correct", "cost"]
     for name in names:
         if name not in new.data_vars or set(new[name].dims) != {"query", "stage"}:
             raise CascadeError(
-                f"the new queries have no {name!r} over query and stage; make the log with "
-                + call("read_log")
-                + "."
+                "the new queries have no {!r} over query and stage; make the log with {}.",
+                (name, call("read_log")),
             )
     stages = [[str(s) for s in log["stage"].values] for log in (old, new)]
     if stages[0] != stages[1]:

@@ -28,10 +28,8 @@ def complete_rows(log: xr.Dataset, what: str, instead: str) -> tuple[np.ndarray,
     lacks = (~np.isfinite(correct) | np.isnan(confidence)).any(axis=1)
     if lacks.any() or not labelled.any():
         raise CascadeError(
-            f"{lacks.sum()} of the {labelled.sum()} labelled queries miss an answer or a label at some stage; "
-            + what
-            + " needs every stage of these run and labelled. Log and label the rest, or "
-            + instead
-            + "."
+            "{} of the {} labelled queries miss an answer or a label at some stage; {} needs every stage of these "
+            "run and labelled. Log and label the rest, or {}.",
+            (lacks.sum(), labelled.sum(), what, instead),
         )
     return confidence, 1.0 - correct, np.nanmean(cost, axis=0)

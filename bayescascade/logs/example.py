@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import pandas as pd
 import xarray as xr
 
 
@@ -24,6 +25,4 @@ def load_example() -> xr.Dataset:
     from bayescascade.logs.read import read_log
 
     with files("bayescascade.logs").joinpath("example.csv").open("rb") as source:
-        import pandas as pd
-
         return read_log(pd.read_csv(source), confidence_kind="probability")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, task_ids, to_labels
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # How a wide table may join a stage's name and a field's name, in order of preference. A stage's name may
 # itself hold any of the separators ("llama3.2-1b.confidence"), so the field's name is what is looked for.
@@ -58,17 +56,14 @@ class Records:
         place = np.full(len(self.names), -1)
         place[positions] = np.arange(len(positions))
         kept = place[self.stage] >= 0
-        return Records(
-            queries=self.queries,
-            tasks=self.tasks,
+        return replace(
+            self,
             names=[self.names[position] for position in positions],
             numbers=None if self.numbers is None else [self.numbers[position] for position in positions],
-            sorted=self.sorted,
             query=self.query[kept],
             stage=place[self.stage[kept]],
             row=self.row[kept],
             cells={name: cells[kept].reset_index(drop=True) for name, cells in self.cells.items()},
-            latency_unit=self.latency_unit,
         )
 
 
@@ -131,8 +126,6 @@ def _queries(
     table: pd.DataFrame, task: str | None
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.str_] | None]:
     """Labels of the queries, each row's place among them, and the task of each query where there are tasks."""
-    import pandas as pd
-
     if "query" in table.columns:
         queries, query = to_labels(column(table, "query"), _missing("query"))
     else:
@@ -229,8 +222,6 @@ def _wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
 def _wide(
     table: pd.DataFrame, style: str, names: list[str], cost: str | None, priced: set[Any], task: str | None
 ) -> Records:
-    import pandas as pd
-
     columns = list(table.columns)
 
     def called(stage: str, field: str) -> str:
@@ -286,11 +277,9 @@ def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
         name for name in table.columns for s in STYLES for f in ("confidence", "correct") if _match(name, s, f)
     }
     return CascadeError(
-        f"missing cost column {lacking}; the numeric columns are {listed(numeric_columns(table, taken))}. "
-        "Name the column with "
-        + option("cost", TO_FILL_IN)
-        + ", or give the price of a call to each stage: "
-        + EXAMPLE_PRICES,
+        "missing cost column {}; the numeric columns are {}. Name the column with {}, or give the price of a "
+        "call to each stage: {}",
+        (lacking, listed(numeric_columns(table, taken)), option("cost", TO_FILL_IN), EXAMPLE_PRICES),
         parameter="cost",
         value=cost,
     )

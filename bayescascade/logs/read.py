@@ -7,9 +7,10 @@ import math
 import numbers
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -19,10 +20,6 @@ from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, clean_matrices
 from bayescascade.signals.kinds import check_kind
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _logger = logging.getLogger("bayescascade")
 
@@ -257,11 +254,9 @@ def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int
             costs = cost[known & (records.stage == stage)]
             if not len(costs):
                 raise CascadeError(
-                    f"stage {name!r} has no known cost, so stages cannot be ordered by mean cost; log it, "
-                    "or give the order with "
-                    + option("stages", [TO_FILL_IN])
-                    + " and prices with "
-                    + option("cost", {name: TO_FILL_IN})
+                    "stage {!r} has no known cost, so stages cannot be ordered by mean cost; log it, or give the "
+                    "order with {} and prices with {}",
+                    (name, option("stages", [TO_FILL_IN]), option("cost", {name: TO_FILL_IN})),
                 )
             means.append(float(costs.mean()))
     # Twelve digits, so that equal costs summed in another order stay a tie, and ties stay as they appear.

@@ -6,17 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade.errors import CascadeError, Code, call, option
 
 EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may
 # be called "NA", and a stage "none".
@@ -28,32 +26,22 @@ def load_table(source: Any) -> pd.DataFrame:
     """Read a CSV, TSV, Parquet or JSON-lines file, or take a DataFrame as it is."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        table = _read_file(path)
-        origin = str(path)
-    else:
-        import pandas as pd
-
-        if not isinstance(source, pd.DataFrame):
-            raise CascadeError(
-                f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
-                "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
-            )
+        table, origin = _read_file(path), str(path)
+    elif isinstance(source, pd.DataFrame):
         table, origin = source, "the DataFrame"
+    else:
+        raise CascadeError(
+            f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
+            "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
+        )
     if len(table) == 0:
         raise CascadeError(f"{origin} is empty: it has no rows; a log needs a row for each query")
     return _flat_columns(table)
 
 
 def _read_file(path: Path) -> pd.DataFrame:
-    readers = {
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
-        ".parquet": _read_parquet,
-        ".pq": _read_parquet,
-        ".jsonl": _read_json_lines,
-        ".ndjson": _read_json_lines,
-        ".json": _read_json_lines,
-    }
+    readers = {**dict.fromkeys((".csv", ".tsv"), _read_csv), **dict.fromkeys((".parquet", ".pq"), _read_parquet)}
+    readers |= dict.fromkeys((".jsonl", ".ndjson", ".json"), _read_json_lines)
     suffix = path.suffix.lower()
     if suffix in {".pkl", ".pickle"}:
         raise CascadeError(
@@ -75,8 +63,6 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     with path.open("rb") as lines:
         header = lines.readline()
     if path.suffix.lower() == ".csv" and b";" in header and b"," not in header:
@@ -106,7 +92,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
     import pyarrow
 
     try:
@@ -118,8 +103,6 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     # Not pandas.read_json(lines=True, dtype=False): an integer beside a missing value becomes a float, so that
     # query 9007199254740993 becomes ...992, one of more than 64 bits is refused, floats lose their last digits,
     # and no error names its line.
@@ -182,16 +165,12 @@ def _refuse(position: int, value: Any) -> CascadeError:
 
 
 def to_numbers(
-    cells: pd.Series,
-    complain: Callable[[int, Any], CascadeError],
-    words: dict[str, float] | None = None,
+    cells: pd.Series, complain: Callable[[int, Any], CascadeError], words: dict[str, float] | None = None
 ) -> NDArray[np.float64]:
     """Cells to floats, missing ones to NaN; `words` maps texts (in lower case) that stand for numbers.
 
     `complain(position, value)` makes the error for the first cell that is neither.
     """
-    import pandas as pd
-
     types = pd.api.types
     if types.is_bool_dtype(cells.dtype) and words is None:
         raise complain(0, cells.iloc[0])
@@ -224,8 +203,6 @@ def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tupl
     Whole numbers (also as text or floats) give int64 labels, everything else text. `complain(position)`
     makes the error for the first missing cell.
     """
-    import pandas as pd
-
     objects = cells.to_numpy(dtype=object)
     empty = [isinstance(value, str) and not value.strip() for value in objects] | pd.isna(objects)
     if empty.any():
@@ -252,8 +229,6 @@ def task_ids(tasks: NDArray[np.str_], queries: NDArray[Any]) -> NDArray[Any]:
 
 
 def _whole_numbers(cells: pd.Series, objects: NDArray[Any]) -> NDArray[np.int64] | None:
-    import pandas as pd
-
     if pd.api.types.is_bool_dtype(cells.dtype):
         return None
     try:

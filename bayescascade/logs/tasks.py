@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said
 from bayescascade.logs.tables import task_ids
 from bayescascade.logs.validate import validate_log
 
@@ -107,10 +107,9 @@ def _check_alike(first: str, one: xr.Dataset, name: str, other: xr.Dataset) -> N
     if kinds[0] != kinds[1]:
         advice = "log the same confidence for every task, or fit the tasks apart"
         if set(kinds) == _LOGARITHMS:
-            advice = (
-                "both are logarithms of probabilities, so read both logs with "
-                + option("confidence_kind", "logprob")
-                + ", or both with 'p_true'"
+            advice = said(
+                "both are logarithms of probabilities, so read both logs with {}, or both with 'p_true'",
+                (option("confidence_kind", "logprob"),),
             )
         raise CascadeError(
             f"tasks share one kind of confidence, but it is {kinds[0]!r} in {first!r} and {kinds[1]!r} in "

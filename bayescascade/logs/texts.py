@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.tables import load_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TEXT = "prompt"  # the variable (query,) of a log that holds what was asked
 ANSWER = "answer"  # the variable (query, stage) of a log that holds what the stages answered

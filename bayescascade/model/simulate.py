@@ -94,10 +94,8 @@ def simulate(
         raise CascadeError(f"simulate makes probability, logprob, p_true or score, not {confidence_kind!r}.")
     if n_queries < 1 or n_stages < 2:
         raise CascadeError(
-            option("n_queries", n_queries)
-            + ", "
-            + option("n_stages", n_stages)
-            + ": give at least 1 query and 2 stages."
+            "{}, {}: give at least 1 query and 2 stages.",
+            (option("n_queries", n_queries), option("n_stages", n_stages)),
         )
     rng = np.random.default_rng(random_seed)
     step = np.arange(n_stages)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bayescascade.rivals.comparison import Comparison
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from bayescascade.rivals.comparison import Comparison
 
 
 def plot_comparison(

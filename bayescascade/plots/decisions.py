@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import binom
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.validation import check_batch, check_prob
@@ -106,11 +107,9 @@ def plot_thresholds(
         ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=shortened(name), **style)
     money_axis(ax, float(price.min()), float(price.max()))
     axis.label(ax, "y")
-    ax.set_ylabel(f"threshold: {ax.get_ylabel()}")
-    ax.set_xlabel("price of an error (currency of the log)")
+    ax.set(ylabel=f"threshold: {ax.get_ylabel()}", xlabel="price of an error (currency of the log)")
     ax.legend(frameon=False, fontsize="small", title="a stage answers from its line up", title_fontsize="small")
-    tidy(ax)
-    return ax
+    return tidy(ax)
 
 
 def _by_price(draws: Draws, ci_prob: float) -> tuple[np.ndarray, ...]:
@@ -232,8 +231,6 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
     CascadeError
         For what is not a solution, or a batch below 1.
     """
-    from scipy.stats import binom
-
     if not isinstance(solution, ThresholdSolution):
         raise CascadeError(f"plot_promise wants what tune returns; {type(solution).__name__} came.")
     check_batch(batch)
@@ -253,13 +250,10 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
         ax.plot([bound, bound], [0.0, prob], color=ORANGE, lw=1.2, ls=":")
         ax.plot([x[0], bound], [prob, prob], color=ORANGE, lw=1.2, ls=":")
         ax.plot([bound], [prob], "D", color=ORANGE, ms=7, label=promise)
-    ax.set_xlim(x[0], x[-1])
-    ax.set_ylim(0.0, 1.02)
-    ax.set_xlabel("error x (share of queries answered wrongly)")
+    ax.set(xlim=(x[0], x[-1]), ylim=(0.0, 1.02), xlabel="error x (share of queries answered wrongly)")
     ax.set_ylabel("probability that error ≤ x")
     ax.legend(frameon=False, fontsize="small", loc="lower right")
-    tidy(ax)
-    return ax
+    return tidy(ax)
 
 
 def _promise_range(wrong: np.ndarray, bound: float | None, batch: int | None) -> np.ndarray:

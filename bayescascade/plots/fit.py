@@ -20,11 +20,10 @@ from bayescascade.display.style import new_axes, panels
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
 from bayescascade.tuning.frontier import frontier
+from bayescascade.tuning.solution import ThresholdSolution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from bayescascade.tuning.solution import ThresholdSolution
 
 
 def plot_frontier(

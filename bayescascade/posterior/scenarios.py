@@ -16,10 +16,7 @@ from bayescascade.posterior.tilt import drift_bounds
 
 
 def reprice(
-    fit: xr.DataTree,
-    cost: Mapping[str, float] | None = None,
-    *,
-    factor: Mapping[str, float] | float | None = None,
+    fit: xr.DataTree, cost: Mapping[str, float] | None = None, *, factor: Mapping[str, float] | float | None = None
 ) -> xr.DataTree:
     """Put other prices into a fit, at once and without sampling again.
 
@@ -63,11 +60,8 @@ def reprice(
         raise CascadeError(f"stage {twice[0]!r} is given a new cost and a factor; give one of them.")
     if not prices and not factors:
         raise CascadeError(
-            "give new prices, "
-            + option("cost", {"large": 0.002})
-            + ", or "
-            + option("factor", {"large": 0.5})
-            + "; none came."
+            "give new prices, {}, or {}; none came.",
+            (option("cost", {"large": 0.002}), option("factor", {"large": 0.5})),
         )
     factors = {name: value for name, value in factors.items() if name not in prices}
     scale = xr.DataArray([factors.get(s, 1.0) for s in stages], dims="stage", coords={"stage": stages})

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
 from bayescascade.model.calibration import ATOMS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -92,19 +92,13 @@ def constant_data(design: Design) -> xr.Dataset:
     lead = design.column_dims
     shape = (*((len(design.tasks),) if design.tasks else ()), len(design.stages))
     margins, scalings = design.margins, design.scalings
-    pad = [(0, n - len(m.low)) for m in margins]
-    columns: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        f"segment_{name}": (
-            ("segment",),
-            np.stack(
-                [
-                    np.pad(getattr(m, name).astype(float), width, constant_values=np.nan)
-                    for m, width in zip(margins, pad, strict=True)
-                ]
-            ),
-        )
-        for name in _SEGMENT
-    }
+
+    def padded(name: str) -> np.ndarray:
+        values = [getattr(m, name).astype(float) for m in margins]
+        return np.stack([np.pad(v, (0, n - len(v)), constant_values=np.nan) for v in values])
+
+    columns: dict[str, tuple[tuple[str, ...], np.ndarray]]
+    columns = {f"segment_{name}": (("segment",), padded(name)) for name in _SEGMENT}
     columns |= {f"signal_{name}": ((), np.array([getattr(s, name) for s in scalings])) for name in _SCALING}
     columns |= {
         "atom_signal": (("atom",), np.stack([s.atoms for s in scalings])),
@@ -114,13 +108,8 @@ def constant_data(design: Design) -> xr.Dataset:
     coords: dict[str, object] = {"stage": design.stages, "atom": list(ATOMS)}
     if design.tasks:
         coords["task"] = design.tasks
-    return xr.Dataset(
-        {
-            name: ((*lead, *dims), values.reshape((*shape, *values.shape[1:])))
-            for name, (dims, values) in columns.items()
-        },
-        coords=coords,
-    )
+    data = {k: ((*lead, *dims), v.reshape((*shape, *v.shape[1:]))) for k, (dims, v) in columns.items()}
+    return xr.Dataset(data, coords=coords)
 
 
 def margins_and_scalings(constant: xr.Dataset) -> tuple[list[Margin], list[Scaling]]:
@@ -226,10 +215,9 @@ def why_not_computed(
     if own_prior and "task" in fit.attrs:
         return f"What one task's prior is, the other tasks say; {what} is computed for fits of one task only."
     if log_likelihood and "log_likelihood" not in fit.children:
-        return (
-            f"The fit holds no log-likelihood, so {what} was not computed. Fit again"
-            + in_python(" with log_likelihood=True", " with fewer draws")
-            + " to have it."
+        return said(
+            "The fit holds no log-likelihood, so {} was not computed. Fit again{} to have it.",
+            (what, in_python(" with log_likelihood=True", " with fewer draws")),
         )
     if several_chains and sizes["chain"] < 2:
         return f"One chain only, so {what} cannot be computed. Fit again with " + option("chains", 4) + "."
@@ -255,10 +243,9 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
             values = found[name]
             if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
                 raise CascadeError(
-                    f"{source} is not a bayescascade fit: {name!r} of group {group!r} is {values.dtype} over "
-                    f"{values.dims}, where {known.dtype} over {tuple(dims)} is needed. Make one with "
-                    + call("fit", "log")
-                    + "."
+                    "{} is not a bayescascade fit: {!r} of group {!r} is {} over {}, where {} over {} is needed. "
+                    "Make one with {}.",
+                    (source, name, group, values.dtype, values.dims, known.dtype, tuple(dims), call("fit", "log")),
                 )
             if known.finite and not np.isfinite(values.values).all():
                 n = int((~np.isfinite(values.values)).sum())
@@ -295,30 +282,23 @@ def _refuse_former(fit: xr.DataTree, source: str) -> None:
     method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
     if method != "nuts":
         raise CascadeError(
-            f"{source} is a point estimate, made with "
-            + option("method", method)
-            + ", which there is no longer: fits are sampled. Fit its log again with "
-            + call("fit", "log")
-            + "."
+            "{} is a point estimate, made with {}, which there is no longer: fits are sampled. Fit its log again "
+            "with {}.",
+            (source, option("method", method), call("fit", "log")),
         )
     if margin not in MARGIN_MODELS:
         raise CascadeError(
-            f"{source} was made with "
-            + option("margin", margin)
-            + f", which there is no longer; there are {', '.join(map(repr, MARGIN_MODELS))}. "
-            "Fit its log again with one of these."
+            "{} was made with {}, which there is no longer; there are {}. Fit its log again with one of these.",
+            (source, option("margin", margin), ", ".join(map(repr, MARGIN_MODELS))),
         )
     if "draw" in fit["copula"].dims:
         raise CascadeError(
-            f"{source} mixes draws of several copula families ("
-            + option("copula", "stack")
-            + "), but a link has one family now. Fit its log again with "
-            + option("copula", "auto")
-            + ", or name a family for each link."
+            "{} mixes draws of several copula families ({}), but a link has one family now. Fit its log again "
+            "with {}, or name a family for each link.",
+            (source, option("copula", "stack"), option("copula", "auto")),
         )
     if "cost_slope" in fit["posterior"]:
         raise CascadeError(
-            f"{source} has costs that depend on the signal"
-            + in_python(" (cost='signal')")
-            + ", but a stage has one mean cost now. Fit its log again."
+            "{} has costs that depend on the signal{}, but a stage has one mean cost now. Fit its log again.",
+            (source, in_python(" (cost='signal')")),
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
@@ -35,9 +36,6 @@ from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sh
 from bayescascade.reporting.text import Choice, caveats, comparison, summary
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _STEPS = 1000  # of the price slider
 _IDLE = 0.01  # share of queries below which a stage counts as not called
@@ -108,44 +106,30 @@ def build_context(
 def _choice(
     fit: xr.DataTree, draws: Draws, solution: ThresholdSolution | None, thresholds: object
 ) -> Choice | None:
+    found: Any = solution
     if solution is not None:
         stages = [str(s) for s in solution.thresholds["stage"].values]
         if not set(stages) <= set(draws.stages):
             raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
-        error, cost = (np.ravel(getattr(solution, name).values) for name in ("error", "cost"))
-        reach = solution.reach.transpose("chain", "draw", "stage").values.reshape(len(error), -1)
-        return Choice(
-            stages,
-            solution.thresholds.values,
-            error,
-            cost,
-            reach,
-            solution.goal,
-            solution.feasible,
-            solution.kept,
-            None if solution.reject is None else solution.reject.values,
-            None if solution.abstained is None else np.ravel(solution.abstained.values),
-        )
-    if thresholds is None:
+        accept, abstained = solution.thresholds.values, solution.abstained
+        reject = None if solution.reject is None else solution.reject.values
+        goal, feasible, kept = solution.goal, solution.feasible, solution.kept
+    elif thresholds is None:
         return None
-    rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
-    if len(rule.accept) != 1:
-        raise CascadeError(f"a report is about one threshold vector, but {len(rule.accept)} came; give (stage,).")
-    found = evaluate(fit, rule).transpose("chain", "draw", ...)
-    error, cost = np.ravel(found["error"].values), np.ravel(found["cost"].values)
-    reach = found["reach"].values.reshape(len(error), -1)
-    return Choice(
-        rule.stages,
-        rule.accept[0],
-        error,
-        cost,
-        reach,
-        {},
-        True,
-        float("nan"),
-        rule.reject[0] if rule.reject is not None and rule.abstains else None,
-        np.ravel(found["abstained"].values) if rule.abstains else None,
-    )
+    else:
+        rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
+        if len(rule.accept) != 1:
+            raise CascadeError(
+                f"a report is about one threshold vector, but {len(rule.accept)} came; give (stage,)."
+            )
+        found = evaluate(fit, rule)
+        stages, accept, abstained = rule.stages, rule.accept[0], found["abstained"] if rule.abstains else None
+        reject = rule.reject[0] if rule.reject is not None and rule.abstains else None
+        goal, feasible, kept = {}, True, float("nan")
+    error, cost = np.ravel(found.error.values), np.ravel(found.cost.values)
+    reach = found.reach.transpose("chain", "draw", ..., "stage").values.reshape(len(error), -1)
+    left = None if abstained is None else np.ravel(abstained.values)
+    return Choice(stages, accept, error, cost, reach, goal, feasible, kept, reject, left)
 
 
 def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
@@ -278,12 +262,8 @@ def _labels(
     if labels is True:
         if price is None:
             raise CascadeError(
-                option("labels", True)
-                + " needs to know what an error costs; give "
-                + in_python("a solution, ")
-                + "a policy that was tuned on this log"
-                + in_python(", or what label_value returns")
-                + ".",
+                "{} needs to know what an error costs; give {}a policy that was tuned on this log{}.",
+                (option("labels", True), in_python("a solution, "), in_python(", or what label_value returns")),
                 parameter="labels",
                 value=True,
             )

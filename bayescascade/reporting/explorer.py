@@ -21,7 +21,7 @@ from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
 
-N_POINTS = 100
+_N_POINTS = 100
 _SIZE = (6.6, 3.9)
 _ENOUGH = 1e-3  # an error this near to the least one is as good as it
 
@@ -101,14 +101,10 @@ class Explorer:
     def rows(self, point: int) -> list[list[str]]:
         """Stage, threshold, share that runs it and share that it answers, as text."""
         at = self.points.isel(point=point)
+        columns = zip(self.stages, at["threshold"].values, at["reach"].values, strict=True)
         return [
-            [
-                name,
-                show_threshold(float(at["threshold"][j])),
-                share(float(at["reach"][j])),
-                self.band("answered", point, j),
-            ]
-            for j, name in enumerate(self.stages)
+            [name, show_threshold(float(threshold)), share(float(ran)), self.band("answered", point, j)]
+            for j, (name, threshold, ran) in enumerate(columns)
         ]
 
     def sentence(self, point: int) -> str:
@@ -121,16 +117,8 @@ class Explorer:
 
         Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units.
         """
-        parts = [
-            self.points[[x, y]].to_array().values.T
-            for x, y in (
-                ("cost", "error"),
-                ("cost_low", "error"),
-                ("cost_high", "error"),
-                ("cost", "error_low"),
-                ("cost", "error_high"),
-            )
-        ]
+        ends = [("cost_low", "error"), ("cost_high", "error"), ("cost", "error_low"), ("cost", "error_high")]
+        parts = [self.points[[x, y]].to_array().values.T for x, y in [("cost", "error"), *ends]]
         svg, places = svg_with_marker(
             lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), n_queries=PER),
             np.concatenate(parts) * [PER, 1.0],
@@ -154,7 +142,6 @@ def make_explorer(
     *,
     ci_prob: float = 0.9,
     prob: float = 0.9,
-    n_points: int = N_POINTS,
     doubt: float = 0.0,
     own: np.ndarray | None = None,
 ) -> Explorer:
@@ -168,7 +155,7 @@ def make_explorer(
     check_prob("prob", prob)
     room = default_spread(fit)
     draws = get_draws(fit)
-    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, n_points)[0]), draws))
+    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, _N_POINTS)[0]), draws))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade.analysis.label_value import LabelValue
+from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
@@ -20,25 +22,19 @@ from bayescascade.display.format import PER, per_thousand, share
 from bayescascade.display.frontier import draw_flow, draw_frontier
 from bayescascade.display.model import draw_link, draw_margin, draw_reliability
 from bayescascade.display.svg import inline_svg
+from bayescascade.display.value import draw_label_value, draw_verdict
 from bayescascade.posterior.draws import Draws
+from bayescascade.reporting.text import Choice
+from bayescascade.tuning.solution import ThresholdSolution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from bayescascade.analysis.label_value import LabelValue
-    from bayescascade.analysis.verdict import Verdict
-    from bayescascade.reporting.text import Choice
-    from bayescascade.tuning.solution import ThresholdSolution
 
 _PANEL = (3.5, 3.0)
 
 
 def frontier_figure(
-    curve: xr.Dataset,
-    draws: Draws,
-    solution: ThresholdSolution | None,
-    log: xr.Dataset | None,
-    ci_prob: float,
+    curve: xr.Dataset, draws: Draws, solution: ThresholdSolution | None, log: xr.Dataset | None, ci_prob: float
 ) -> Any:
     """The frontier with its band, each stage alone, and the chosen point."""
     ends = curve.isel(point=[0, -1])
@@ -75,8 +71,6 @@ def flow_figure(choice: Choice, ci_prob: float) -> Any:
 
 def worth_figure(worth: Verdict) -> Any:
     """What the cascade saves against each rival."""
-    from bayescascade.display.value import draw_verdict
-
     size = (6.4, 0.9 + 0.45 * (len(worth.table) - 1))
     label = "Saving of the cascade against each rival with 90% intervals; the numbers are in the table below."
     return figure(lambda ax: draw_verdict(ax, worth.table), "worth", label, size)
@@ -84,8 +78,6 @@ def worth_figure(worth: Verdict) -> Any:
 
 def labels_figure(value: LabelValue) -> Any:
     """Worth of labels against their number."""
-    from bayescascade.display.value import draw_label_value
-
     label = "Worth of further labels against their number; the numbers are in the table below."
     return figure(lambda ax: draw_label_value(ax, value.data, value.evpi), "labels", label, (6.0, 3.8))
 
@@ -154,18 +146,14 @@ def predictive_figures(along: CheckResult, checks: CheckResults) -> list[dict[st
     return out
 
 
-def few_points(curve: xr.Dataset, n: int = 10) -> np.ndarray:
+def few_points(curve: xr.Dataset) -> np.ndarray:
     """Thresholds of some points along the frontier (point, stage)."""
-    at = np.unique(np.linspace(0, curve.sizes["point"] - 1, n).round().astype(int))
+    at = np.unique(np.linspace(0, curve.sizes["point"] - 1, 10).round().astype(int))
     return curve["threshold"].values[at]
 
 
 def figure(
-    draw: Callable[[Any], object],
-    name: str,
-    label: str,
-    size: tuple[float, float],
-    n_panels: int | None = None,
+    draw: Callable[[Any], object], name: str, label: str, size: tuple[float, float], n_panels: int | None = None
 ) -> Any:
     """An inline figure that a template takes as it stands."""
     from markupsafe import Markup

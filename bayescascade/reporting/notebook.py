@@ -39,30 +39,15 @@ class FrontierExplorer:
         svg, self._places = explorer.figure(f"explore-{next(_numbers)}")
         # an SVG of fixed size would be cut off in a narrow cell
         self._svg = svg.replace("<svg ", '<svg width="100%" ', 1)
-        wide: dict[str, Any] = {
-            "style": {"description_width": "13em"},
-            "layout": widgets.Layout(width="36em", max_width="98%"),
-        }
+        wide: dict[str, Any] = {"style": {"description_width": "13em"}}
+        wide["layout"] = widgets.Layout(width="36em", max_width="98%")
         low, high = np.log10(explorer.price_range)
         least, most = explorer.target_range
-        self.price = widgets.FloatLogSlider(
-            value=10 ** (0.5 * (low + high)),
-            min=low,
-            max=high,
-            step=0.005,
-            description="an error costs",
-            readout_format=".3g",
-            **wide,
-        )
-        self.target = widgets.FloatSlider(
-            value=most,
-            min=least,
-            max=most,
-            step=0.001,
-            description=f"error at most (P = {explorer.prob:g})",
-            readout_format=".1%",
-            **wide,
-        )
+        asked = {"description": "an error costs", "readout_format": ".3g", "step": 0.005, **wide}
+        self.price = widgets.FloatLogSlider(value=10 ** (0.5 * (low + high)), min=low, max=high, **asked)
+        promise = f"error at most (P = {explorer.prob:g})"
+        asked = {"description": promise, "readout_format": ".1%", "step": 0.001, **wide}
+        self.target = widgets.FloatSlider(value=most, min=least, max=most, **asked)
         self.table, self.figure = widgets.HTML(), widgets.HTML()
         self.box = widgets.VBox([self.price, self.target, self.table, self.figure])
         self.point = 0

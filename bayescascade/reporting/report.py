@@ -6,18 +6,15 @@ import os
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade._common.validation import check_prob
+from bayescascade.analysis.label_value import LabelValue
 from bayescascade.errors import CascadeError, call, option
 from bayescascade.reporting.context import build_context
-
-if TYPE_CHECKING:
-    from bayescascade.analysis.label_value import LabelValue
-    from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution
 
 
 def report(
@@ -81,10 +78,8 @@ def report(
     check_prob("ci_prob", ci_prob)
     if labels is True and solution is None and thresholds is None:
         raise CascadeError(
-            option("labels", True)
-            + " needs to know what an error costs; give a solution, or what "
-            + call("label_value")
-            + " returns.",
+            "{} needs to know what an error costs; give a solution, or what {} returns.",
+            (option("labels", True), call("label_value")),
             parameter="labels",
             value=True,
         )

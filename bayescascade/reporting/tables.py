@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import texts
@@ -17,9 +17,6 @@ from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.explorer import Explorer
 from bayescascade.reporting.text import Choice, goal_in_words
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TABLE_POINTS = 10
 
@@ -95,15 +92,8 @@ def frontier_sheet(explorer: Explorer) -> Table:
             if np.isinf(high)
             else f"{money(low)} to {money(high)}"
         )
-        rows.append(
-            [
-                explorer.band("error", point),
-                explorer.band("cost", point),
-                share(float(kept[point])),
-                worth,
-                *thresholds,
-            ]
-        )
+        brings = [explorer.band("error", point), explorer.band("cost", point), share(float(kept[point]))]
+        rows.append([*brings, worth, *thresholds])
     columns = [
         "error",
         "cost of 1,000 queries",
@@ -117,13 +107,7 @@ def check_rows(result: CheckResult) -> dict[str, object]:
     """A check with its verdict, and the numbers behind it."""
     css = {True: "passed", False: "failed", None: "none"}[result.passed]
     table = Table([], []) if result.table.empty else sheet_of(result.table)
-    return {
-        "name": result.name,
-        "result": WORDS[result.passed],
-        "css": css,
-        "text": result.text,
-        "table": table,
-    }
+    return {"name": result.name, "result": WORDS[result.passed], "css": css, "text": result.text, "table": table}
 
 
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:

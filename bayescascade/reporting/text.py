@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
 from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
-
-if TYPE_CHECKING:
-    from bayescascade.analysis.verdict import Verdict
+from bayescascade.tuning.solution_text import say_prices
 
 
 @dataclass(frozen=True)
@@ -73,16 +72,12 @@ def summary(
         lead = (
             f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
         )
-    expected = (
-        f"Of the answers {band(choice.error, ci_prob, share)} are expected to be wrong, at a cost of "
-        f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-    )
+    wrong = band(choice.error, ci_prob, share)
+    expected = f"Of the answers {wrong} are expected to be wrong"
     if choice.abstained is not None:
-        expected = (
-            f"Of the queries {band(choice.error, ci_prob, share)} are expected to be answered wrongly and "
-            f"{band(choice.abstained, ci_prob, share)} not at all, at a cost of "
-            f"{band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-        )
+        left = band(choice.abstained, ci_prob, share)
+        expected = f"Of the queries {wrong} are expected to be answered wrongly and {left} not at all"
+    expected += f", at a cost of {band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
     if scored is not None:
         expected += (
             f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
@@ -136,15 +131,7 @@ def comparison(choice: Choice, draws: Draws) -> str:
 
 def goal_in_words(goal: dict[str, Any]) -> str:
     """What `tune` was asked for."""
-    prices = [
-        f"{what} costs {goal[name]:g}"
-        for name, what in (
-            ("error_price", "an error"),
-            ("abstain_price", "an abstention"),
-            ("latency_price", "a unit of latency"),
-        )
-        if name in goal
-    ]
+    prices = say_prices(goal)
     bounds = []
     for name in ("error", "cost", "latency"):
         if f"max_{name}" in goal:
@@ -156,8 +143,7 @@ def goal_in_words(goal: dict[str, Any]) -> str:
         return promise
     loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
     loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
-    loss += f" when {' and '.join(prices)}"
-    return f"{loss}, and {promise}" if promise else loss
+    return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
 def caveats(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:

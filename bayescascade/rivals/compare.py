@@ -137,10 +137,9 @@ def _checked(log: xr.Dataset) -> xr.Dataset:
     lacks = ~ran_all(log)
     if lacks.any():
         raise CascadeError(
-            f"{int(lacks.sum())} of the {len(lacks)} queries of test miss an answer or a label at some stage; "
-            f"compare measures what every stage would have answered. Keep the others"
-            + in_python(": log.isel(query=...)")
-            + "."
+            "{} of the {} queries of test miss an answer or a label at some stage; compare measures what every "
+            "stage would have answered. Keep the others{}.",
+            (int(lacks.sum()), len(lacks), in_python(": log.isel(query=...)")),
         )
     return log
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from scipy.stats import norm, wilcoxon
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.validation import check_prob
 from bayescascade.display.comparison import draw_comparison
 from bayescascade.errors import bad_value
+from bayescascade.rivals.cells import Result
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
-
-    from bayescascade.rivals.cells import Result
 
 _LEAST_PAIRS = 5  # with fewer the signed-rank test cannot reach any usual level
 ORACLE = "oracle"
@@ -117,8 +117,6 @@ class Comparison:
         share queries, so they are not independent, and its p-values are too small; they are there because papers
         report them.
         """
-        import pandas as pd
-
         check_prob("ci_prob", ci_prob)
         names = [str(m) for m in self.data["rival"].values]
         reference = names[0] if reference is None else reference
@@ -156,8 +154,6 @@ class Comparison:
 
 
 def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[str, float]:
-    from scipy.stats import norm
-
     own, other = (data.sel(rival=m).stack(run=("cascade", "seed")) for m in (name, reference))
     both = np.isfinite(own["auc"].values) & np.isfinite(other["auc"].values)
     row = {"auc": np.nan, "regret": np.nan, "difference": np.nan, "low": np.nan, "high": np.nan}
@@ -197,8 +193,6 @@ def _noise_of_seeds(gap: xr.DataArray) -> float:
 
 def _signed_rank(gaps: np.ndarray) -> float:
     """Two-sided p-value; NaN where pairs are too few to tell, or never differ."""
-    from scipy.stats import wilcoxon
-
     if len(gaps) < _LEAST_PAIRS or not np.any(gaps):
         return np.nan
     return float(wilcoxon(gaps).pvalue)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 
 def fit_logistic(
@@ -21,7 +23,6 @@ def fit_logistic(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayescascade.rivals.logistic import fit_logistic
     >>> intercept, slope = fit_logistic(np.array([0.0, 0.0, 1.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0, 1.0, 0.0]))
     >>> bool(abs(intercept) < 1e-4), bool(abs(slope - np.log(2.0)) < 1e-4)  # odds of 1 at 0, of 2 at 1
     (True, True)
@@ -39,9 +40,6 @@ def fit_logistic(
     intercept_bound : float
         Of the intercept's size, at the mean signal.
     """
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
     centre, width, n = signal.mean(), signal.std() or 1.0, len(signal)
     z, sign = (signal - centre) / width, 2.0 * correct - 1.0
 

@@ -48,9 +48,8 @@ def make(name: str) -> Method:
     """A method with its defaults."""
     if name not in _ENTRIES:
         raise CascadeError(
-            f"method {name!r} is not known; choose among {', '.join(METHODS)}"
-            + in_python(", or give an object")
-            + ".",
+            "method {!r} is not known; choose among {}{}.",
+            (name, ", ".join(METHODS), in_python(", or give an object")),
             parameter="methods",
             value=name,
         )
@@ -90,10 +89,9 @@ def choose(wanted: Sequence[str | Method] | None, has_text: bool, two_stages: bo
             )
         if getattr(method, "needs_text", False) and not has_text:
             raise CascadeError(
-                f"method {method.name!r} reads what was asked, but the logs have no variable 'prompt' over query; "
-                "attach the prompts with "
-                + call("bayescascade.logs.texts.with_prompts")
-                + ", or leave the method out."
+                "method {!r} reads what was asked, but the logs have no variable 'prompt' over query; attach the "
+                "prompts with {}, or leave the method out.",
+                (method.name, call("bayescascade.logs.texts.with_prompts")),
             )
     names = [method.name for method in methods]
     double = next((name for name in names if names.count(name) > 1), None)

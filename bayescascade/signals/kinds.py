@@ -122,21 +122,9 @@ KINDS: dict[str, SignalKind] = {
             _p_true_inverse,
             minus_inf=True,
         ),
+        SignalKind("probability", 0.0, 1.0, "a probability in [0, 1]", _probability_forward, _probability_inverse),
         SignalKind(
-            "probability",
-            0.0,
-            1.0,
-            "a probability in [0, 1]",
-            _probability_forward,
-            _probability_inverse,
-        ),
-        SignalKind(
-            "margin",
-            0.0,
-            1.0,
-            "a difference of two probabilities in [0, 1]",
-            _margin_forward,
-            _margin_inverse,
+            "margin", 0.0, 1.0, "a difference of two probabilities in [0, 1]", _margin_forward, _margin_inverse
         ),
         SignalKind("votes", 0.0, 1.0, "a share of agreeing samples in [0, 1]", _identity, _identity),
         SignalKind("score", -np.inf, np.inf, "any finite number", _identity, _identity),
@@ -149,7 +137,6 @@ def check_kind(kind: str) -> SignalKind:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import check_kind
     >>> check_kind("probability").description
     'a probability in [0, 1]'
 
@@ -169,7 +156,6 @@ def clip_rounding(confidence: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import clip_rounding
     >>> clip_rounding([2e-7, -0.5, 0.3], "logprob").tolist()
     [0.0, -0.5, 0.3]
 
@@ -189,7 +175,6 @@ def off_scale(confidence: ArrayLike, kind: str) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import off_scale
     >>> off_scale([0.2, 1.2, float("nan")], "probability").tolist()
     [False, True, False]
     >>> off_scale([float("-inf")], "p_true").tolist()  # probability 0
@@ -210,7 +195,6 @@ def to_signal(confidence: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import to_signal
     >>> to_signal([0.5, 0.9], "probability").round(4).tolist()
     [0.0, 2.1972]
 
@@ -244,7 +228,6 @@ def to_confidence(signal: ArrayLike, kind: str) -> Array:
 
     Examples
     --------
-    >>> from bayescascade.signals.kinds import to_confidence, to_signal
     >>> to_confidence(to_signal(0.9, "probability"), "probability").item()
     0.9
 

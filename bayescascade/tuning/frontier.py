@@ -12,7 +12,7 @@ from bayescascade._common.pareto import undominated
 from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
 from bayescascade.cascade.discrepancy import ModelDiscrepancy, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
-from bayescascade.cascade.forward import Outcome, split_positions
+from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.errors import bad_value
 from bayescascade.induction.free_positions import round_to_atoms
@@ -114,48 +114,30 @@ def frontier_draws(
     rows = round_to_atoms(draws, rows)
     outcome = forward_all(draws, rows)
     accept, reject = split_positions(rows, len(draws.stages))
-    thresholds = with_last(to_thresholds(accept, draws))
-    below = None if reject is None else to_thresholds(reject, draws)
     if discrepancy is not None:
         outcome = outcome._replace(
             error=discrepancy.error(outcome.error, rows, draws), cost=discrepancy.cost(outcome.cost, rows, draws)
         )
-    return _as_curve(draws, thresholds, below, prices, outcome, ci_prob=ci_prob, batch=batch)
-
-
-def _as_curve(
-    draws: Draws,
-    thresholds: np.ndarray,
-    reject: np.ndarray | None,
-    prices: np.ndarray,
-    outcome: Outcome,
-    *,
-    ci_prob: float,
-    batch: int | None,
-) -> xr.Dataset:
-    """Label thresholds (point, stage) and their outcome, with bands over draws, in the order of expected cost."""
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = outcome.take(order)
     seen = outcome if batch is None else batch_predictive(outcome, draws, batch)
     tails = tail_probabilities(ci_prob)
     out = xr.Dataset(
         {
-            "threshold": (("point", "stage"), thresholds[order]),
+            "threshold": (("point", "stage"), with_last(to_thresholds(accept, draws))[order]),
             "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
         coords={"stage": draws.stages},
-        attrs={
-            "ci_prob": ci_prob,
-            "confidence_kind": draws.kind,
-            **({} if batch is None else {"batch": int(batch)}),
-        },
+        attrs={"ci_prob": ci_prob, "confidence_kind": draws.kind},
     )
+    if batch is not None:
+        out.attrs["batch"] = int(batch)
     for name in ("error", "cost", *(["abstained"] if reject is not None else [])):
         low, high = np.quantile(getattr(seen, name), tails, axis=0)
         mean = getattr(outcome, name).mean(axis=0)
         out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
     if reject is not None:
-        out["reject_threshold"] = (("point", "stage"), reject[order])
+        out["reject_threshold"] = (("point", "stage"), to_thresholds(reject, draws)[order])
     out["price"] = ("point", prices[order])
     out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
     return out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from bayescascade.cascade.forward import Outcome
@@ -51,21 +54,19 @@ def describe(spec: TuningSpec, feasible: bool, kept: float, found: Outcome, reac
 
 def _loss(spec: TuningSpec) -> str:
     """What is least, in words."""
-    prices = [
-        f"{what} costs {price:g}"
-        for what, price in (
-            ("an error", spec.error_price),
-            ("an abstention", spec.abstain_price),
-            ("a unit of latency", spec.latency_price),
-        )
-        if price is not None
-    ]
     if spec.error_price is not None:
         what = "regret" if spec.risk == "regret" else "loss"
     else:
         what = "error" if spec.max_error is None else "cost"
     how = "expected" if spec.risk == "mean" else f"mean of the worst {spec.alpha:.3g} of draws of the"
-    return f"{how} {what}" + (f" when {' and '.join(prices)}" if prices else "")
+    return f"{how} {what}{say_prices(spec.stated)}"
+
+
+def say_prices(goal: Mapping[str, Any]) -> str:
+    """What errors and the like cost, if the goal says so."""
+    names = {"error_price": "an error", "abstain_price": "an abstention", "latency_price": "a unit of latency"}
+    prices = [f"{what} costs {goal[name]:g}" for name, what in names.items() if name in goal]
+    return f" when {' and '.join(prices)}" if prices else ""
 
 
 def _interval(values: np.ndarray, form: str, unit: str = "") -> str:

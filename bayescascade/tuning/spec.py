@@ -48,12 +48,8 @@ class TuningSpec:
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
             raise CascadeError(
-                option("batch", self.batch)
-                + " makes a promise about the next queries, but no bound came; give "
-                + _LIMITS
-                + ", or leave "
-                + option("batch")
-                + " out.",
+                "{} makes a promise about the next queries, but no bound came; give {}, or leave {} out.",
+                (option("batch", self.batch), _LIMITS, option("batch")),
                 parameter="batch",
                 value=self.batch,
             )
@@ -63,10 +59,8 @@ class TuningSpec:
             raise bad_value("alpha", self.alpha, "give the share of worst draws to average, in (0, 1]")
         if self.risk == "regret" and self.error_price is None:
             raise CascadeError(
-                option("risk", "regret")
-                + " compares losses in money; give "
-                + option("error_price")
-                + " too, what an error costs.",
+                "{} compares losses in money; give {} too, what an error costs.",
+                (option("risk", "regret"), option("error_price")),
                 parameter="error_price",
             )
 
@@ -78,14 +72,9 @@ class TuningSpec:
         for name in ("abstain_price", "latency_price"):
             if getattr(self, name) is not None and self.error_price is None and self.max_error is None:
                 raise CascadeError(
-                    option(name)
-                    + " is money, but with "
-                    + option("max_cost")
-                    + " or "
-                    + option("max_latency")
-                    + " alone what is minimised is the error, which has no price; give "
-                    + option("error_price")
-                    + " too.",
+                    "{} is money, but with {} or {} alone what is minimised is the error, which has no price; "
+                    "give {} too.",
+                    (option(name), option("max_cost"), option("max_latency"), option("error_price")),
                     parameter="error_price",
                 )
         check_worth_abstaining(self.abstain_price, self.error_price)

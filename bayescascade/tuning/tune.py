@@ -19,11 +19,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import (
-    ModelDiscrepancy,
-    default_discrepancy,
-    read_discrepancy,
-)
+from bayescascade.cascade.discrepancy import ModelDiscrepancy, default_discrepancy, read_discrepancy
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
 from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution

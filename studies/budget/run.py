@@ -128,7 +128,7 @@ def one(train: xr.Dataset, test: xr.Dataset, *, closer: bool) -> list[dict[str, 
     for ratio in RATIOS:
         dear, cascade = priced(test, ratio), FrugalCascade()
         searched = {cascade.name: cascade.fit(priced(train, ratio), random_seed=1)}
-        again = {name: found.with_costs((1.0, ratio)) for name, found in scored.items()} | searched
+        again = {name: replace(found, costs=(1.0, float(ratio))) for name, found in scored.items()} | searched
         rows += [row(name, found, dear) | {"setting": f"ratio {ratio}"} for name, found in again.items()]
     n = train.sizes["query"]
     order = np.random.default_rng(1).permutation(test.sizes["query"])

@@ -339,8 +339,8 @@ def test_calibration_alone_is_that_of_the_whole(atom_fit, monkeypatch):
     """A refit without signals draws the same calibration as one with them."""
     monkeypatch.setattr("bayescascade.analysis.refits._DRAWS", 2000)
     whole, alone = refits_of(atom_fit, ([0, 2], [0, 2])).after(5, 80, 0)
-    for name in ("intercept", "slope", "offset"):
-        first, second = getattr(whole, name), getattr(alone, name)
+    for name in ("intercept", "slope", "atom_offset"):
+        first, second = whole.curve[name], alone.curve[name]
         assert not np.array_equal(first, second)
         error = np.hypot(first.std(axis=0), second.std(axis=0)) / np.sqrt(400)
         np.testing.assert_array_less(np.abs(first.mean(axis=0) - second.mean(axis=0)), 4.5 * error)

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from string import Formatter
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from bayescascade.errors import (
     in_python,
     option,
     render,
+    said,
 )
 from bayescascade.logs.tables import EXAMPLE_PRICES
 
@@ -93,6 +95,17 @@ def test_messages_are_joined_like_strings():
     assert Message("; ").join([]) == ""
     assert sentence("fit with " + option("tune")).render(FACE) == "Fit with --tune"
     assert sentence(option("tune") + " is low") == "Tune is low"
+
+
+@pytest.mark.parametrize("value", ["{}", "{x!r}", "}", "%s", ""])
+def test_parts_of_a_template_are_not_read_again(value):
+    parts = (value, 0.5, value, option("draws", 5), bad_value("margin", value).message)
+    expected = f"{{a}} {value} 50% {value!r} draws=5; margin={value!r} is not allowed."
+    assert said("{{a}} {} {:.0%} {!r} {}; {}", parts) == expected
+    assert CascadeError("{{a}} {} {:.0%} {!r} {}; {}", parts).message == expected
+    typed = f"{{a}} {value} 50% {value!r} --draws 5; --margin {shlex.quote(value)} is not allowed."
+    assert CascadeError("{{a}} {} {:.0%} {!r} {}; {}", parts).render(FACE) == typed
+    assert CascadeError(value).message == value
 
 
 @pytest.mark.parametrize("kind", [CascadeError, CascadeWarning])
@@ -183,6 +196,23 @@ def test_no_message_is_lost_in_an_f_string():
         if isinstance(node, ast.JoinedStr) and any(_name(inner) in HELPERS for inner in ast.walk(node))
     ]
     assert lost == []
+
+
+def test_a_template_holds_no_values():
+    """What is filled into ``{}`` is not read again, but what stands in the template is."""
+    templates = [
+        (f"{name}:{node.lineno}", node.args[0], node.args[1])
+        for name, tree in SOURCES
+        for node in ast.walk(tree)
+        if _name(node) in ("said", "CascadeError") and len(node.args) == 2 and name != "errors.py"
+    ]
+    assert len(templates) > 10
+    assert [where for where, text, _ in templates if not isinstance(text, ast.Constant)] == []
+    fields = {
+        where: sum(field is not None for _, field, _, _ in Formatter().parse(text.value))
+        for where, text, _ in templates
+    }
+    assert fields == {where: len(parts.elts) for where, _, parts in templates}
 
 
 # Arguments and functions that no command passes on or leads to, so that their messages are Python's alone.

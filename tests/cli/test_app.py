@@ -58,7 +58,7 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.benchmark
 def test_help_waits_for_no_heavy_library():
     code = (
-        "import sys; from bayescascade import cli\n"
+        "import sys; from bayescascade.cli import app as cli\n"
         "try: cli.app(['--help'])\n"
         "except SystemExit: pass\n"
         "print('loaded:', *sorted({'pymc', 'pytensor', 'arviz', 'scipy', 'pandas', 'xarray', 'matplotlib'} & "

@@ -420,7 +420,7 @@ def test_what_such_a_fit_holds_and_refuses(fitted):
         fit["posterior"]["loading"].dims == fit["posterior"]["discrimination"].dims == ("chain", "draw", "stage")
     )
     for ask in (
-        lambda: bc.evaluate(fit, {"small": 0.5, "medium": 0.5}),
+        lambda: bc.evaluate(fit, [0.5] * (fit["posterior"].sizes["stage"] - 1) + [float("-inf")]),
         lambda: bc.tune(fit, max_error=0.2),
         lambda: bc.check(fit),
     ):

@@ -71,8 +71,6 @@ def fit_mixture(z: np.ndarray) -> BetaMixture:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bayescascade.rivals.published.beta_mixture import fit_mixture
     >>> z = np.random.default_rng(1).beta(2.0, 2.0, size=500)
     >>> abs(float(fit_mixture(z).cdf(0.5)) - 0.5) < 0.05
     True
@@ -102,8 +100,6 @@ def fit_beta(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from bayescascade.rivals.published.beta_mixture import fit_beta
     >>> a, b = fit_beta(np.random.default_rng(1).beta(2.0, 5.0, size=4000))
     >>> round(a), round(b)
     (2, 5)

@@ -42,7 +42,8 @@ class FrugalDecisions:
         needed = {stage for point in self.points for stage in point.order[:-1]}
         scores = np.full((n, n_stages), np.nan)
         for j in needed:
-            scores[:, j] = _score(self.scorers[j], log, j, self.answer, self.confidence)
+            features = answer_features(log, j, answer=self.answer, confidence=self.confidence)
+            scores[:, j] = self.scorers[j].predict(features)
         orders = [point.order for point in self.points]
         return route_subsets(scores, orders, [np.array([*point.thresholds, -np.inf]) for point in self.points])
 
@@ -125,15 +126,13 @@ class FrugalCascade:
         """Every cascade, with its error and cost per query on scores and labels (query, stage)."""
         n, n_stages = scores.shape
         levels = [np.unique(np.quantile(s, np.linspace(0.0, 1.0, self.n_levels + 1)[1:])) for s in scores.T]
-        deferred = [
-            (s < t[:, None]).astype(float) for s, t in zip(scores.T, levels, strict=True)
-        ]  # (level, query)
+        # (level, query) of each stage
+        deferred = [(s < t[:, None]).astype(float) for s, t in zip(scores.T, levels, strict=True)]
         candidates, error, spent = [], [], []
         for length in range(1, min(self.max_length, n_stages) + 1):
             for order in permutations(range(n_stages), length):
-                if any(
-                    (wrong[:, a] * (1.0 - wrong[:, b])).mean() < self.min_disagreement for a, b in pairwise(order)
-                ):
+                corrected = [(wrong[:, a] * (1.0 - wrong[:, b])).mean() for a, b in pairwise(order)]
+                if min(corrected, default=1.0) < self.min_disagreement:
                     continue
                 # from the last stage back: what remains to be lost and paid by a query that comes to it
                 loss, pay = wrong[None, :, order[-1]], np.full((1, n), cost[order[-1]])
@@ -147,7 +146,3 @@ class FrugalCascade:
                 error.append(loss.mean(axis=1))
                 spent.append(pay.mean(axis=1))
         return candidates, np.concatenate(error), np.concatenate(spent)
-
-
-def _score(scorer: Any, log: xr.Dataset, stage: int, answer: bool, confidence: bool) -> np.ndarray:
-    return scorer.predict(answer_features(log, stage, answer=answer, confidence=confidence))

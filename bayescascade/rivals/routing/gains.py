@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.inference.fit import fit
 from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.tasks import select_task
 from bayescascade.rivals.routing.routers import Stream, StreamDecisions, own_confidence, two_stages
 from bayescascade.signals.kinds import to_signal
 
@@ -51,9 +54,6 @@ class PosteriorGain(Stream):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Sample the posterior of the two stages."""
-        from bayescascade.inference.fit import fit
-        from bayescascade.posterior.tasks import select_task
-
         two = validate_log(two_stages(train, self.pair))
         names = np.unique(two["task"].values.astype(str)).tolist() if "task" in two.coords else []
         if len(names) < 2:
@@ -61,19 +61,11 @@ class PosteriorGain(Stream):
         with warnings.catch_warnings():
             # so few draws do not satisfy R-hat; a mean of them is near enough
             warnings.simplefilter("ignore", CascadeWarning)
-            fitted = fit(
-                two[[name for name in ("confidence", "correct", "cost") if name in two]],
-                draws=self.draws,
-                tune=self.tune,
-                chains=self.chains,
-                random_seed=random_seed,
-                progressbar=False,
-                log_likelihood=False,
-            )
-        if len(names) < 2:
-            score = PosteriorScore({"": get_draws(fitted)})
-        else:
-            score = PosteriorScore({name: get_draws(select_task(fitted, name)) for name in names})
+            options: dict[str, Any] = {"draws": self.draws, "tune": self.tune, "chains": self.chains}
+            known = two[[name for name in ("confidence", "correct", "cost") if name in two]]
+            fitted = fit(known, random_seed=random_seed, progressbar=False, log_likelihood=False, **options)
+        parts = {name: select_task(fitted, name) for name in names} if len(names) > 1 else {"": fitted}
+        score = PosteriorScore({name: get_draws(part) for name, part in parts.items()})
         return self.decisions(two, True, score, score(two) if self.threshold == "fixed" else np.empty(0))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,6 @@ class StreamDecisions:
     def budgets(self) -> np.ndarray:
         """Money for each query (point,)."""
         return self.costs[0] + self.shares * (self.costs[1] - self.costs[0])
-
-    def with_costs(self, costs: tuple[float, float]) -> StreamDecisions:
-        """The same scores where calls cost something else."""
-        return replace(self, costs=check_costs(costs))
 
     def decide(self, log: xr.Dataset) -> Route:
         """Play the log's queries in their order, once for each budget."""
@@ -119,9 +116,11 @@ class Stream:
         # of every call, as `complete_arrays` has it; but no label is needed for them
         small, large = validate_log(two)["cost"].mean("query").transpose("stage").values
         costs = check_costs((small, large))
-        rule: Callable[[float], Rule] = _Always(Dynamic(self.warm_up))
-        if self.threshold == "fixed":
-            rule = _Quantile(np.sort(seen))
+        known, fixed = np.sort(seen).tolist(), self.threshold == "fixed"
+
+        def rule(share: float) -> Rule:
+            return Fixed(Dynamic(1).threshold(known, share)) if fixed else Dynamic(self.warm_up)
+
         return StreamDecisions(self.pair, costs, cascade, np.linspace(0.0, 1.0, self.n_points), score, rule)
 
 
@@ -144,7 +143,11 @@ class RandomRouting(Stream):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn the costs."""
-        drawn = self.decisions(two_stages(train, self.pair), False, _Drawn(random_seed), np.empty(0))
+
+        def score(two: xr.Dataset) -> np.ndarray:
+            return np.random.default_rng(random_seed).uniform(size=two.sizes["query"])
+
+        drawn = self.decisions(two_stages(train, self.pair), False, score, np.empty(0))
         return replace(drawn, rule=Fixed)  # uniform scores lie below a share with that probability
 
 
@@ -186,16 +189,15 @@ class _Reader(Stream):
     ) -> StreamDecisions:
         need_sklearn()
         whole = two.isel(query=ran_all(two))
-        complete_arrays(
-            whole if whole.sizes["query"] else two
-        )  # says what is wrong with a log that cannot be learnt from
+        # says what is wrong with a log that cannot be learnt from
+        complete_arrays(whole if whole.sizes["query"] else two)
         small, large = whole["correct"].transpose("stage", "query").values
         right = small >= large if target == "as good" else small > 0.5
         if self.threshold == "fixed":
             fitted, seen = self.model.out_of_fold(features(whole), right, random_seed=random_seed)
         else:
             fitted, seen = self.model.fit(features(whole), right, random_seed=random_seed), np.empty(0)
-        return self.decisions(two, cascade, _Predicted(fitted, features), seen)
+        return self.decisions(two, cascade, lambda log: fitted.predict(features(log)), seen)
 
 
 @dataclass(frozen=True)
@@ -289,58 +291,13 @@ class FrugalGPT(_Reader):
 
     def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> StreamDecisions:
         """Learn P(small model's answer right) from prompts and answers."""
-        features = _AnswerFeatures(0, ANSWER in train, self.confidence)
+        features = partial(answer_features, stage=0, answer=ANSWER in train, confidence=self.confidence)
         return self._learnt(two_stages(train, self.pair), True, features, "right", random_seed)
 
 
 def own_confidence(two: xr.Dataset) -> np.ndarray:
     """The small model's confidence (query,)."""
     return two["confidence"].transpose("query", "stage").values[:, 0]
-
-
-@dataclass(frozen=True)
-class _Predicted:
-    fitted: Any
-    features: Callable[[xr.Dataset], Any]
-
-    def __call__(self, two: xr.Dataset) -> np.ndarray:
-        return self.fitted.predict(self.features(two))
-
-
-@dataclass(frozen=True)
-class _AnswerFeatures:
-    stage: int
-    answer: bool
-    confidence: bool
-
-    def __call__(self, two: xr.Dataset) -> Any:
-        return answer_features(two, self.stage, answer=self.answer, confidence=self.confidence)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    random_seed: int
-
-    def __call__(self, two: xr.Dataset) -> np.ndarray:
-        return np.random.default_rng(self.random_seed).uniform(size=two.sizes["query"])
-
-
-@dataclass(frozen=True)
-class _Always:
-    rule: Rule
-
-    def __call__(self, share: float) -> Rule:
-        return self.rule
-
-
-@dataclass(frozen=True)
-class _Quantile:
-    """A fixed threshold at a quantile of sorted training scores."""
-
-    seen: np.ndarray
-
-    def __call__(self, share: float) -> Rule:
-        return Fixed(Dynamic(1).threshold(self.seen.tolist(), share))
 
 
 def _numbers(pair: tuple[int, int], n_stages: int) -> np.ndarray:

@@ -78,7 +78,6 @@ def check_costs(costs: tuple[float, float]) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from bayescascade.rivals.routing.streams import check_costs
     >>> check_costs((1, 10))
     (1.0, 10.0)
     """
@@ -96,7 +95,6 @@ def large_share(budget: float, costs: tuple[float, float], *, cascade: bool) -> 
 
     Examples
     --------
-    >>> from bayescascade.rivals.routing.streams import large_share
     >>> large_share(5.5, (1.0, 10.0), cascade=False)
     0.5
     >>> large_share(5.5, (1.0, 10.0), cascade=True)  # which has paid for the small model already
@@ -107,12 +105,7 @@ def large_share(budget: float, costs: tuple[float, float], *, cascade: bool) -> 
 
 
 def play_stream(
-    scores: np.ndarray,
-    budget: float,
-    costs: tuple[float, float],
-    *,
-    cascade: bool,
-    rule: Rule | None = None,
+    scores: np.ndarray, budget: float, costs: tuple[float, float], *, cascade: bool, rule: Rule | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play queries one after another, without a look ahead, under a budget.
 

@@ -7,17 +7,15 @@ graphics card and a minute at most; any scikit-learn classifier can be put in it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, texts
 from bayescascade.signals.kinds import to_signal
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _WORD = r"(?u)\b\w+\b"  # single letters too: they are what multiple choice is answered with
 
@@ -122,9 +120,8 @@ class TextModel:
 
         folds = self._folds(right, random_seed)
         if folds is None or len(self.penalties) == 1:
-            return LogisticRegression(C=1.0 if folds is None else self.penalties[0], max_iter=2000).fit(
-                prepared, right
-            )
+            alone = LogisticRegression(C=1.0 if folds is None else self.penalties[0], max_iter=2000)
+            return alone.fit(prepared, right)
         options = {"C": list(self.penalties)}
         search = GridSearchCV(LogisticRegression(max_iter=2000), options, scoring="neg_log_loss", cv=folds)
         return search.fit(prepared, right).best_estimator_
@@ -187,8 +184,6 @@ def plain(features: pd.DataFrame) -> Any:
 
 def query_features(log: xr.Dataset) -> pd.DataFrame:
     """What was asked, as a table with the column ``text``."""
-    import pandas as pd
-
     return pd.DataFrame({"text": texts(log)})
 
 
@@ -205,8 +200,6 @@ def answer_features(log: xr.Dataset, stage: int, *, answer: bool = True, confide
     confidence : bool
         Whether the stage's own confidence is a feature, as its signal.
     """
-    import pandas as pd
-
     found = texts(log)
     if answer:
         if ANSWER not in log:

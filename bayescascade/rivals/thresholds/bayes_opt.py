@@ -75,13 +75,8 @@ class BayesianOptimisation:
         """Levels that one search tried (vector, stage - 1)."""
         library = extra("bayes_opt", "bayesian-optimization")
         names = [f"stage{j}" for j in range(len(known.cost) - 1)]
-        search = library.BayesianOptimization(
-            f=None,
-            pbounds={name: (0.0, 1.0) for name in names},
-            acquisition_function=_acquisition(),
-            random_state=seed,
-            verbose=0,
-        )
+        options = {"acquisition_function": _acquisition(), "random_state": seed, "verbose": 0}
+        search = library.BayesianOptimization(f=None, pbounds=dict.fromkeys(names, (0.0, 1.0)), **options)
         # one start in place of six: hundreds of these processes are fitted, and they are what takes the time
         search.set_gp_params(n_restarts_optimizer=0, alpha=1e-4)
         rng = np.random.default_rng(seed)

@@ -140,7 +140,7 @@ class LearnThenTest:
     """Certified cheapest thresholds for each of a sweep of bounds on the error.
 
     Half of the queries give a path of threshold vectors, the others test it from its safest point on; see
-    `bayescascade.certifying.learn_then_test`. What nothing is certified for goes to the last stage.
+    `learn_then_test`. What nothing is certified for goes to the last stage.
 
     Examples
     --------

@@ -16,6 +16,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import xarray as xr
+from scipy.stats import binom
 
 from bayescascade._common.pareto import efficient
 from bayescascade._common.validation import check_prob
@@ -223,8 +224,6 @@ def certify(trial: TestPlan, max_error: float, prob: float) -> CertifiedThreshol
 
 def p_values(errors: np.ndarray, n: int, max_error: float) -> np.ndarray:
     """P(Bin(n, max_error) <= errors): of the hypothesis that the error is above ``max_error``."""
-    from scipy.stats import binom
-
     return binom.cdf(errors, n, max_error)
 
 
