@@ -116,7 +116,7 @@ def build_design(
     """Place every observed signal and label of a validated log.
 
     With ``segments_of``, its segments and scalings are used in place of those that the log suggests. ``weight``
-    (query, stage) says how many queries an observed signal stands for, see `bayescascade.inference.deferral_weights`.
+    (query, stage) says how many queries an observed signal stands for, see `deferral_weights`.
     """
     log = validate_log(log)
     kind = str(log.attrs["confidence_kind"])

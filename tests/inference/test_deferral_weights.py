@@ -2,7 +2,7 @@
 
 Deferral depends on observed confidences only, so what is missing can be ignored: the posterior of the thinned log
 is a wider one about the same values. The segments of a margin depend on what was seen, so signals are weighted
-by how many queries they stand for (`bayescascade.inference.deferral_weights`); without that tau comes out too low by 0.1.
+by how many queries they stand for (`deferral_weights`); without that tau comes out too low by 0.1.
 """
 
 import warnings
