@@ -131,7 +131,7 @@ def learn_then_test(
 
 
 @dataclass(frozen=True)
-class TestPlan:
+class PlannedTests:
     """Threshold vectors laid out for testing, and what they do: everything but the bound and the level.
 
     ``points`` (point, stage) are in the order of the tests; ``errors`` (point,) are of ``n`` tested queries,
@@ -150,7 +150,7 @@ class TestPlan:
 
 def plan_tests(
     log: xr.Dataset, path: str | np.ndarray = "pareto", share: float = 0.5, random_seed: int = 0
-) -> TestPlan:
+) -> PlannedTests:
     """Choose the vectors to test, and run them on the queries that test them; arguments as `learn_then_test`."""
     check_prob("share", share)
     if isinstance(path, str) and path not in PATHS:
@@ -176,7 +176,7 @@ def plan_tests(
         points = _grid(confidence[learns])
     else:
         points = _learnt(confidence[learns], wrong[learns], cost, kind)
-    return TestPlan(
+    return PlannedTests(
         stages=stages,
         points=points,
         errors=route(confidence[tests], points).loss(wrong[tests]).sum(axis=1),
@@ -187,7 +187,7 @@ def plan_tests(
     )
 
 
-def certify(trial: TestPlan, max_error: float, prob: float) -> CertifiedThresholds:
+def certify(trial: PlannedTests, max_error: float, prob: float) -> CertifiedThresholds:
     """Test the vectors of a trial, and take the cheapest that is certified."""
     values = p_values(trial.errors, trial.n, max_error)
     passes = values <= (1.0 - prob) / (len(values) if trial.at_once else 1)
