@@ -153,7 +153,10 @@ def label_value(
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
     Raiffa & Schlaifer (1961), Applied Statistical Decision Theory.
     """
-    require(fit, whole=", which the other tasks inform, too; fit the log of this task by itself, and ask again.")
+    require(
+        fit,
+        apart=", which the other tasks inform, too; fit the log of this task by itself, and ask again.",
+    )
     check_positive("error_price", error_price)
     price = float(error_price)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)

@@ -206,9 +206,9 @@ class _AsTuned:
 
     def __init__(self, fit: xr.DataTree, solution: ThresholdSolution) -> None:
         self.solution = solution
-        self.whole = get_draws(fit)
-        self.rule = DecisionRule.from_any(solution, self.whole.stages, self.whole.kind)
-        self.draws = self.rule.restrict(self.whole)
+        self.all_draws = get_draws(fit)
+        self.rule = DecisionRule.from_any(solution, self.all_draws.stages, self.all_draws.kind)
+        self.draws = self.rule.restrict(self.all_draws)
         self.stages = self.draws.stages
         self.spec = TuningSpec(**solution.goal)
         self.discrepancy = read_discrepancy(fit, self.spec.doubt, one_sided=True)
@@ -230,9 +230,9 @@ class _AsTuned:
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
         if retune:
-            names = None if self.stages == self.whole.stages else self.stages
+            names = None if self.stages == self.all_draws.stages else self.stages
             found = tune(fit, **self.solution.goal, stages=names)
-            rule = DecisionRule.from_any(found, self.stages, self.whole.kind)
+            rule = DecisionRule.from_any(found, self.stages, self.all_draws.kind)
             new = _measured(evaluator, objective, rule)
             thresholds, moved = rule.accept[0], self._moved(rule)
             # a search may end a hair above where it could have stayed
@@ -261,7 +261,7 @@ class _AsTuned:
         """Least drifts at which the promise breaks, and at which it is as likely broken as kept."""
         if not self.objective.bounds:
             return np.nan, np.nan
-        some = self.whole.take(self.whole.spread(_N_DRIFT_DRAWS))
+        some = self.all_draws.take(self.all_draws.spread(_N_DRIFT_DRAWS))
         kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
         rows = self.rule.positions(self.draws)
         # the labelled queries were not drifted: their residual is taken on their own mix
@@ -283,7 +283,7 @@ class _AsTuned:
     def _drifted(self, kernel: Kernel, amount: float) -> Kernel:
         """A kernel of the fit's stages under drift, for the solution's stages."""
         changed = tilted(kernel, density_ratios(kernel.mass[:, 0], amount))
-        return changed if self.draws.whole is None else restrict_kernel(changed, self.draws.keep)
+        return changed if self.draws.parent is None else restrict_kernel(changed, self.draws.keep)
 
 
 def _measured(evaluator: Evaluator, objective: Objective, rule: DecisionRule) -> dict[str, Any]:

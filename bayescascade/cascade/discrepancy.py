@@ -162,8 +162,8 @@ class ModelDiscrepancy:
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """Posterior mean error of rows on the labelled queries' own mix, that is without drift (point,)."""
-        whole = None if draws.whole is None else replace(draws.whole, tilt=None)
-        return forward_all(replace(draws, tilt=None, whole=whole).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
+        parent = None if draws.parent is None else replace(draws.parent, tilt=None)
+        return forward_all(replace(draws, tilt=None, parent=parent).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
 
     def _empirical(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         """`empirical_outcome` of rows of the stages that the draws run."""

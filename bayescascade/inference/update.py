@@ -28,7 +28,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
     require(
         previous,
         tasks="any",
-        whole=" alone; update the fit of all tasks, and select the task again.",
+        apart=" alone; update the fit of all tasks, and select the task again.",
         unchanged="update the fit that it came from, and change the result.",
     )
     log, n_old = _joined(observed_log(previous), new)
@@ -36,15 +36,15 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
     posterior = previous["posterior"].to_dataset()
     config = replace(config, draws=posterior.sizes["draw"], chains=posterior.sizes["chain"])
     margins, scalings = margins_and_scalings(previous["constant_data"].to_dataset())
-    whole = build_design(log, options)
-    if whole.tasks != _tasks(previous):
-        raise CascadeError(f"the new queries bring the tasks to {whole.tasks}; fit all queries together.")
+    joined = build_design(log, options)
+    if joined.tasks != _tasks(previous):
+        raise CascadeError(f"the new queries bring the tasks to {joined.tasks}; fit all queries together.")
     if is_thinned(log):
         # what a seen signal stands for depends on all queries, so the segments have to be cut anew
-        tree = fit_log(whole, log, config)
+        tree = fit_log(joined, log, config)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew"})
-    design = build_design(log, options, replace(whole, margins=margins, scalings=scalings))
+    design = build_design(log, options, replace(joined, margins=margins, scalings=scalings))
     log_ratio = _new_log_likelihood(posterior, design, n_old)
     weight, k = psis(log_ratio)
     share = _share(weight, posterior["tau"].transpose("chain", "draw", ...).values.reshape(len(weight), -1))
@@ -56,7 +56,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
             CascadeWarning,
             stacklevel=3,
         )
-        tree = fit_design(whole, log, config)
+        tree = fit_design(joined, log, config)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
     index = resample(weight, np.random.default_rng(config.random_seed))

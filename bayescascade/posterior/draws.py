@@ -58,10 +58,10 @@ class Draws:
         How much cost and latency of one call vary between the queries of a stage: standard deviations.
     tilt : ndarray (draw, segment), optional
         Density ratio of the mix of queries to the fitted one, by segment of the first stage.
-    whole : Draws, optional
+    parent : Draws, optional
         Draws of the cascade that these are a part of; see `restrict`.
     keep : tuple of int
-        Which stages of ``whole`` these are, in rising order; empty without ``whole``.
+        Which stages of ``parent`` these are, in rising order; empty without ``parent``.
     """
 
     stages: list[str]
@@ -81,7 +81,7 @@ class Draws:
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
     tilt: np.ndarray | None = None
-    whole: Draws | None = None
+    parent: Draws | None = None
     keep: tuple[int, ...] = ()
 
     @property
@@ -107,12 +107,12 @@ class Draws:
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
-        return replace(self._mapped(lambda x: x[index]), whole=self.whole and self.whole.take(index))
+        return replace(self._mapped(lambda x: x[index]), parent=self.parent and self.parent.take(index))
 
     def mean(self) -> Draws:
         """One draw with the means of the parameters."""
         means = self._mapped(lambda x: x.mean(axis=0, keepdims=True))
-        return replace(means, whole=self.whole and self.whole.mean())
+        return replace(means, parent=self.parent and self.parent.mean())
 
     def thin(self, n: int) -> Draws:
         """At most ``n`` draws, evenly spaced."""
@@ -137,9 +137,9 @@ class Draws:
             raise _another_order([self.stages[j] for j in keep], self.stages)
         if len(keep) == n_stages:
             return self
-        if self.whole is not None:
-            return self.whole.restrict([self.keep[j] for j in keep])
-        return replace(self.pick(keep), whole=self, keep=keep)
+        if self.parent is not None:
+            return self.parent.restrict([self.keep[j] for j in keep])
+        return replace(self.pick(keep), parent=self, keep=keep)
 
     def pick(self, stages: Sequence[int]) -> Draws:
         """The stages' own arrays, without what lies between them: for neighbours, these are a chain again."""
@@ -161,7 +161,7 @@ class Draws:
         )
 
     def _check_adjacent(self, link: int) -> None:
-        if self.whole is not None and self.keep[link + 1] != self.keep[link] + 1:
+        if self.parent is not None and self.keep[link + 1] != self.keep[link] + 1:
             raise ValueError(
                 f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
                 "copula of its own joins them; use the pair masses of build_kernel"

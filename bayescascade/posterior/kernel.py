@@ -114,10 +114,10 @@ class Kernel:
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     refuse_difficulty(draws)
-    if draws.whole is not None:
+    if draws.parent is not None:
         # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
-        first, last = max(draws.keep[0] - 1, 0) if draws.whole.tilt is None else 0, draws.keep[-1]
-        between = build_kernel(draws.whole.pick(range(first, last + 1)))
+        first, last = max(draws.keep[0] - 1, 0) if draws.parent.tilt is None else 0, draws.keep[-1]
+        between = build_kernel(draws.parent.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
     mass, correct = np.diff(edges, axis=2), draws.segment_correct()

@@ -153,7 +153,7 @@ def require(
     *,
     source: str = "this DataTree",
     tasks: Literal["one", "several", "any"] = "one",
-    whole: str = "",
+    apart: str = "",
     undrifted: str = "",
     unchanged: str = "",
 ) -> xr.DataTree:
@@ -167,7 +167,7 @@ def require(
         What the sentences call it, such as the path that it came from.
     tasks : str
         Whether it is to be the fit of one task, of ``"several"``, or of ``"any"`` number of them.
-    whole, undrifted, unchanged : str
+    apart, undrifted, unchanged : str
         Refuse the fit of one task taken out of several; one that has drifted; one that was changed in any way
         after sampling. Each ends the sentence: why, and what to do. Empty: it may be so.
 
@@ -188,7 +188,7 @@ def require(
         )
     _refuse_former(fit, source)
     _check_variables(fit, source)
-    _check_tasks(fit, tasks, whole)
+    _check_tasks(fit, tasks, apart)
     for name in ("repriced", "drift"):
         if unchanged and name in fit.attrs:
             raise CascadeError(f"this fit was changed after sampling ({name}: {fit.attrs[name]}); {unchanged}")
@@ -255,10 +255,10 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                 )
 
 
-def _check_tasks(fit: xr.DataTree, tasks: str, whole: str) -> None:
+def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:
     """Raise `CascadeError` unless a fit is of as many tasks as asked for, and not of one out of several."""
-    if whole and "task" in fit.attrs:
-        raise CascadeError(f"this is the fit of the task {fit.attrs['task']!r}{whole}")
+    if apart and "task" in fit.attrs:
+        raise CascadeError(f"this is the fit of the task {fit.attrs['task']!r}{apart}")
     posterior = fit["posterior"]
     if tasks == "one" and "task" in posterior.dims:
         names = [str(name) for name in posterior.coords["task"].values]

@@ -51,7 +51,7 @@ def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
     --------
     combine_tasks : the logs of several tasks in one.
     """
-    require(fit, tasks="several", whole=" already; select from the fit of all tasks")
+    require(fit, tasks="several", apart=" already; select from the fit of all tasks")
     of_query = fit["observed_data"].coords["task"].values.astype(str)
     if name not in of_query.tolist():
         raise CascadeError(f"this fit has no task {name!r}; it has {listed(dict.fromkeys(of_query.tolist()))}")

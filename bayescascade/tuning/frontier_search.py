@@ -58,7 +58,7 @@ def _sweeps(draws: Draws, mean: Kernel, spec: TuningSpec, n_points: int) -> np.n
 
 
 def best_of_path(
-    path: np.ndarray, objective: Objective, some: Evaluator, whole: Evaluator, index: np.ndarray
+    path: np.ndarray, objective: Objective, some: Evaluator, full: Evaluator, index: np.ndarray
 ) -> tuple[np.ndarray, Amounts]:
     """Best row of a path by all draws (row,), and the amounts of its efficient points by some (draw, point).
 
@@ -78,11 +78,11 @@ def best_of_path(
     path, out = path[efficient], out.take(efficient)
     expected = out.error.mean(axis=0)
     smoothed = some.smoothed(expected, path)
-    whole = replace(whole, discrepancy=smoothed.discrepancy)
+    full = replace(full, discrepancy=smoothed.discrepancy)
     amounts = amounts_of(smoothed.with_discrepancy(out, path), some.draws, objective.names)
     order = np.argsort(expected, kind="stable")
     at = int(np.flatnonzero(order == by_some.rank(amounts)[0][0])[0])
     near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(_N_BETWEEN)[:, None] / _N_BETWEEN
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
-    points = np.unique(round_to_atoms(whole.draws, points), axis=0)
-    return points[objective.rank(whole.amounts(points, objective.names))[0][0]], amounts
+    points = np.unique(round_to_atoms(full.draws, points), axis=0)
+    return points[objective.rank(full.amounts(points, objective.names))[0][0]], amounts

@@ -24,23 +24,23 @@ _FURTHEST = 4.0  # how many steps the second of a pair may go
 
 
 def search_from(
-    starts: np.ndarray, objective: Objective, some: Evaluator, whole: Evaluator, index: np.ndarray
+    starts: np.ndarray, objective: Objective, some: Evaluator, full: Evaluator, index: np.ndarray
 ) -> np.ndarray:
     """Best row found by local search from some starts (start, row), on some draws and then on all (row,).
 
     ``index`` (draw,) says which of all draws the some are.
     """
     by_some = objective.for_draws(index)
-    fewer = some.draws.n < whole.draws.n
+    fewer = some.draws.n < full.draws.n
     if fewer and objective.bounds:
         # some of the draws misjudge the promise: tighten it to be kept as all of them see it
         first = starts[:1]
-        on_all = objective.violation(whole.amounts(first, objective.names))
+        on_all = objective.violation(full.amounts(first, objective.names))
         on_some = by_some.violation(some.amounts(first, objective.names))
         by_some = by_some.tightened(float((on_all - on_some)[0]))
     rows = np.stack([refine(row, by_some, some, _FIRST_STEP, _MAX_ROUNDS, _MAX_ROUNDS) for row in starts])
     best = rows[by_some.first_best(some.amounts(rows, objective.names))]
-    return refine(best, objective, whole, _STEP_ON_ALL, _ROUNDS_ON_ALL, _MAX_ON_ALL) if fewer else best
+    return refine(best, objective, full, _STEP_ON_ALL, _ROUNDS_ON_ALL, _MAX_ON_ALL) if fewer else best
 
 
 def refine(

@@ -197,6 +197,6 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
 def _text(solved: Solved, spec: TuningSpec) -> str:
     """Which stages to run, where that is not all of the log's; what is promised and expected; idle stages."""
     draws = solved.draws
-    text = "" if draws.whole is None else f"Run {', then '.join(draws.stages)}. "
+    text = "" if draws.parent is None else f"Run {', then '.join(draws.stages)}. "
     text += describe(spec, solved.feasible, solved.kept, solved.outcome, solved.reachable)
     return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))

@@ -24,25 +24,25 @@ _SOME_DRAWS = 1000
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
     """Best row for the stages of some draws, in their order, by the spec's objective on all draws."""
     spec.check_latency(draws)
-    whole = Evaluator(draws, build_kernels(draws), discrepancy)
+    full = Evaluator(draws, build_kernels(draws), discrepancy)
     objective = spec.objective(draws)
     if len(draws.stages) == 1 and spec.abstain_price is None:
         row = np.zeros(1)  # one stage that answers everything: nothing to choose
-        return _solved(row, objective, whole, whole.amounts(row[None], objective.names))
+        return _solved(row, objective, full, full.amounts(row[None], objective.names))
     index = draws.spread(_SOME_DRAWS)
     few = draws.take(index)
-    some = Evaluator(few, build_kernels(few) if few.n < draws.n else whole.kernels, discrepancy)
-    best, amounts = best_of_path(frontier_path(draws, few, spec), objective, some, whole, index)
+    some = Evaluator(few, build_kernels(few) if few.n < draws.n else full.kernels, discrepancy)
+    best, amounts = best_of_path(frontier_path(draws, few, spec), objective, some, full, index)
     # where the loss is a mean and nothing is promised, backward induction has found the optimum already
     if discrepancy is None and (objective.bounds or objective.tail is not None):
         starts = best[None]
         if objective.tail is not None and spec.error_price is not None:
-            by_start = whole.amounts(starts, objective.names)
+            by_start = full.amounts(starts, objective.names)
             starts = np.concatenate([starts, _best_for_the_worst(draws, spec, objective, by_start)])
-        best = search_from(starts, objective, some, whole, index)
+        best = search_from(starts, objective, some, full, index)
         last = some.amounts(best[None], objective.names)
         amounts = {name: np.hstack([values, last[name]]) for name, values in amounts.items()}
-    return _solved(best, objective, whole, amounts)
+    return _solved(best, objective, full, amounts)
 
 
 def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, amounts: Amounts) -> np.ndarray:
@@ -55,13 +55,13 @@ def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, am
     return round_to_atoms(draws, induce(mean, np.array([spec.error_price]), spec.abstain_price))
 
 
-def _solved(row: np.ndarray, objective: Objective, whole: Evaluator, tried: Amounts) -> Solved:
+def _solved(row: np.ndarray, objective: Objective, full: Evaluator, tried: Amounts) -> Solved:
     """A row with its outcome on all draws; where it breaks the promise, ``tried`` tells what can be promised."""
-    outcome = whole.outcome(row[None])
-    amounts = amounts_of(outcome, whole.draws, objective.names)
+    outcome = full.outcome(row[None])
+    amounts = amounts_of(outcome, full.draws, objective.names)
     feasible = bool(objective.rank(amounts)[1][0])
     return Solved(
-        draws=whole.draws,
+        draws=full.draws,
         row=row,
         outcome=outcome.take(0),
         risk=float(objective.risk(amounts)[0]),

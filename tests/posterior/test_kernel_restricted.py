@@ -100,9 +100,9 @@ def test_restricting_twice_and_to_everything():
     assert once.restrict((0, 1, 2)) is once
     twice, direct = once.restrict((1, 2)), draws.restrict((2, 4))
     assert twice.keep == direct.keep == (2, 4)
-    assert twice.whole is direct.whole is draws
+    assert twice.parent is direct.parent is draws
     assert once.restrict((1,)).stages == ["s2"]
-    assert draws.restrict((0, 2)).restrict((0, 1)).whole is draws
+    assert draws.restrict((0, 2)).restrict((0, 1)).parent is draws
 
 
 @pytest.mark.parametrize("keep", [(), (0, 0), (1, 5), (-1, 2)])

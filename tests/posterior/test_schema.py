@@ -102,7 +102,7 @@ def test_what_may_be_asked_of_a_fit(example_fit):
     of_task.attrs["task"] = "law"
     assert require(of_task) is of_task
     with pytest.raises(CascadeError, match=r"^this is the fit of the task 'law'; fit all\.$"):
-        require(of_task, whole="; fit all.")
+        require(of_task, apart="; fit all.")
     with pytest.raises(CascadeError, match="this fit has no tasks: its log had no coord 'task'; name the column"):
         require(example_fit, tasks="several")
     dearer, drifted = reprice(example_fit, factor=2.0), drift(example_fit, 0.2)
