@@ -94,6 +94,7 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "copula": "frank",
         "margin": "polya_tree",
         "calibration": "logistic",
+        "difficulty": False,
         "target_accept": 0.8,
         "progressbar": False,
     }
