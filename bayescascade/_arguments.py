@@ -38,13 +38,11 @@ def _choices() -> dict[str, list[str]]:
     from bayescascade.copulas import FAMILIES
     from bayescascade.margin_models import MARGIN_MODELS
     from bayescascade.signals import KINDS
-    from bayescascade.structure import COSTS
 
     registries: dict[str, Iterable[str]] = {
         "families": FAMILIES,
         "margins": MARGIN_MODELS,
         "calibrations": CALIBRATIONS,
-        "costs": COSTS,
         "kinds": KINDS,
         "methods": METHODS,
     }

@@ -225,7 +225,7 @@ def _wait(kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray) -> 
     either side, as in `cascade.forward`; 0 at atoms.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)[:, None]
-    cost = kernel.cost[:, stage + 1, None] * mass if kernel.next_cost is None else kernel.next_cost[stage]
+    cost = kernel.cost[:, stage + 1, None] * mass
     wait = (ahead - cost[:, None] / prices[:, None]) * inverse
     margin = kernel.draws.margins[stage]
     n = len(margin.low)

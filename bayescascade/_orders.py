@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayescascade._skips import pair_cost
 from bayescascade.cascade import (
     Kernel,
     Outcome,
@@ -33,10 +32,7 @@ def evaluate_order(kernel: Kernel, order: Sequence[int], positions: np.ndarray) 
     reach = np.stack([run.product(i, "reach") for i in steps], axis=2)
     right = np.sum([run.product(i, "right") for i in steps], axis=0)
     abstained = None if run.reject is None else np.sum([run.product(i, "refused") for i in steps], axis=0)
-    if kernel.next_cost is None:
-        cost = np.einsum("dpj,dj->dp", reach, run.part.cost)
-    else:
-        cost = np.sum([run.product(i, "cost") for i in steps], axis=0)
+    cost = np.einsum("dpj,dj->dp", reach, run.part.cost)
     latency = run.part.draws.latency
     slow = None if latency is None else np.einsum("dpj,dj->dp", reach, latency)
     return Outcome(1.0 - right - (0.0 if abstained is None else abstained), cost, reach, abstained, slow)
@@ -60,18 +56,17 @@ class _Run:
         self.correct = correct
 
     def product(self, i: int, what: str) -> np.ndarray:
-        """P(those before the i-th defer, and it is reached, is right, or refuses), or what it costs then."""
+        """P(those before the i-th defer, and it is reached, is right, or refuses)."""
         kernel, at = self.kernel, self.order[i]
         deferring = {stage: h for h, stage in enumerate(self.order[:i])}
-        special = {"right": kernel.pair_right, "cost": kernel.next_cost}.get(what) is not None
+        by_pair = kernel.pair_right if what == "right" else None
         first, last = min([*deferring, at]), max([*deferring, at])
-        if special:
+        if by_pair is not None:
             first = min(first, max(at - 1, 0))
         n_points = len(self.accept)
         flow = np.repeat(kernel.mass[:, None, first], n_points, axis=1)
-        if special and at == first:
-            own = pair_cost(kernel, 0)[:, 0] if what == "cost" else kernel.mass[:, 0] * kernel.correct[:, 0]
-            flow = np.repeat(own[:, None], n_points, axis=1)
+        if by_pair is not None and at == first:
+            flow = np.repeat((kernel.mass[:, 0] * kernel.correct[:, 0])[:, None], n_points, axis=1)
         for j in range(first, last + 1):
             if j in deferring:
                 h = deferring[j]
@@ -85,10 +80,7 @@ class _Run:
                 ratio = flow * kernel.inverse_mass(j)[:, None]
             if j == last:
                 break
-            pair = kernel.pair[j]
-            if special and j + 1 == at:
-                assert kernel.pair_right is not None or what == "cost"
-                pair = pair_cost(kernel, at) if what == "cost" else (kernel.pair_right or [])[j]
+            pair = by_pair[j] if by_pair is not None and j + 1 == at else kernel.pair[j]
             flow = np.maximum(ratio @ pair, 0.0)
         return np.einsum("dps,ds->dp", ratio, kernel.mass[:, last])
 

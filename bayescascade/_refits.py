@@ -21,8 +21,8 @@ from bayescascade.storage import options_of, own_log, restore
 QUERIES = ("new", "logged")
 _DRAWS, _TUNE, _CHAINS = 250, 200, 2
 _DIMS = ("query", "stage")
-# What of a design's arrays has one entry for each observed signal, or for each known cost, on the last axis.
-_NOT_LABELS = ("row_", "point_", "free_", "strip_", "corner_", "cost_column", "cost_x", "cost_value")
+# What of a design's arrays has one entry for each observed signal on the last axis.
+_NOT_LABELS = ("row_", "point_", "free_", "strip_", "corner_")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,6 @@ class Refits:
         margins, scalings = restore(fit["constant_data"].to_dataset())
         self._model = options_of(fit)
         self._given = replace(build_design(self._log, self._model), margins=margins, scalings=scalings)
-        posterior = fit["posterior"].to_dataset()
-        # only costs that depend on the signals have a spread of their own in the model
-        self._shape = posterior["cost_shape"].values.reshape(draws.n, -1) if "cost_shape" in posterior else None
         seen, labelled = (np.isfinite(self._log[name].values) for name in ("confidence", "correct"))
         asked = sorted({j for option in options for j in option})
         self._free = np.flatnonzero(seen[:, asked].all(axis=1) & ~labelled[:, asked].any(axis=1))
@@ -108,7 +105,7 @@ class Refits:
         """Old queries with those that one draw makes; the new answers' correctness; segments with new counts."""
         confidence, right = replicate_draw(self._draws, index, m, rng)
         signal = to_signal(confidence, self._draws.kind)
-        cost = self._costs(index, signal, rng)
+        cost = self._draws.cost[index] * self._relative_costs(signal.shape, rng)
         values = {"confidence": confidence, "correct": np.full(right.shape, np.nan), "cost": cost}
         log = xr.Dataset(
             {name: (_DIMS, np.concatenate([self._log[name].values, new])) for name, new in values.items()},
@@ -135,18 +132,6 @@ class Refits:
             right[picked[seen], j] = rng.uniform(size=len(p)) < p
         return self._log, right
 
-    def _costs(self, index: int, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What new queries cost under one draw (query, stage)."""
-        mean = np.broadcast_to(self._draws.cost[index], signal.shape)
-        if self._shape is None:
-            return mean * self._relative_costs(signal.shape, rng)
-        z = np.stack([s.standardise(x) for s, x in zip(self._draws.scalings, signal.T, strict=True)], axis=1)
-        before = np.concatenate([np.zeros((len(z), 1)), z[:, :-1]], axis=1)
-        assert self._draws.cost_slope is not None
-        assert self._draws.cost_previous is not None
-        mean = mean * np.exp(self._draws.cost_slope[index] * z + self._draws.cost_previous[index] * before)
-        return rng.gamma(self._shape[index], mean / self._shape[index])
-
     def _relative_costs(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Costs drawn from those known, relative to each stage's mean (query, stage)."""
         out = np.ones(shape)
@@ -158,7 +143,7 @@ class Refits:
 
 
 def _labels_only(design: Design) -> Design:
-    """A design without signals and costs: its posterior of the calibration is that of the whole."""
+    """A design without signals: its posterior of the calibration is that of the whole."""
     arrays = {
         name: value[..., :0] if name.startswith(_NOT_LABELS) else value for name, value in design.arrays.items()
     }

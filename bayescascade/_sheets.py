@@ -131,7 +131,7 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     attrs, sizes = {str(name): value for name, value in fit.attrs.items()}, fit["posterior"].sizes
     versions: dict[str, str] = json.loads(str(attrs.get("versions", "{}")))
     labels = int(fit["observed_data"].to_dataset()["correct"].count())
-    named = ("copula", "margin", "calibration", "cost")
+    named = ("copula", "margin", "calibration")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
     if attrs.get("method") == "map":
         model += "; a point estimate, so intervals have no width"

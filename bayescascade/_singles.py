@@ -13,12 +13,12 @@ ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    if draws.previous is None and draws.cost_slope is None and draws.tilt is None:
+    if draws.previous is None and draws.tilt is None:
         mass = np.diff(draws.edges(), axis=2)
         return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
     kernels = [build_kernel(draws.take(block)) for block in blocks(draws.n)]
     error = np.concatenate([1.0 - np.sum(k.mass * k.correct, axis=2) for k in kernels])
-    return error, np.concatenate([k.cost for k in kernels])
+    return error, draws.cost
 
 
 def beats_singles(

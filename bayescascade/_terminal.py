@@ -55,8 +55,6 @@ def as_typed(text: str) -> str:
 
 
 def _option(name: str, value: str) -> str:
-    if name == "cost" and value[0] in "'\"":  # a column or prices are never written so
-        return f"--cost-model {_bare(value)}"
     option = f"--{_RENAMED.get(name, name).replace('_', '-')}"
     if value.strip("[]") == "...":
         return f"{option} {_PLACES.get(name, '...')}"

@@ -65,14 +65,10 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     stages' masses are what then arrives. Margins change and so do the copulas, which is why this is not the same
     as new margins under the old copulas.
     """
-    mass, correct, cost = kernel.mass.copy(), kernel.correct.copy(), kernel.cost.copy()
+    mass, correct = kernel.mass.copy(), kernel.correct.copy()
     right = None if kernel.pair_right is None else list(kernel.pair_right)
-    spent = None if kernel.next_cost is None else list(kernel.next_cost)
     mass[:, 0] *= ratio
     mass[:, 0] /= mass[:, 0].sum(axis=1, keepdims=True)
-    if spent is not None:
-        draws = kernel.draws
-        cost[:, 0] = draws.cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
     pair = []
     for j, old in enumerate(kernel.pair):
         change = mass[:, j] * kernel.inverse_mass(j)
@@ -82,7 +78,4 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
             right[j] = right[j] * change[:, :, None]
             total = mass[:, j + 1]
             correct[:, j + 1] = np.divide(right[j].sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
-        if spent is not None:
-            spent[j] = spent[j] * change
-            cost[:, j + 1] = spent[j].sum(axis=1)
-    return replace(kernel, mass=mass, pair=pair, correct=correct, cost=cost, pair_right=right, next_cost=spent)
+    return replace(kernel, mass=mass, pair=pair, correct=correct, pair_right=right)

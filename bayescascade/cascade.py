@@ -35,8 +35,7 @@ class Kernel:
 
     ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
     ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
-    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; where cost depends on the signals,
-    ``next_cost[j]`` is the cost of stage j + 1, summed over the pairs of each segment of j. Else they are None.
+    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else it is None.
     ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
@@ -46,7 +45,6 @@ class Kernel:
     correct: np.ndarray
     cost: np.ndarray
     pair_right: list[np.ndarray] | None = None
-    next_cost: list[np.ndarray] | None = None
     averaged: bool = False
 
     @cached_property
@@ -76,7 +74,6 @@ class Kernel:
             mean(self.mass * self.correct) * _inverse(mass),
             mean(self.cost),
             self.pair_right and [mean(p) for p in self.pair_right],
-            self.next_cost and [mean(c) for c in self.next_cost],
             averaged=True,
         )
 
@@ -88,27 +85,21 @@ def _inverse(mass: np.ndarray) -> np.ndarray:
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     if draws.whole is not None:
-        # correctness and cost of the first stage kept may depend on the stage before it; a tilt is of the first
+        # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
         first, last = max(min(draws.keep) - 1, 0) if draws.whole.tilt is None else 0, max(draws.keep)
         between = build_kernel(draws.whole.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
-    mass, correct, cost = np.diff(edges, axis=2), draws.segment_correct(), draws.cost
+    mass, correct = np.diff(edges, axis=2), draws.segment_correct()
     links = range(len(draws.stages) - 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
-    right = next_cost = None
+    right = None
     if draws.previous is not None:
         right = [pair[j] * draws.pair_correct(j) for j in links]
         for j in links:
             correct[:, j + 1] = right[j].sum(axis=1) * _inverse(mass[:, j + 1])
-    if draws.cost_slope is not None:
-        first = cost[:, 0] * np.einsum("ds,dbs->d", mass[:, 0], draws.relative_cost(0))
-        next_cost = [
-            cost[:, j + 1, None] * np.einsum("dbs,dbs->db", pair[j], draws.relative_cost(j + 1)) for j in links
-        ]
-        cost = np.stack([first, *(c.sum(axis=1) for c in next_cost)], axis=1)
-    kernel = Kernel(draws, mass, pair, correct, cost, right, next_cost)
+    kernel = Kernel(draws, mass, pair, correct, draws.cost, right)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
 
@@ -120,10 +111,8 @@ def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
 
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
-    parts = restricted_parts(kernel, keep)
-    return Kernel(
-        draws, kernel.mass[:, index], parts[0], kernel.correct[:, index], kernel.cost[:, index], *parts[1:]
-    )
+    pair, right = restricted_parts(kernel, keep)
+    return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index], right)
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -219,7 +208,6 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
         part = accepted_correct(kernel, positions) * _inverse(kernel.own)[:, None]
     # a restricted cascade may start at a stage whose correctness is an average over the signal before
     arriving_right = None if part is None else (kernel.mass[:, :1] * kernel.correct[:, :1])
-    cost = np.broadcast_to(kernel.cost[:, :1], (draws.n, len(positions))).copy()
     arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
     right = np.zeros((draws.n, len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
@@ -245,10 +233,7 @@ def forward(kernel: Kernel, positions: np.ndarray, *, lean: bool = True) -> Outc
             np.maximum(arriving, 0.0, out=arriving)
             if kernel.pair_right is not None:
                 arriving_right = np.maximum(ratio @ kernel.pair_right[j], 0.0)
-            if kernel.next_cost is not None:
-                cost += np.einsum("dps,ds->dp", ratio, kernel.next_cost[j])
-    if kernel.next_cost is None:
-        cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
+    cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 

@@ -134,9 +134,6 @@ def fit(
     calibration: Annotated[
         str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
     ] = "logistic",
-    cost_model: Annotated[
-        str, typer.Option(help="Cost of a stage: {costs}, one for all queries or depending on confidence.")
-    ] = "mean",
     method: Annotated[
         str, typer.Option(help="nuts samples the posterior; map is a point estimate, without uncertainty.")
     ] = "nuts",
@@ -159,11 +156,11 @@ def fit(
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
-        refuse_with_previous(ctx, "copula", "margin", "calibration", "cost_model", "method", "draws", "chains")
+        refuse_with_previous(ctx, "copula", "margin", "calibration", "method", "draws", "chains")
     import bayescascade as bc
 
     if previous is None:
-        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration, "cost": cost_model}
+        options |= {"copula": copula_of(copula), "margin": margin, "calibration": calibration}
         options |= {"draws": draws, "chains": chains, "method": method}
         work = "the point estimate" if method == "map" else f"{chains} x {draws} draws"
         work = f"Fitting, {work} (a first fit compiles too: a minute)"

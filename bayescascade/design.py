@@ -50,8 +50,8 @@ class Design:
         One `Margin` and one `Scaling` for each column.
     arrays : dict of str to ndarray
         What `pm.Data` holds, by name.
-    row_query, row_column, label_query, cost_query : ndarray of int
-        Where each row, label and modelled cost stands in the log.
+    row_query, row_column, label_query : ndarray of int
+        Where each row and label stands in the log.
     row_segment : ndarray of int
         The segment of its margin that each row lies in.
     row_follows : ndarray of bool
@@ -70,7 +70,6 @@ class Design:
     row_segment: np.ndarray
     row_follows: np.ndarray
     label_query: np.ndarray
-    cost_query: np.ndarray
 
     @property
     def dims(self) -> dict[str, tuple[str, ...] | str]:
@@ -143,10 +142,6 @@ def build_design(
         "tau_low": np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links],
         "cost_known": by_task(cost_statistics, cost, task, n_tasks),
     }
-    cost_query = np.zeros(0, dtype=np.int64)
-    if options.cost == "signal":
-        costs, cost_query = _costs(z, task, cost, arrays["cost_known"][0], stages)
-        arrays |= costs
     return Design(
         stages,
         tasks,
@@ -160,7 +155,6 @@ def build_design(
         rows.segment,
         rows.follows,
         label_query,
-        cost_query,
     )
 
 
@@ -237,25 +231,6 @@ def _labels(
         arrays["label_previous"] = _previous(z, query, stage)
     if options.calibration == "monotone":
         arrays["label_ramp"] = ramp
-    return arrays, query
-
-
-def _costs(
-    z: np.ndarray, task: np.ndarray, cost: np.ndarray, mean: np.ndarray, stages: list[str]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    query, stage = np.nonzero(np.isfinite(cost) & np.isfinite(z))
-    value = cost[query, stage]
-    if np.any(value <= 0):
-        name = stages[int(stage[np.argmax(value <= 0)])]
-        raise CascadeError(
-            f"cost='signal' needs positive costs, but stage {name!r} has one of {value.min():g}; use cost='mean'."
-        )
-    column = task[query] * z.shape[1] + stage
-    arrays = {
-        "cost_column": column,
-        "cost_x": np.stack([z[query, stage], _previous(z, query, stage)]),
-        "cost_value": value / mean[column],
-    }
     return arrays, query
 
 

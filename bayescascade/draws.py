@@ -21,7 +21,7 @@ _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
 _BY_DRAW = (
     *("mass", "tau", "intercept", "slope", "offset", "cost"),
-    *("bend", "previous", "cost_slope", "cost_previous", "latency", "tilt"),
+    *("bend", "previous", "latency", "tilt"),
 )
 
 
@@ -45,8 +45,6 @@ class Draws:
         Log of how much steeper a monotone curve is in each interval.
     previous : ndarray (draw, stage), optional
         Slope of the previous stage's signal; 0 at the first stage.
-    cost_slope, cost_previous : ndarray (draw, stage), optional
-        Slopes of log cost on the stage's signal and on the previous one.
     latency : ndarray (draw, stage), optional
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
@@ -73,8 +71,6 @@ class Draws:
     chains: np.ndarray
     bend: np.ndarray | None = None
     previous: np.ndarray | None = None
-    cost_slope: np.ndarray | None = None
-    cost_previous: np.ndarray | None = None
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
@@ -215,27 +211,9 @@ class Draws:
         p = self.p_correct(link + 1, np.broadcast_to(nodes, previous.shape), previous) @ _WEIGHTS
         return self._padded(p)
 
-    def relative_cost(self, stage: int) -> np.ndarray:
-        """Factor on the stage's cost by the segments of the stage before and its own (draw, before, segment).
-
-        The first stage has no stage before, so that axis has length one.
-        """
-        assert self.cost_slope is not None
-        assert self.cost_previous is not None
-        own = np.exp(self.cost_slope[:, stage, None] * self._middle_z(stage))
-        if stage == 0:
-            return self._padded(own[:, None], 1)
-        self._check_adjacent(stage - 1)
-        before = np.exp(self.cost_previous[:, stage, None] * self._middle_z(stage - 1))
-        return self._padded(before[:, :, None] * own[:, None])
-
-    def _middle_z(self, stage: int) -> np.ndarray:
-        margin = self.margins[stage]
-        return self.scalings[stage].standardise(0.5 * (margin.low + margin.high))
-
-    def _padded(self, values: np.ndarray, first: int | None = None) -> np.ndarray:
-        before = (first or self.n_segments) - values.shape[1]
-        return np.pad(values, ((0, 0), (0, before), (0, self.n_segments - values.shape[2])))
+    def _padded(self, values: np.ndarray) -> np.ndarray:
+        n = self.n_segments
+        return np.pad(values, ((0, 0), (0, n - values.shape[1]), (0, n - values.shape[2])))
 
 
 def get_draws(fit: xr.DataTree) -> Draws:
@@ -270,8 +248,6 @@ def get_draws(fit: xr.DataTree) -> Draws:
         chains=posterior["chain"].values,
         bend=optional("bend", "stage", "piece"),
         previous=None if previous is None else np.pad(previous, ((0, 0), (1, 0))),
-        cost_slope=optional("cost_slope", "stage"),
-        cost_previous=optional("cost_previous", "stage"),
         latency=optional("latency", "stage"),
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,

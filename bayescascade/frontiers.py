@@ -199,7 +199,7 @@ def sweep(
     kernel = with_latency(mean_kernel(draws.thin(_SEARCH_DRAWS)), latency_price)
     if by == "latency":
         assert kernel.draws.latency is not None
-        kernel = replace(kernel, cost=kernel.draws.latency, next_cost=None)
+        kernel = replace(kernel, cost=kernel.draws.latency)
     prices, n = price_range(kernel), len(draws.stages)
     if abstain_price is not None:
         # where an error is hardly worse than none, nothing would be answered

@@ -230,7 +230,7 @@ def stage_square(draws: Draws, name: str) -> np.ndarray:
     """What running each stage adds to the mean square of a query's cost or latency (draw, stage).
 
     A query that stops at stage j has spent C_j = c_1 + .. + c_j, so that E[C^2] is the sum over stages of
-    P(stage j is run) (C_j^2 - C_{j-1}^2 + var_j). A cost that depends on the signals enters by its mean.
+    P(stage j is run) (C_j^2 - C_{j-1}^2 + var_j).
     """
     mean = draws.cost if name == "cost" else draws.latency
     sd = draws.cost_sd if name == "cost" else draws.latency_sd

@@ -60,10 +60,8 @@ def amounts_and_slopes(kernel: Kernel, free: np.ndarray, names: list[str]) -> Sl
         wait = np.matmul(kernel.pair[j], to_go) * inverse[..., None]
         if kernel.pair_right is not None:
             wait[..., 0] -= np.matmul(kernel.pair_right[j], counts[..., None])[..., 0] * inverse
-        for i, name in enumerate(sums):
-            by_signal = kernel.next_cost if name == "cost" else None
-            step = per_stage[i][:, j + 1, None] if by_signal is None else by_signal[j] * inverse
-            wait[..., 1 + i] += step
+        for i, amount in enumerate(per_stage):
+            wait[..., 1 + i] += amount[:, j + 1, None]
         here = wait[:, at[j]].copy()
         here[:, 0] -= 1.0 - edge[:, j]
         by_accept[:, j] = flow[j][:, at[j], None] * here

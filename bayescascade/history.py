@@ -202,7 +202,7 @@ def _starts(mean: Kernel, history: History, scales: list[Scale], wish: Wish, n_p
     points = []
     if "latency" in bounded:
         assert mean.draws.latency is not None
-        by_latency = replace(mean, cost=mean.draws.latency, next_cost=None)
+        by_latency = replace(mean, cost=mean.draws.latency)
         points.append(sweep_history(by_latency, history, scales, n_points)[0])
     priced = with_latency(mean, wish.latency_price)
     if "cost" in bounded or not points:

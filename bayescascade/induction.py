@@ -143,7 +143,6 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
         kernel.correct[one],
         kernel.cost[one],
         kernel.pair_right and [p[one] for p in kernel.pair_right],
-        kernel.next_cost and [c[one] for c in kernel.next_cost],
         kernel.averaged,
     )
 
@@ -258,7 +257,6 @@ def mean_kernel(draws: Draws) -> Kernel:
         np.divide(correct, mass, out=np.zeros_like(mass), where=mass > 1e-300),
         mean([k.cost for k in parts]),
         None if first.pair_right is None else [mean([(k.pair_right or [])[j] for k in parts]) for j in links],
-        None if first.next_cost is None else [mean([(k.next_cost or [])[j] for k in parts]) for j in links],
         averaged=True,
     )
 
@@ -322,8 +320,4 @@ def with_latency(kernel: Kernel, latency_price: float | None) -> Kernel:
     latency = getattr(kernel.draws, "latency", None)
     if latency_price is None or latency is None:
         return kernel
-    more = latency_price * latency
-    next_cost = kernel.next_cost
-    if next_cost is not None:
-        next_cost = [c + more[:, j + 1, None] * kernel.mass[:, j] for j, c in enumerate(next_cost)]
-    return replace(kernel, cost=kernel.cost + more, next_cost=next_cost)
+    return replace(kernel, cost=kernel.cost + latency_price * latency)

@@ -23,7 +23,6 @@ def fit(
     copula: Copula = "gumbel",
     margin: str = "polya_tree",
     calibration: str = "logistic",
-    cost: str = "mean",
     method: str = "nuts",
     previous: xr.DataTree | None = None,
     draws: int = 1000,
@@ -52,7 +51,7 @@ def fit(
     copula : str or sequence of str
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
         density by PSIS-LOO, the comparison kept in the group ``comparison``.
-    margin, calibration, cost : str
+    margin, calibration : str
         As for `build_model`.
     method : str
         ``"nuts"``: the posterior. ``"map"``: the most probable values of the same model's variables on their own
@@ -109,7 +108,7 @@ def fit(
     if method == "map" and compared:
         raise CascadeError(f"copula={copula!r} compares families by draws, which method='map' has not; name one.")
     given = "independence" if compared else copula
-    design = build_design(log, check_options(given, margin, calibration, cost, log.sizes["stage"] - 1))
+    design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1))
     _remark(design, log)
     if compared:
         from bayescascade.selection import fit_auto

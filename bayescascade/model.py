@@ -65,9 +65,6 @@ def build_model(
     calibration : str
         ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"sequential"``:
         the previous stage's signal too. ``"monotone"``: an increasing piecewise linear curve on the logit scale.
-    cost : str
-        ``"mean"``: each stage has a mean cost. ``"signal"``: cost depends on the stage's signal and on the
-        previous one.
 
     Returns
     -------
@@ -86,9 +83,7 @@ def build_model(
     doi:10.1111/1467-9469.00155; Joe (2014), Dependence Modeling with Copulas.
     """
     log = validate_log(log)
-    return model_of_design(
-        build_design(log, check_options(copula, margin, calibration, cost, log.sizes["stage"] - 1))
-    )
+    return model_of_design(build_design(log, check_options(copula, margin, calibration, log.sizes["stage"] - 1)))
 
 
 def model_of_design(design: Design) -> pm.Model:
@@ -216,19 +211,8 @@ def _cost(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) 
 
     dims, shape = (*task, "stage"), (*([len(design.tasks)] if task else []), len(design.stages))
     known = data["cost_known"].reshape((3, *shape))
-    if design.options.cost == "mean":
-        cost_t = pm.StudentT("cost_t", nu=known[2], mu=0.0, sigma=1.0, dims=dims)
-        pm.Deterministic("cost", mean_of(known, cost_t, xp), dims=dims)
-        return
-    level = pm.Normal("cost_log_level", 0.0, 0.5, dims=dims)
-    own = pm.Normal("cost_slope", 0.0, 0.3, dims=dims)
-    before = pm.Normal("cost_previous", 0.0, 0.2, dims=dims)
-    shape_parameter = pm.LogNormal("cost_shape", np.log(10.0), 1.5, dims=dims)
-    column, x = data["cost_column"], data["cost_x"]
-    mean = xp.exp(level.flatten()[column] + own.flatten()[column] * x[0] + before.flatten()[column] * x[1])
-    alpha = shape_parameter.flatten()[column]
-    pm.Gamma("cost_seen", alpha=alpha, beta=alpha / mean, observed=data["cost_value"])
-    pm.Deterministic("cost", known[0] * xp.exp(level), dims=dims)
+    cost_t = pm.StudentT("cost_t", nu=known[2], mu=0.0, sigma=1.0, dims=dims)
+    pm.Deterministic("cost", mean_of(known, cost_t, xp), dims=dims)
 
 
 def _draw_bernoulli(logit: Any, rng: Any = None, size: Any = None) -> Any:

@@ -82,7 +82,6 @@ def check_factorisation(name: str, draws: Draws, positions: np.ndarray | None = 
     n_stages = len(draws.stages)
     troubles = (
         (draws.previous is not None, "correctness that depends on the previous signal (calibration='sequential')"),
-        (draws.cost_slope is not None, "costs that depend on the signals (cost='signal')"),
         (draws.whole is not None, "a part of the stages: fit the log with these stages only"),
         (draws.tilt is not None, "a drifted mix of queries"),
         (positions is not None and positions.shape[1] > n_stages, "rejecting thresholds"),

@@ -154,7 +154,6 @@ def placeholder(structure: Structure) -> Design:
         ("independence",) * (structure.n_stages - 1),
         structure.margin,
         structure.calibration,
-        structure.cost,
         candidates=names,
     )
     return build_design(log, options)
@@ -211,7 +210,6 @@ def assemble(
         "copula": options.label,
         "margin": options.margin,
         "calibration": options.calibration,
-        "cost": options.cost,
         "confidence_kind": design.kind,
         "random_seed": int(how.random_seed),
         "tuning_steps": int(how.tune),

@@ -82,8 +82,7 @@ def own_log(fit: xr.DataTree) -> xr.Dataset:
 def options_of(fit: xr.DataTree) -> Options:
     """The options that a fit was made with."""
     names = tuple(family.name for family in read_families(fit))
-    margin, calibration, cost = (str(fit.attrs[name]) for name in ("margin", "calibration", "cost"))
-    return Options(names, margin, calibration, cost)
+    return Options(names, str(fit.attrs["margin"]), str(fit.attrs["calibration"]))
 
 
 def data_hash(log: xr.Dataset) -> str:
@@ -133,7 +132,8 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     Raises
     ------
     CascadeError
-        For a missing, truncated or foreign file, and for a fit of stacked families by an earlier version.
+        For a missing, truncated or foreign file, and for a fit by an earlier version with
+        stacked families or costs that depend on the signal.
     """
     path = Path(path)
     if not path.is_file():
@@ -162,5 +162,10 @@ def check_fit(fit: xr.DataTree, source: str = "this DataTree") -> xr.DataTree:
         raise CascadeError(
             f"{source} mixes draws of several copula families (copula='stack'), but a link has one family now. "
             "Fit its log again with copula='auto', or name a family for each link."
+        )
+    if "cost_slope" in fit["posterior"]:
+        raise CascadeError(
+            f"{source} has costs that depend on the signal (cost='signal'), but a stage has one mean cost now. "
+            "Fit its log again."
         )
     return fit

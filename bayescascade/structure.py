@@ -10,18 +10,16 @@ from bayescascade.copulas import Family, get_family
 from bayescascade.errors import CascadeError
 from bayescascade.margin_models import get_margin_model
 
-COSTS = ("mean", "signal")
 Copula = str | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Checked options of a model: a family for each link, and how margins, calibration and cost are modelled."""
+    """Checked options of a model: a family for each link, and how margins and calibration are modelled."""
 
     copula: tuple[str, ...]
     margin: str = "polya_tree"
     calibration: str = "logistic"
-    cost: str = "mean"
     candidates: tuple[str, ...] = ()  # further families that the compiled model is to know
 
     @property
@@ -48,7 +46,6 @@ class Structure:
     rotated: bool
     margin: str
     calibration: str
-    cost: str
 
 
 def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
@@ -62,11 +59,10 @@ def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
         any(family.rotated for family in families),
         options.margin,
         options.calibration,
-        options.cost,
     )
 
 
-def check_options(copula: Copula, margin: str, calibration: str, cost: str, n_links: int) -> Options:
+def check_options(copula: Copula, margin: str, calibration: str, n_links: int) -> Options:
     """Raise `CascadeError` unless each name is known, and there is one family, or one for each link."""
     names = (copula,) * n_links if isinstance(copula, str) else tuple(copula)
     if len(names) != n_links:
@@ -77,7 +73,8 @@ def check_options(copula: Copula, margin: str, calibration: str, cost: str, n_li
     for name in names:
         get_family(name)
     get_margin_model(margin)
-    for option, value, known in (("calibration", calibration, CALIBRATIONS), ("cost", cost, COSTS)):
-        if value not in known:
-            raise CascadeError(f"{option}={value!r} is not known; choose one of {', '.join(map(repr, known))}.")
-    return Options(names, margin, calibration, cost)
+    if calibration not in CALIBRATIONS:
+        raise CascadeError(
+            f"calibration={calibration!r} is not known; choose one of {', '.join(map(repr, CALIBRATIONS))}."
+        )
+    return Options(names, margin, calibration)

@@ -144,7 +144,7 @@ class _Task:
     def preceded(self, stage: int, after: _Suffixes) -> list[_Suffixes]:
         """Suffixes with a stage put before them, but for those that it does not use, or that do not use it."""
         following = after.keeps[0][0]
-        pair, pair_right, next_cost = self.parts(stage, following)
+        pair, pair_right = self.parts(stage, following)
         mass, inverse = self.kernel.mass[0, stage], self.kernel.inverse_mass(stage)[0]
         if pair_right is None:
             ahead = (after.right + after.rest) @ pair[0][0].T
@@ -152,7 +152,7 @@ class _Task:
             correct = self.kernel.correct[0, following]
             share = np.divide(after.right, correct, out=np.zeros_like(after.right), where=correct > 0)
             ahead = after.rest @ pair[0][0].T + share @ pair_right[0][0].T
-        cost = self.kernel.cost[0, following] * mass if next_cost is None else next_cost[0][0]
+        cost = self.kernel.cost[0, following] * mass
         wait = ((ahead - cost / self.price) * inverse)[None]
         right, rest = self._split(stage, wait, self.refuse)
         alone, there = self.alone[stage], mass > 0

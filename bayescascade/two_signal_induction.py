@@ -127,8 +127,7 @@ def _backward(
     for j in range(n_links - 1, -1, -1):
         scale, inverse = scales[j], kernel.inverse_mass(j)[0]
         mass, right = _cell_masses(kernel, scale.cells, j)
-        cost = kernel.cost[0, j + 1] if kernel.next_cost is None else kernel.next_cost[j][0] * inverse
-        wait = mass * (value * inverse - cost / prices[:, None])[:, None, : mass.shape[1]]
+        wait = mass * (value * inverse - kernel.cost[0, j + 1] / prices[:, None])[:, None, : mass.shape[1]]
         weight = arriving[j][:, :, None]
         positions[:, j] = _best_position(scale.by_group(weight * (right - wait)), scale.by_group(weight * mass))
         deferred = deferred_share(scale.cells, scale.to_levels(positions[:, j]))

@@ -170,11 +170,11 @@ def forward(kernel: Kernel, history: History, thresholds: np.ndarray) -> Outcome
     cuts = [cut_cells(build_cells(draws, history, j), levels[:, j]) for j in range(n_stages - 1)]
     gains = [_gains(draws, j, cuts[j]) for j in range(n_stages - 1)]
     spans = [_spans(kernel, j, len(draws.margins[j].low)) for j in range(n_stages - 1)]
-    error, cost = np.empty((2, draws.n, n_points))
+    error = np.empty((draws.n, n_points))
     reach = np.empty((draws.n, n_points, n_stages))
     for point in range(n_points):
         arriving = np.ones((draws.n, 1))  # per unit of the previous segment's mass
-        right, spent, running = np.zeros(draws.n), kernel.cost[:, 0].copy(), np.ones(draws.n)
+        right, running = np.zeros(draws.n), np.ones(draws.n)
         for j in range(n_stages - 1):
             reach[:, point, j] = running
             cut = cuts[j][point]
@@ -192,14 +192,10 @@ def forward(kernel: Kernel, history: History, thresholds: np.ndarray) -> Outcome
                 leans = (here * pair[:, before, own]) @ to_own
             arriving = _carry(kernel, j, deferred, leans * spans[j])
             running = deferred.sum(axis=1)
-            spent += (
-                running * kernel.cost[:, j + 1]
-                if kernel.next_cost is None
-                else np.einsum("ds,ds->d", arriving, kernel.next_cost[j])
-            )
         reach[:, point, -1] = running
         right += np.matmul(arriving[:, None], pair_masses(kernel, n_stages - 1)[1])[:, 0].sum(axis=1)
-        error[:, point], cost[:, point] = 1.0 - right, spent
+        error[:, point] = 1.0 - right
+    cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(error, cost, reach, None, latency)
 

@@ -152,24 +152,7 @@ def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_old: int) -> np
     rows = signal_rows(flat["tau"].values, model_masses(posterior, design), design)
     total = rows[:, design.row_query >= n_old].sum(axis=1)
     total = total + label_rows(flat, design)[:, design.label_query >= n_old].sum(axis=1)
-    if design.options.cost == "signal":
-        total = total + _cost_rows(flat, design)[:, design.cost_query >= n_old].sum(axis=1)
     return total
-
-
-def _cost_rows(flat: xr.Dataset, design: Design) -> np.ndarray:
-    """Log-likelihood of each cost (draw, cost) under the gamma regression."""
-    from scipy.stats import gamma
-
-    column, x = design.arrays["cost_column"], design.arrays["cost_x"]
-    level, own, before, shape = (
-        flat[name].values.reshape(flat.sizes["sample"], -1)[:, column]
-        for name in ("cost", "cost_slope", "cost_previous", "cost_shape")
-    )
-    # in money: what the draws' levels and the design's values are relative to are means of different queries
-    value = design.arrays["cost_value"] * design.arrays["cost_known"][0][column]
-    mean = level * np.exp(own * x[0] + before * x[1])
-    return gamma.logpdf(value, shape, scale=mean / shape)
 
 
 def psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
@@ -213,11 +196,8 @@ def _counted(design: Design) -> list[Margin]:
 
 
 def _with_costs(posterior: xr.Dataset, design: Design, how: Sampling) -> xr.Dataset:
-    """Mean costs drawn anew, as their posterior is known in closed form; levels relative to the new mean."""
+    """Mean costs drawn anew, as their posterior is known in closed form."""
     known, cost = design.arrays["cost_known"], posterior["cost"]
-    if design.options.cost != "mean":
-        mean = known[0].reshape([cost.sizes[dim] for dim in cost.dims[2:]])
-        return posterior.assign(cost_log_level=np.log(cost / mean))
     rng = np.random.default_rng([how.random_seed, 1])
     lead = design.lead
     drawn = draw_means(known, cost.sizes["chain"] * cost.sizes["draw"], rng)

@@ -14,8 +14,6 @@ from bayescascade.draws import get_draws, refuse_tasks
 from bayescascade.errors import CascadeError
 from bayescascade.storage import check_fit
 
-_OF_SIGNAL = ("cost_slope", "cost_previous")
-
 
 def reprice(
     fit: xr.DataTree,
@@ -41,8 +39,7 @@ def reprice(
         New price of one call, by stage, in the log's currency. It is exactly known from then on, and the same for
         every query.
     factor : float or mapping of str to float, optional
-        What to multiply the cost of all stages by, or of some. What is uncertain about a cost, and how it varies
-        with the signals, stays in proportion.
+        What to multiply the cost of all stages by, or of some. What is uncertain about a cost stays in proportion.
 
     Returns
     -------
@@ -98,14 +95,11 @@ def _with_cost(fit: xr.DataTree, scale: xr.DataArray, price: xr.DataArray, told:
         new = xr.where(given, price, cost * scale, keep_attrs=False)
         return new.transpose(*cost.dims).assign_attrs(cost.attrs)
 
-    new = {"cost": renewed(posterior["cost"])}
-    for name in _OF_SIGNAL:
-        if name in posterior:  # a price of one call depends on no signal
-            new[name] = posterior[name].where(~given, 0.0)
+    new_cost = renewed(posterior["cost"])
     # a call that was not made, or not logged, has no cost to change
     seen = observed["cost"]
     cost = renewed(seen).where(seen.notnull() | (given & observed["confidence"].notnull()))
-    groups = {"posterior": posterior.assign(new), "observed_data": observed.assign(cost=cost)}
+    groups = {"posterior": posterior.assign(cost=new_cost), "observed_data": observed.assign(cost=cost)}
     if "cost_sd" in constant:
         groups["constant_data"] = constant.assign(cost_sd=(constant["cost_sd"] * scale).where(~given, 0.0))
     before = fit.attrs.get("repriced")

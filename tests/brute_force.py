@@ -40,14 +40,8 @@ def path_losses(kernel, actions, price, abstain_price=0.0):
     joint, right = paths_of(kernel)
     going, total = np.ones((1,) * (joint.ndim + 1)), np.zeros((1,) * (joint.ndim + 1))
     for j, action in enumerate(actions):
-        if kernel.next_cost is None or j == 0:
-            cost = kernel.cost[0, j]
-        else:
-            n = joint.shape[j - 1]
-            cost = kernel.next_cost[j - 1][0, :n] / kernel.mass[0, j - 1, :n]
-            cost = cost.reshape(*(1,) * (j - 1), -1, *(1,) * (joint.ndim - j))
         total = total + going * (
-            cost + (action == ACCEPT) * price * (1.0 - right[j]) + (action == ABSTAIN) * abstain_price
+            kernel.cost[0, j] + (action == ACCEPT) * price * (1.0 - right[j]) + (action == ABSTAIN) * abstain_price
         )
         going = going * (action == DEFER)
     assert not going.any()

@@ -67,9 +67,7 @@ def make_draws(n_stages=3, pattern="no atoms", *, n_draws=1, n_queries=285, seed
     return draws_around(signal, kind, rng, n_draws=n_draws, **options)
 
 
-def draws_around(
-    signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True, calibration="logistic", cost="mean"
-):
+def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True, calibration="logistic"):
     """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed.
 
     ``copula`` is one name, or a name for each link.
@@ -95,9 +93,7 @@ def draws_around(
         cost=3.0**step * np.exp(rng.normal(0.0, 0.05, (n_draws, n_stages))),
         chains=np.arange(1),
     )
-    return replace(
-        draws, **calibration_of(calibration, n_draws, n_stages, rng), **cost_of(cost, mass.shape[:2], rng)
-    )
+    return replace(draws, **calibration_of(calibration, n_draws, n_stages, rng))
 
 
 def calibration_of(calibration, n_draws, n_stages, rng):
@@ -108,13 +104,6 @@ def calibration_of(calibration, n_draws, n_stages, rng):
         previous = rng.normal(0.7, 0.2, (n_draws, n_stages))
         previous[:, 0] = 0.0
         return {"previous": previous}
-    return {}
-
-
-def cost_of(cost, shape, rng):
-    """What costs that depend on signals add to draws: unsure answers are longer."""
-    if cost == "signal":
-        return {"cost_slope": rng.normal(-0.3, 0.05, shape), "cost_previous": rng.normal(-0.2, 0.05, shape)}
     return {}
 
 

@@ -266,21 +266,3 @@ def plain_labels(log, scalings, values):
         chance = plain_chance(scalings, column, signal[i, j], before(signal[i], j), values)
         out[i] += np.log(chance if log["correct"].values[i, j] == 1 else 1 - chance)
     return out
-
-
-def plain_costs(log, scalings, values):
-    """Log-likelihood of each query's known costs, relative to their task's mean cost of the stage."""
-    signal, task = to_signal(log["confidence"].values, log.attrs["confidence_kind"]), task_numbers(log)
-    cost, out = log["cost"].values, np.zeros(len(signal))
-    for i, j in zip(*np.nonzero(np.isfinite(cost) & np.isfinite(signal)), strict=True):
-        column = task[i] * signal.shape[1] + j
-        mean = np.nanmean(cost[task == task[i], j])
-        log_mean = values["cost_log_level"][column] + values["cost_slope"][column] * plain_z(
-            scalings[column], signal[i, j]
-        )
-        previous = before(signal[i], j)
-        if previous is not None:
-            log_mean += values["cost_previous"][column] * plain_z(scalings[column - 1], previous)
-        alpha = values["cost_shape"][column]
-        out[i] += stats.gamma(alpha, scale=np.exp(log_mean) / alpha).logpdf(cost[i, j] / mean)
-    return out

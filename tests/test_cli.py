@@ -78,7 +78,6 @@ def test_defaults_are_those_of_the_python_function():
     ours = inspect.signature(cli.fit).parameters
     for name in ("draws", "tune", "chains", "copula", "margin", "calibration", "target_accept", "previous"):
         assert ours[name].default == theirs[name]
-    assert ours["cost_model"].default == theirs["cost"]
 
 
 # ---- what each command does
@@ -97,7 +96,6 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "copula": "frank",
         "margin": "polya_tree",
         "calibration": "logistic",
-        "cost": "mean",
         "target_accept": 0.8,
         "method": "nuts",
         "progressbar": False,

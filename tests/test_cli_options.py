@@ -20,7 +20,6 @@ from bayescascade.calibration import CALIBRATIONS
 from bayescascade.copulas import FAMILIES
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.margin_models import MARGIN_MODELS
-from bayescascade.structure import COSTS
 
 FIT = ("fit", "log.csv", "--kind", "probability", "-o", "new.nc")
 
@@ -38,7 +37,7 @@ def with_tasks(name="task"):
 # ---- the model
 
 
-@pytest.mark.parametrize("names", [FAMILIES, MARGIN_MODELS, CALIBRATIONS, COSTS, ("auto",)])
+@pytest.mark.parametrize("names", [FAMILIES, MARGIN_MODELS, CALIBRATIONS, ("auto",)])
 def test_help_names_every_choice(names):
     text = run("fit", "--help").output
     assert [name for name in names if name not in text] == []
@@ -70,14 +69,13 @@ def test_copula_is_one_name_or_one_for_each_link(calls, folder, typed, passed):
 
 
 def test_model_options_are_passed_on(calls, folder):
-    options = ("--margin", "bernstein", "--calibration", "monotone", "--cost-model", "signal")
+    options = ("--margin", "bernstein", "--calibration", "monotone")
     result = run(*FIT, *options, "--target-accept", 0.95)
     assert result.exit_code == 0, result.output
     kwargs = calls["fit"][1]
-    assert {name: kwargs[name] for name in ("margin", "calibration", "cost", "target_accept")} == {
+    assert {name: kwargs[name] for name in ("margin", "calibration", "target_accept")} == {
         "margin": "bernstein",
         "calibration": "monotone",
-        "cost": "signal",
         "target_accept": 0.95,
     }
 
@@ -89,7 +87,6 @@ def test_model_options_are_passed_on(calls, folder):
         (("--copula", "frank,joe"), "copula has 2 families, but the log has 1 links"),
         (("--margin", "box"), "--margin box is not known; choose one of 'polya_tree'"),
         (("--calibration", "box"), "--calibration box is not known; choose one of 'logistic'"),
-        (("--cost-model", "box"), "--cost-model box is not known; choose one of 'mean', 'signal'"),
         (("--target-accept", "2"), "--target-accept 2.0 is not allowed"),
     ],
 )
@@ -231,7 +228,6 @@ def test_an_update_in_place(calls, folder, updated):
     [
         (("--copula", "gumbel"), "--copula cannot go with --previous"),
         (("--margin", "bernstein", "--draws", "50"), "--margin and --draws cannot go with --previous"),
-        (("--cost-model", "mean"), "--cost-model cannot go with --previous"),
         (("--calibration", "monotone", "--chains", "3"), "--calibration and --chains cannot go with --previous"),
     ],
 )
@@ -362,7 +358,6 @@ def test_names_of_pages(calls, folder, name):
         ("name it with cost=..., or", "name it with --cost COLUMN, or"),
         ('e.g. cost={"small": 1e-4, "large": 1e-3}', "e.g. --cost small=1e-4,large=1e-3"),
         ("prices with cost={'large': ...}", "prices with --cost large=PRICE"),
-        ("use cost='mean'.", "use --cost-model mean."),
         ("max_error=1.5 is not allowed", "--max-error 1.5 is not allowed"),
         ("error_price=-2.0, max_cost=1.", "--error-price -2.0, --max-cost 1."),
         ("a higher target_accept=0.95.", "a higher --target-accept 0.95."),
@@ -389,7 +384,7 @@ def test_every_option_in_those_terms_exists():
 
     group = typer.main.get_command(cli.app)
     known = {name for command in group.commands.values() for param in command.params for name in param.opts}
-    typed = {f"--{_RENAMED.get(name, name).replace('_', '-')}" for name in _OPTIONS} | {"--task", "--cost-model"}
+    typed = {f"--{_RENAMED.get(name, name).replace('_', '-')}" for name in _OPTIONS} | {"--task"}
     assert typed <= known
 
 

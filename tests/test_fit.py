@@ -84,12 +84,11 @@ def test_other_groups_and_attributes(example_fit, example_log):
     attrs = example_fit.attrs
     assert {
         name: attrs[name]
-        for name in ("copula", "margin", "calibration", "cost", "confidence_kind", "random_seed", "tuning_steps")
+        for name in ("copula", "margin", "calibration", "confidence_kind", "random_seed", "tuning_steps")
     } == {
         "copula": "gumbel",
         "margin": "polya_tree",
         "calibration": "logistic",
-        "cost": "mean",
         "confidence_kind": "probability",
         "random_seed": 1,
         "tuning_steps": 200,
@@ -202,6 +201,32 @@ def test_stored_fits_of_stacked_families_are_refused(example_fit, tmp_path):
         bc.evaluate(old, [0.9, 0.9, float("-inf")])
 
 
+def test_stored_fits_with_costs_by_signal_are_refused(example_fit, tmp_path):
+    """As earlier versions wrote them."""
+    old = example_fit.copy()
+    slope = xr.full_like(example_fit["posterior"]["cost"], -0.3)
+    old["posterior"] = xr.DataTree(
+        example_fit["posterior"].to_dataset().assign(cost_slope=slope, cost_previous=slope)
+    )
+    old.attrs["cost"] = "signal"
+    bc.save_fit(old, tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match=r"fit\.nc has costs that depend on the signal .*Fit its log again"):
+        bc.load_fit(tmp_path / "fit.nc")
+    with pytest.raises(CascadeError, match="this DataTree has costs that depend on the signal"):
+        bc.tune(old, error_price=0.01)
+
+
+def test_stored_fits_that_name_the_default_cost_are_read(example_fit, tmp_path):
+    """Earlier versions wrote the option for costs, which there is no choice of any more."""
+    old = example_fit.copy()
+    old.attrs["cost"] = "mean"
+    bc.save_fit(old, tmp_path / "fit.nc")
+    thresholds = [0.9, 0.9, float("-inf")]
+    xr.testing.assert_identical(
+        bc.evaluate(bc.load_fit(tmp_path / "fit.nc"), thresholds), bc.evaluate(example_fit, thresholds)
+    )
+
+
 def test_things_that_are_no_fits(example_fit):
     with pytest.raises(CascadeError, match="Dataset came"):
         check_fit(xr.Dataset())
@@ -224,7 +249,6 @@ def test_things_that_are_no_fits(example_fit):
         ({"copula": "gumbell"}, "copula='gumbell' is not a known family"),
         ({"margin": "beta"}, "margin='beta' is not known"),
         ({"calibration": "platt"}, "calibration='platt' is not known"),
-        ({"cost": "median"}, "cost='median' is not known; choose one of 'mean', 'signal'"),
         ({"copula": ["gumbel"]}, "copula has 1 families, but the log has 2 links between its stages"),
         ({"copula": ["gumbel", "frank", "joe"]}, "copula has 3 families, but the log has 2 links"),
         ({"copula": ["gumbel", "plackett"]}, "copula='plackett' is not a known family"),

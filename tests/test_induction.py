@@ -26,7 +26,7 @@ from bayescascade.frontiers import mean_kernel
 from bayescascade.induction import best_loss, induce, induce_draws, optimal_loss, with_latency
 
 COPULAS = ("gumbel", "clayton", "frank", "joe", "gaussian", "gumbel_180", "independence")
-EFFECTS = {"plain": {}, "sequential": {"calibration": "sequential"}, "signal cost": {"cost": "signal"}}
+EFFECTS = {"plain": {}, "sequential": {"calibration": "sequential"}}
 
 
 @pytest.mark.parametrize("abstain", [False, True])
@@ -220,7 +220,7 @@ def test_draws_and_prices_are_solved_as_if_one_by_one(effect, abstain_price):
 
 
 def test_each_draws_own_optimum_over_blocks_and_with_latency():
-    draws = make_draws(3, "both atoms", n_draws=150, seed=4, cost="signal")
+    draws = make_draws(3, "both atoms", n_draws=150, seed=4)
     expected = best_loss(build_kernel(draws), np.array([20.0]))[:, 0]
     for kernels in (None, build_kernels(draws)):
         np.testing.assert_allclose(optimal_loss(draws, 20.0, kernels=kernels), expected, rtol=1e-12)
@@ -251,11 +251,11 @@ def test_a_draw_never_regrets_its_own_thresholds_much():
 
 
 def test_the_mean_model_over_blocks_is_the_mean_of_all():
-    draws = make_draws(3, "top atom", n_draws=150, calibration="sequential", cost="signal")
+    draws = make_draws(3, "top atom", n_draws=150, calibration="sequential")
     whole, blocked = build_kernel(draws).mean(), mean_kernel(draws)
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(blocked, field), getattr(whole, field), rtol=1e-10)
-    for field in ("pair", "pair_right", "next_cost"):
+    for field in ("pair", "pair_right"):
         for a, b in zip(getattr(blocked, field), getattr(whole, field), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
 

@@ -1,4 +1,4 @@
-"""Kernels with sequential calibration, costs by signal, mixed and rotated families: against simulated queries."""
+"""Kernels with sequential calibration, mixed and rotated families: against simulated queries."""
 
 from dataclasses import replace
 
@@ -14,16 +14,14 @@ from bayescascade.goals import amounts_of
 from bayescascade.gradients import amounts_and_slopes
 from bayescascade.moves import stages_of, to_rows
 from bayescascade.positions import to_positions
-from bayescascade.signals import to_signal
 from bayescascade.simulation import replicate_draw
 
 N = 120_000
 OPTIONS = {
     "sequential": {"calibration": "sequential"},
     "monotone": {"calibration": "monotone"},
-    "signal cost": {"cost": "signal"},
     "rotated": {"copula": ("clayton_180", "joe_180")},
-    "mixed": {"copula": ("gaussian", "gumbel_180"), "calibration": "sequential", "cost": "signal"},
+    "mixed": {"copula": ("gaussian", "gumbel_180"), "calibration": "sequential"},
     "independence": {"copula": ("independence", "frank"), "calibration": "sequential"},
 }
 
@@ -32,11 +30,6 @@ def simulated(draws, index, thresholds, rng):
     """Error, cost and reach of simulated queries of one draw, each with its standard error."""
     confidence, correct = replicate_draw(draws, index, N, rng)
     cost = np.tile(draws.cost[index], (N, 1))
-    if draws.cost_slope is not None:
-        signal = to_signal(confidence, draws.kind)
-        z = np.stack([s.standardise(x) for s, x in zip(draws.scalings, signal.T, strict=True)], axis=1)
-        before = np.column_stack([np.zeros(N), z[:, :-1]])
-        cost *= np.exp(draws.cost_slope[index] * z + draws.cost_previous[index] * before)
     ran = np.ones((N, len(draws.stages)), dtype=bool)
     for j in range(1, len(draws.stages)):
         ran[:, j] = ran[:, j - 1] & (confidence[:, j - 1] < thresholds[j - 1])
@@ -53,7 +46,6 @@ def check_against_simulation(draws, seed):
     for i in range(draws.n):
         (wrong, wrong_se), (spent, spent_se), (ran, ran_se) = simulated(draws, i, thresholds[0], rng)
         assert error[i, 0] == pytest.approx(wrong, abs=4 * wrong_se + 2e-4)
-        # cost is taken at the middle of each segment
         assert cost[i, 0] == pytest.approx(spent, abs=4 * spent_se + 1e-3 * spent)
         np.testing.assert_array_less(np.abs(reach[i, 0] - ran), 4 * ran_se + 2e-4)
 
@@ -78,7 +70,7 @@ def test_forward_is_a_simulation_of_the_draw(name, pattern):
 
 def test_a_kernel_of_several_draws_is_that_of_each():
     names = ["clayton_180", "frank"]
-    draws = make_draws(3, "top atom", n_draws=4, seed=5, copula=names, calibration="sequential", cost="signal")
+    draws = make_draws(3, "top atom", n_draws=4, seed=5, copula=names, calibration="sequential")
     assert [draws.link(j).family.name for j in range(2)] == names
     whole = build_kernel(draws)
     for i in range(4):
@@ -86,7 +78,6 @@ def test_a_kernel_of_several_draws_is_that_of_each():
         for j in range(2):
             np.testing.assert_allclose(whole.pair[j][i], alone.pair[j][0], atol=1e-14)
             np.testing.assert_allclose(whole.pair_right[j][i], alone.pair_right[j][0], atol=1e-14)
-            np.testing.assert_allclose(whole.next_cost[j][i], alone.next_cost[j][0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("copula", sorted(FAMILIES))
@@ -102,17 +93,15 @@ def test_pair_masses_have_the_margins_they_join(copula):
         np.testing.assert_allclose(kernel.pair[0], product, atol=1e-12)
 
 
-def test_kernels_of_all_queries_are_weighted_means():
-    draws = make_draws(3, "top atom", n_draws=3, calibration="sequential", cost="signal")
+def test_correctness_over_all_queries_is_a_weighted_mean():
+    draws = make_draws(3, "top atom", n_draws=3, calibration="sequential")
     kernel = build_kernel(draws)
     for j in range(2):
-        p, factor = draws.pair_correct(j), draws.relative_cost(j + 1)
+        p = draws.pair_correct(j)
         for i in range(3):
             pair = kernel.pair[j][i]
             right = sum(pair[b] * p[i, b] for b in range(draws.n_segments))
             np.testing.assert_allclose(kernel.correct[i, j + 1] * kernel.mass[i, j + 1], right, atol=1e-14)
-            spent = sum(pair[b] @ factor[i, b] for b in range(draws.n_segments)) * draws.cost[i, j + 1]
-            assert kernel.cost[i, j + 1] == pytest.approx(spent, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -123,7 +112,7 @@ def test_without_effects_a_kernel_is_the_plain_one(name, lean):
     none = np.zeros((3, 3))
     positions = to_positions(random_thresholds(draws, 20, np.random.default_rng(2)), draws)
     plain = forward(build_kernel(draws), positions, lean=lean)
-    held = replace(draws, previous=none, cost_slope=none, cost_previous=none)
+    held = replace(draws, previous=none)
     for a, b in zip(plain[:3], forward(build_kernel(held), positions, lean=lean)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
@@ -172,11 +161,11 @@ def test_amounts_are_those_of_forward_and_their_gradients_finite_differences(n_s
 
 
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
-@pytest.mark.parametrize("name", ["sequential", "signal cost", "mixed"])
+@pytest.mark.parametrize("name", ["sequential", "mixed"])
 def test_induction_that_knows_the_effects_is_no_worse_than_one_that_does_not(name, pattern):
     draws = make_draws(3, pattern, seed=5, **OPTIONS[name])
     kernel = build_kernel(draws)
-    blind = replace(kernel, pair_right=None, next_cost=None)
+    blind = replace(kernel, pair_right=None)
     prices = np.geomspace(0.05, 200.0, 20) * kernel.cost.sum()
     values = []
     for knows in (kernel, blind):
@@ -196,7 +185,7 @@ def test_the_mean_of_one_draw_is_that_draw(name):
     mean = mean_kernel(draws)
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(mean, field), getattr(kernel, field), rtol=1e-12, atol=1e-15)
-    for field in ("pair", "pair_right", "next_cost"):
+    for field in ("pair", "pair_right"):
         if getattr(kernel, field) is None:
             assert getattr(mean, field) is None
         else:
@@ -209,7 +198,7 @@ def test_the_mean_of_one_draw_is_that_draw(name):
 
 def test_the_mean_of_several_draws_is_the_mixture():
     """Of what is linear in the draws: masses, pairs, and correctness of the first stage."""
-    draws = make_draws(2, "no atoms", n_draws=6, calibration="sequential", cost="signal")
+    draws = make_draws(2, "no atoms", n_draws=6, calibration="sequential")
     kernel, mean = build_kernel(draws), mean_kernel(draws)
     np.testing.assert_allclose(mean.pair[0][0], np.mean(kernel.pair[0], axis=0))
     everyone_on = np.array([[float(draws.n_segments), 0.0]])

@@ -198,23 +198,6 @@ def test_labels_go_to_logged_queries_without_any(atom_fit):
     np.testing.assert_array_equal(log["confidence"], atom_fit["observed_data"]["confidence"])
 
 
-def test_costs_that_depend_on_the_signal(atom_fit):
-    refits = refits_of(atom_fit)
-    own, before = np.array([-0.5, -0.3, 0.2]), np.array([0.0, -0.2, 0.1])
-    n = refits._draws.n
-    refits._draws = replace(refits._draws, cost_slope=np.tile(own, (n, 1)), cost_previous=np.tile(before, (n, 1)))
-    refits._shape = np.full((n, 3), 8.0)
-    rng = np.random.default_rng(2)
-    signal = np.stack([s.centre + s.scale * rng.uniform(-1, 1, 40_000) for s in refits._draws.scalings], axis=1)
-    cost = refits._costs(3, signal, rng)
-    z = np.stack([s.standardise(x) for s, x in zip(refits._draws.scalings, signal.T, strict=True)], axis=1)
-    for j in range(3):
-        x = np.column_stack([np.ones(len(z)), z[:, j], z[:, j - 1]] if j else [np.ones(len(z)), z[:, 0]])
-        relative = cost[:, j] / refits._draws.cost[3, j]
-        fitted = np.linalg.lstsq(x, np.log(relative), rcond=None)[0][1:]
-        np.testing.assert_allclose(fitted, [own[j], before[j]] if j else [own[0]], atol=0.02)
-
-
 # ---- what users see
 
 

@@ -5,7 +5,7 @@ import pymc as pm
 import pytest
 import xarray as xr
 from hand_made import make_signals
-from plain_model import plain_costs, plain_labels, plain_leaf_weights, plain_masses, plain_signals
+from plain_model import plain_labels, plain_leaf_weights, plain_masses, plain_signals
 from pytensor.compile.mode import get_mode
 
 from bayescascade import build_model, load_example, simulate
@@ -22,7 +22,7 @@ MODE = {"mode": "FAST_COMPILE"}
 # PyTensor gathers sums into one, and its interpreter adds up 32 terms at most
 GRADIENT_MODE = {"mode": get_mode("FAST_COMPILE").excluding("local_add_canonizer")}
 LOGS = ("no atoms", "top atom", "both atoms", "discrete", "partial", "one of each")
-# every family, rotation, margin, calibration and model of cost is in one of them at least, and tasks in two
+# every family, rotation, margin and calibration is in one of them at least, and tasks in two
 MODELS = {
     "defaults": {},
     "bernstein": {"copula": ("clayton_180", "frank"), "margin": "bernstein", "calibration": "monotone"},
@@ -30,10 +30,9 @@ MODELS = {
         "copula": ("joe", "independence"),
         "margin": "beta_mixture",
         "calibration": "sequential",
-        "cost": "signal",
     },
-    "empirical": {"copula": ("gaussian", "gumbel_180"), "margin": "empirical", "cost": "signal"},
-    "tasks": {"copula": ("gumbel", "joe_180"), "calibration": "sequential", "cost": "signal", "tasks": True},
+    "empirical": {"copula": ("gaussian", "gumbel_180"), "margin": "empirical"},
+    "tasks": {"copula": ("gumbel", "joe_180"), "calibration": "sequential", "tasks": True},
     "tasks, bernstein": {
         "copula": ("clayton", "gumbel"),
         "margin": "bernstein",
@@ -72,7 +71,7 @@ def make_log(pattern, n=60, seed=3, tasks=False):
 
 
 def design_of(log, **options):
-    names = {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"} | options
+    names = {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"} | options
     return build_design(log, check_options(*names.values(), log.sizes["stage"] - 1))
 
 
@@ -85,7 +84,6 @@ def values_of(model, rng, n):
         "beta_low": (-1.5, 0.0),
         "beta_gap": (0.5, 2.0),
         "beta_size": (2.0, 12.0),
-        "cost_shape": (2.0, 20.0),
     }
     out = {}
     for variable in model.free_RVs:
@@ -168,7 +166,6 @@ def test_log_likelihood_of_the_model_is_that_of_plain_loops(name):
         pm.compute_log_likelihood(tree, progressbar=False, compile_kwargs=MODE)
     posterior = with_tau(posterior, design.options.copula)
     seen = tree["log_likelihood"].to_dataset()
-    assert ("cost_seen" in seen) == (options.get("cost") == "signal")
     for draw in range(3):
         values = by_column(posterior, draw)
         mass = masses_of(design.options.margin, design.margins, values)
@@ -176,16 +173,9 @@ def test_log_likelihood_of_the_model_is_that_of_plain_loops(name):
         for part, query, expected in (
             ("signal", design.row_query, plain_signals(log, design.margins, mass, tau, design.options.copula)),
             ("correct", design.label_query, plain_labels(log, design.scalings, values)),
-            (
-                "cost_seen",
-                design.cost_query,
-                plain_costs(log, design.scalings, values) if "cost_seen" in seen else 0,
-            ),
         ):
-            if part in seen:
-                rows = seen[part].values[0, draw]
-                got = per_query(rows, query, log.sizes["query"])
-                np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8, err_msg=part)
+            got = per_query(seen[part].values[0, draw], query, log.sizes["query"])
+            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8, err_msg=part)
 
 
 def plain_held_out(design):
@@ -369,7 +359,6 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
             {"calibration": "isotonic"},
             "calibration='isotonic' is not known; choose one of 'logistic', 'sequential'",
         ),
-        ({"cost": "median"}, "cost='median' is not known; choose one of 'mean', 'signal'"),
     ],
 )
 def test_unknown_options_are_named(options, message):

@@ -113,7 +113,7 @@ def test_margins_are_those_of_all_queries(log, full, partial, stage):
 
 
 def test_weights_stand_for_the_queries_that_were_not_seen(log):
-    options = check_options("gumbel", "polya_tree", "logistic", "mean", 2)
+    options = check_options("gumbel", "polya_tree", "logistic", 2)
     assert seen_weights(log, options, Sampling()) is None
     weight = seen_weights(thinned(log, DEPLOYED), options, Sampling(random_seed=3))
     ran = np.isfinite(thinned(log, DEPLOYED)["confidence"].values)
@@ -127,7 +127,7 @@ def test_weights_stand_for_the_queries_that_were_not_seen(log):
 
 def test_tau_agrees_closely_on_the_segments_of_the_whole_log(log, full):
     """With segments that know of the highest confidences the likelihood of a thinned log is about the same tau."""
-    options = check_options("gumbel", "polya_tree", "logistic", "mean", 2)
+    options = check_options("gumbel", "polya_tree", "logistic", 2)
     part = thinned(log, DEPLOYED)
     design = build_design(part, options, given=build_design(log, options))
     fit = fit_design(design, part, Sampling(250, 250, 2, random_seed=3))

@@ -60,12 +60,12 @@ SIGNATURES = {
     "load_example": ([], {}),
     "build_model": (
         ["log"],
-        {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"},
+        {"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
     ),
     "fit": (
         ["log"],
         {
-            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic", "cost": "mean"},
+            **{"copula": "gumbel", "margin": "polya_tree", "calibration": "logistic"},
             "previous": None,
             **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
         },

@@ -17,8 +17,6 @@ OPTIONS = {
     "plain": {},
     "mixed": {"copula": ("clayton", "frank", "joe", "gaussian")},
     "sequential": {"calibration": "sequential"},
-    "signal cost": {"cost": "signal"},
-    "both": {"calibration": "sequential", "cost": "signal"},
 }
 KEEPS = [(1,), (0, 2), (1, 3), (2, 3, 4), (0, 3, 4), (0, 1, 2, 4)]
 
@@ -56,10 +54,7 @@ def test_a_stage_left_out_is_one_that_passes_everything_on_for_nothing(name, kee
     free = [j for j in range(5) if j not in keep]
     cost = whole.cost.copy()
     cost[:, free] = 0.0
-    next_cost = whole.next_cost
-    if next_cost is not None:
-        next_cost = [0.0 * c if j + 1 in free else c for j, c in enumerate(next_cost)]
-    expected = forward(replace(whole, cost=cost, next_cost=next_cost), positions)
+    expected = forward(replace(whole, cost=cost), positions)
     restricted = draws.restrict(keep)
     assert restricted.stages == [draws.stages[j] for j in keep]
     got = forward(build_kernel(restricted), positions[:, list(keep)])
@@ -99,19 +94,6 @@ def test_two_stages_in_the_other_order_are_a_simulation_too(name):
         assert error[0, 0] == pytest.approx(wrong.mean(), abs=4 * wrong.std() / np.sqrt(len(wrong)) + room)
 
 
-def test_the_other_order_costs_what_its_pairs_cost():
-    draws = make("signal cost", n_draws=3, n_stages=3)
-    whole, restricted = build_kernel(draws), draws.restrict((2, 0, 1))
-    kernel = build_kernel(restricted)
-    np.testing.assert_allclose(kernel.cost, whole.cost[:, [2, 0, 1]])
-    np.testing.assert_allclose(kernel.next_cost[0].sum(axis=1), whole.cost[:, 0], rtol=1e-10)
-    np.testing.assert_allclose(kernel.next_cost[1].sum(axis=1), whole.cost[:, 1], rtol=1e-10)
-    # given stage 2's segment, stage 0's is what the chain says, and its cost goes by its own signal
-    joint = np.einsum("dab,db,dbc->dac", whole.pair[0], whole.inverse_mass(1), whole.pair[1])
-    spent = draws.cost[:, 0, None] * draws.relative_cost(0)[:, 0]
-    np.testing.assert_allclose(kernel.next_cost[0], np.einsum("dac,da->dc", joint, spent), rtol=1e-9, atol=1e-15)
-
-
 @pytest.mark.parametrize("keep", [(0, 2), (1, 2, 4), (2, 0, 3)])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_taking_thinning_and_mean_go_with_restricting(name, keep):
@@ -130,7 +112,7 @@ def test_taking_thinning_and_mean_go_with_restricting(name, keep):
         np.testing.assert_allclose(one.correct, two.correct, rtol=1e-12)
     again = restrict_kernel(build_kernel(draws), keep)
     direct = build_kernel(restricted)
-    for field in ("pair", "pair_right", "next_cost"):
+    for field in ("pair", "pair_right"):
         for a, b in zip(getattr(direct, field) or [], getattr(again, field) or [], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(direct.correct, again.correct, rtol=1e-9, atol=1e-14)
@@ -138,7 +120,7 @@ def test_taking_thinning_and_mean_go_with_restricting(name, keep):
 
 
 def test_restricting_twice_and_to_everything():
-    draws = make("both", n_draws=2)
+    draws = make("sequential", n_draws=2)
     assert draws.restrict(range(5)) is draws
     once = draws.restrict((0, 2, 4))
     assert once.restrict((0, 1, 2)) is once
@@ -156,11 +138,11 @@ def test_stages_that_are_not_there_are_refused(keep):
 
 
 def test_a_link_that_skips_a_stage_has_no_copula_of_its_own():
-    draws = make("both")
+    draws = make("sequential")
     restricted = draws.restrict((0, 1, 3))
     np.testing.assert_array_equal(restricted.link(0).tau, draws.tau[:, 0])
     np.testing.assert_array_equal(draws.restrict((2, 3)).link(0).tau, draws.tau[:, 2])
-    for call in (restricted.link, restricted.pair_correct, lambda j: restricted.relative_cost(j + 1)):
+    for call in (restricted.link, restricted.pair_correct):
         with pytest.raises(ValueError, match="'s1' and 's3' are not neighbours"):
             call(1)
     with pytest.raises(ValueError, match="not neighbours"):
@@ -187,7 +169,7 @@ def test_single_stages_blocks_and_the_mean_work_on_a_part(name):
 
 
 @pytest.mark.parametrize("keep", [(1, 2, 4), (1, 3), (3, 1, 4)])
-@pytest.mark.parametrize("name", ["plain", "sequential", "both"])
+@pytest.mark.parametrize("name", ["plain", "sequential"])
 def test_gradients_of_a_part_are_finite_differences(name, keep):
     draws = make(name).restrict(keep)
     kernel, step = build_kernel(draws), 1e-5

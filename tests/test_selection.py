@@ -82,12 +82,12 @@ def test_every_family_is_a_candidate():
 def test_one_compiled_model_serves_every_choice():
     """All candidates, and the final fit with a family of its own for each link, share their structure."""
     log = bc.load_example()
-    options = check_options("independence", "polya_tree", "logistic", "mean", 2)
+    options = check_options("independence", "polya_tree", "logistic", 2)
     from bayescascade.selection import _with
 
     pairs = [[name] * 2 for name in CANDIDATES] + [["clayton", "joe"], ["independence", "gumbel_180"]]
     assert len({build_design(log, _with(options, pair)).structure for pair in pairs}) == 1
-    plain = structure_of(check_options("gumbel", "polya_tree", "logistic", "mean", 2), 3, 1)
+    plain = structure_of(check_options("gumbel", "polya_tree", "logistic", 2), 3, 1)
     assert plain.families == ("gumbel",)
     assert not plain.rotated
 
@@ -111,7 +111,7 @@ def test_a_model_is_of_named_families(example_log):
 
 def test_families_are_compared_on_one_task():
     log = bc.combine_tasks({name: bc.simulate(40, random_seed=i) for i, name in enumerate("ab")})
-    options = check_options("independence", "polya_tree", "logistic", "mean", 2)
+    options = check_options("independence", "polya_tree", "logistic", 2)
     with pytest.raises(CascadeError, match="compares families on one task; choose on one, and name the families"):
         fit_auto(log, options, Sampling())
 
@@ -211,7 +211,7 @@ def test_a_comparison_passes_over_what_was_not_run(log):
     part = log.isel(query=slice(150)).copy(deep=True)
     for name in ("confidence", "correct", "cost"):
         part[name][75:, 2] = np.nan
-    options = check_options("independence", "polya_tree", "logistic", "mean", 2)
+    options = check_options("independence", "polya_tree", "logistic", 2)
     table = quiet(compare_families, part, options, Sampling(random_seed=3, tune=200))
     whole = quiet(compare_families, log.isel(query=slice(150)), options, Sampling(random_seed=3, tune=200))
     gain = [t["elpd"].sel(family="gumbel") - t["elpd"].sel(family="independence") for t in (table, whole)]

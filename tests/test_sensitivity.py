@@ -58,7 +58,7 @@ def paths(kernel, ratio):
     """All that a tilted cascade of three stages comes to, summed over paths of segments one by one."""
     first = kernel.mass[0, 0] * ratio[0]
     n = len(first)
-    mass, right, cost = np.zeros((3, n)), np.zeros((3, n)), np.zeros(3)
+    mass, right = np.zeros((3, n)), np.zeros((3, n))
     mass[0] = first
     own = kernel.draws.segment_correct()
     right[0] = first * own[0, 0]
@@ -74,24 +74,19 @@ def paths(kernel, ratio):
                 if kernel.pair_right is not None and kernel.pair[j][0, s, t] > 0:
                     at = kernel.pair_right[j][0, s, t] / kernel.pair[j][0, s, t]
                 right[j + 1, t] += moved * at
-            if kernel.next_cost is not None:
-                cost[j + 1] += share * kernel.next_cost[j][0, s]
-    if kernel.next_cost is not None:
-        cost[0] = kernel.draws.cost[0, 0] * (first @ kernel.draws.relative_cost(0)[0, 0])
-    return mass, right, cost
+    return mass, right
 
 
-@pytest.mark.parametrize("options", [{}, {"calibration": "sequential"}, {"cost": "signal"}])
+@pytest.mark.parametrize("options", [{}, {"calibration": "sequential"}])
 def test_a_tilted_kernel_is_the_sum_over_paths(options):
     draws = make_draws(3, "both atoms", seed=4, **options)
     kernel = build_kernel(draws)
     ratio = ratios(kernel.mass[:, 0], 0.3)
     found = tilted(kernel, ratio)
-    mass, right, cost = paths(kernel, ratio)
+    mass, right = paths(kernel, ratio)
     np.testing.assert_allclose(found.mass[0], mass, atol=1e-12)
     np.testing.assert_allclose((found.mass * found.correct)[0], right, atol=1e-12)
-    expected = cost if options.get("cost") else draws.cost[0]
-    np.testing.assert_allclose(found.cost[0], expected, rtol=1e-10)
+    np.testing.assert_array_equal(found.cost, draws.cost)
     for j in (0, 1):
         np.testing.assert_allclose(found.pair[j][0].sum(axis=0), mass[j + 1], atol=1e-12)
         np.testing.assert_allclose(found.pair[j][0].sum(axis=1), mass[j], atol=1e-12)
@@ -181,15 +176,6 @@ def test_a_factor_for_all_stages_and_its_inverse(example_fit, tmp_path):
     assert back.attrs["repriced"].count("; then ") == 1
     solutions = [tune(fit, error_price=price) for fit, price in ((example_fit, 0.01), (twice, 0.02))]
     np.testing.assert_allclose(solutions[1].cost, 2.0 * solutions[0].cost, rtol=1e-3)
-
-
-def test_a_price_of_a_call_depends_on_no_signal(example_fit):
-    sloped = example_fit.copy(deep=True)
-    for name in ("cost_slope", "cost_previous"):
-        sloped["posterior"][name] = xr.full_like(sloped["posterior"]["cost"], -0.3)
-    draws = get_draws(reprice(sloped, {"medium": 1.0}, factor={"large": 3.0}))
-    for values in (draws.cost_slope, draws.cost_previous):
-        np.testing.assert_array_equal(values, np.tile([-0.3, 0.0, -0.3], (draws.n, 1)))
 
 
 @pytest.mark.parametrize(

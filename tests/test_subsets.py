@@ -11,7 +11,6 @@ from test_restrict import simulate_queries
 
 from bayescascade import subsets
 from bayescascade._orders import evaluate_order
-from bayescascade._skips import pair_cost
 from bayescascade.cascade import build_kernel, forward, restrict_kernel
 from bayescascade.induction import induce
 from bayescascade.positions import to_positions
@@ -20,8 +19,6 @@ from bayescascade.subsets import best_subsets, rank_subsets, threshold_loss
 EFFECTS = {
     "plain": {},
     "sequential": {"calibration": "sequential"},
-    "signal cost": {"cost": "signal"},
-    "both": {"calibration": "sequential", "cost": "signal"},
 }
 
 
@@ -65,18 +62,8 @@ def order_by_paths(kernel, order, rows):
         segment = np.arange(joint.shape[stage]).reshape(shape)
         low = rows[len(order) + i] if len(rows) > len(order) else 0
         high = low if i == len(order) - 1 else rows[i]
-        spent = kernel.cost[0, stage]
-        if kernel.next_cost is not None:
-            by_pair = pair_cost(kernel, stage)[0]
-            if stage > 0:
-                by_pair = by_pair[: joint.shape[stage - 1], : joint.shape[stage]]
-                by_pair = by_pair / kernel.pair[stage - 1][0, : len(by_pair), : by_pair.shape[1]]
-                shape[stage - 1] = joint.shape[stage - 1]
-            else:
-                by_pair = by_pair[:, : joint.shape[0]] / kernel.mass[0, 0, : joint.shape[0]]
-            spent = by_pair.reshape([joint.shape[a] if shape[a] != 1 else 1 for a in range(n)])
         reach.append(np.sum(going * joint))
-        cost += np.sum(going * spent * joint)
+        cost += np.sum(going * joint) * kernel.cost[0, stage]
         error += np.sum(going * (segment >= high) * (1.0 - right[stage]) * joint)
         abstained += np.sum(going * (segment < low) * joint)
         going = going * (segment >= low) * (segment < high)
@@ -183,7 +170,7 @@ def test_the_best_subsets_of_five_stages(seed, effect, abstain):
         n = min(len(ranked.keeps), len(proper))
         assert n >= min(4, len(proper))
         # in a sequential calibration, what is accepted goes by all queries, not by those that arrive
-        room = 1e-9 if effect in ("plain", "signal cost") else 0.01
+        room = 1e-9 if effect == "plain" else 0.01
         assert (ranked.losses[:n] <= np.array(proper[:n]) * (1 + room)).all()
         wide += len(ranked.keeps[0]) > 1
     assert wide
@@ -210,7 +197,7 @@ def test_stages_that_cost_much_and_know_nothing_are_left_out():
         assert not {1, 3} & set(keep)
 
 
-@pytest.mark.parametrize("effect", ["plain", "both"])
+@pytest.mark.parametrize("effect", ["plain", "sequential"])
 @pytest.mark.parametrize("n_stages", [3, 4])
 @pytest.mark.parametrize("seed", range(3))
 def test_orders_against_brute_force(seed, n_stages, effect):
@@ -284,7 +271,7 @@ def test_it_is_said_when_suffixes_are_dropped_by_their_mean(monkeypatch):
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("effect", ["plain", "both"])
+@pytest.mark.parametrize("effect", ["plain", "sequential"])
 @pytest.mark.parametrize("orders", [False, True])
 def test_twelve_stages(benchmark, effect, orders):
     """Wanted: well under a second for one price."""

@@ -117,7 +117,7 @@ def check_agreement(old, new, options, names, seed):
 def test_it_is_the_posterior_of_all_queries(example_log):
     old, new = parts(example_log)
     names = ("tau", "intercept", "slope", "cost")
-    far = check_agreement(old, new, check_options("gumbel", "polya_tree", "logistic", "mean", 2), names, seed=3)
+    far = check_agreement(old, new, check_options("gumbel", "polya_tree", "logistic", 2), names, seed=3)
     # what it was before the update is another posterior in each of these, so that a wrong weight would be seen
     for name in ("tau", "intercept", "slope", "error"):
         assert np.abs(far[name]).max() > 8.0, f"{name}: {far[name].round(1)}"
@@ -129,8 +129,8 @@ def test_other_options_are_kept_and_agree(example_log):
     new = new.isel(query=[0, 3, 7])
     new["correct"].values[:] = 0.0
     new["cost"].values[:] *= 1.25
-    options = check_options(["gumbel", "frank"], "polya_tree", "sequential", "signal", 2)
-    names = ("tau", "intercept", "slope", "previous_slope", "cost", "cost_slope")
+    options = check_options(["gumbel", "frank"], "polya_tree", "sequential", 2)
+    names = ("tau", "intercept", "slope", "previous_slope", "cost")
     far = check_agreement(old, new, options, names, seed=3)
     for name in ("tau", "intercept", "error"):
         assert np.abs(far[name]).max() > 5.0, f"{name}: {far[name].round(1)}"
@@ -139,13 +139,12 @@ def test_other_options_are_kept_and_agree(example_log):
 @pytest.mark.slow
 def test_options_of_the_earlier_fit_are_kept(example_log):
     old, new = parts(example_log)
-    options = {"copula": ["gumbel", "frank"], "calibration": "sequential", "cost": "signal"}
+    options = {"copula": ["gumbel", "frank"], "calibration": "sequential"}
     previous = quiet_fit(old, random_seed=1, draws=200, tune=200, chains=2, **options)
     updated = bc.fit(new.isel(query=slice(2)), previous=previous, random_seed=1)
     assert {
         "copula": "gumbel, frank",
         "calibration": "sequential",
-        "cost": "signal",
     }.items() <= updated.attrs.items()
     xr.testing.assert_identical(updated["copula"].to_dataset(), previous["copula"].to_dataset())
     assert set(updated["posterior"].data_vars) == set(previous["posterior"].data_vars)

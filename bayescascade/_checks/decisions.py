@@ -25,7 +25,7 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     # of the others nobody knows whether an answer was right
     log = evidence.log.isel(query=evidence.log["correct"].notnull().any("stage").values)
     try:
-        found = score(log, rules, cost=_scored(evidence))
+        found = score(log, rules)
     except CascadeError as error:
         return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")
     predicted = evaluate(evidence.fit, rules).stack(sample=("chain", "draw")).transpose("sample", ...)
@@ -37,7 +37,7 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
         wrong, cost = (predicted[name].isel(point=point).values for name in ("error", "cost"))
         # what a batch of n queries shows scatters about the long-run rate
         wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
-        cost = cost + rng.normal(size=len(cost)) * _cost_spread(evidence, log, rules, point) / np.sqrt(n)
+        cost = cost + rng.normal(size=len(cost)) * _cost_spread(log, rules, point) / np.sqrt(n)
         for name, draws in (("error", wrong), ("cost", cost)):
             value = float(found[name].isel(point=point))
             low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
@@ -64,10 +64,6 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     return CheckResult("cascade", bool(table["inside"].all()), table, text, partial(pictures.cascade, table))
 
 
-def _scored(evidence: Evidence) -> str:
-    return "mean" if evidence.many.cost_slope is None else "queries"
-
-
-def _cost_spread(evidence: Evidence, log: xr.Dataset, rules: Rules, point: int) -> float:
-    """Standard deviation over queries of the costs of the stages that run."""
-    return float(np.std(cost_of_queries(log, rules, point, _scored(evidence))))
+def _cost_spread(log: xr.Dataset, rules: Rules, point: int) -> float:
+    """Standard deviation over queries of the mean costs of the stages that run."""
+    return float(np.std(cost_of_queries(log, rules, point)))

@@ -40,7 +40,7 @@ _OWN = ("margin_split", "tau", "intercept", "slope", "atom_offset", "intercept_m
 def reference(copula: str | list[str], margin: str) -> Design:
     """Segments and scalings to hold fixed: 300 queries, two stages with a top atom, one with none."""
     log = bc.simulate(300, top_atom=[0.3, 0.1, 0.0], confidence_kind="score", random_seed=5)
-    options = check_options(copula, margin, "logistic", "mean", 2)
+    options = check_options(copula, margin, "logistic", 2)
     # every family is part of the graph, so that one compiled model serves all of them
     return build_design(log, replace(options, candidates=tuple(FAMILIES)))
 

@@ -31,7 +31,7 @@ HOW = Sampling(draws=500, chains=4, random_seed=1, log_likelihood=False)
 
 def seconds(log: xr.Dataset, copula: str = "gumbel") -> tuple[float, float, float, float]:
     """Seconds and CPU seconds of a refit, microseconds of a gradient, and leapfrog steps for each draw."""
-    design = build_design(log, check_options(copula, "polya_tree", "logistic", "mean", log.sizes["stage"] - 1))
+    design = build_design(log, check_options(copula, "polya_tree", "logistic", log.sizes["stage"] - 1))
     fit = fit_design(design, log, HOW)
     times = []
     for _ in range(2):
@@ -118,7 +118,7 @@ def by_setting() -> list[str]:
             how = replace(HOW, draws=1000, tune=tune, target_accept=target)
             found, steps, gradients = [], [], 0
             for log in logs:
-                options = check_options("gumbel", "polya_tree", "logistic", "mean", log.sizes["stage"] - 1)
+                options = check_options("gumbel", "polya_tree", "logistic", log.sizes["stage"] - 1)
                 raw = sample(build_design(log, options), how, save_warmup=True)
                 found.append(convergence(raw))
                 steps.append(float(raw["sample_stats"]["n_steps"].mean()))
