@@ -115,15 +115,15 @@ class Refits:
 
     def _with_labels(self, index: int, m: int, rng: np.random.Generator) -> tuple[xr.Dataset, np.ndarray]:
         """The log, and how one draw would have some of its unlabelled answers judged."""
-        take_draws = rng.permutation(self._free)[:m]
+        queries = rng.permutation(self._free)[:m]
         one, n_stages = self._draws.take(slice(index, index + 1)), len(self._draws.stages)
-        signal = to_signal(self._log["confidence"].values[take_draws], self._draws.kind)
+        signal = to_signal(self._log["confidence"].values[queries], self._draws.kind)
         right = np.full((self._log.sizes["query"], n_stages), np.nan)
         for j in range(n_stages):
             seen = np.isfinite(signal[:, j])
             before = signal[seen, j - 1] if j else None
             p = one.p_correct(j, signal[seen, j], before)[0]
-            right[take_draws[seen], j] = rng.uniform(size=len(p)) < p
+            right[queries[seen], j] = rng.uniform(size=len(p)) < p
         return self._log, right
 
     def _relative_costs(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -151,9 +151,8 @@ class ModelDiscrepancy:
             seen = np.maximum(seen, np.interp(error.mean(axis=0), *self.smooth_error))
         # common random numbers: the same at each call, so that points of different calls compare
         rng = np.random.default_rng(0)
-        return add_discrepancy(error, seen, len(self.wrong), self.spread, rng, expected, one_sided=self.one_sided)[
-            0
-        ]
+        n = len(self.wrong)
+        return add_discrepancy(error, seen, n, self.spread, rng, expected, one_sided=self.one_sided)[0]
 
     def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """Posterior draws of the rows' cost with a discrepancy added (draw, point)."""

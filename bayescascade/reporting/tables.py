@@ -77,10 +77,10 @@ def frontier_sheet(explorer: Explorer) -> Table:
     """About ten points of the frontier, evenly spaced in error."""
     error = explorer.points["error"].values
     wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
-    take_draws = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
+    chosen = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
     kept, prices = explorer.points["kept"].values, explorer.hull_prices()
     rows = []
-    for point in map(int, take_draws):
+    for point in map(int, chosen):
         thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
         low, high = prices[point]
         worth = (
