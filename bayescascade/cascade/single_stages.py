@@ -15,7 +15,7 @@ ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    if not draws.calibration.uses_previous and draws.tilt is None:
+    if draws.tilt is None:
         mass = np.diff(draws.edges(), axis=2)
         return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
 

@@ -4,9 +4,6 @@ With a price p of an error, V_k = phi_k and V_j(xi) = max(phi_j(xi), -c_{j+1} / 
 third action, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
 signals are a Markov chain, so no policy that remembers earlier signals does better (Puterman 1994,
 doi:10.1002/9780470316887, chapter 4). Everything is vectorised over draws and prices, and linear in the stages.
-
-Where correctness depends on the previous signal too, the best policy looks at that as well, and V_j is a function
-of both; thresholds decide by the average over the previous signal of those who arrive.
 """
 
 from __future__ import annotations
@@ -84,8 +81,7 @@ def backward_induction(
     Notes
     -----
     V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
-    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing,
-    but for a sequential calibration: there the best policy looks at the signal before, too.
+    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing.
 
     References
     ----------
@@ -157,7 +153,6 @@ def _one_draw(kernel: Kernel, i: int) -> Kernel:
         [p[one] for p in kernel.pair],
         kernel.correct[one],
         kernel.cost[one],
-        [p[one] for p in kernel.pair_right],
         kernel.averaged,
     )
 
@@ -191,11 +186,10 @@ def _explain(draws: Draws, prices: np.ndarray, solved: Induced) -> str:
     lost = solved.loss - solved.best_loss
     sets = ~solved.half_line.all(axis=2)
     if not sets.any():
-        text = "What each stage should accept is all that is above a threshold"
-        if not draws.calibration.uses_previous:
-            return f"{text}: no policy of any kind does noticeably better."
-        saved = f"to look at the confidence before as well would save at most {lost.max():.3g} per query"
-        return f"{text}, judged by its own confidence; {saved}."
+        return (
+            "What each stage should accept is all that is above a threshold: no policy of any kind does "
+            "noticeably better."
+        )
     where = np.unravel_index(np.argmax(np.where(sets, lost, -1.0)), lost.shape)
     draw, point = int(where[0]), int(where[1])
     said = [
@@ -260,17 +254,14 @@ def induce(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = Non
 def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
     """Optimal positions of each draw for each price of an error (draw, price, row), as `forward` takes them.
 
-    Where what a stage should accept is not a half-line, or where correctness depends on the previous signal too,
-    thresholds are chosen anew for the flow that arrives, from the last stage to the first: each is then the best
-    given the others.
+    Where what a stage should accept is not a half-line, thresholds are chosen anew for the flow that arrives, from
+    the last stage to the first: each is then the best given the others.
     """
     prices = np.asarray(prices, dtype=float)
     grids = make_grids(kernel)
     positions, loss, shortfall = threshold_pass(kernel, grids, prices, abstain_price)
     for _ in range(_ROUNDS):
         open_ = np.flatnonzero((shortfall > _ROUNDING).any(axis=(0, 2)))
-        if kernel.uses_previous:
-            open_ = np.arange(len(prices))
         if not len(open_):
             break
         flow = arriving_flow(kernel, positions[:, open_])

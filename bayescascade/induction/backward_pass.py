@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.forward import deferred_share
 from bayescascade.induction.segment_decisions import (
     ABSTAIN,
@@ -39,11 +38,6 @@ from bayescascade.posterior.kernel import Kernel
 _STEP, _MAX_PARTS = 0.5, 8
 # Weight of the whole margin beside the flow, so that a stage that nothing reaches has sensible thresholds too.
 _UNREACHED = 1e-6
-_MAX_CELLS = 2**20
-
-
-# For each stage, mass and P(correct) of what arrives, (draw, price, segment) each.
-Flow = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -56,21 +50,19 @@ class Grid:
         The segment that each part lies in.
     low, width : ndarray (part,)
         Where in its segment it starts, and how much of it it takes, as fractions.
-    curve, slope : ndarray (draw, part)
-        P(correct) at its midpoint, and its rise from end to end, both relative to the segment's mean P(correct).
+    correct, correct_slope : ndarray (draw, 1, part)
+        P(correct) at its midpoint, and its rise from end to end; the 1 is for prices.
     """
 
     segment: np.ndarray
     low: np.ndarray
     width: np.ndarray
-    curve: np.ndarray
-    slope: np.ndarray
+    correct: np.ndarray
+    correct_slope: np.ndarray
 
-    def accept(self, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(correct) at parts' midpoints and its slopes (draw, ..., part), from segments' (draw, ..., segment)."""
-        shape = (len(self.curve), *(1,) * (correct.ndim - 2), -1)
-        correct = correct[..., self.segment]
-        return correct * self.curve.reshape(shape), correct * self.slope.reshape(shape)
+    def values(self, defer: np.ndarray, slope: np.ndarray, abstain: np.ndarray | None) -> ActionValues:
+        """Each action's value on the parts, given that of deferring on the segments (draw, price, segment)."""
+        return ActionValues(self.correct, self.correct_slope, *self.line(defer, slope), abstain)
 
     def line(self, middle: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lines across segments (..., segment), given at their midpoints, as lines across parts (..., part)."""
@@ -104,8 +96,10 @@ def make_grids(kernel: Kernel) -> list[Grid]:
         # two halves of each part give its midpoint value and its slope
         halves = kernel.draws.mean_correct(j, at[:, :-1], at[:, 1:])  # (draw, part, 2)
         whole = np.add.reduceat(halves.mean(axis=2) * width, np.flatnonzero(number == 0), axis=1)
-        halves /= np.maximum(whole, 1e-300)[:, segment, None]
-        out.append(Grid(segment, low, width, halves.mean(axis=2), 2.0 * (halves[..., 1] - halves[..., 0])))
+        # the kernel's own level, which in one of means over draws is not quite that of the mean parameters
+        level = kernel.correct[:, j, : len(parts)] / np.maximum(whole, 1e-300)
+        halves = (halves * level[:, segment, None])[:, None]
+        out.append(Grid(segment, low, width, halves.mean(axis=3), 2.0 * (halves[..., 1] - halves[..., 0])))
     return out
 
 
@@ -130,16 +124,6 @@ class OptimalPolicy(NamedTuple):
 
 def best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> OptimalPolicy:
     """The optimal policy for each draw and price, by the Bellman recursion (see the module)."""
-    prices = np.asarray(prices, dtype=float)
-    # with a sequential calibration the state has two segments, so prices are taken a few at a time
-    cells = kernel.draws.n * kernel.draws.n_segments**2 * 4
-    at_once = max(1, _MAX_CELLS // cells) if kernel.uses_previous else len(prices)
-    pieces = [prices[i : i + at_once] for i in range(0, len(prices), at_once)]
-    found = [_best_policy(kernel, piece, abstain_price) for piece in pieces]
-    return OptimalPolicy._make(np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-
-
-def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> OptimalPolicy:
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     shape = (draws.n, len(prices))
@@ -153,21 +137,10 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
         actions[..., j, :] = best_actions(correct, defer, abstain_now)
         whole = np.broadcast_arrays(correct, defer, kernel.mass[:, None, j])
         *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], abstain_now, whole[2][..., :n])
-        option = abstain_now  # (price, 1) or None
-        if kernel.uses_previous and j > 0:
-            # sequential calibration: P(correct | s, s') = P(s, s', correct) / P(s, s') with s' the segment here, s
-            # that before. The state grows to both, (draw, price, s, s'); what follows is still of s' alone
-            correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
-            defer, slope = defer[:, :, None], slope[:, :, None]
-            option = None if abstain_now is None else abstain_now[..., None]
-        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), option)
         # V_j: the maximum is taken at each signal, then averaged over the segment
-        value = grid.mean(best_value(values), n_segments)
+        value = grid.mean(best_value(grid.values(defer, slope, abstain_now)), n_segments)
         if j > 0:
-            pair = kernel.pair[j - 1]
-            # sum_t P(s, t) V_j(t), or with V_j(s, t): (draw, price, segment of j - 1)
-            ahead = value @ np.swapaxes(pair, 1, 2) if value.ndim == 3 else np.einsum("dpas,das->dpa", value, pair)
-            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, value), abstain
     if abstain is not None:
         # at the last stage abstaining took the place of deferring
         actions[..., -1, :] = np.where(actions[..., -1, :] == DEFER, ABSTAIN, ACCEPT)
@@ -175,7 +148,11 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 
 
 def threshold_pass(
-    kernel: Kernel, grids: list[Grid], prices: np.ndarray, abstain_price: float | None, flow: Flow | None = None
+    kernel: Kernel,
+    grids: list[Grid],
+    prices: np.ndarray,
+    abstain_price: float | None,
+    flow: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Optimal thresholds from the last stage to the first: positions, loss and shortfall.
 
@@ -184,8 +161,8 @@ def threshold_pass(
     what that loses, in wrong answers per query.
 
     What is best at each signal does not depend on how many queries arrive there, but the best *cuts* do, where the
-    acceptance set is not a half-line: they trade errors on both sides by their masses. ``flow`` is what arrives at
-    each stage and P(correct) of it, under earlier thresholds, see `arriving_flow`; else every query arrives.
+    acceptance set is not a half-line: they trade errors on both sides by their masses. ``flow`` is the mass that
+    arrives at each stage under earlier thresholds, see `arriving_flow`; else every query arrives.
     """
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
@@ -194,51 +171,37 @@ def threshold_pass(
     shortfall = np.zeros((*shape, n_stages))
     defer, abstain = _terminal_value(kernel, prices, abstain_price)
     slope, abstain_now = np.zeros_like(defer), None
-    flow = flow or [(kernel.mass[:, None, j], kernel.correct[:, None, j]) for j in range(n_stages)]
+    flow = flow or [kernel.mass[:, None, j] for j in range(n_stages)]
     for j in range(n_stages - 1, -1, -1):
-        grid, (mass, correct) = grids[j], flow[j]
-        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), abstain_now)
-        chosen = best_thresholds(values, mass[..., grid.segment] * grid.width)
+        grid = grids[j]
+        values = grid.values(defer, slope, abstain_now)
+        chosen = best_thresholds(values, flow[j][..., grid.segment] * grid.width)
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
         if abstain is not None:
             # at the last stage the cut between accepting and "deferring" is the rejecting threshold
             positions[..., n_stages + j] = grid.position(
                 chosen.accept_at if abstain_now is None else chosen.reject_at
             )
-        right, rest = (grid.mean(x, n_segments) for x in (chosen.right, chosen.rest))
+        value = grid.mean(chosen.value, n_segments)
         if j > 0:
-            pair = np.swapaxes(kernel.pair[j - 1], 1, 2)
-            if kernel.uses_previous:
-                # what is accepted is right more or less often than the average, by the segment before
-                share = safe_divide(right, np.broadcast_to(correct, right.shape))
-                ahead = rest @ pair + share @ np.swapaxes(kernel.pair_right[j - 1], 1, 2)
-            else:
-                ahead = (right + rest) @ pair
-            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
-    return positions, _loss(kernel, prices, right + rest), shortfall
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, value), abstain
+    return positions, _loss(kernel, prices, value), shortfall
 
 
-def arriving_flow(kernel: Kernel, positions: np.ndarray) -> Flow:
-    """P(arrives, segment) at each stage under positions (draw, price, row), and P(correct | arrives, segment)."""
+def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[np.ndarray]:
+    """P(arrives, segment) at each stage under positions (draw, price, row): (draw, price, segment) each."""
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     arriving = np.broadcast_to(kernel.mass[:, None, 0], (*positions.shape[:2], n_segments))
-    arriving_right = arriving * kernel.correct[:, None, 0]
     out = []
     for j in range(n_stages):
-        weight, correct = _UNREACHED * kernel.mass[:, None, j], kernel.correct[:, None, j]
-        if kernel.uses_previous:
-            correct = (arriving_right + weight * correct) / np.maximum(arriving + weight, 1e-300)
-        out.append((arriving + weight, correct))
+        out.append(arriving + _UNREACHED * kernel.mass[:, None, j])
         if j == n_stages - 1:
             break
         deferred = deferred_share(positions[..., j], n_segments)
         if positions.shape[2] > n_stages:
             deferred = deferred - deferred_share(positions[..., n_stages + j], n_segments)
-        ratio = arriving * deferred * kernel.inverse_mass(j)[:, None]
-        arriving = ratio @ kernel.pair[j]
-        if kernel.uses_previous:
-            arriving_right = ratio @ kernel.pair_right[j]
+        arriving = (arriving * deferred * kernel.inverse_mass(j)[:, None]) @ kernel.pair[j]
     return out
 
 
@@ -257,17 +220,17 @@ def _terminal_value(
 
 
 def _deferral_value(
-    kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray
+    kernel: Kernel, stage: int, prices: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Continuation value of deferring at each segment's midpoint, and its slope across the segment.
 
-    Both (draw, price, segment): -c_{j+1} / p + ahead / P(s), where ``ahead`` is sum_t P(s, t) V_{j+1}(t). The
-    slope is that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at
-    atoms, within which nothing varies.
+    Both (draw, price, segment): -c_{j+1} / p + sum_t P(t | s) V_{j+1}(t), with ``value`` the V_{j+1}. The slope is
+    that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at atoms,
+    within which nothing varies.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)[:, None]
     cost = kernel.cost[:, stage + 1, None] * mass
-    defer = (ahead - cost[:, None] / prices[:, None]) * inverse
+    defer = (value @ np.swapaxes(kernel.pair[stage], 1, 2) - cost[:, None] / prices[:, None]) * inverse
     margin = kernel.draws.margins[stage]
     n = len(margin.low)
     above, below = np.minimum(np.arange(n) + 1, n - 1), np.maximum(np.arange(n) - 1, 0)

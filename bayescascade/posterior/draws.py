@@ -10,13 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.model.calibration import (
-    N_ATOMS,
-    Calibration,
-    Scaling,
-    by_stage,
-    get_calibration,
-)
+from bayescascade.model.calibration import N_ATOMS, Calibration, Scaling, get_calibration
 from bayescascade.model.copulas.family import Family
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
@@ -46,7 +40,7 @@ class Draws:
     calibration : Calibration
         What to make of ``curve``.
     curve : dict of str to ndarray (draw, stage, ...)
-        The calibration's variables by name; 0 at the first stage where that has none.
+        The calibration's variables by name.
     chains : ndarray (chain,)
         Labels of the chains, to fold the draws back.
     loading, discrimination : ndarray (draw, stage), optional
@@ -195,18 +189,10 @@ class Draws:
             out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
         return out
 
-    def p_correct(
-        self,
-        stage: int,
-        signal: np.ndarray,
-        previous: np.ndarray | None = None,
-        ease: np.ndarray | float | None = None,
-    ) -> np.ndarray:
+    def p_correct(self, stage: int, signal: np.ndarray, ease: np.ndarray | float | None = None) -> np.ndarray:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 
-        ``previous`` holds the previous stage's signals, NaN where that was not run; by default they are at their
-        mean. Only a sequential calibration looks at them. ``ease`` (draw, ...) is how easy the queries are, needed
-        where they have a difficulty.
+        ``ease`` (draw, ...) is how easy the queries are, needed where they have a difficulty.
         """
         signal = np.asarray(signal, dtype=float)
         values: dict[str, Any] = {
@@ -217,20 +203,16 @@ class Draws:
         values["atom_offset"] = 0.0
         if (atom < N_ATOMS).any():
             values["atom_offset"] = np.pad(self.curve["atom_offset"][:, stage], ((0, 0), (0, 1)))[:, atom]
-        logit = self.calibration.logit(values, self.inputs(stage, signal, previous), NUMPY)
+        logit = self.calibration.logit(values, self.inputs(stage, signal), NUMPY)
         if self.discrimination is not None:
             if ease is None:
                 refuse_difficulty(self)
             logit = logit + self.discrimination[:, stage].reshape((-1, *(1,) * signal.ndim)) * ease
         return 1.0 / (1.0 + np.exp(-logit))
 
-    def inputs(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """What the calibration reads of signals at one stage and at the one before, as `p_correct` takes them."""
-        z = self.scalings[stage].standardise(signal)
-        before = np.zeros_like(z)
-        if previous is not None and stage > 0:
-            before = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
-        return self.calibration.inputs(z, self.scalings[stage], before)
+    def inputs(self, stage: int, signal: np.ndarray) -> dict[str, np.ndarray]:
+        """What the calibration reads of signals at one stage (...) or (..., piece)."""
+        return self.calibration.inputs(self.scalings[stage].standardise(signal), self.scalings[stage])
 
     def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Mean of P(correct) over intervals, or at atoms where ``low == high`` (draw, ...)."""
@@ -244,21 +226,6 @@ class Draws:
         for j, margin in enumerate(self.margins):
             out[:, j, : len(margin.low)] = self.mean_correct(j, margin.low, margin.high)
         return out
-
-    def pair_correct(self, link: int) -> np.ndarray:
-        """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
-        self._check_adjacent(link)
-        before, here = self.margins[link], self.margins[link + 1]
-        nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
-        previous = np.broadcast_to(
-            (0.5 * (before.low + before.high))[:, None, None], (len(before.low), *nodes.shape)
-        )
-        p = self.p_correct(link + 1, np.broadcast_to(nodes, previous.shape), previous) @ _WEIGHTS
-        return self._padded(p)
-
-    def _padded(self, values: np.ndarray) -> np.ndarray:
-        n = self.n_segments
-        return np.pad(values, ((0, 0), (0, n - values.shape[1]), (0, n - values.shape[2])))
 
 
 def get_draws(fit: xr.DataTree) -> Draws:
@@ -284,10 +251,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         tau=flat(posterior["tau"], "link"),
         cost=flat(posterior["cost"], "stage"),
         calibration=calibration,
-        curve={
-            name: by_stage(flat(posterior[name], *dims), dims, NUMPY)
-            for name, dims in calibration.variables.items()
-        },
+        curve={name: flat(posterior[name], *dims) for name, dims in calibration.variables.items()},
         chains=posterior["chain"].values,
         loading=flat(posterior["loading"], "stage") if "loading" in posterior else None,
         discrimination=flat(posterior["discrimination"], "stage") if "discrimination" in posterior else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -24,18 +24,6 @@ def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
     return pair
 
 
-def marginalise_stages(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """``pair`` and ``pair_right`` of the stages ``keep``, in rising order, the others' signals summed out."""
-    pair, right = [], []
-    for a, c in pairwise(keep):
-        pair.append(compose(kernel, a, c))
-        if kernel.uses_previous:
-            # what is right at c depends on the stage just before it
-            to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
-            right.append(to_before @ kernel.pair_right[c - 1])
-    return pair, right
-
-
 def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     """The kernel after the first stage's masses have changed by ``ratio`` (draw, segment).
 
@@ -43,7 +31,7 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     stages' masses are what then arrives. Margins change and so do the copulas, which is why this is not the same
     as new margins under the old copulas.
     """
-    mass, correct, right = kernel.mass.copy(), kernel.correct.copy(), list(kernel.pair_right)
+    mass = kernel.mass.copy()
     mass[:, 0] *= ratio
     mass[:, 0] /= mass[:, 0].sum(axis=1, keepdims=True)
     pair = []
@@ -51,10 +39,7 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
         change = mass[:, j] * kernel.inverse_mass(j)
         pair.append(old * change[:, :, None])
         mass[:, j + 1] = pair[j].sum(axis=1)
-        if kernel.uses_previous:
-            right[j] = right[j] * change[:, :, None]
-            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
-    return replace(kernel, mass=mass, pair=pair, correct=correct, pair_right=right)
+    return replace(kernel, mass=mass, pair=pair)
 
 
 @dataclass(frozen=True)
@@ -62,9 +47,8 @@ class Kernel:
     """Segment masses, pair masses, P(correct) and costs of some draws, ready for forward and backward passes.
 
     ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
-    ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
-    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else the list is empty.
-    ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
+    ``cost`` is (draw, stage), all over all queries. ``averaged`` says that ``correct`` is a mean over draws, which
+    is not quite what the mean parameters give.
     """
 
     draws: Draws
@@ -72,18 +56,7 @@ class Kernel:
     pair: list[np.ndarray]
     correct: np.ndarray
     cost: np.ndarray
-    pair_right: list[np.ndarray] = field(default_factory=list)
     averaged: bool = False
-
-    @property
-    def uses_previous(self) -> bool:
-        """Whether correctness depends on the previous signal too."""
-        return self.draws.calibration.uses_previous
-
-    @cached_property
-    def own(self) -> np.ndarray:
-        """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
-        return self.draws.segment_correct() if self.uses_previous else self.correct
 
     @cached_property
     def _inverse_mass(self) -> np.ndarray:
@@ -106,7 +79,6 @@ class Kernel:
             [mean(p) for p in self.pair],
             safe_divide(mean(self.mass * self.correct), mass),
             mean(self.cost),
-            [mean(p) for p in self.pair_right],
             averaged=True,
         )
 
@@ -115,19 +87,15 @@ def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
     refuse_difficulty(draws)
     if draws.parent is not None:
-        # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
-        first, last = max(draws.keep[0] - 1, 0) if draws.parent.tilt is None else 0, draws.keep[-1]
+        # a tilt is of the first stage, and reaches those kept by way of all between
+        first, last = draws.keep[0] if draws.parent.tilt is None else 0, draws.keep[-1]
         between = build_kernel(draws.parent.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     edges = draws.edges()
-    mass, correct = np.diff(edges, axis=2), draws.segment_correct()
     links = range(len(draws.stages) - 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
-    right = [pair[j] * draws.pair_correct(j) for j in links] if draws.calibration.uses_previous else []
-    for j, of_pair in enumerate(right):
-        correct[:, j + 1] = safe_divide(of_pair.sum(axis=1), mass[:, j + 1])
-    kernel = Kernel(draws, mass, pair, correct, draws.cost, right)
+    kernel = Kernel(draws, np.diff(edges, axis=2), pair, draws.segment_correct(), draws.cost)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
 
@@ -139,8 +107,8 @@ def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
 
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
-    pair, right = marginalise_stages(kernel, keep)
-    return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index], right)
+    pair = [compose(kernel, a, c) for a, c in pairwise(keep)]
+    return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index])
 
 
 def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -176,7 +144,6 @@ def mean_kernel(draws: Draws) -> Kernel:
         [mean([k.pair[j] for k in parts]) for j in links],
         safe_divide(correct, mass),
         mean([k.cost for k in parts]),
-        [mean([k.pair_right[j] for k in parts]) for j in range(len(parts[0].pair_right))],
         averaged=True,
     )
 
