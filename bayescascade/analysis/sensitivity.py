@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.sensitivity_text import told, told_limits
 from bayescascade.cascade.discrepancy import read_discrepancy
@@ -262,7 +262,7 @@ class _AsTuned:
         if not self.objective.bounds:
             return np.nan, np.nan
         some = self.all_draws.take(self.all_draws.spread(_N_DRIFT_DRAWS))
-        kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
+        kernels = map_blocks(lambda block: build_kernel(some.take(block)), some.blocks())
         rows = self.rule.positions(self.draws)
         # the labelled queries were not drifted: their residual is taken on their own mix
         expected = None if self.discrepancy is None else self.discrepancy.expected(rows, self.draws)

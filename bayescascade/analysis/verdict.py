@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
@@ -264,7 +264,7 @@ def pair_rivals(draws: Draws, spec: TuningSpec, cascade: StrategyOutcome, equal:
         each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
         return np.concatenate([_priced(spec, outcome).loss for outcome in each], axis=1)
 
-    losses = np.concatenate(map_blocks(run, cut(draws.n)))
+    losses = np.concatenate(map_blocks(run, draws.blocks()))
     best = int(np.argmin(losses.mean(axis=0)))
     first_name, second_name = (draws.stages[j] for j in pairs[best])
     threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]

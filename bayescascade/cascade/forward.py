@@ -1,16 +1,17 @@
 """Error, cost and reach of threshold vectors: exactly under each posterior draw.
 
-For one draw the signals are a Markov chain, and so are the segments they fall in. Write a_j(s) for the probability
-that a query runs stage j with its signal in segment s there, p_j(s) for the margin's P(s), D_j(s) for the share of
-the segment that stage j defers, and M_j(s, t) for the probability of a pair of segments (differences of the
-copula's C). Then
+For one draw, and one node of ease where queries have a difficulty, the signals are a Markov chain, and so are the
+segments they fall in. Write a_j(s) for the probability that a query runs stage j with its signal in segment s
+there, p_j(s) for the margin's P(s), D_j(s) for the share of the segment that stage j defers, and M_j(s, t) for the
+probability of a pair of segments (differences of the copula's C). Then
 
     a_1 = p_1,    a_{j+1}(t) = sum_s a_j(s) D_j(s) / p_j(s) M_j(s, t),
 
     P(right) = sum_j sum_s a_j(s) A_j(s) P(correct at j | s),    E[cost] = sum_j c_j sum_s a_j(s),
 
 with A_j(s) the share that stage j accepts. That is the exact expectation, up to the position within a segment; no
-search, no density, linear in the number of stages.
+search, no density, linear in the number of stages. Where there are several nodes, their masses are joint with the
+node, and error and reach are sums over nodes.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def shares(positions: np.ndarray, n_stages: int, n_segments: int) -> tuple[np.nd
 
 
 def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """P(correct | accepted) of segments that a threshold cuts: stage, points, segments (cut,), values (draw, cut).
+    """P(correct | accepted) of segments that are cut: stage, points, segments (cut,), values (state, cut).
 
     The upper part of such a segment is more often right than the segment as a whole. At most one is cut for each
     stage and point.
     """
-    draws, n_stages = kernel.draws, kernel.correct.shape[1]
+    draws, n_stages = kernel.given, kernel.correct.shape[1]
     accept, reject = split_positions(positions, n_stages)
     for j in range(n_stages if reject is not None else n_stages - 1):
         margin = draws.margins[j]
@@ -111,13 +112,13 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
     cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
-    # a_j(s), (draw, point, segment)
-    arriving = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
-    right = np.zeros((draws.n, len(positions)))
+    # a_j(s), (state, point, segment)
+    arriving = np.broadcast_to(kernel.mass[:, :1], (len(kernel.mass), len(positions), draws.n_segments))
+    right = np.zeros((len(kernel.mass), len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
-        reach[..., j] = arriving.sum(axis=2)
+        reach[..., j] = kernel.over_nodes(arriving.sum(axis=2))
         answered = arriving * accepted[:, j]
         right += (answered @ kernel.correct[:, j, :, None])[..., 0]
         if j in cuts:
@@ -133,6 +134,8 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
             arriving = ratio @ kernel.pair[j]
             # the correction may take more from a neighbouring segment than there is
             np.maximum(arriving, 0.0, out=arriving)
+    right = kernel.over_nodes(right)
+    abstained = None if abstained is None else kernel.over_nodes(abstained)
     cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
@@ -144,7 +147,7 @@ def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positi
     What follows a signal, E[. | u], is taken as linear in u across neighbouring segments. Where what is deferred
     of a segment of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the
     segment's own. Moving that much mass, over the distance of the neighbours' midpoints, from the segment above to
-    the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (draw, point, segment),
+    the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (state, point, segment),
     per unit of segment mass.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)

@@ -10,8 +10,13 @@ where phi_j(s) = P(correct at j | s), c_{j+1} is the next stage's cost, P(t | s)
 stage's segment t and abstain = 1 - abstain_price / p, if stages may. The signals are a Markov chain, so what came
 before s tells nothing more. The loss to come, in money, is p (1 - V).
 
-All arrays are over draws and prices: (draw, price, segment), with masses P(s) in ``kernel.mass`` (draw, stage,
-segment) and pair masses P(s, t) in ``kernel.pair[j]`` (draw, segment of j, segment of j + 1).
+Where queries have a difficulty, the signals are a Markov chain given the ease only, which no stage sees. Then V_j
+is a function of the ease's node and the segment, and a stage compares the averages of its actions' values over
+the nodes of those who arrive with a signal. These depend on earlier thresholds, so passes are repeated.
+
+All arrays are over states (each draw at each node, see `posterior.kernel`) and prices: (state, price, segment),
+with masses P(s) in ``kernel.mass`` (state, stage, segment) and pair masses P(s, t) in ``kernel.pair[j]`` (state,
+segment of j, segment of j + 1).
 """
 
 from __future__ import annotations
@@ -21,16 +26,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.forward import deferred_share
 from bayescascade.induction.segment_decisions import (
     ABSTAIN,
     ACCEPT,
     DEFER,
     ActionValues,
+    Thresholds,
     best_actions,
     best_edges,
     best_thresholds,
     best_value,
+    value_of,
 )
 from bayescascade.posterior.kernel import Kernel
 
@@ -94,7 +102,7 @@ def make_grids(kernel: Kernel) -> list[Grid]:
         ends = low[:, None] + width[:, None] * np.array([0.0, 0.5, 1.0])
         at = margin.low[segment, None] + (margin.high - margin.low)[segment, None] * ends
         # two halves of each part give its midpoint value and its slope
-        halves = kernel.draws.mean_correct(j, at[:, :-1], at[:, 1:])  # (draw, part, 2)
+        halves = kernel.given.mean_correct(j, at[:, :-1], at[:, 1:])  # (state, part, 2)
         whole = np.add.reduceat(halves.mean(axis=2) * width, np.flatnonzero(number == 0), axis=1)
         # the kernel's own level, which in one of means over draws is not quite that of the mean parameters
         level = kernel.correct[:, j, : len(parts)] / np.maximum(whole, 1e-300)
@@ -175,23 +183,24 @@ def threshold_pass(
     for j in range(n_stages - 1, -1, -1):
         grid = grids[j]
         values = grid.values(defer, slope, abstain_now)
-        chosen = best_thresholds(values, flow[j][..., grid.segment] * grid.width)
+        chosen = best_thresholds(*over_nodes(kernel, values, flow[j][..., grid.segment] * grid.width))
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
         if abstain is not None:
             # at the last stage the cut between accepting and "deferring" is the rejecting threshold
             positions[..., n_stages + j] = grid.position(
                 chosen.accept_at if abstain_now is None else chosen.reject_at
             )
-        value = grid.mean(chosen.value, n_segments)
+        value = grid.mean(value_of(Thresholds(*map(kernel.by_state, chosen)), values), n_segments)
         if j > 0:
             defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, value), abstain
     return positions, _loss(kernel, prices, value), shortfall
 
 
 def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[np.ndarray]:
-    """P(arrives, segment) at each stage under positions (draw, price, row): (draw, price, segment) each."""
+    """P(arrives, segment) at each stage under positions (draw, price, row): (state, price, segment) each."""
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
+    positions = kernel.by_state(positions)
     arriving = np.broadcast_to(kernel.mass[:, None, 0], (*positions.shape[:2], n_segments))
     out = []
     for j in range(n_stages):
@@ -205,14 +214,31 @@ def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[np.ndarray]:
     return out
 
 
+def over_nodes(kernel: Kernel, values: ActionValues, mass: np.ndarray) -> tuple[ActionValues, np.ndarray]:
+    """Each draw's means over its nodes, weighed by what arrives there, and the mass that arrives.
+
+    A stage sees its signal and not the ease: what an action is worth at a signal is an average over the queries
+    that arrive with it. ``mass`` (state, price, part).
+    """
+    if kernel.draws.n_nodes == 1:
+        return values, mass
+    total = kernel.over_nodes(mass)
+
+    def mean(value: np.ndarray) -> np.ndarray:
+        return safe_divide(kernel.over_nodes(value * mass), total)
+
+    accept, accept_slope, defer, defer_slope = map(mean, values[:4])
+    return ActionValues(accept, accept_slope, defer, defer_slope, values.abstain), total
+
+
 def _terminal_value(
     kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Terminal value of not accepting at the last stage (draw, price, segment), and of abstaining (price, 1).
+    """Terminal value of not accepting at the last stage (state, price, segment), and of abstaining (price, 1).
 
     Not to accept there is to abstain, or to give no answer, worth 0 right answers, which is never better than one.
     """
-    shape = (kernel.draws.n, len(prices), kernel.draws.n_segments)
+    shape = (len(kernel.mass), len(prices), kernel.draws.n_segments)
     if abstain_price is None:
         return np.zeros(shape), None
     abstain = (1.0 - abstain_price / prices)[:, None]
@@ -224,12 +250,12 @@ def _deferral_value(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Continuation value of deferring at each segment's midpoint, and its slope across the segment.
 
-    Both (draw, price, segment): -c_{j+1} / p + sum_t P(t | s) V_{j+1}(t), with ``value`` the V_{j+1}. The slope is
-    that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at atoms,
+    Both (state, price, segment): -c_{j+1} / p + sum_t P(t | s) V_{j+1}(t), with ``value`` the V_{j+1}. The slope
+    is that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at atoms,
     within which nothing varies.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)[:, None]
-    cost = kernel.cost[:, stage + 1, None] * mass
+    cost = kernel.by_state(kernel.cost)[:, stage + 1, None] * mass
     defer = (value @ np.swapaxes(kernel.pair[stage], 1, 2) - cost[:, None] / prices[:, None]) * inverse
     margin = kernel.draws.margins[stage]
     n = len(margin.low)
@@ -243,4 +269,5 @@ def _deferral_value(
 
 def _loss(kernel: Kernel, prices: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Expected loss in money, p (1 - E[V_1]) + c_1, of values by the first stage's segment (draw, price)."""
-    return prices * (1.0 - np.einsum("dps,ds->dp", value, kernel.mass[:, 0])) + kernel.cost[:, :1]
+    right = kernel.over_nodes(np.einsum("dps,ds->dp", value, kernel.mass[:, 0]))
+    return prices * (1.0 - right) + kernel.cost[:, :1]

@@ -33,16 +33,15 @@ class ActionValues(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Optimal thresholds of one stage given what follows, and what they make of each segment.
+    """Optimal thresholds of one stage given what follows.
 
     ``accept_at``, ``reject_at`` (draw, price) are positions; ``shortfall`` (draw, price) is what they gain less
-    than the pointwise-optimal action. ``value`` (..., segment) is what the segment is worth.
+    than the pointwise-optimal action.
     """
 
     accept_at: np.ndarray
     reject_at: np.ndarray
     shortfall: np.ndarray
-    value: np.ndarray
 
 
 def best_thresholds(values: ActionValues, mass: np.ndarray) -> Thresholds:
@@ -62,13 +61,20 @@ def best_thresholds(values: ActionValues, mass: np.ndarray) -> Thresholds:
     accept_at, reject_at = (
         np.take_along_axis(start, edge[..., None], -1)[..., 0] for edge in (accept_edge, reject_edge)
     )
-    number = np.arange(n * parts).reshape(n, parts)
-    accepts = number >= accept_edge[..., None, None]
-    rest = defer
+    return Thresholds(accept_at, reject_at, shortfall)
+
+
+def value_of(chosen: Thresholds, values: ActionValues) -> np.ndarray:
+    """What each segment is worth under given thresholds (..., segment): a mean over the segment's parts."""
+    number = np.arange(values.accept.shape[-1])
+    deferred = np.clip(chosen.accept_at[..., None] - number, 0.0, 1.0)  # of the segment, from its lower end
+    rejected = np.zeros_like(deferred)
     if values.abstain is not None:
-        rest = np.where(number < reject_edge[..., None, None], values.abstain[..., None], defer)
-    value = np.sum(width * np.where(accepts, accept, rest), axis=-1)
-    return Thresholds(accept_at, reject_at, shortfall, value)
+        rejected = np.clip(chosen.reject_at[..., None] - number, 0.0, 1.0)
+    # each part's mean is the value in its middle
+    value = (1.0 - deferred) * (values.accept + 0.5 * deferred * values.accept_slope)
+    value += (deferred - rejected) * (values.defer + 0.5 * (deferred + rejected - 1.0) * values.defer_slope)
+    return value if values.abstain is None else value + rejected * values.abstain
 
 
 def best_value(values: ActionValues) -> np.ndarray:
