@@ -20,6 +20,9 @@ from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
 from bayescascade.tuning.objective import batch_predictive
 
+# Bands come from no more than so many draws times nodes of ease, about a second's worth.
+_MOST_STATES = 11_000
+
 
 def frontier(
     fit: xr.DataTree,
@@ -111,7 +114,7 @@ def frontier_draws(
 ) -> xr.Dataset:
     """`frontier` as a function of posterior draws, with a model discrepancy of error and cost if one is given."""
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
-    rows = round_to_atoms(draws, rows)
+    rows, draws = round_to_atoms(draws, rows), draws.thin(_MOST_STATES // draws.n_nodes)
     outcome = forward_all(draws, rows)
     accept, reject = split_positions(rows, len(draws.stages))
     if discrepancy is not None:

@@ -144,6 +144,8 @@ class Solved:
         What was minimised.
     feasible : bool
         Whether the promise is kept.
+    violation : float
+        How far it is not, see `Objective.violation`.
     kept : float
         Posterior probability that all bounds hold; NaN without bounds.
     reachable : str
@@ -155,6 +157,7 @@ class Solved:
     outcome: Outcome
     risk: float
     feasible: bool
+    violation: float
     kept: float
     reachable: str
 

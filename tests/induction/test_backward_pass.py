@@ -189,7 +189,7 @@ def test_a_finer_grid_gives_the_same_best_policy(calibration, pattern, abstain):
 def test_draws_and_prices_are_solved_as_if_one_by_one(calibration, abstain_price):
     draws = make_draws(3, "top atom", n_draws=5, seed=4, calibration=calibration)
     kernel, prices = build_kernel(draws), np.array([2.0, 30.0, 400.0])
-    rows, least = induce_draws(kernel, prices, abstain_price), best_loss(kernel, prices, abstain_price)
+    rows, least = induce_draws(kernel, prices, abstain_price)[0], best_loss(kernel, prices, abstain_price)
     for i in range(5):
         one = build_kernel(draws.take(np.array([i])))
         for p, price in enumerate(prices):
@@ -206,7 +206,7 @@ def test_each_draws_own_optimum_over_blocks_and_with_latency():
     latency = np.random.default_rng(1).uniform(0.5, 2.0, draws.cost.shape)
     slow = replace(draws, latency=latency)
     kernel = with_latency(build_kernel(slow), 3.0)
-    rows = induce_draws(kernel, np.array([20.0]))
+    rows = induce_draws(kernel, np.array([20.0]))[0]
     for i in range(3):
         one = build_kernel(slow.take(np.array([i])))
         out = forward(one, rows[i])
@@ -222,7 +222,7 @@ def test_a_draw_never_regrets_its_own_thresholds_much():
     """Where acceptance sets are half-lines, as they are but for the tails of a smooth curve."""
     draws = make_draws(4, "no atoms", n_draws=40, seed=8)
     kernel, prices = build_kernel(draws), np.array([30.0])
-    rows, least = induce_draws(kernel, prices), best_loss(kernel, prices)
+    rows, least = induce_draws(kernel, prices)[0], best_loss(kernel, prices)
     for i in range(draws.n):
         loss = loss_of_rows(build_kernel(draws.take(np.array([i]))), rows[i], 30.0)[0]
         assert loss <= least[i, 0] * (1 + 1e-3)

@@ -20,7 +20,7 @@ _END = 39.0
 # Away from the median, h and k are divisors; 1 - ρ² is one too. The moves and floors change no tenth digit.
 _H_MIN, _C_MIN = 1e-12, 1e-8
 # The series of `cell_masses` ends where |rho|^n is so small, and is not used where that takes too many terms.
-_LAST_TERM, _MAX_TERMS = 1e-6, 100
+_LAST_TERM, _MAX_TERMS = 1e-4, 300
 
 
 def tau_to_parameter(tau: Any, xp: Any) -> Any:
@@ -91,13 +91,17 @@ def cell_masses(left: np.ndarray, right: np.ndarray, tau: np.ndarray) -> np.ndar
 def _hermite_masses(edges: np.ndarray, n_terms: int) -> np.ndarray:
     """Integrals of h_n phi over the cells between edges (draw, edge), by n (draw, cell, n)."""
     z = normal_score(edges, NUMPY)
-    out = np.empty((n_terms, *edges[:, 1:].shape))
-    out[0] = np.diff(edges)
-    before, now = np.zeros_like(z), np.exp(-0.5 * z * z) / sqrt(2.0 * pi)  # h_n phi at the edges
+    # h_n phi at the edges, of which -1 / n^(1/2) times the one before is the integral
+    density = np.empty((n_terms + 1, *z.shape))
+    density[0], density[1] = 0.0, np.exp(-0.5 * z * z) / sqrt(2.0 * pi)
     for n in range(1, n_terms):
-        out[n] = -np.diff(now) / sqrt(n)
-        before, now = now, (z * now - sqrt(n - 1) * before) / sqrt(n)
-    return np.moveaxis(out, 0, -1)
+        np.multiply(density[n], z / sqrt(n), out=density[n + 1])
+        density[n + 1] -= density[n - 1] * sqrt((n - 1) / n)
+    out = np.empty((*edges[:, 1:].shape, n_terms))
+    out[..., 0] = np.diff(edges)
+    root = np.sqrt(np.arange(1, n_terms))
+    out[..., 1:] = np.moveaxis(density[1:n_terms, :, :-1] - density[1:n_terms, :, 1:], 0, -1) / root
+    return out
 
 
 def logpdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
