@@ -94,7 +94,11 @@ class Draws:
 
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
-        self._check_adjacent(j)
+        if self.parent is not None and self.keep[j + 1] != self.keep[j] + 1:
+            raise ValueError(
+                f"stages {self.stages[j]!r} and {self.stages[j + 1]!r} are not neighbours in the fit, so no "
+                "copula of its own joins them; use the pair masses of build_kernel"
+            )
         return Link(self.families[j], self.tau[:, j])
 
     def _mapped(self, each: Callable[[np.ndarray], np.ndarray], without: tuple[str, ...] = ()) -> Draws:
@@ -186,13 +190,6 @@ class Draws:
             tau=np.where(adjacent, self.tau[:, at], np.nan),
             tilt=self.tilt if index[0] == 0 else None,
         )
-
-    def _check_adjacent(self, link: int) -> None:
-        if self.parent is not None and self.keep[link + 1] != self.keep[link] + 1:
-            raise ValueError(
-                f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
-                "copula of its own joins them; use the pair masses of build_kernel"
-            )
 
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
