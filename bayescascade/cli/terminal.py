@@ -113,15 +113,20 @@ def _threshold(value: Any, words: Mapping[float, str]) -> str:
 
 
 def expected_table(solution: Any) -> Table:
-    tail = (1 - CI_PROB) / 2
+    tail, bounds = (1 - CI_PROB) / 2, solution.upper_bounds
     rows = []
     for name in ("error", "cost", "abstained", "latency"):
         draws = getattr(solution, name, None)
         if draws is None:
             continue
         low, high = draws.quantile([tail, 1 - tail]).values
-        rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}"))
-    return _table("Expected per query", "", "Mean", f"{CI_PROB:.0%} interval", rows=rows)
+        sure = (_number(bounds[name]) if name in bounds else "",) if bounds else ()
+        rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}", *sure))
+    columns = ["", "Mean", f"{CI_PROB:.0%} interval"]
+    if bounds:
+        margin = ", with safety margin" if solution.margin is not None else ""
+        columns.append(f"{100 * solution.goal['prob']:.4g}% sure at most{margin}")
+    return _table("Expected per query", *columns, rows=rows)
 
 
 def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:

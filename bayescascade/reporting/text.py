@@ -12,7 +12,7 @@ from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
 from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
-from bayescascade.tuning.solution_text import say_prices
+from bayescascade.tuning.solution_text import promised, say_prices, sure_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Choice:
         Below these a stage abstains.
     error, cost : ndarray (draw,)
     reach : ndarray (draw, stage)
+        All of these are the posterior's, without a safety margin.
+    kept : float
+        Probability of the goal's limits, safety margin included.
+    sure : dict
+        What each limited amount stays below with the goal's probability, see `ThresholdSolution.upper_bounds`.
     """
 
     stages: list[str]
@@ -37,6 +42,7 @@ class Choice:
     goal: dict[str, Any]
     feasible: bool
     kept: float
+    sure: dict[str, float]
     reject: np.ndarray | None = None
     abstained: np.ndarray | None = None
 
@@ -70,7 +76,8 @@ def summary(
     lead = f"To have {goal_in_words(choice.goal)}, set" if choice.goal else "Set"
     if not choice.feasible:
         lead = (
-            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
+            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability "
+            f"{promised(choice.kept, choice.goal['prob'])},"
         )
     wrong = band(choice.error, ci_prob, share)
     expected = f"Of the answers {wrong} are expected to be wrong"
@@ -84,7 +91,13 @@ def summary(
             f"and {per_thousand(float(scored['cost']))}"
         )
     judged = comparison(choice, draws) if worth is None else judgement(worth, stated)
-    return [f"{lead}: {rule}", f"{expected}.", judged]
+    promise = [] if not choice.sure else [sure_of(choice.sure, choice.goal, per_thousand_queries)]
+    return [f"{lead}: {rule}", f"{expected}.", *promise, judged]
+
+
+def per_thousand_queries(value: float) -> str:
+    """A cost or latency per query, as that of a thousand, with its unit."""
+    return f"{per_thousand(value)} per 1,000 queries"
 
 
 def judgement(worth: Verdict, stated: bool) -> str:

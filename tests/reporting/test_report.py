@@ -282,7 +282,7 @@ def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monke
 
     def choice(last):
         reach = np.tile([1.0, 0.5, last], (10, 1))
-        return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9)
+        return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9, {})
 
     assert idle_links(result, draws, choice(0.001)) == ["medium > large"]
     assert idle_links(result, draws, choice(0.2)) == []
