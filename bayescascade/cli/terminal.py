@@ -186,14 +186,19 @@ def checks_table(checks: Iterable[Any], face: Face) -> Table:
 
 
 def verdict_table(found: pd.DataFrame) -> Table:
-    """The cascade and its rivals, in money per 1,000 queries."""
-    rows = []
+    """The cascade and its rivals, per 1,000 queries."""
+    from bayescascade.display.format import chance
+
+    rows: list[tuple[str, ...]] = []
+    limited = "kept" in found
     for row in found.itertuples():
         cascade = row.kind == "cascade"
         band = "" if cascade else f"{_number(row.saving_low)} to {_number(row.saving_high)}"
-        saves = ("", "", "") if cascade else (_number(row.saving), band, f"{row.p_beats:.1%}")
-        rows.append((row.rival, _number(row.loss), *saves))
-    columns = ("", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves")
+        saves = ("", "", "") if cascade else (_number(row.saving), band, chance(row.p_beats))
+        rows.append((row.rival, _number(row.loss), *saves, *([chance(row.kept)] if limited else [])))
+    columns = ["", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves"]
+    if limited:
+        columns.append("Keeps the limit with")
     return _table("Per 1,000 queries", *columns, rows=rows)
 
 

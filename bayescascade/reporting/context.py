@@ -62,8 +62,8 @@ def build_context(
     whole = choice is not None and choice.stages == draws.stages
     plain = choice if whole and choice is not None and choice.reject is None else None
     explorer = make_explorer(fit, ci_prob=ci_prob, own=None if plain is None else plain.thresholds)
+    worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
-    worth = _worth(fit, solution, choice, price, stated)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
     checks = check(fit, thresholds=chosen if whole else None)
     evidence = gather(fit)
@@ -76,7 +76,7 @@ def build_context(
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": summary(choice, draws, scored, worth, ci_prob, stated=stated),
+        "answer": summary(choice, draws, scored, worth, ci_prob),
         "care": caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
         "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
         "flow": None if choice is None else flow_figure(choice, ci_prob),
@@ -187,7 +187,7 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
 
 
 def _price(choice: Choice | None, explorer: Explorer) -> tuple[float | None, bool]:
-    """The price of an error at which the choice is judged, and whether it is the user's own."""
+    """A price of an error for what cannot do without one, and whether it is the user's own."""
     if choice is None:
         return None, False
     given = choice.goal.get("error_price")
@@ -205,27 +205,13 @@ def _price_about(explorer: Explorer, cost: float) -> float:
     return float(np.interp(cost, explorer.points["cost"].values[best], prices[best]))
 
 
-def _worth(
-    fit: xr.DataTree, solution: ThresholdSolution | None, choice: Choice | None, price: float | None, stated: bool
-) -> Verdict | None:
-    if choice is None or price is None:
-        return None
-    abstain = choice.goal.get("abstain_price")
-    try:
-        return verdict(fit, error_price=price, solution=solution, abstain_price=abstain)
-    except CascadeError:
-        if stated:
-            raise
-        return None  # at a price that the user did not give, abstaining need not make sense
-
-
 def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str, object]:
     """The whole verdict, for those who open it."""
     beside = comparison(choice, draws)
     if worth is None:
         return {"text": [beside], "figure": None, "table": None}
-    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
     table = worth.table.drop(columns="chosen")
+    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
     return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
 
 

@@ -16,7 +16,8 @@ from bayescascade.checks.results import LEVEL, WORDS, CheckResult
 from bayescascade.display.format import band, chance, money, per_thousand, share, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.explorer import Explorer
-from bayescascade.reporting.text import Choice, goal_in_words
+from bayescascade.reporting.text import Choice
+from bayescascade.tuning.solution_text import goal_in_words
 
 _TABLE_POINTS = 10
 

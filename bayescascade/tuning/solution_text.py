@@ -94,6 +94,23 @@ def say_prices(goal: Mapping[str, Any]) -> str:
     return f" when {' and '.join(prices)}" if prices else ""
 
 
+def goal_in_words(goal: Mapping[str, Any]) -> str:
+    """What `tune` was asked for."""
+    prices = say_prices(goal)
+    bounds = []
+    for name in ("error", "cost", "latency"):
+        if f"max_{name}" in goal:
+            limit = goal[f"max_{name}"]
+            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
+    about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
+    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
+    if not prices:
+        return promise
+    loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
+    loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
+    return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
+
+
 def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
     low, high = np.quantile(values, (0.05, 0.95))
     unit = f" {unit}" if unit else ""
