@@ -158,16 +158,29 @@ def check(
 def verdict(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, ERROR_PRICE],
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="Judge by this limit instead: what is cheapest of all that keeps it.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Judge by this limit instead: what errs least of all that keeps it.")
+    ] = None,
+    prob: Prob = None,
     abstain_price: AbstainPrice = None,
     task: Task = None,
 ) -> None:
     """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
+    goal = given(ctx, "max_error", "max_cost", "error_price", "prob", "abstain_price")
+    if not {"error_price", "max_error", "max_cost"} & set(goal):
+        raise CascadeError("no goal came; give --error-price, --max-error or --max-cost.")
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
     with terminal.working("Comparing"):
-        found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+        if max_error is None and max_cost is None:
+            found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+        else:
+            found = bc.verdict(posterior, solution=bc.tune(posterior, **goal))
     terminal.show(terminal.verdict_table(found.table))
     typer.echo(render(found.text, ctx.obj))
 

@@ -14,11 +14,11 @@ from bayescascade.cascade.discrepancy import ModelDiscrepancy, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.cascade.predictive import batch_predictive
 from bayescascade.errors import bad_value
 from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
-from bayescascade.tuning.objective import batch_predictive
 
 # Bands come from no more than so many draws times nodes of ease, about a second's worth.
 _MOST_STATES = 11_000
@@ -133,6 +133,8 @@ def frontier_draws(
         coords={"stage": draws.stages},
         attrs={"ci_prob": ci_prob, "confidence_kind": draws.kind},
     )
+    if discrepancy is not None:
+        out.attrs["doubt"] = discrepancy.spread
     if batch is not None:
         out.attrs["batch"] = int(batch)
     for name in ("error", "cost", *(["abstained"] if reject is not None else [])):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
@@ -75,16 +77,34 @@ def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, am
 
 def _solved(row: np.ndarray, tried: Amounts, objective: Objective, full: Evaluator) -> Solved:
     """A row with its outcome on all draws; where it breaks the promise, ``tried`` tells what can be promised."""
-    outcome = full.outcome(row[None])
+    return solved_at(row, objective, full, lambda: say_reachable(objective, tried))
+
+
+def solved_at(
+    row: np.ndarray, objective: Objective, full: Evaluator, reachable: Callable[[], str] = str
+) -> Solved:
+    """What a row comes to under all draws: the model's own account, and the promise with the safety margin."""
+    posterior = full.expected(row[None])
+    outcome = full.with_discrepancy(posterior, row[None])
     amounts = amounts_of(outcome, full.draws, objective.names)
     feasible = bool(objective.rank(amounts)[1][0])
+    kept = {"kept": float("nan"), "kept_without_margin": float("nan")}
+    if objective.bounds:
+        by_model = amounts_of(posterior, full.draws, objective.names)
+        kept = {
+            name: float(objective.promise_probability(x)[0])
+            for name, x in zip(kept, (amounts, by_model), strict=True)
+        }
+    bounds = objective.bounds
     return Solved(
         draws=full.draws,
         row=row,
-        outcome=outcome.take(0),
+        outcome=posterior.take(0),
+        error_with_margin=None if full.discrepancy is None else outcome.error[:, 0],
         risk=float(objective.risk(amounts)[0]),
         feasible=feasible,
         violation=float(objective.violation(amounts)[0]),
-        kept=float(objective.promise_probability(amounts)[0]) if objective.bounds else float("nan"),
-        reachable="" if feasible else say_reachable(objective, tried),
+        **kept,
+        upper_bounds={name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in bounds},
+        reachable="" if feasible else reachable(),
     )
