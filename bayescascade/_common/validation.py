@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 
-from bayescascade.errors import Short, bad_value, option
+from bayescascade.errors import CascadeError, Short, bad_value, option
+
+
+def check_text(what: str, text: str, allowed: str = "") -> None:
+    """Raise `CascadeError` for a text that steers a terminal, or that no file can hold: NUL, half a character.
+
+    Examples
+    --------
+    >>> check_text("stage", "modèle 1")
+    >>> check_text("stage", "a\\0")
+    Traceback (most recent call last):
+    ...
+    bayescascade.errors.CascadeError: stage 'a\\x00' holds the control character '\\x00'; take it out of the name.
+    """
+    if text.isprintable():
+        return
+    bad = [c for c in text if c not in allowed and unicodedata.category(c) in ("Cc", "Cs")]
+    if bad:
+        shown = ascii(text if len(text) <= 60 else text[:57] + "...")
+        raise CascadeError(f"{what} {shown} holds the control character {bad[0]!a}; take it out of the name.")
 
 
 def check_prob(name: str, value: float) -> None:

@@ -129,13 +129,16 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
         )
     else:
-        curves = table[of_curve & tested]
+        curves = table[of_curve & table["share_inside"].notna()]  # of few values, the bins are the atoms
         share = np.average(curves["share_inside"], weights=curves["bins"])
         text = (
             f"{share:.0%} of the bins of confidence show an accuracy inside the {1 - LEVEL:.0%} predictive "
             "band, and no stage departs from its calibration curve. P(correct) can be believed."
         )
-    return CheckResult("calibration", not len(failed), table, text, picture)
+    unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
+    if unseen:
+        text += f" Nothing is known of {joined(unseen)}: label at least {LEAST} answers there."
+    return CheckResult("calibration", False if len(failed) else None if unseen else True, table, text, picture)
 
 
 def _parts(

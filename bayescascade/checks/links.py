@@ -78,10 +78,11 @@ class _Pairs:
 
 def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     """Kendall's tau-b, joint tails and the family of each link, observed and replicated."""
-    rows = []
+    rows, unseen = [], []
     for link, name in enumerate(evidence.links):
         queries = evidence.rows(rng, link, link + 1)
         if len(queries) < LEAST:
+            unseen.append(name)
             continue
         x, y = evidence.signal[queries, link], evidence.signal[queries, link + 1]
         pairs = _Pairs(link, x, y, replicate_next(evidence.few, link, x, rng))
@@ -115,7 +116,9 @@ def check_links(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "Rank correlation, joint tails and likelihood of every link are as the fit replicates them. "
             "The copula describes how confidences of consecutive stages move together."
         )
-    return CheckResult("links", not len(failed), table, text, picture)
+    if unseen:
+        text += f" Nothing is known of {joined(unseen)}: run both stages on at least {LEAST} queries."
+    return CheckResult("links", False if len(failed) else None if unseen else True, table, text, picture)
 
 
 def kendall(x: np.ndarray, sets: np.ndarray) -> np.ndarray:

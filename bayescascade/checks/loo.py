@@ -38,21 +38,24 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         return CheckResult("loo", None, pd.DataFrame(), lacking)
     rows, of_factor = [], {}
     for name in ("signal", "correct"):
-        part = tree
-        if name == "correct":  # queries without a label have nothing to leave out
-            seen = np.isfinite(evidence.correct).any(axis=1)
-            part = xr.DataTree.from_dict(
-                {
-                    "posterior": tree["posterior"].to_dataset(),
-                    "log_likelihood": tree["log_likelihood"].to_dataset()[["correct"]].isel(query=seen),
-                }
-            )
+        # a query without a label, or whose signals are certain, has nothing to leave out
+        terms = tree["log_likelihood"].to_dataset()[[name]]
+        seen = (terms[name].std(("chain", "draw")) > 0.0).values
+        if not seen.any():
+            continue
+        part = xr.DataTree.from_dict(
+            {"posterior": tree["posterior"].to_dataset(), "log_likelihood": terms.isel(query=seen)}
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a high k is what this check reports
             loo = az.loo(part, var_name=name, pointwise=True)
         k = np.asarray(loo.pareto_k)
         of_factor[name] = loo
         rows.append((name, loo.elpd, loo.se, loo.p, k.max(), loo.good_k, np.mean(k > loo.good_k)))
+    if not rows:
+        return CheckResult(
+            "loo", None, pd.DataFrame(), "No query moves the posterior, so none decides it. Log more."
+        )
     columns = ["factor", "elpd", "se", "p", "worst_k", "good_k", "share_above"]
     table = pd.DataFrame(rows, columns=columns).set_index("factor")
     worst = table["share_above"].max()

@@ -32,7 +32,12 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if nothing:
         return CheckResult("sensitivity", None, pd.DataFrame(), nothing)
     tree = thinned(evidence.fit)
-    table = pd.concat([_of_block(tree, factor) for factor in _BLOCKS])
+    blocks = [block for factor in _BLOCKS if (block := _of_block(tree, factor)) is not None]
+    if not blocks:
+        return CheckResult(
+            "sensitivity", None, pd.DataFrame(), "The log is too short to pull at anything. Log more."
+        )
+    table = pd.concat(blocks)
     table.index.name = "quantity"
     conflict = table.index[(table["diagnosis"] == "conflict")]
     leaning = table.index[(table["prior"] >= SENSITIVE) & (table["diagnosis"] != "conflict")]
@@ -64,11 +69,17 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     return CheckResult("sensitivity", True, table, text, picture)
 
 
-def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame:
-    """ArviZ's sensitivities of one block's quantities, and how hard prior and likelihood pull at each."""
+def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame | None:
+    """ArviZ's sensitivities of one block's quantities, and how hard prior and likelihood pull at each.
+
+    None where prior or likelihood is flat, as on logs of a few queries whose margins have no splits.
+    """
     prior = tree["log_prior"].to_dataset()
     prior = prior[[name for name in prior if (name in _SIGNALS) == (factor == "signal")]]
     likelihood = tree["log_likelihood"].to_dataset()[[factor]]
+    powers = prior.to_array().sum("variable"), likelihood[factor].sum("query")
+    if not all(float(power.std()) > 0.0 for power in powers):
+        return None
     posterior = tree["posterior"].to_dataset()[list(_BLOCKS[factor])]
     part = xr.DataTree.from_dict({"posterior": posterior, "log_prior": prior, "log_likelihood": likelihood})
     log = logging.getLogger("arviz_stats")
@@ -79,7 +90,6 @@ def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame:
     finally:
         log.setLevel(level)
     table = table[["prior", "likelihood"]].astype(float)
-    powers = prior.to_array().sum("variable"), likelihood[factor].sum("query")
     shifts = [pd.concat([_shift(posterior[name], power) for name in posterior]).to_numpy() for power in powers]
     table["pull"] = np.where(shifts[0] * shifts[1] < 0.0, np.minimum(*np.abs(shifts)), 0.0)
     sensitive = (table["prior"] >= SENSITIVE) & (table["likelihood"] >= SENSITIVE)

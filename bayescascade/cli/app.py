@@ -21,6 +21,7 @@ from bayescascade.cli.options import (
     KIND_HELP,
     Cost,
     FitFile,
+    Grades,
     LogFile,
     Seed,
     Stages,
@@ -32,6 +33,7 @@ from bayescascade.cli.options import (
     file_in,
     file_out,
     fit_of,
+    grades_of,
     keep_input,
     log_for,
     names_of,
@@ -106,6 +108,7 @@ def fit(
     kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
     cost: Cost = "cost",
     stages: Stages = None,
+    grades: Grades = None,
     task_column: TaskColumn = None,
     copula: Annotated[
         str | None,
@@ -150,7 +153,8 @@ def fit(
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
-    data = bc.read_log(log, confidence_kind=kind, cost=cost_of(cost), stages=wanted, task=task_column)
+    columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
+    data = bc.read_log(log, confidence_kind=kind, stages=wanted, **columns)
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
@@ -193,6 +197,7 @@ def report(
         bool, typer.Option("--labels", help="Say what more labels are worth, too (takes half a minute).")
     ] = False,
     cost: Cost = "cost",
+    grades: Grades = None,
     task: Task = None,
     task_column: TaskColumn = None,
 ) -> None:
@@ -210,7 +215,7 @@ def report(
         chosen = bc.Policy.load(policy)
         options["thresholds"] = chosen
         if test is not None:
-            options["test"] = log_for(test, chosen, cost, task, task_column)
+            options["test"] = log_for(test, chosen, cost, task, task_column, grades)
     with terminal.working("Writing the report"):
         bc.report(posterior, output, **options)
     typer.echo(f"Wrote {output}.")

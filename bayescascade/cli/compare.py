@@ -11,11 +11,13 @@ from bayescascade._common.files import whole_file
 from bayescascade.cli.options import (
     KIND_HELP,
     Cost,
+    Grades,
     LogFile,
     Stages,
     cost_of,
     file_in,
     file_out,
+    grades_of,
     keep_input,
     names_of,
     writable,
@@ -52,6 +54,7 @@ def compare(
     ] = None,
     cost: Cost = "cost",
     stages: Stages = None,
+    grades: Grades = None,
     prompts: Annotated[Path | None, file_in("Table of query and prompt, for methods that read text.")] = None,
     test_prompts: Annotated[Path | None, file_in("The same for --test.")] = None,
     resume: Annotated[
@@ -83,7 +86,8 @@ def compare(
         raise CascadeError(f"--reference {reference} was not run; choose among {', '.join(known)}.")
 
     def read(path: Path, texts: Path | None) -> xr.Dataset:
-        log = bc.read_log(path, confidence_kind=kind, cost=cost_of(cost), stages=names_of(stages))
+        columns: dict[str, Any] = {"cost": cost_of(cost), "grades": grades_of(grades)}
+        log = bc.read_log(path, confidence_kind=kind, stages=names_of(stages), **columns)
         if texts is None:
             return log
         from bayescascade.logs.texts import with_prompts

@@ -14,6 +14,7 @@ from bayescascade.cli.options import (
     AbstainPrice,
     Cost,
     FitFile,
+    Grades,
     LogFile,
     Prob,
     Seed,
@@ -116,6 +117,7 @@ def score(
         str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
     ] = None,
     cost: Cost = "cost",
+    grades: Grades = None,
     task: Task = None,
     task_column: TaskColumn = None,
 ) -> None:
@@ -129,7 +131,7 @@ def score(
             f"{policy} decides on confidences of kind {chosen.confidence_kind!r}, so its thresholds mean "
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
-    data = log_for(log, chosen, cost, task, task_column)
+    data = log_for(log, chosen, cost, task, task_column, grades)
     terminal.show(*terminal.score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
     if chosen.metadata.get("data_hash") == data_hash(data):
         terminal.say(

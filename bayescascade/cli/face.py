@@ -76,8 +76,12 @@ def _is_blank(value: object) -> bool:
 def _typed(value: object) -> str:
     """A value as it is typed: lists with commas, lists of lists with semicolons, prices as name=price."""
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={'PRICE' if _is_blank(price) else price}" for name, price in value.items())
+        return ",".join(
+            f"{name}={'PRICE' if _is_blank(price) else '' if price is None else price}"
+            for name, price in value.items()
+        )
     if isinstance(value, list | tuple):
-        nested = any(isinstance(item, list | tuple) for item in value)
-        return (";" if nested else ",").join(map(_typed, value))
+        if any(isinstance(item, list | tuple) for item in value):
+            return ";".join(map(_typed, value))
+        return ",".join(f'"{word}"' if "," in word else word for word in map(_typed, value))
     return str(value)

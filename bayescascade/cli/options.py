@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,12 +47,18 @@ def _words(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+STDIN = "-"  # where a log is asked for
+
+
 # ---- callbacks and parsers
 
 
 def names_of(text: str | None) -> list[str] | None:
-    """The names in a list separated by commas."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """The names in a list separated by commas; one that holds a comma stands in double quotes."""
+    if text is None:
+        return None
+    (parts,) = csv.reader([text], skipinitialspace=True) if text.strip() else ([],)
+    return [name.strip() for name in parts if name.strip()]
 
 
 def copula_of(text: str) -> str | list[str]:
@@ -75,6 +82,25 @@ def cost_of(text: str) -> str | dict[str, float]:
                 "--cost small=1e-4,large=1e-3."
             ) from None
     return prices
+
+
+def grades_of(text: str | None) -> dict[str, float | None] | None:
+    """What texts stand for, as ``C=1,I=0,N=``."""
+    if text is None:
+        return None
+    grades: dict[str, float | None] = {}
+    for part in names_of(text) or []:
+        word, equals, value = part.rpartition("=")
+        try:
+            grades[word.strip()] = float(value) if value.strip() else None
+        except ValueError:
+            equals = ""
+        if not equals or not word.strip():
+            raise CascadeError(
+                f"--grades {text} is no list of texts and what they stand for: {part!r} is not such as C=1; write "
+                "e.g. --grades C=1,I=0,N= (nothing for not scored)."
+            )
+    return grades
 
 
 def writable(path: Path | None) -> Path | None:
@@ -103,7 +129,7 @@ def page(path: Path) -> Path:
 
 def keep_input(source: Path, output: Path) -> None:
     """Refuse to write over what is read."""
-    if output.exists() and output.samefile(source):
+    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
         raise CascadeError(f"the output {output} is the input itself; give it another name.")
 
 
@@ -138,12 +164,15 @@ def fit_of(path: Path, task: str | None) -> xr.DataTree:
     return posterior if task is None else bc.select_task(posterior, task)
 
 
-def log_for(path: Path, policy: Any, cost: str, task: str | None, task_column: str | None) -> xr.Dataset:
+def log_for(
+    path: Path, policy: Any, cost: str, task: str | None, task_column: str | None, grades: str | None
+) -> xr.Dataset:
     """A log as a policy takes it: of its kind and stages, and of one task if that is asked for."""
     import bayescascade as bc
 
     kind, stages = policy.confidence_kind, policy.stages
-    log = bc.read_log(path, confidence_kind=kind, cost=cost_of(cost), stages=stages, task=task_column)
+    columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, **columns)
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and own in tasks and len(tasks) > 1:
@@ -169,9 +198,21 @@ def file_out(text: str, callback: Any = writable) -> Any:
     return typer.Option("--output", "-o", callback=callback, help=text)
 
 
+def _is_there(path: Path) -> Path:
+    """A log, or - for standard input, which Typer's own check would look for on disk."""
+    if str(path) != STDIN and not os.path.exists(path):
+        raise typer.BadParameter(f"file {str(path)!r} does not exist.")
+    return path
+
+
 LogFile = Annotated[
     Path,
-    typer.Argument(metavar="LOG", exists=True, dir_okay=False, help="CSV, Parquet or JSON lines, long or wide."),
+    typer.Argument(
+        metavar="LOG",
+        callback=_is_there,
+        dir_okay=False,
+        help="CSV, Parquet or JSON, long or wide; also as .gz, or - for standard input.",
+    ),
 ]
 FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
@@ -179,6 +220,8 @@ FitFile = Annotated[
 KIND_HELP = "What a confidence is: {kinds}."
 COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
 Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
+GRADES_HELP = "What texts in the column correct stand for: 1, 0, or nothing for not scored."
+Grades = Annotated[str | None, typer.Option("--grades", metavar="C=1,I=0,N=,...", help=GRADES_HELP)]
 STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")

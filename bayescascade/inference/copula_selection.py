@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -46,7 +45,7 @@ def compare_families(
     """
     n_links = log.sizes["stage"] - 1
     short = replace(config, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
-    by_link: dict[str, list[Any]] = {}
+    by_link: dict[str, list[tuple[np.ndarray, float]]] = {}
     links: list[str] = []
     for name in CANDIDATES:
         design = build_design(log, with_families(options, [name] * n_links), weight=seen)
@@ -62,15 +61,14 @@ def compare_families(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a high k is in the table
             by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
-    rows_elpd = np.array([[loo.elpd for loo in by_link[name]] for name in CANDIDATES]).T
-    se = np.array([[loo.se for loo in by_link[name]] for name in CANDIDATES]).T
-    worst = np.array([[float(np.max(loo.pareto_k)) for loo in by_link[name]] for name in CANDIDATES]).T
+    rows_elpd = np.array([[elpd.sum() for elpd, _ in by_link[name]] for name in CANDIDATES]).T
+    se = np.array([[_se_of_sum(elpd) for elpd, _ in by_link[name]] for name in CANDIDATES]).T
+    worst = np.array([[k for _, k in by_link[name]] for name in CANDIDATES]).T
     dse = np.zeros_like(se)
     for j in range(n_links):
-        best = np.asarray(by_link[CANDIDATES[int(rows_elpd[j].argmax())]][j].elpd_i)
+        best = by_link[CANDIDATES[int(rows_elpd[j].argmax())]][j][0]
         for i, name in enumerate(CANDIDATES):
-            gap = best - np.asarray(by_link[name][j].elpd_i)
-            dse[j, i] = np.sqrt(len(gap) * np.var(gap))
+            dse[j, i] = _se_of_sum(best - by_link[name][j][0])
     dims = ("link", "family")
     return xr.Dataset(
         {
@@ -108,13 +106,24 @@ def _rows(fit: xr.DataTree, design: Design) -> tuple[np.ndarray, np.ndarray]:
     return rows.reshape(*tau.shape[:2], -1)[..., order], design.row_column[order]
 
 
-def _loo(rows: np.ndarray) -> Any:
+def _loo(rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """Expected log predictive density of each row (row,), of (chain, draw, row), and the worst Pareto k-hat."""
     import arviz as az
 
-    tree = xr.DataTree.from_dict(
-        {
-            "posterior": xr.Dataset({"x": (("chain", "draw"), np.zeros(rows.shape[:2]))}),
-            "log_likelihood": xr.Dataset({"signal": (("chain", "draw", "row"), rows)}),
-        }
-    )
-    return az.loo(tree, pointwise=True)
+    elpd, worst = rows[0, 0].copy(), 0.0
+    moves = rows.std(axis=(0, 1)) > 0.0  # a signal that is certain has no weights to smooth
+    if moves.any():
+        tree = xr.DataTree.from_dict(
+            {
+                "posterior": xr.Dataset({"x": (("chain", "draw"), np.zeros(rows.shape[:2]))}),
+                "log_likelihood": xr.Dataset({"signal": (("chain", "draw", "row"), rows[..., moves])}),
+            }
+        )
+        loo = az.loo(tree, pointwise=True)
+        elpd[moves], worst = np.asarray(loo.elpd_i), float(np.max(loo.pareto_k))
+    return elpd, worst
+
+
+def _se_of_sum(terms: np.ndarray) -> float:
+    """Standard error of a sum of independent terms (row,)."""
+    return float(np.sqrt(len(terms) * np.var(terms)))

@@ -10,6 +10,8 @@ def psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
     """Pareto-smoothed weights (draw,), which sum to one, and k-hat."""
     from arviz_stats.base import array_stats
 
+    if np.ptp(log_ratio) == 0.0:  # there is no tail to smooth
+        return np.full(len(log_ratio), 1.0 / len(log_ratio)), 0.0
     # ArviZ's function takes the log-likelihood of what is left out, so it turns the sign itself
     log_weight, k = array_stats.psislw(-log_ratio)
     weight = np.exp(log_weight - log_weight.max())

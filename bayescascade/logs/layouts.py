@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayescascade._common.messages import listed
+from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, task_ids, to_labels
 
@@ -36,7 +36,7 @@ class Records:
     """
 
     queries: NDArray[Any]
-    tasks: NDArray[np.str_] | None  # (query,) where the log names them
+    tasks: NDArray[Any] | None  # (query,) where the log names them
     names: list[str]
     numbers: list[int] | None
     sorted: bool
@@ -48,8 +48,8 @@ class Records:
 
     def where(self, record: int) -> str:
         """Where a record stands, for messages."""
-        query, name = self.queries[self.query[record]].item(), self.names[self.stage[record]]
-        return f"row {self.row[record]} (counted from 0; query {query!r}, stage {name!r})"
+        query, name = self.queries[self.query[record]], self.names[self.stage[record]]
+        return f"row {self.row[record]} (counted from 0; query {show(query)}, stage {show(name)})"
 
     def keep(self, positions: list[int]) -> Records:
         """Only the records of these stages, in this order."""
@@ -122,9 +122,7 @@ def _long(table: pd.DataFrame, cost: str | None, task: str | None) -> Records:
     )
 
 
-def _queries(
-    table: pd.DataFrame, task: str | None
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.str_] | None]:
+def _queries(table: pd.DataFrame, task: str | None) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any] | None]:
     """Labels of the queries, each row's place among them, and the task of each query where there are tasks."""
     if "query" in table.columns:
         queries, query = to_labels(column(table, "query"), _missing("query"))
@@ -141,7 +139,7 @@ def _queries(
         )
     tasks, number = to_labels(column(table, name), _missing(name))
     place, pairs = pd.factorize(number * len(queries) + query)  # in order of appearance, as queries are
-    of_query = tasks[pairs // len(queries)].astype(str)
+    of_query = np.array([str(task) for task in tasks], dtype=object)[pairs // len(queries)]
     return task_ids(of_query, queries[pairs % len(queries)]), place.astype(np.int64), of_query
 
 

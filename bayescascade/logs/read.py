@@ -6,6 +6,7 @@ import logging
 import math
 import numbers
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,22 +16,24 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option
 from bayescascade.logs.layouts import Records, to_records
+from bayescascade.logs.plausible import warn_of_oddities
 from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
-from bayescascade.logs.validate import Matrix, check_enough_stages, clean_matrices
+from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, clean_matrices
 from bayescascade.signals.kinds import check_kind
 
 _logger = logging.getLogger("bayescascade")
 
 
 def read_log(
-    source: str | os.PathLike[str] | pd.DataFrame,
+    source: str | os.PathLike[str] | pd.DataFrame | Any,
     *,
     confidence_kind: str,
     cost: str | Mapping[Any, float] = "cost",
     stages: Iterable[str | int] | None = None,
     task: str | None = None,
+    grades: Mapping[str, float | None] | None = None,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -55,9 +58,12 @@ def read_log(
 
     Parameters
     ----------
-    source : path or pandas.DataFrame
-        CSV (``.csv``; ``.tsv`` with tabs), Parquet (``.parquet``, ``.pq``) or JSON lines (``.jsonl``,
-        ``.ndjson``, ``.json``). Pickles are never read. Two layouts:
+    source : path or DataFrame
+        CSV (``.csv``, ``.tsv``), Parquet (``.parquet``, ``.pq``) or JSON (``.jsonl``, ``.ndjson``, ``.json``: an
+        object a line, an array of objects, or pandas' ``to_json``), also packed as ``.gz``; ``"-"`` is standard
+        input. Spreadsheets' CSV is read where it has one meaning: semicolons or tabs, decimal commas, thousands,
+        a currency's sign, UTF-16. Or a DataFrame of pandas, Polars (lazy ones too) or PyArrow. Pickles are never
+        read. Two layouts:
 
         * *long*, one row per query and stage: ``query``; ``stage``, ``model`` or both; ``confidence``; a cost
           column; optionally ``correct`` and ``latency`` (or ``latency_ms``). A stage is called by its
@@ -78,11 +84,14 @@ def read_log(
         Which stages to keep, in the order in which the cascade calls them, by name or by number: the value
         of a whole-number ``stage`` column, else the position in the order below. Queries that ran none of
         these stages are left out. By default all stages, ordered by ``stage`` where it is a whole number or
-        an ordered categorical, else by mean cost (ties by first appearance).
+        an ordered categorical, else by mean cost of the calls that cost anything (ties by first appearance).
     task : str, optional
         Name of the column that says which task (or tenant) a query belongs to; by default ``task``, if there is
         one. Where query ids repeat between tasks, every id becomes ``"<task>/<query>"``. To leave tasks out of
         the model, drop the coord: ``log.drop_vars("task")``.
+    grades : mapping of str to 0, 1 or None, optional
+        What the texts in ``correct`` stand for besides true and false, yes and no, e.g.
+        ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same.
 
     Returns
     -------
@@ -101,9 +110,12 @@ def read_log(
     Warns
     -----
     CascadeWarning
-        If rows carry a label but no confidence.
+        If rows carry a label but no confidence; if a stage is right less often where its confidence is higher,
+        log-probabilities look like sums, a dearer stage is right less often, the stages stand dearest first, part
+        of a stage's calls cost 0, or a stage has no known latency; if a file may be cut off or is not in UTF-8.
     """
     check_kind(confidence_kind)
+    words = TRUTH | _check_grades(grades)
     prices = _check_cost(cost)
     wanted = _check_stages(stages)
     if task is not None and not isinstance(task, str):
@@ -116,7 +128,10 @@ def read_log(
     records = records.keep(positions)
     check_enough_stages(records.names)
     _check_unique(records)
-    matrices = {name: _matrix(records, name) for name in records.cells}
+    check_names("stage", records.names)
+    if records.queries.dtype != np.int64:
+        check_names("query", records.queries)
+    matrices = {name: _matrix(records, name, words if name == "correct" else None) for name in records.cells}
     if prices is not None:
         row = np.array([_price(prices, name) for name in records.names])
         matrices["cost"] = np.tile(row, (len(records.queries), 1))
@@ -125,13 +140,15 @@ def read_log(
         return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
 
     cleaned = clean_matrices(matrices, records.names, confidence_kind, where)
+    warn_of_oddities(cleaned, records.names, confidence_kind, stage_order == "as given")
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
         attrs={"confidence_kind": confidence_kind, "stage_order": stage_order},
     )
     if records.tasks is not None:
-        log = log.assign_coords(task=("query", records.tasks))
+        check_names("task", np.unique(records.tasks))
+        log = log.assign_coords(task=("query", records.tasks.astype(str)))
     if wanted is not None:  # queries that never came as far as these stages
         log = log.isel(query=log["confidence"].notnull().any("stage").values)
     if records.latency_unit is not None:
@@ -161,9 +178,29 @@ def _check_cost(cost: Any) -> dict[Any, float] | None:
     return {stage: float(price) for stage, price in cost.items()}
 
 
+def _check_grades(grades: Any) -> dict[str, float]:
+    """What texts of `correct` stand for, by their lower case; NaN is not scored."""
+    if grades is None:
+        return {}
+    if not isinstance(grades, Mapping) or not all(isinstance(word, str) for word in grades):
+        raise bad_value(
+            "grades", grades, 'map texts to 1, 0 or None (not scored), e.g. {"C": 1, "I": 0, "N": None}'
+        )
+    for word, value in grades.items():
+        if value is not None and not isinstance(value, numbers.Real):
+            raise bad_value("grades", grades, f"{word!r} should stand for 1, for 0, or for None (not scored)")
+    return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
+
+
 def _check_stages(stages: Any) -> list[str | int] | None:
     if stages is None:
         return None
+    if isinstance(stages, (set, frozenset)):
+        raise CascadeError(
+            option("stages") + f" is a set, {show(stages)}, which has no order; give a list, cheapest stage first",
+            parameter="stages",
+            value=stages,
+        )
     if isinstance(stages, (str, Mapping)) or not isinstance(stages, Iterable):
         raise CascadeError(
             option("stages") + f' should be a list of names, e.g. ["small", "large"], but is {stages!r}',
@@ -227,9 +264,11 @@ def _arrange(
     places: dict[str | int, int] = {name: place for place, name in enumerate(records.names)}
     if records.numbers is not None:
         places |= {number: place for place, number in enumerate(records.numbers)}
-    elif any(isinstance(stage, int) for stage in wanted):
+    elif any(stage not in places for stage in wanted):
         order = range(len(records.names)) if records.sorted else _by_mean_cost(records, prices)
         places |= dict(enumerate(order))
+    # a number may come as text, as from the command line
+    wanted = [int(stage) if stage not in places and str(stage).isdecimal() else stage for stage in wanted]
     for stage in wanted:
         if stage not in places:
             raise CascadeError(f"there is no stage {stage!r} in the log; it has {listed(places)}")
@@ -252,6 +291,16 @@ def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int
         means = []
         for stage, name in enumerate(records.names):
             costs = cost[known & (records.stage == stage)]
+            free = int((costs == 0.0).sum())
+            if 0 < free < len(costs):
+                warnings.warn(
+                    f"{free} of the {len(costs)} calls of stage {name!r} cost 0, as if answered from a cache; "
+                    "they count in its mean cost, but not in the order of the stages. Leave a cost empty if it is "
+                    "unknown",
+                    CascadeWarning,
+                    stacklevel=4,
+                )
+                costs = costs[costs > 0.0]
             if not len(costs):
                 raise CascadeError(
                     "stage {!r} has no known cost, so stages cannot be ordered by mean cost; log it, or give the "
@@ -275,17 +324,20 @@ def _check_unique(records: Records) -> None:
         )
 
 
-def _numbers(records: Records, name: str) -> NDArray[np.float64]:
+def _numbers(records: Records, name: str, words: Mapping[str, float] | None = None) -> NDArray[np.float64]:
     """The cells of one column as numbers, (record,)."""
-    allowed = "0, 1, True or False, or empty" if name == "correct" else "a number, or empty"
 
     def complain(record: int, value: Any) -> CascadeError:
-        return CascadeError(f"{name} is {show(value)} at {records.where(record)}; it should be {allowed}")
+        start = f"{name} is {show(value)} at {records.where(record)}; it should be "
+        if words is None:
+            return CascadeError(start + "a number, or empty")
+        how = "0, 1, True or False, or empty; if texts are grades, say what they stand for: "
+        return CascadeError(start + how + option("grades", {"C": 1, "I": 0, "N": None}))
 
-    return to_numbers(records.cells[name], complain, TRUTH if name == "correct" else None)
+    return to_numbers(records.cells[name], complain, words)
 
 
-def _matrix(records: Records, name: str) -> Matrix:
+def _matrix(records: Records, name: str, words: Mapping[str, float] | None) -> Matrix:
     matrix = np.full((len(records.queries), len(records.names)), np.nan)
-    matrix[records.query, records.stage] = _numbers(records, name)
+    matrix[records.query, records.stage] = _numbers(records, name, words)
     return matrix

@@ -1,11 +1,9 @@
-"""Files to tables, and cells to numbers: the part of reading a log that knows nothing of cascades."""
+"""Tables of any origin, and their cells to numbers and labels: what of reading a log knows nothing of cascades."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,119 +11,60 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade.errors import CascadeError, Code, call, option
+from bayescascade.logs.files import read_file
+from bayescascade.logs.spelling import plain_number, spelled_out
 
 EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
 
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may
 # be called "NA", and a stage "none".
-MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none"})
+MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none", "#n/a"})
 TRUTH = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
 def load_table(source: Any) -> pd.DataFrame:
-    """Read a CSV, TSV, Parquet or JSON-lines file, or take a DataFrame as it is."""
+    """Read a file, see `read_file`, or take a DataFrame of any library."""
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        table, origin = _read_file(path), str(path)
-    elif isinstance(source, pd.DataFrame):
-        table, origin = source, "the DataFrame"
+        table, origin = read_file(source)
     else:
-        raise CascadeError(
-            f"a log should be a path or a pandas DataFrame but is a {type(source).__name__}; "
-            "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
-        )
+        table, origin = _to_pandas(source), "the DataFrame"
+    table = _flat_columns(table)
+    table = table[~_blank_rows(table)].reset_index(drop=True)
     if len(table) == 0:
         raise CascadeError(f"{origin} is empty: it has no rows; a log needs a row for each query")
-    return _flat_columns(table)
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    readers = {**dict.fromkeys((".csv", ".tsv"), _read_csv), **dict.fromkeys((".parquet", ".pq"), _read_parquet)}
-    readers |= dict.fromkeys((".jsonl", ".ndjson", ".json"), _read_json_lines)
-    suffix = path.suffix.lower()
-    if suffix in {".pkl", ".pickle"}:
-        raise CascadeError(
-            f"{path} is a pickle, which can run any code when opened, so it is never read; "
-            "save it as Parquet or CSV"
-        )
-    if not path.exists():
-        raise CascadeError(f"there is no file {path}; give the path of a log ({', '.join(readers)})")
-    if not path.is_file():
-        raise CascadeError(f"{path} is not a file; give the path of one log ({', '.join(readers)})")
-    if suffix not in readers:
-        raise CascadeError(f"{path} ends in {suffix!r}; a log file should end in one of {', '.join(readers)}")
-    if path.stat().st_size == 0:
-        raise CascadeError(f"{path} is empty: it has no bytes; a log needs a row for each query")
-    try:
-        return readers[suffix](path)
-    except OSError as error:
-        raise CascadeError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open("rb") as lines:
-        header = lines.readline()
-    if path.suffix.lower() == ".csv" and b";" in header and b"," not in header:
-        raise CascadeError(f"{path} is separated by semicolons; save it with commas, or as .tsv with tabs")
-    try:
-        # Every cell as text: guessing would make 7 of the query "007" and a missing one of the query "NA".
-        # The header is read as a row, or pandas renames the second of two equal columns without a word.
-        cells = pd.read_csv(
-            path,
-            sep="\t" if path.suffix.lower() == ".tsv" else ",",
-            header=None,
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
-    except UnicodeDecodeError:
-        raise CascadeError(f"{path} is not a text file; save the log as CSV in UTF-8, or as Parquet") from None
-    except pd.errors.EmptyDataError:
-        raise CascadeError(f"{path} is empty: it has no rows; a log needs a row for each query") from None
-    except ValueError as error:  # pandas' ParserError is one
-        raise CascadeError(f"{path} cannot be read as CSV: {str(error).strip()}; repair that line") from None
-    table = cells.iloc[1:].reset_index(drop=True)
-    table.columns = [str(name).strip() for name in cells.iloc[0]]
     return table
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
+def _to_pandas(source: Any) -> pd.DataFrame:
+    """A DataFrame of pandas from that of another library, such as Polars, whose lazy ones are collected first."""
+    if isinstance(source, pd.DataFrame):
+        return source
+    frame = source.collect() if hasattr(source, "collect") else source
+    if hasattr(frame, "__arrow_c_stream__") and hasattr(frame, "columns"):
+        import pyarrow
 
-    try:
-        return pd.read_parquet(path, engine="pyarrow")
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise CascadeError(
-            f"{path} cannot be read as Parquet, it is truncated or of another format: {str(error).splitlines()[0]}"
-        ) from None
+        # whole numbers beside a missing value would become floats, and lose digits
+        return pyarrow.table(frame).to_pandas(integer_object_nulls=True)
+    raise CascadeError(
+        f"a log should be a path or a DataFrame (pandas, Polars, PyArrow) but is a {type(source).__name__}; "
+        "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
+    )
 
 
-def _read_json_lines(path: Path) -> pd.DataFrame:
-    # Not pandas.read_json(lines=True, dtype=False): an integer beside a missing value becomes a float, so that
-    # query 9007199254740993 becomes ...992, one of more than 64 bits is refused, floats lose their last digits,
-    # and no error names its line.
-    records = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                text = line.decode("utf-8-sig").strip()
-                record = json.loads(text) if text else None
-            except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-                raise CascadeError(
-                    f"{path}, line {number}: not valid JSON ({error}); every line should be one whole object"
-                ) from None
-            if isinstance(record, dict):
-                records.append(record)
-            elif text:
-                raise CascadeError(
-                    f"{path}, line {number}: should be an object such as "
-                    f'{{"query": 1, "stage": 0, ...}} but is a JSON {type(record).__name__}; '
-                    "write one object per line"
-                )
-    # Object columns, or an integer beside a missing value would become a float.
-    return pd.DataFrame(records, dtype=object)
+def _blank_rows(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows (row,) that hold nothing, as spreadsheets leave them below the last."""
+    blank = np.ones(len(table), dtype=bool)
+    for position in range(table.shape[1]):
+        if not blank.any():
+            break
+        blank[blank] = [_is_blank(value) for value in table.iloc[:, position].to_numpy(dtype=object)[blank]]
+    return blank
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def _flat_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +104,7 @@ def _refuse(position: int, value: Any) -> CascadeError:
 
 
 def to_numbers(
-    cells: pd.Series, complain: Callable[[int, Any], CascadeError], words: dict[str, float] | None = None
+    cells: pd.Series, complain: Callable[[int, Any], CascadeError], words: Mapping[str, float] | None = None
 ) -> NDArray[np.float64]:
     """Cells to floats, missing ones to NaN; `words` maps texts (in lower case) that stand for numbers.
 
@@ -178,23 +117,41 @@ def to_numbers(
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
     objects = cells.to_numpy(dtype=object)
     numbers = np.full(len(objects), np.nan)
+    odd = []  # places of texts that are no plain numbers
     for position, value in enumerate(objects):
-        if isinstance(value, str):
-            text = value.strip().lower()
-            if text in MISSING:
-                continue
-            if words and text in words:
-                numbers[position] = words[text]
-                continue
-        elif value is None or value is pd.NA or value is pd.NaT:
-            continue
-        elif isinstance(value, (bool, np.bool_)) and words is None:
-            raise complain(position, value)
         try:
-            numbers[position] = float(value)
+            numbers[position] = _number(value, words)
         except (TypeError, ValueError, OverflowError):
-            raise complain(position, value) from None
+            if not isinstance(value, str):
+                raise complain(position, value) from None
+            odd.append(position)
+    if odd:
+        texts = [p for p, value in enumerate(objects) if isinstance(value, str) and not _is_word(value, words)]
+        found, why = spelled_out([objects[position].strip() for position in texts])
+        if not found:
+            raise CascadeError(complain(odd[0], objects[odd[0]]).message + why)
+        numbers[texts] = found
     return numbers
+
+
+def _number(value: Any, words: Mapping[str, float] | None) -> float:
+    """One cell as a number; raises an error of Python's where it is none."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if words and text in words:
+            return words[text]
+        return np.nan if text in MISSING else plain_number(text)
+    if value is None or value is pd.NA or value is pd.NaT:
+        return np.nan
+    if isinstance(value, bytes) or (isinstance(value, (bool, np.bool_)) and words is None):
+        raise TypeError
+    return float(value)
+
+
+def _is_word(text: str, words: Mapping[str, float] | None) -> bool:
+    """Whether a text stands for a number, or for none, by a word."""
+    text = text.strip().lower()
+    return text in MISSING or bool(words and text in words)
 
 
 def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -211,17 +168,18 @@ def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tupl
     if whole is None:
         whole = np.array([str(value) for value in objects], dtype=object)
     codes, labels = pd.factorize(whole)
-    return (labels if labels.dtype == np.int64 else labels.astype(str)), codes.astype(np.int64)
+    # texts as objects: an array of fixed width takes the longest one's room for each
+    return labels, codes.astype(np.int64)
 
 
-def task_ids(tasks: NDArray[np.str_], queries: NDArray[Any]) -> NDArray[Any]:
+def task_ids(tasks: NDArray[Any], queries: NDArray[Any]) -> NDArray[Any]:
     """The queries' own labels where each stands once, else "<task>/<query>"; both arrays are (query,)."""
     if len(set(queries.tolist())) == len(queries):
         return queries
-    joined = np.array([f"{task}/{query}" for task, query in zip(tasks, queries, strict=True)])
+    joined = np.array([f"{task}/{query}" for task, query in zip(tasks, queries, strict=True)], dtype=object)
     labels, count = np.unique(joined, return_counts=True)
     if (count > 1).any():
-        again = labels[count.argmax()].item()
+        again = labels[count.argmax()]
         raise CascadeError(
             f"query {again!r} occurs {count.max()} times; every query of a task needs its own label"
         )

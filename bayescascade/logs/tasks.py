@@ -11,7 +11,7 @@ import xarray as xr
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said
 from bayescascade.logs.tables import task_ids
-from bayescascade.logs.validate import validate_log
+from bayescascade.logs.validate import check_names, validate_log
 
 _LOGARITHMS = {"logprob", "p_true"}
 
@@ -57,6 +57,7 @@ def combine_tasks(logs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     for name in logs:
         if not isinstance(name, str) or not name.strip():
             raise CascadeError(f"a task's name should be a text but is {name!r}")
+    check_names("task", logs)
     checked = {name: _checked(name, log) for name, log in logs.items()}
     first, *rest = checked
     for name in rest:
@@ -64,7 +65,7 @@ def combine_tasks(logs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     _check_units(checked)
     queries = [log["query"].values for log in checked.values()]
     if len({ids.dtype.kind for ids in queries}) > 1:  # 1 and "1" would be one label
-        queries = [ids.astype(str) for ids in queries]
+        queries = [ids.astype(str).astype(object) for ids in queries]
     tasks = np.repeat(list(checked), [len(ids) for ids in queries])
     orders = {str(log.attrs["stage_order"]) for log in checked.values()}
     joined = xr.concat([_bare(log) for log in checked.values()], dim="query", join="override")

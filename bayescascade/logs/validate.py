@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayescascade._common.messages import listed
+from bayescascade._common.messages import listed, show
+from bayescascade._common.validation import check_text
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option
+from bayescascade.logs.plausible import kinds_of_all
 from bayescascade.logs.tables import EXAMPLE_PRICES
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
 Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
+_PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
@@ -53,6 +57,10 @@ def clean_matrices(matrices: dict[str, Matrix], names: list[str], kind: str, whe
         "cost",
         "a cost should be finite and at least 0, or NaN if unknown",
     )
+    if "latency" in matrices:
+        latency = matrices["latency"]
+        allowed = "a latency should be finite and at least 0, or NaN if unknown"
+        _first_bad(np.isinf(latency) | (latency < 0), latency, where, "latency", allowed)
     run = ~np.isnan(confidence)
     _warn_lost_labels(~np.isnan(correct) & ~run, where)
     # What a stage that was not run has to say is padding, typically zeros of a join: as labels or costs they
@@ -64,13 +72,18 @@ def clean_matrices(matrices: dict[str, Matrix], names: list[str], kind: str, whe
     }
     for stage, name in enumerate(names):
         _check_stage(name, run[:, stage], cleaned["correct"][:, stage], cleaned["cost"][:, stage])
+    _check_pairs(run, names)
     return {"confidence": confidence, **cleaned}
 
 
 def _clean_confidence(confidence: Matrix, kind: str, where: Where) -> Matrix:
     clipped = clip_rounding(confidence, kind)
     allowed = f"of kind {kind!r} it should be {check_kind(kind).description}, or NaN if the stage was not run"
-    _first_bad(off_scale(clipped, kind), clipped, where, "confidence", allowed)
+    bad = off_scale(clipped, kind)
+    meant = kinds_of_all(clipped) if bad.any() else []
+    if meant:
+        allowed += "; did you mean " + option("confidence_kind", meant[0]) + "?"
+    _first_bad(bad, clipped, where, "confidence", allowed)
     return clipped
 
 
@@ -80,7 +93,7 @@ def _first_bad(bad: NDArray[np.bool_], values: Matrix, where: Where, what: str, 
         total = int(bad.sum())
         others = f", and {total - 1} more like it" if total > 1 else ""
         raise CascadeError(
-            f"{what} is {values[query, stage].item()!r} at {where(query, stage)}{others}; {allowed}"
+            f"{what} is {values[query, stage].item()!r} at {where(query, stage)}{others}; " + allowed
         )
 
 
@@ -112,6 +125,37 @@ def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix, cost: Matri
             f"stage {name!r} has no known cost: it is empty wherever the stage was run; "
             "log it, or give the price of a call to each stage: " + EXAMPLE_PRICES
         )
+
+
+def _check_pairs(run: NDArray[np.bool_], names: list[str]) -> None:
+    """Every two neighbours have run on a query together: nothing else says how they go together."""
+    both = (run[:, 1:] & run[:, :-1]).sum(axis=0)
+    if not both.all():
+        link = int(np.argmin(both))
+        first, second = names[link : link + 2]
+        raise CascadeError(
+            f"no query ran both {first!r} ({int(run[:, link].sum())} queries) and {second!r} "
+            f"({int(run[:, link + 1].sum())}), so nothing says how they go together: does one query have the same "
+            "id in the rows of both, or was a stage renamed half way? Repair that, run both stages on some "
+            "queries, or leave one out with " + option("stages", [TO_FILL_IN])
+        )
+
+
+def check_names(what: str, labels: Iterable[Any]) -> None:
+    """Refuse names that a terminal or a file cannot hold, and two that are one in two spellings.
+
+    ``what`` is ``query``, ``stage`` or ``task``. Ids of queries may differ in case, and hold line ends.
+    """
+    seen: dict[str, str] = {}
+    for label in map(str, labels):
+        check_text(what, label, allowed="\t\n\r" if what == "query" else "")
+        alike = re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
+        alike = alike if what == "query" else alike.casefold()
+        if seen.setdefault(alike, label) != label:
+            raise CascadeError(
+                f"{_PLURAL[what]} {show(seen[alike])} and {show(label)} are alike: are they one, written in two "
+                "ways? Write it the same way in every row, or rename one of them if they differ"
+            )
 
 
 def validate_log(log: xr.Dataset) -> xr.Dataset:
@@ -151,8 +195,9 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     ------
     CascadeError
         If a part is missing or of the wrong shape; if there is one stage only, or a query or a stage occurs
-        twice; if a confidence is off its scale, a label other than 0 or 1, or a cost negative or infinite;
-        if a stage has no confidence, no known cost or no labelled row; if a query's task is missing.
+        twice; if a confidence is off its scale, a label other than 0 or 1, or a cost or a latency negative or
+        infinite; if a stage has no confidence, no known cost or no labelled row; if no query ran two neighbours;
+        if a query's task is missing; if two names are alike, or hold a control character.
 
     Warns
     -----
@@ -179,10 +224,12 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     _check_labels("stage", names)
 
     def where(query: int, stage: int) -> str:
-        return f"row {query} (counted from 0; query {queries[query].item()!r}, stage {names[stage]!r})"
+        return f"row {query} (counted from 0; query {show(queries[query])}, stage {show(names[stage])})"
 
     matrices = {name: _floats(log[name]) for name in named}
     cleaned = clean_matrices(matrices, names, kind, where)
+    if queries.dtype.kind == "U":  # as `read_log` gives them
+        queries = queries.astype(object)
     checked = log.assign_coords(query=queries, stage=np.array(names))
     if "task" in log.variables:
         checked = checked.assign_coords(task=("query", _check_tasks(log)))
@@ -208,7 +255,9 @@ def _check_attrs(log: xr.Dataset) -> tuple[str, str]:
 def _check_labels(dim: str, labels: list[Any]) -> None:
     for label, count in Counter(labels).items():
         if count > 1:
-            raise CascadeError(f"{dim} {label!r} occurs {count} times; every {dim} needs its own label")
+            raise CascadeError(f"{dim} {show(label)} occurs {count} times; every {dim} needs its own label")
+    if any(isinstance(label, str) for label in labels):
+        check_names(dim, labels)
 
 
 def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
@@ -224,6 +273,7 @@ def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
                 f"query {query!r} has no task (its task is {name!r}); name the task of every query"
                 + in_python(", or drop the coord with log.drop_vars('task')")
             )
+    check_names("task", dict.fromkeys(tasks))
     return np.array([str(name) for name in tasks])
 
 

@@ -1,14 +1,18 @@
 """Options of the command line for the model, for tasks and for updates, and its own words for Python's."""
 
+import gzip
+import shlex
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 import xarray as xr
 from helpers.cli_fakes import STAGES, assert_one_sentence, make_log, run
+from typer.testing import CliRunner
 
 import bayescascade as bc
 from bayescascade.cli import app as cli
@@ -514,3 +518,64 @@ def test_sensitivity_tunes_first(calls, folder, monkeypatch):
     assert "drift 0.25" in result.stdout
     assert "nan" not in result.stdout
     assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "no goal came")
+
+
+# ---- reading logs
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_log_from_standard_input(calls, folder, packed):
+    content = Path("log.csv").read_bytes()
+    content = gzip.compress(content) if packed else content
+    result = CliRunner().invoke(cli.app, ["fit", "-", *FIT[2:]], input=content)
+    assert result.exit_code == 0, result.output
+    xr.testing.assert_identical(calls["fit"][0][0], bc.read_log("log.csv", confidence_kind="probability"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("a,b", ["a", "b"]),
+        (" a , ,b,", ["a", "b"]),
+        ('"a,1",b', ["a,1", "b"]),
+        ("", []),
+    ],
+)
+def test_names_with_commas(typed, names):
+    assert _arguments.names_of(typed) == names
+    said = option("stages", names).render(CommandLine(typer.main.get_command(cli.app).commands.values()))
+    assert _arguments.names_of(shlex.split(f"{said} ''")[1]) == names
+
+
+def test_prices_of_names_with_commas():
+    assert _arguments.cost_of('"a,1"=1e-4,b=2') == {"a,1": 1e-4, "b": 2.0}
+
+
+def test_stages_by_number(calls, folder):
+    for typed in ("0,1", "small,1"):
+        assert run(*FIT, "--stages", typed).exit_code == 0
+        assert calls.pop("fit")[0][0]["stage"].values.tolist() == STAGES
+    assert_one_sentence(
+        run(*FIT, "--stages", "0,7"), "there is no stage 7 in the log; it has 'small', 'large', 0, 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "grades"),
+    [("C=1,I=0,P=0.5,N=", {"C": 1.0, "I": 0.0, "P": 0.5, "N": None}), ("a=b=1", {"a=b": 1.0}), (None, None)],
+)
+def test_grades(typed, grades):
+    assert _arguments.grades_of(typed) == grades
+
+
+@pytest.mark.parametrize("typed", ["C", "C=yes", "=1", "C=1,I"])
+def test_grades_that_are_none(calls, folder, typed):
+    assert_one_sentence(run(*FIT, "--grades", typed), "write e.g. --grades C=1,I=0,N=")
+
+
+def test_letters_on_request(calls, folder):
+    table = pd.read_csv("log.csv")
+    table.assign(correct=table["correct"].map({1: "C", 0: "I"})).to_csv("log.csv", index=False)
+    sentence = assert_one_sentence(run(*FIT), "correct is 'I' at row 0")
+    assert sentence.endswith("if texts are grades, say what they stand for: --grades C=1,I=0,N=")
+    assert run(*FIT, "--grades", "C=1,I=0,N=").exit_code == 0

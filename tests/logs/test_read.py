@@ -16,6 +16,7 @@ from bayescascade.logs.read import read_log
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STAGES = ["small", "middle", "large"]
+DEAREST_FIRST = pytest.mark.filterwarnings("ignore:the stages stand dearest first")
 PRICES = [1e-4, 5e-4, 2e-3]
 
 
@@ -146,6 +147,7 @@ def test_costs_of_stages_not_run_do_not_order(truth):
     np.testing.assert_array_equal(log["cost"], truth["cost"])
 
 
+@DEAREST_FIRST
 def test_numbered_stages_keep_their_order_whatever_they_cost(truth):
     table = long_table(truth)
     table["cost"] = -table["cost"] + 1
@@ -213,6 +215,7 @@ def test_one_model_in_two_stages(truth):
         (("small", 2), True, ["small", "large"]),
     ],
 )
+@DEAREST_FIRST
 def test_sub_cascades(truth, stages, numbered, names):
     log = read_log(long_table(truth, numbered), confidence_kind="logprob", stages=stages)
     expected = truth.sel(stage=names)
@@ -245,6 +248,7 @@ def test_cost_column_by_name(truth):
     xr.testing.assert_identical(log, truth)
 
 
+@DEAREST_FIRST
 @pytest.mark.parametrize(("key", "numbered"), [("name", True), ("name", False), ("number", True)])
 def test_price_list(truth, key, numbered):
     prices = dict(zip(STAGES if key == "name" else range(3), PRICES[::-1], strict=True))
@@ -325,7 +329,7 @@ def test_queries_keep_their_order_and_type():
     assert read([3.0, 1.0]).values.tolist() == [3, 1]
     assert read(["b", 1]).values.tolist() == ["b", "1"]
     assert read([1.5, 2]).values.tolist() == ["1.5", "2"]
-    assert read(["9" * 30, "1"]).dtype.kind == "U"
+    assert read(["9" * 30, "1"]).values.tolist() == ["9" * 30, "1"]
 
 
 def test_latency_in_milliseconds(truth):

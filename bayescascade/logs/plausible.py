@@ -1,0 +1,121 @@
+"""What is allowed in a log, and yet is seldom meant: said when it is read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayescascade.errors import CascadeWarning, option, said
+from bayescascade.signals.kinds import KINDS, off_scale
+
+Matrix = NDArray[np.float64]  # (query, stage)
+
+# Standard errors below zero from which on a difference is told: one sound stage in 700 falls below by chance.
+CLEAR = 3.0
+# Half of a model's own tokens would be less likely than 1 in 20: a mean over tokens is not so low, a sum is.
+LOWEST_MEAN = -3.0
+LEAST = 10  # queries from which on a median says something
+
+
+def warn_of_oddities(matrices: dict[str, Matrix], names: list[str], kind: str, ordered: bool) -> None:
+    """Warn of what in a valid log points to a mistake; ``ordered`` says that the user gave the stages' order."""
+    confidence, correct, cost = (matrices[name] for name in ("confidence", "correct", "cost"))
+    found = [*_falling(confidence, correct, names, kind), *_sums(confidence, names, kind)]
+    found += [*_worse_and_dearer(correct, cost, names), *_no_latency(matrices, names)]
+    if ordered:
+        found += _dearest_first(cost, names)
+    for message in found:
+        warnings.warn(CascadeWarning(message), stacklevel=3)
+
+
+def kinds_of_all(confidence: Matrix) -> list[str]:
+    """Kinds other than any number on whose scale all confidences are."""
+    return [name for name in KINDS if name != "score" and not off_scale(confidence, name).any()]
+
+
+def rank_gap(confidence: Matrix, correct: Matrix) -> tuple[float, float]:
+    """How confidence ranks right answers above wrong ones, over one stage's labels (query,).
+
+    Somers' D in [-1, 1], and its number of standard errors above 0 where they have nothing to do with each other
+    (Mann and Whitney's, with ties).
+    """
+    right = correct == 1.0
+    n, n_right = len(right), int(right.sum())
+    if n_right in (0, n):
+        return 0.0, 0.0
+    ranks = pd.Series(confidence).rank().to_numpy()
+    ties = np.unique(confidence, return_counts=True)[1].astype(float)
+    pairs = n_right * (n - n_right)
+    gap = 2.0 * (ranks[right].sum() - n_right * (n_right + 1) / 2) / pairs - 1.0
+    variance = (n + 1 - (ties**3 - ties).sum() / (n * (n - 1))) / (3.0 * pairs)
+    return float(gap), float(gap / np.sqrt(variance)) if variance > 0.0 else 0.0
+
+
+def _falling(confidence: Matrix, correct: Matrix, names: list[str], kind: str) -> Iterator[str]:
+    """Stages that are right less often where their confidence is higher."""
+    for stage, name in enumerate(names):
+        known = np.isfinite(correct[:, stage])
+        gap, errors = rank_gap(confidence[known, stage], correct[known, stage])
+        if errors < -CLEAR:
+            better = "1 - x" if KINDS[kind].lower == 0.0 else "-x with " + option("confidence_kind", "score")
+            yield said(
+                "stage {!r} is right less often where its confidence is higher (rank correlation {:.2f} over {} "
+                "labels), so thresholds on it accept its worst answers. If x is a risk, an uncertainty or a "
+                "perplexity, give {}; if it is of another kind, name it with {}",
+                (name, gap, known.sum(), better, option("confidence_kind")),
+            )
+
+
+def _sums(confidence: Matrix, names: list[str], kind: str) -> Iterator[str]:
+    """Stages whose log-probabilities are too low for means over tokens."""
+    if kind != "logprob":
+        return
+    for stage, name in enumerate(names):
+        middle = np.nanmedian(confidence[:, stage])
+        if middle < LOWEST_MEAN and np.isfinite(confidence[:, stage]).sum() >= LEAST:
+            yield (
+                f"half of the log-probabilities of stage {name!r} are below {middle:.1f}, which is low for a mean "
+                "over tokens and usual for a sum; divide sums by the number of tokens, or long answers count as "
+                "unsure"
+            )
+
+
+def _worse_and_dearer(correct: Matrix, cost: Matrix, names: list[str]) -> Iterator[str]:
+    """Stages that cost more than the one before and are right less often on the same queries."""
+    means = np.nanmean(cost, axis=0)
+    for stage, (first, second) in enumerate(pairwise(names)):
+        both = np.isfinite(correct[:, stage : stage + 2]).all(axis=1)
+        change = correct[both, stage + 1] - correct[both, stage]
+        if len(change) < 2 or means[stage + 1] <= means[stage]:
+            continue
+        mean, error = change.mean(), change.std(ddof=1) / np.sqrt(len(change))
+        if mean < -CLEAR * error and mean < 0.0:
+            yield (
+                f"stage {second!r} costs more than {first!r} and is right less often: {mean:+.0%} on the "
+                f"{len(change)} queries with both labels; leave it out, or look whether its labels are its own"
+            )
+
+
+def _dearest_first(cost: Matrix, names: list[str]) -> Iterator[str]:
+    means = np.nanmean(cost, axis=0)
+    if (np.diff(means) < 0.0).all():
+        yield said(
+            "the stages stand dearest first: {!r} costs {:.4g} a call, {!r} costs {:.4g}. A cascade saves by "
+            "asking the cheap stage first; give the order with {} if this is not meant",
+            (names[0], means[0], names[-1], means[-1], option("stages", names[::-1])),
+        )
+
+
+def _no_latency(matrices: dict[str, Matrix], names: list[str]) -> Iterator[str]:
+    if "latency" in matrices:
+        lacking = [name for name, of in zip(names, matrices["latency"].T, strict=True) if np.isnan(of).all()]
+        if lacking:
+            yield (
+                f"stage {lacking[0]!r} has no known latency, so nothing can be said of the latency of a cascade "
+                "that may call it; log it, or leave the column out"
+            )
