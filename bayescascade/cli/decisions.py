@@ -132,7 +132,10 @@ def score(
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
     data = log_for(log, chosen, cost, task, task_column, grades)
-    terminal.show(*terminal.score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
+    scored = bc.score(data, chosen)
+    terminal.show(*terminal.score_lines(scored, f"{policy.name} on {log.name}"))
+    if "error_expected" not in scored:
+        terminal.say("The policy file does not say enough to tell what so many queries should show; tune again.")
     if chosen.metadata.get("data_hash") == data_hash(data):
         terminal.say(
             "The policy was tuned on this very log, which flatters it; one that it has not seen tells more."

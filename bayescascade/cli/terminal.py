@@ -134,7 +134,11 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
     error, cost = _number(scored["error"]), _number(scored["cost"])
-    return table, f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
+    return (
+        table,
+        f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
+        + scored.attrs.get("text", ""),
+    )
 
 
 def comparison_table(comparison: xr.Dataset) -> Table:

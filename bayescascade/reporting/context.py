@@ -151,7 +151,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
             "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
             "give queries that it has not seen, or leave " + option("test") + " out."
         )
-    return score(test.sel(stage=choice.stages), chosen)
+    return score(test.sel(stage=choice.stages), chosen, fit=fit)
 
 
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:

@@ -59,7 +59,13 @@ def chosen_sheets(
         expected.append(f"{100.0 * choice.goal['prob']:.4g}% sure at most{margin}")
         for row, name, show in zip(found, ("error", "cost", ""), (share, per_thousand, share), strict=False):
             row.append(show(choice.sure[name]) if name in choice.sure else "")
-    for where, score in (("on the fit's own log", seen), ("on the test log", scored)):
+    if scored is not None:
+        expected.append(f"{scored.attrs['n_queries']} queries should show ({scored.attrs['ci_prob']:.0%})")
+        for row, name, show in zip(found, ("error", "cost"), (share, per_thousand), strict=False):
+            row.append(" to ".join(show(float(scored[f"{name}_{end}"])) for end in ("low", "high")))
+        for row in found[2:]:
+            row.append("")
+    for where, score in (("the test log shows", scored), ("the fit's own log shows", seen)):
         if score is not None:
             expected.append(where)
             found[0].append(share(float(score["error"])))
@@ -75,7 +81,7 @@ def chosen_sheets(
         "random for the same mean cost."
     )
     if scored is not None:
-        note += " A test log scatters about the long run, so it may miss an interval by chance."
+        note += " One test log in ten shows something outside of what it should, where the model is right."
     return {"thresholds": Table(columns, rows), "expected": Table(expected, found), "note": note}
 
 

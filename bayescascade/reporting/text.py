@@ -81,14 +81,10 @@ def summary(
         left = band(choice.abstained, ci_prob, share)
         expected = f"Of the queries {wrong} are expected to be answered wrongly and {left} not at all"
     expected += f", at a cost of {band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-    if scored is not None:
-        expected += (
-            f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
-            f"and {per_thousand(float(scored['cost']))}"
-        )
     judged = comparison(choice, draws) if worth is None else judgement(worth)
+    tested = [] if scored is None else [f"On the test log. {scored.attrs['text']}"]
     promise = [] if not choice.sure else [sure_of(choice.sure, choice.goal, per_thousand_queries)]
-    return [f"{lead}: {rule}", f"{expected}.", *promise, judged]
+    return [f"{lead}: {rule}", f"{expected}.", *promise, *tested, judged]
 
 
 def per_thousand_queries(value: float) -> str:

@@ -148,7 +148,7 @@ class ThresholdSolution:
         policy = DecisionRule.from_any(self, stages, self.confidence_kind).to_policy(
             {
                 "goal": self.goal,
-                **self._expected(),
+                **self.expected,
                 "kept": None if np.isnan(self.kept) else float(self.kept),
                 "kept_without_margin": None if np.isnan(self.kept) else float(self.kept_without_margin),
                 "upper_bounds": self.upper_bounds,
@@ -160,8 +160,12 @@ class ThresholdSolution:
             policy.save(path)
         return policy
 
-    def _expected(self) -> dict[str, float]:
-        """What a policy file says of error and cost: enough to tell what so many queries should show."""
+    @property
+    def expected(self) -> dict[str, float]:
+        """Posterior means and standard deviations of error and cost, and the sd of a query's cost given the rates.
+
+        A policy file says as much, which is enough to tell what so many queries should show.
+        """
         out: dict[str, float] = {}
         for name in ("error", "cost"):
             draws = getattr(self, name)

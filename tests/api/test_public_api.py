@@ -79,7 +79,7 @@ SIGNATURES = {
     "save_fit": (["fit", "path"], {}),
     "load_fit": (["path"], {}),
     "evaluate": (["fit", "thresholds"], {}),
-    "score": (["log", "thresholds"], {}),
+    "score": (["log", "thresholds"], {"cost": "mean", "fit": None}),
     "tune": (["fit"], {"error_price": None, "max_error": None, "max_cost": None, "prob": 0.9}),
     "frontier": (["fit"], {"n_points": 50, "ci_prob": 0.9}),
     "compare": (["train"], {"methods": None, "n": None, "seeds": None, "cascades": None, "resume": None}),
