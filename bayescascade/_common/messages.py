@@ -12,7 +12,10 @@ from bayescascade.errors import Message
 
 def show(value: Any) -> str:
     """A cell as the user wrote it, short."""
-    text = repr(value.item() if isinstance(value, np.generic) else value)
+    try:
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} of too many digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -57,10 +57,8 @@ def make_space(net: np.ndarray) -> Space:
     u, size, v = np.linalg.svd(gap - mean, full_matrices=False)
     share = np.cumsum(size**2) / max(float(np.sum(size**2)), 1e-300)
     n = min(int(np.searchsorted(share, _VARIANCE)) + 1, _MOST, int(np.sum(size > 1e-9 * max(size[0], 1e-300))))
-    n = max(n, 1)  # where no decision can be better, labels are worth nothing, along any direction
     scale = size[:n] / np.sqrt(len(net) - 1)
-    inverse = np.divide(v[:n].T, scale, out=np.zeros_like(v[:n].T), where=scale > 0.0)
-    return Space(best, mean, scale[:, None] * v[:n], inverse, u[:, :n] * np.sqrt(len(net) - 1))
+    return Space(best, mean, scale[:, None] * v[:n], v[:n].T / scale, u[:, :n] * np.sqrt(len(net) - 1))
 
 
 def contenders(net: np.ndarray) -> np.ndarray:

@@ -262,9 +262,9 @@ def _simulate(
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Refits' sample sizes (refit,), widths (refit, option, error or cost), covariances (refit, option, ...)."""
-    index, size = plan(
-        space.z[:, 0], n_simulations, int(sizes[0]), int(sizes[-1]), np.random.default_rng([seed, 0])
-    )
+    # without directions no decision can be better: labels are worth nothing, whichever draws they come from
+    score = space.z[:, 0] if space.z.shape[1] else np.zeros(len(space.z))
+    index, size = plan(score, n_simulations, int(sizes[0]), int(sizes[-1]), np.random.default_rng([seed, 0]))
 
     def one(number: int) -> list[tuple[list[float], np.ndarray]]:
         out = []

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade.errors import CascadeError, call, in_python
 from bayescascade.posterior.schema import require
+from bayescascade.posterior.sound import check_sound
+
+_SEAL = b"\nbayescascade sha256 "
+_PACKED = 1000  # times that a file may hold its own size, packed
 
 
 def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
@@ -33,8 +39,16 @@ def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise CascadeError(f"cannot write {path}: the folder {path.parent} does not exist; create it first.")
-    with whole_file(path, "the fit") as part:
-        fit.to_netcdf(part, engine="h5netcdf")
+    # in memory first: HDF5 on a disk that is full brings the process down, and the draws with it
+    content = fit.to_netcdf(engine="h5netcdf")
+    with whole_file(path, "the fit") as part, open(part, "wb") as stream:
+        stream.write(content)
+        stream.write(_seal(hashlib.sha256(content)))
+
+
+def _seal(digest: Any) -> bytes:
+    """What follows the netCDF in a file: its checksum; HDF5 does not look beyond its own end."""
+    return _SEAL + digest.hexdigest().encode()
 
 
 def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -51,19 +65,54 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     Raises
     ------
     CascadeError
-        For a missing, truncated or foreign file, or a fit of a kind that is no longer made.
+        For a missing, truncated, changed or foreign file, or a fit of a kind that is no longer made.
     """
     path = Path(path)
     if not path.is_file():
         raise CascadeError(
             f"there is no file {str(path)!r}; give the path of a fit written by " + call("save_fit") + "."
         )
+    _check_seal(path)
     try:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
+            claimed = sum(variable.nbytes for node in opened.subtree for variable in node.variables.values())
+            if claimed <= _PACKED * path.stat().st_size:
+                tree = opened.load()
     except Exception as error:
         raise CascadeError(
             f"{str(path)!r} cannot be read as netCDF ({type(error).__name__}): it is truncated or not a fit. "
             "Give a file written by " + in_python("save_fit or ") + "`bayescascade fit`."
         ) from error
-    return require(tree, source=str(path), tasks="any")
+    if claimed > _PACKED * path.stat().st_size:
+        raise CascadeError(
+            f"{str(path)!r} says that it holds {claimed:.1e} bytes, more than a file of its size can, so it is "
+            "not read: it is damaged or not a fit. Give a file written by "
+            + in_python("save_fit or ")
+            + "`bayescascade fit`."
+        )
+    require(tree, source=str(path), tasks="any")
+    check_sound(tree, str(path))
+    return tree
+
+
+def _check_seal(path: Path) -> None:
+    """Raise `CascadeError` for a file that was written by `save_fit` and has changed since.
+
+    Any other netCDF has no seal, and is judged by what it holds.
+    """
+    size = path.stat().st_size - len(_seal(hashlib.sha256()))
+    with open(path, "rb") as stream:
+        stream.seek(max(size, 0))
+        seal = stream.read()
+        if not seal.startswith(_SEAL):
+            return
+        stream.seek(0)
+        digest = hashlib.sha256()
+        while size > 0 and (block := stream.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    if seal != _seal(digest):
+        raise CascadeError(
+            f"{str(path)!r} is a damaged fit: its checksum is not that of what it holds, so it changed after it "
+            "was written. Take a copy that is whole, or fit its log again with " + call("fit", "log") + "."
+        )

@@ -15,6 +15,8 @@ import numpy as np
 
 from bayescascade._common.files import whole_file
 from bayescascade._common.html import table_of, wrapped
+from bayescascade._common.messages import show
+from bayescascade._common.validation import check_text
 from bayescascade.errors import CascadeError
 from bayescascade.runtime.policy_file import read_parts, to_json
 from bayescascade.runtime.thresholds import check_accept, check_reject
@@ -157,7 +159,7 @@ class Policy:
                     "all stages that have run"
                 )
             values = [confidences[name] for name in self.stages[: len(confidences)]]
-        elif isinstance(confidences, str) or not hasattr(confidences, "__len__"):
+        elif isinstance(confidences, (str, bytes, set, frozenset)) or not hasattr(confidences, "__len__"):
             raise CascadeError(f"confidences should be a list or a dict but are {confidences!r}")
         else:
             values = list(confidences)
@@ -172,9 +174,13 @@ class Policy:
         """A confidence as a number on its scale, or NaN."""
         name = self.stages[position]
         try:
+            if isinstance(confidence, (str, bytes, bool)):  # what `float` takes, but no confidence is
+                raise TypeError
             value = float(confidence)
-        except (TypeError, ValueError):
-            raise CascadeError(f"confidence at stage {name!r} should be a number but is {confidence!r}") from None
+        except (TypeError, ValueError, OverflowError):
+            raise CascadeError(
+                f"confidence at stage {name!r} should be a number but is {show(confidence)}"
+            ) from None
         value = float(clip_rounding(value, self.confidence_kind))
         if off_scale(value, self.confidence_kind):
             kind = check_kind(self.confidence_kind)
@@ -279,6 +285,8 @@ def _check_stages(stages: Sequence[str]) -> list[str]:
     wrong = [name for name in names if not isinstance(name, str) or not name]
     if wrong:
         raise CascadeError(f"a stage's name should be a non-empty string but is {wrong[0]!r}")
+    for name in names:
+        check_text("stage", name)
     names = [str(name) for name in names]  # np.str_, as read from a Dataset, prints its type
     if len(set(names)) < len(names):
         raise CascadeError(f"stage names should differ but are {names!r}")
@@ -290,8 +298,8 @@ def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[floa
         if isinstance(given, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in given):
             raise TypeError
         values = [float(threshold) for threshold in given]
-    except (TypeError, ValueError):
-        raise CascadeError(f"{what} should be a list of numbers but is {given!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise CascadeError(f"{what} should be a list of numbers but is {show(given)}") from None
     if len(values) != len(stages):
         raise CascadeError(f"got {len(values)} {what} for {len(stages)} stages ({', '.join(stages)}); {advice}")
     return values

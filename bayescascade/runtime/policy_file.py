@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bayescascade._common.files import read_whole
+from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, call, in_python
 
 FORMAT = "bayescascade-policy"
@@ -53,7 +55,10 @@ def to_json(parts: Mapping[str, Any]) -> str:
         **new,
         "metadata": encode(parts["metadata"]),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if any("\ud800" <= character <= "\udfff" for character in text):  # halves of characters, in metadata
+        return json.dumps(content, indent=2) + "\n"
+    return text
 
 
 def read_parts(path: Path) -> dict[str, Any]:
@@ -65,10 +70,17 @@ def read_parts(path: Path) -> dict[str, Any]:
             "write one with " + in_python("Policy.save or ") + "`bayescascade tune -o`"
         )
     version = content.get("version")
-    if isinstance(version, bool) or version not in VERSIONS:
+    if not isinstance(version, int) or isinstance(version, bool) or version not in VERSIONS:
         raise CascadeError(
-            f"{path} is a policy of version {version!r}, but this bayescascade reads versions "
+            f"{path} is a policy of version {show(version)}, but this bayescascade reads versions "
             f"{' and '.join(map(str, VERSIONS))}; upgrade bayescascade, or write the policy again with this one"
+        )
+    known = {"format", "version", "history", "reject", *_PARTS}
+    unknown = [name for name in content if name not in known]
+    if unknown:
+        raise CascadeError(
+            f"{path} is not a valid policy: it holds {listed(unknown)}, where only "
+            f"{listed(sorted(known - {'history'}))} are known; take it out, or mend its name"
         )
     missing = [name for name in _PARTS if name not in content]
     if missing:
@@ -86,9 +98,19 @@ def read_parts(path: Path) -> dict[str, Any]:
     return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(reject)}
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose names differ; of two that are the same the last would win in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        again = next(name for name in names if names.count(name) > 1)
+        raise CascadeError(f"it has {show(again)} twice; keep one")
+    return found
+
+
 def _read_json(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_whole(path, "the policy").decode("utf-8-sig")
     except FileNotFoundError:
         raise CascadeError(f"there is no policy file {path}; write one with " + call("Policy.save")) from None
     except OSError as error:
@@ -98,7 +120,9 @@ def _read_json(path: Path) -> Any:
     if not text.strip():
         raise CascadeError(f"the policy file {path} is empty; write it again with " + call("Policy.save"))
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
+    except CascadeError as error:
+        raise CascadeError(f"{path} is not a valid policy: {error}") from None
     except (ValueError, RecursionError) as error:
         # A file cut short fails at its end; a foreign one (YAML, a log) fails at its start.
         cause = "foreign to bayescascade" if text.lstrip()[0] != "{" else "truncated or damaged"

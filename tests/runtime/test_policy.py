@@ -66,6 +66,10 @@ def test_last_stage_needs_no_confidence(policy):
         ("small", "high", "confidence at stage 'small' should be a number but is 'high'"),
         ("small", None, "should be a number but is None"),
         ("small", [-0.1, -0.2], "should be a number but is"),
+        ("small", "-0.1", "should be a number but is '-0.1'"),
+        ("small", b"-0.1", "should be a number but is b'-0.1'"),
+        ("small", False, "should be a number but is False"),
+        ("small", -(10**400), "should be a number but is -1000"),
         ("tiny", -0.3, "unknown stage 'tiny'; this policy has 'small', 'middle', 'large'"),
         (3, -0.3, "there is no stage 3.*from 0 to 2"),
         (-1, -0.3, "there is no stage -1"),
@@ -90,6 +94,9 @@ def test_decide_refuses(policy, stage, confidence, message):
         (["a", "b"], [True, -INF], "probability", "thresholds should be a list of numbers"),
         (["a", "b"], None, "logprob", "thresholds should be a list of numbers but is None"),
         (["a", "a"], [-0.1, -INF], "logprob", "stage names should differ"),
+        (["a\x1b[2J", "b"], [-0.1, -INF], "logprob", "stage .* holds the control character"),
+        (["a\ud800", "b"], [-0.1, -INF], "logprob", "stage .* holds the control character"),
+        (["a", "b"], [-(10**400), -INF], "logprob", "thresholds should be a list of numbers"),
         (["a", 1], [-0.1, -INF], "logprob", "name should be a non-empty string but is 1"),
         ([], [], "logprob", "stages should be a list of one or more names"),
         ("ab", [-0.1, -INF], "logprob", "stages should be a list of one or more names but is 'ab'"),
@@ -221,6 +228,9 @@ def saved(policy, path, **changes):
         ({"confidence_kind": "odds"}, "is not a valid policy: unknown confidence kind 'odds'"),
         ({"confidence_kind": ["logprob"]}, "is not a valid policy: unknown confidence kind"),
         ({"metadata": [1]}, "is not a valid policy: metadata should be a dict"),
+        ({"version": 1.0}, "is a policy of version 1.0"),
+        ({"rejects": [1]}, "is not a valid policy: it holds 'rejects', where only .*'reject'.* are known"),
+        ({"thresholds": [-(10**400), "inf", "-inf"]}, "thresholds should be a list of numbers"),
     ],
 )
 def test_load_checks_every_part(policy, tmp_path, changes, message):
@@ -228,6 +238,26 @@ def test_load_checks_every_part(policy, tmp_path, changes, message):
     saved(policy, path, **changes)
     with pytest.raises(CascadeError, match=message):
         Policy.load(path)
+
+
+def test_a_number_that_python_does_not_write(policy):
+    with pytest.raises(CascadeError, match="should be a number but is a int of too many digits"):
+        policy.decide("small", -(10**9000))
+
+
+def test_load_never_waits(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", "/dev/zero"):
+        with pytest.raises(CascadeError, match="is not a regular file"):
+            Policy.load(path)
+    with pytest.raises(CascadeError, match="it holds a NUL"):
+        Policy.load("a\0")
+
+
+def test_metadata_of_half_a_character(tmp_path):
+    policy = Policy(["a", "b"], [0.5, -INF], "votes", {"note": "co\ud800st"})
+    policy.save(tmp_path / "policy.json")
+    assert Policy.load(tmp_path / "policy.json") == policy
 
 
 def test_load_refuses_every_truncation(policy, tmp_path):
@@ -251,6 +281,7 @@ def test_load_refuses_every_truncation(policy, tmp_path):
         (b'"text"', "is not a policy file"),
         (b"{}", "is not a policy file"),
         (b"[" * 100_000, "is foreign to bayescascade"),
+        (b'{"format": 1, "format": 2}', "is not a valid policy: it has 'format' twice; keep one"),
     ],
 )
 def test_load_refuses_foreign_files(tmp_path, content, message):
@@ -263,7 +294,7 @@ def test_load_refuses_foreign_files(tmp_path, content, message):
 def test_load_missing_file_and_folder(tmp_path):
     with pytest.raises(CascadeError, match=r"there is no policy file .*absent.json"):
         Policy.load(tmp_path / "absent.json")
-    with pytest.raises(CascadeError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(CascadeError, match=r"cannot be read from .*: it is not a regular file"):
         Policy.load(tmp_path)
 
 
@@ -336,6 +367,7 @@ def test_run_decides_at_the_last_stage_that_has_run(plain):
         ({"tiny": 0.5}, "unknown stage 'tiny'"),
         ({3: 0.5}, "unknown stage '3'"),
         ("0.5", "confidences should be a list or a dict but are '0.5'"),
+        ({0.5}, "confidences should be a list or a dict but are {0.5}"),
         (0.5, "confidences should be a list or a dict but are 0.5"),
         ([0.5, math.nan], "confidence at stage 'middle' is NaN"),
     ],

@@ -1,0 +1,147 @@
+"""Whether a fit from disk can be one: each dim of one size, names that are known, numbers in their range."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescascade._common.messages import listed, show
+from bayescascade.errors import CascadeError, call
+from bayescascade.model.calibration import CALIBRATIONS
+from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.margins.tree import N_LEAVES
+from bayescascade.posterior.schema import GROUPS
+from bayescascade.signals.kinds import check_kind, off_scale
+
+VERSION = 2
+_ROUNDING = 1e-6
+
+
+def _at_least_0(values: np.ndarray) -> np.ndarray:
+    return values < 0.0
+
+
+def _not_0_or_1(values: np.ndarray) -> np.ndarray:
+    return (values != 0.0) & (values != 1.0)
+
+
+# Which values of a variable cannot be (NaN, where it is allowed, always can), and what they should be.
+_RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    ("posterior", "tau"): (lambda x: np.abs(x) > 1.0, "between -1 and 1"),
+    ("posterior", "cost"): (_at_least_0, "at least 0"),
+    ("posterior", "latency"): (_at_least_0, "at least 0"),
+    ("margins", "segment_mass"): (lambda x: (x < 0.0) | (x > 1.0 + _ROUNDING), "between 0 and 1"),
+    ("observed_data", "correct"): (_not_0_or_1, "0 or 1"),
+    ("observed_data", "cost"): (lambda x: (x < 0.0) | np.isinf(x), "at least 0"),
+    ("constant_data", "segment_leaf"): (lambda x: (x < 0) | (x % 1.0 != 0.0), "whole numbers"),
+    ("constant_data", "segment_count"): (lambda x: (x < 0.0) | np.isinf(x), "at least 0"),
+    ("constant_data", "signal_scale"): (lambda x: x <= 0.0, "above 0"),
+    ("constant_data", "split_used"): (_not_0_or_1, "0 or 1"),
+}
+
+
+def check_sound(fit: xr.DataTree, source: str) -> None:
+    """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
+    trouble = next(filter(None, (find(fit) for find in (_sizes, _names, _families, _ranges, _segments))), None)
+    if trouble:
+        raise CascadeError(
+            f"{source} is a damaged fit, or not one of bayescascade's: {trouble}. Fit its log again with "
+            + call("fit", "log")
+            + "."
+        )
+
+
+def _sizes(fit: xr.DataTree) -> str:
+    """Dims have one size in all groups, and there is a link less than stages."""
+    sizes: dict[str, int] = {}
+    for group in (*GROUPS, "log_likelihood"):
+        for dim, size in fit[group].sizes.items() if group in fit.children else ():
+            if sizes.setdefault(str(dim), size) != size:
+                return f"{dim!r} has {size} places in the group {group!r} and {sizes[str(dim)]} in others"
+    empty = [dim for dim, size in sizes.items() if not size]
+    if empty:
+        return f"{empty[0]!r} has no places"
+    if sizes["link"] != sizes["stage"] - 1:
+        return f"there are {sizes['link']} links for {sizes['stage']} stages"
+    return ""
+
+
+def _names(fit: xr.DataTree) -> str:
+    """The stages are the same everywhere, and what the model is made of is known."""
+    named = fit["posterior"].coords
+    stages = [str(name) for name in named["stage"].values] if "stage" in named else []
+    if not stages or len(set(stages)) < len(stages):
+        return f"its stages are {listed(stages)}, where each needs a name of its own"
+    for group in ("observed_data", "constant_data", "margins"):
+        coords = fit[group].coords
+        if "stage" not in coords or [str(name) for name in coords["stage"].values] != stages:
+            return f"the stages of the group {group!r} are not those of the posterior, {listed(stages)}"
+    attrs = fit.attrs
+    if not np.array_equal(attrs["bayescascade_fit"], VERSION):
+        return f"it is of version {show(attrs['bayescascade_fit'])}, where {VERSION} is read"
+    if attrs.get("calibration") not in CALIBRATIONS:
+        return f"its calibration is {show(attrs.get('calibration'))}, where {listed(CALIBRATIONS)} are known"
+    if "margin" not in attrs:
+        return "it does not say what its margins are"
+    lacking = [name for name in CALIBRATIONS[attrs["calibration"]].variables if name not in fit["posterior"]]
+    return f"its calibration needs the variable {lacking[0]!r}" if lacking else ""
+
+
+def _families(fit: xr.DataTree) -> str:
+    table = fit["copula"].to_dataset()
+    try:
+        names = json.loads(table.attrs["families"])
+        found = [names[number] for number in table["family"].values if number >= 0]
+        known = len(found) == table.sizes["link"] and all(name in FAMILIES for name in found)
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        known = False
+    return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"
+
+
+def _ranges(fit: xr.DataTree) -> str:
+    try:
+        kind = check_kind(fit.attrs.get("confidence_kind", ""))
+    except CascadeError as error:
+        return error.message
+    rules = _RANGES | {
+        ("observed_data", "confidence"): (lambda x: off_scale(x, kind.name), kind.description),
+    }
+    for (group, name), (wrong, allowed) in rules.items():
+        if name in fit[group]:
+            values = fit[group].to_dataset()[name].values
+            bad = wrong(values) & ~np.isnan(values)
+            if bad.any():
+                return (
+                    f"{name!r} of the group {group!r} is {values[bad][0].item()!r}, where it should be {allowed}"
+                )
+    return ""
+
+
+def _segments(fit: xr.DataTree) -> str:
+    """Masses sum to 1 over a stage's segments, which stand in order; what is beyond the last is blank."""
+    segments = fit["constant_data"].to_dataset().transpose(..., "segment")
+    low, high, count, leaf = (segments[f"segment_{n}"].values for n in ("low", "high", "count", "leaf"))
+    there = np.isfinite(low)
+    blank = np.isnan(low)
+    both = low[..., 1:][there[..., 1:]] - high[..., :-1][there[..., 1:]]
+    sound = [
+        (there | blank).all(),
+        (there[..., :-1] | ~there[..., 1:]).all(),
+        there[..., 0].all(),
+        all((np.isfinite(values) == there).all() for values in (high, count, leaf)),
+        (low[there] <= high[there]).all(),
+        (both >= 0.0).all(),
+        (leaf[there] < N_LEAVES).all(),
+    ]
+    if not all(sound):
+        return "the segments of its margins do not follow one another"
+    mass: Any = fit["margins"]["segment_mass"].transpose(..., *segments["segment_low"].dims).values
+    if (np.abs(mass.sum(axis=-1) - 1.0) > _ROUNDING).any():
+        return "the masses of its segments do not sum to 1 at every draw"
+    if (mass[..., blank] != 0.0).any():
+        return "it has mass where there is no segment"
+    return ""
