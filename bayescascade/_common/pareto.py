@@ -18,6 +18,20 @@ def efficient(error: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return order[error[order] < np.append(np.inf, best[:-1])]
 
 
+def spread_evenly(cost: np.ndarray, n_points: int) -> np.ndarray:
+    """Numbers of at most so many points (point,), about evenly spaced in cost, the ends among them.
+
+    Examples
+    --------
+    >>> spread_evenly(np.array([0.0, 0.1, 1.0, 2.1]), 3).tolist()
+    [0, 2, 3]
+    """
+    if len(cost) <= n_points:
+        return np.arange(len(cost))
+    goals = np.linspace(cost.min(), cost.max(), n_points)
+    return np.unique(np.abs(cost - goals[:, None]).argmin(axis=1))
+
+
 def undominated(*amounts: np.ndarray | None) -> np.ndarray:
     """Whether no point before is as good by the mean of all these amounts (draw, point), where they are known.
 

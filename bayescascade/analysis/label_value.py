@@ -242,7 +242,7 @@ def _options(stages: str | Sequence[str], names: list[str]) -> dict[str, list[in
 
 def _decisions(fit: xr.DataTree, draws: Draws, price: float) -> Decisions:
     """What is compared: the thresholds best now, those that single draws prefer, the way between; stages alone."""
-    best = to_positions(tune(fit, error_price=price).thresholds.values, draws)
+    best = to_positions(tune(fit, error_price=price, stages=draws.stages).thresholds.values, draws)
     best[-1] = 0.0
     some = draws.thin(_N_TUNED)
     own = [induce(mean_kernel(some.take(slice(i, i + 1))), np.array([price]))[0] for i in range(some.n)]

@@ -164,7 +164,7 @@ def verdict(
     spec = TuningSpec(error_price=float(error_price), abstain_price=abstain_price)
     draws = get_draws(fit)
     if solution is None:
-        solution = tune(fit, error_price=error_price, abstain_price=abstain_price)
+        solution = tune(fit, error_price=error_price, abstain_price=abstain_price, stages=draws.stages)
     cascade = _of_solution(fit, draws, solution, spec)
     singles = stages_alone(draws, spec)
     equal = ROUNDING * error_price
@@ -179,7 +179,9 @@ def verdict(
         single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
         text += f" {_of_pair(single - pair, equal)}"
     if decision.startswith(("do not", SHORTER)) and solution.goal.get("error_price") != error_price:
-        tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), spec)
+        tuned = _of_solution(
+            fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price, stages=draws.stages), spec
+        )
         text += f" Thresholds tuned to this price would lose {THOUSAND * tuned.loss.mean():.3g}."
     losses = _losses(draws, table, [cascade.loss, *(rival.loss for rival in rivals)])
     return Verdict(decision, text, table, losses, float(error_price), solution)

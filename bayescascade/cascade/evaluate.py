@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from bayescascade._common.parallel import map_blocks
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import Kernel, build_kernel
+from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
 
 
 def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | None = None) -> Outcome:
@@ -25,6 +26,25 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
     else:
         parts = map_blocks(lambda kernel: forward(kernel, positions), kernels)
     return Outcome.concat(parts)
+
+
+def forward_subsets(draws: Draws, parts: Sequence[tuple[Sequence[int], np.ndarray]]) -> list[Outcome]:
+    """Outcomes (draw, point) of positions of several subsets of the stages: (stages to keep, positions) each.
+
+    The pair masses of all stages are worked out once; ``reach`` is over all stages, 0 at those not run.
+    """
+
+    def run(block: slice) -> list[Outcome]:
+        kernel = build_kernel(draws.take(block))
+        found = []
+        for keep, positions in parts:
+            out = forward(restrict_kernel(kernel, tuple(keep)), positions)
+            reach = np.zeros((*out.error.shape, len(draws.stages)))
+            reach[..., list(keep)] = out.reach
+            found.append(out._replace(reach=reach))
+        return found
+
+    return [Outcome.concat(of_part) for of_part in zip(*map_blocks(run, draws.blocks()), strict=True)]
 
 
 def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
@@ -43,8 +63,8 @@ def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     fit : xarray.DataTree
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         (stage,) or (point, stage), on the raw confidence scale; a stage accepts when confidence >= threshold.
-        The last stage's is -inf. A solution may have rejecting thresholds, and run some of the stages only, in the
-        log's order.
+        The last stage's is -inf. What `frontier` returns has NaN at stages that a point does not run. A solution
+        may have rejecting thresholds, and run some of the stages only, in the log's order.
 
     Returns
     -------
@@ -65,7 +85,12 @@ def evaluate_draws(draws: Draws, thresholds: Any) -> xr.Dataset:
     """`evaluate` as a function of posterior draws, for thresholds in any form that `evaluate` takes."""
     rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
     draws = rule.restrict(draws)
-    out = forward_all(draws, rule.positions(draws))._asdict()
+    index, parts = zip(*rule.parts(), strict=True)
+    keeps = [[draws.stages.index(name) for name in part.stages] for part in parts]
+    found = forward_subsets(
+        draws, [(k, part.positions(draws.restrict(k))) for k, part in zip(keeps, parts, strict=True)]
+    )
+    out = Outcome.join(found).take(np.argsort(np.concatenate(index)))._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, rule.single, **known)
 

@@ -43,6 +43,12 @@ class Outcome(NamedTuple):
         return Outcome._make(None if part is None else part[:, points] for part in self)
 
     @classmethod
+    def join(cls, parts: Iterable[Outcome]) -> Outcome:
+        """The points of all parts, one after another, under the same draws."""
+        joined = zip(*parts, strict=True)
+        return cls._make(None if some[0] is None else np.concatenate(some, axis=1) for some in joined)
+
+    @classmethod
     def concat(cls, parts: Iterable[Outcome]) -> Outcome:
         """The same points under the draws of all parts, one after another."""
         joined = zip(*parts, strict=True)

@@ -53,18 +53,22 @@ def route(confidence: np.ndarray, accept: np.ndarray, reject: np.ndarray | None 
     """Run cascades on confidences (query, stage), by accepting and any rejecting thresholds (point, stage).
 
     A stage abstains below its rejecting threshold, defers from there to its accepting one, and accepts from that
-    on; the last stage defers nothing. A query ends where its confidence is NaN: nobody can tell how it goes on.
+    on; the last stage defers nothing. A point does not run a stage whose threshold is NaN. A query ends where its
+    confidence is NaN: nobody can tell how it goes on.
     """
     value = confidence.T[None]
     defer = value < accept[:, :, None]
-    defer[:, -1] = False
+    run = ~np.isnan(accept)
+    last = accept.shape[1] - 1 - run[:, ::-1].argmax(axis=1)
+    defer[np.arange(len(accept)), last] = False
     below = None if reject is None else value < reject[:, :, None]
     if below is not None:
         defer &= ~below
     reach = np.empty_like(defer)
-    reach[:, 0] = True
-    for j in range(1, defer.shape[1]):
-        np.logical_and(reach[:, j - 1], defer[:, j - 1], out=reach[:, j])
+    coming = np.ones((len(accept), len(confidence)), dtype=bool)
+    for j in range(defer.shape[1]):
+        np.logical_and(coming, run[:, j, None], out=reach[:, j])
+        coming = coming & (defer[:, j] | ~run[:, j, None])
     # who is reached and does not defer is the one where the query ends
     accepted = np.greater(reach, defer, out=defer)
     if below is None:
@@ -90,7 +94,8 @@ class DecisionRule:
     stages : list of str
         In the order in which they are called.
     accept : ndarray (point, stage)
-        On the raw scale of confidences: a stage accepts from its own on. The last stage's is -inf.
+        On the raw scale of confidences: a stage accepts from its own on. That of the last stage that a point runs
+        is -inf, that of a stage that it does not run is NaN.
     kind : str
         Of confidence, a key of `bayescascade.signals.KINDS`.
     reject : ndarray (point, stage), optional
@@ -121,7 +126,8 @@ class DecisionRule:
         Parameters
         ----------
         thresholds : array-like, DataArray, DecisionRule, or what has ``thresholds`` of its own
-            (stage,) or (point, stage). A `ThresholdSolution` or a `Policy` stands for its thresholds.
+            (stage,) or (point, stage). A `ThresholdSolution` or a `Policy` stands for its thresholds. In a
+            DataArray that names its stages NaN marks those that a point does not run, as `frontier` has them.
         stages : list of str
             The cascade's. Thresholds that name some of them are for these, in their own order.
         kind : str
@@ -147,13 +153,17 @@ class DecisionRule:
         if coord and coord != chosen:
             _refuse_names(coord, chosen)
         accept = _read_accept(given, chosen)
-        check_accept(accept, chosen, kind)
         low = None if reject is None else _read_reject(reject, chosen, len(np.atleast_2d(accept)))
         single, accept = accept.ndim == 1, np.atleast_2d(accept)
-        if low is not None:
-            low = np.broadcast_to(low, accept.shape)
-            check_reject(low, accept, chosen, kind)
-        return cls(chosen, accept, kind, low, single)
+        low = None if low is None else np.broadcast_to(low, accept.shape)
+        rule = cls(chosen, accept, kind, low, single)
+        for _, part in rule.parts() if coord else [(None, rule)]:
+            if not part.stages:
+                raise CascadeError("the thresholds of a point are NaN at every stage; each runs one at least.")
+            check_accept(part.accept, part.stages, kind)
+            if part.reject is not None:
+                check_reject(part.reject, part.accept, part.stages, kind)
+        return rule
 
     @classmethod
     def from_positions(cls, rows: np.ndarray, draws: Draws) -> DecisionRule:
@@ -161,6 +171,16 @@ class DecisionRule:
         accept, reject = split_positions(rows, len(draws.stages))
         below = None if reject is None else to_thresholds(reject, draws)
         return cls(draws.stages, with_last(to_thresholds(accept, draws)), draws.kind, below)
+
+    def parts(self) -> Iterator[tuple[np.ndarray, DecisionRule]]:
+        """The points that run the same stages (point,), and their rule, for these stages only."""
+        run = ~np.isnan(self.accept)
+        patterns, which = np.unique(run, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            at = np.flatnonzero(which.reshape(-1) == number)
+            names = [name for name, runs in zip(self.stages, pattern, strict=True) if runs]
+            low = None if self.reject is None else self.reject[at][:, pattern]
+            yield at, DecisionRule(names, self.accept[at][:, pattern], self.kind, low)
 
     @property
     def abstains(self) -> bool:
@@ -189,6 +209,8 @@ class DecisionRule:
         CascadeError
             For several points.
         """
+        if len(self.accept) == 1 and np.isnan(self.accept).any():
+            return next(self.parts())[1].to_policy(metadata)
         if len(self.accept) != 1:
             raise CascadeError(f"a policy is one threshold vector, but {len(self.accept)} came; give (stage,).")
         return Policy(

@@ -85,7 +85,7 @@ def tune(
     if alpha is not None and risk in (None, "mean"):
         raise CascadeError("--alpha goes with --risk cvar or --risk regret; the mean is over all draws.")
     if stages is not None:
-        goal["stages"] = "search" if stages.strip() == "search" else names_of(stages)
+        goal["stages"] = names_of(stages)
     if output is not None:
         keep_input(fit_file, output)
     import bayescascade as bc

@@ -40,6 +40,8 @@ def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> st
 
 def show_threshold(threshold: float) -> str:
     """A threshold as a reader wants it."""
+    if np.isnan(threshold):
+        return "not run"
     if threshold == -np.inf:
         return "accept all"
     if threshold == np.inf:

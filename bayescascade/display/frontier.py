@@ -20,6 +20,7 @@ def draw_frontier(
     ax: Axes,
     curve: xr.Dataset,
     *,
+    every_stage: xr.Dataset | None = None,
     singles: tuple[np.ndarray, np.ndarray] | None = None,
     singles_kept: np.ndarray | None = None,
     solution: ThresholdSolution | None = None,
@@ -34,6 +35,8 @@ def draw_frontier(
     ax : matplotlib Axes
     curve : Dataset
         What `frontier` returns.
+    every_stage : Dataset, optional
+        The frontier of the cascade that runs every stage, where ``curve`` may leave some out.
     singles : tuple of ndarray (draw, stage), optional
         Error and cost per query of each stage used alone.
     singles_kept : ndarray (stage,), optional
@@ -47,16 +50,15 @@ def draw_frontier(
     n_queries : int
         Queries whose cost is on the axis.
     """
-    if "efficient" in curve:  # to pay more for more errors is nobody's choice
-        keep = np.flatnonzero(curve["efficient"].values)
-        scored = None if scored is None else scored.isel(point=keep)
-        curve = curve.isel(point=keep)
     cost = n_queries * curve["cost"].values
     doubt = curve.attrs.get("doubt")
     name = f"cascade, with doubt {doubt:g}" if doubt else "cascade, posterior mean"
     band = f"{ci_prob:.0%} credible band"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
     ax.plot(cost, curve["error"], color=BLUE, lw=2, label=name)
+    if every_stage is not None:
+        style: dict[str, Any] = {"color": GREY, "lw": 1.0, "zorder": 1, "label": "every stage in the cascade"}
+        ax.plot(n_queries * every_stage["cost"], every_stage["error"], **style)
     sure = ""
     if curve.attrs.get("margin"):
         sure = f"{curve.attrs['prob']:.0%} sure below, with safety margin"

@@ -66,10 +66,12 @@ def plot_frontier(
         For what is neither a fit nor a frontier, or a log that cannot be scored.
     """
     check_prob("ci_prob", ci_prob)
-    singles = None
+    singles = every = None
     if isinstance(fit_or_frontier, xr.DataTree):
-        singles = single_stages(get_draws(fit_or_frontier))
+        draws = get_draws(fit_or_frontier)
+        singles = single_stages(draws)
         curve = frontier(fit_or_frontier, n_points=50, ci_prob=ci_prob)
+        every = frontier(fit_or_frontier, n_points=50, stages=draws.stages)
     elif isinstance(fit_or_frontier, xr.Dataset) and "error_low" in fit_or_frontier:
         curve, ci_prob = fit_or_frontier, float(fit_or_frontier.attrs.get("ci_prob", ci_prob))
     else:
@@ -78,7 +80,9 @@ def plot_frontier(
         )
     scored = None if log is None else score(log, curve["threshold"])
     ax = new_axes(ax, (7.0, 4.4))
-    return draw_frontier(ax, curve, singles=singles, solution=solution, scored=scored, ci_prob=ci_prob)
+    return draw_frontier(
+        ax, curve, every_stage=every, singles=singles, solution=solution, scored=scored, ci_prob=ci_prob
+    )
 
 
 def plot_reliability(

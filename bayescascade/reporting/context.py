@@ -60,8 +60,7 @@ def build_context(
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
     whole = choice is not None and choice.stages == draws.stages
-    plain = choice if whole and choice is not None and choice.reject is None else None
-    explorer = make_explorer(fit, ci_prob=ci_prob, own=None if plain is None else plain.thresholds)
+    explorer = make_explorer(fit, ci_prob=ci_prob, own=_over_all(choice, draws))
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
@@ -96,6 +95,15 @@ def build_context(
         "labels": _labels(fit, labels, price, stated),
         "provenance": provenance(fit, choice, ci_prob),
     }
+
+
+def _over_all(choice: Choice | None, draws: Draws) -> np.ndarray | None:
+    """Chosen thresholds over all of the fit's stages, NaN at those not run (stage,); None where they abstain."""
+    if choice is None or choice.reject is not None:
+        return None
+    out = np.full(len(draws.stages), np.nan)
+    out[[draws.stages.index(name) for name in choice.stages]] = choice.thresholds
+    return out
 
 
 def _choice(

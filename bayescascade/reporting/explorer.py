@@ -12,14 +12,12 @@ from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.discrepancy import default_spread, evaluate_with_discrepancy
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.display.format import PER, per_thousand, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
-from bayescascade.induction.free_positions import round_to_atoms
-from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
+from bayescascade.tuning.frontier import frontier_draws
 
 _N_POINTS = 100
 _SIZE = (6.6, 3.9)
@@ -161,7 +159,7 @@ def make_explorer(
     check_prob("prob", prob)
     margin = default_spread(fit)
     draws = get_draws(fit)
-    thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, _N_POINTS)[0]), draws))
+    thresholds = frontier_draws(draws, n_points=_N_POINTS)["threshold"].values
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
@@ -171,11 +169,13 @@ def make_explorer(
         promised = evaluate_with_discrepancy(fit, curve, spread=margin, one_sided=True)
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
-    reach = plain["reach"]
+    reach = plain["reach"].transpose(..., "stage")
+    # what goes on from a stage is what reaches the next one that the point runs, the most that any later one sees
+    later = np.maximum.accumulate(reach.values[..., :0:-1], axis=-1)[..., ::-1]
     amounts = {
         "error": plain["error"],
         "cost": plain["cost"],
-        "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
+        "answered": (reach - np.pad(later, [(0, 0)] * (later.ndim - 1) + [(0, 1)])).clip(min=0.0),
     }
     points = xr.Dataset({"threshold": curve, "reach": reach.mean(over)})
     for name, values in amounts.items():

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.pareto import spread_evenly
 from bayescascade.cascade.rules import DecisionRule, Route, route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.complete import ran_all
@@ -186,7 +187,4 @@ def mean_height(x: np.ndarray, y: np.ndarray, ends: tuple[float, float]) -> floa
 
 def spread(keep: np.ndarray, cost: np.ndarray, n_points: int) -> np.ndarray:
     """At most ``n_points`` of some points, about evenly spaced in cost, the ends among them."""
-    if len(keep) <= n_points:
-        return keep
-    goals = np.linspace(cost[keep].min(), cost[keep].max(), n_points)
-    return keep[np.unique(np.abs(cost[keep][None] - goals[:, None]).argmin(axis=1))]
+    return keep[spread_evenly(cost[keep], n_points)]

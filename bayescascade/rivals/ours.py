@@ -63,7 +63,8 @@ class Bayes:
             return _with_subsets(posterior, stages, self.n_points, self.largest)
         if self.point:
             posterior = posterior_mean(posterior)
-        curve = frontier(posterior, n_points=self.n_points, stages=stages)
+        names = [str(name) for name in train["stage"].values]
+        curve = frontier(posterior, n_points=self.n_points, stages=names)
         return ThresholdDecisions(curve["threshold"].values)
 
 

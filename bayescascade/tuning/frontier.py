@@ -8,16 +8,16 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade._common.pareto import undominated
+from bayescascade._common.pareto import lower_hull, undominated
 from bayescascade._common.validation import check_batch, check_doubt, check_positive, check_prob
 from bayescascade.cascade.discrepancy import ModelDiscrepancy, read_discrepancy
-from bayescascade.cascade.evaluate import forward_all
-from bayescascade.cascade.forward import split_positions
+from bayescascade.cascade.evaluate import forward_subsets
+from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.cascade.predictive import batch_predictive
 from bayescascade.errors import bad_value
 from bayescascade.induction.free_positions import round_to_atoms
-from bayescascade.induction.price_sweep import sweep
+from bayescascade.induction.price_sweep import Path, sweep, sweep_subsets
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
 
 # Bands come from no more than so many draws times nodes of ease, about a second's worth.
@@ -48,8 +48,7 @@ def frontier(
     ----------
     fit : xarray.DataTree
     n_points : int
-        Points, evenly spaced in cost as far as atoms allow, from the cheapest stage alone to every query sent to
-        the last stage.
+        At most so many points, about evenly spaced in cost.
     ci_prob : float
         Probability of the equal-tailed bands, in (0, 1).
     abstain_price : float, optional
@@ -58,7 +57,7 @@ def frontier(
         Bands for what the next ``batch`` queries will show, in place of the long-run rate: binomial errors, normal
         mean costs, given the rate.
     stages : list of str, optional
-        Run these stages only, named in the log's order.
+        Run these stages, named in the log's order. By default every point runs the stages that are best for it.
     doubt : float
         Room for what the model misses of error and cost, from both sides, in the bands and their means. On resplit
         real logs 90% bands with 0.1 covered the held-out error 87% to 91% and the cost 90% to 92% of the time,
@@ -68,10 +67,11 @@ def frontier(
     -------
     xarray.Dataset
         Over ``point``, by rising cost: ``error``, ``error_low``, ``error_high``, ``cost``, ``cost_low``,
-        ``cost_high`` (mean and band over draws), ``price`` (cost at which one error less is worth it),
-        ``efficient`` (False where a cheaper point errs as little or less);
-        ``threshold`` and ``reach`` over (point, stage). With ``abstain_price`` also ``reject_threshold`` over
-        (point, stage) and ``abstained``, ``abstained_low``, ``abstained_high`` over point.
+        ``cost_high`` (mean and band over draws), ``price`` (of an error, at which the point is best, or NaN);
+        ``threshold`` and ``reach`` over (point, stage), NaN and 0 at stages that the point does not run, which
+        `evaluate` and `score` take. A point that costs more than another and errs no less is left out. With
+        ``abstain_price`` also ``reject_threshold`` over (point, stage) and ``abstained``, ``abstained_low``,
+        ``abstained_high`` over point.
 
     Raises
     ------
@@ -99,6 +99,7 @@ def frontier(
         ci_prob=ci_prob,
         abstain_price=abstain_price,
         batch=batch,
+        subsets=stages is None,
         discrepancy=read_discrepancy(fit, doubt),
     )
 
@@ -110,24 +111,39 @@ def frontier_draws(
     ci_prob: float = 0.9,
     abstain_price: float | None = None,
     batch: int | None = None,
+    subsets: bool = True,
     discrepancy: ModelDiscrepancy | None = None,
 ) -> xr.Dataset:
-    """`frontier` as a function of posterior draws, with a model discrepancy of error and cost if one is given."""
-    rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
-    rows, draws = round_to_atoms(draws, rows), draws.thin(_MOST_STATES // draws.n_nodes)
-    outcome = forward_all(draws, rows)
-    accept, reject = split_positions(rows, len(draws.stages))
+    """`frontier` as a function of posterior draws, with a model discrepancy of error and cost if one is given.
+
+    Over subsets of the draws' stages, or of all of these.
+    """
+    if subsets:
+        paths = sweep_subsets(draws, n_points, abstain_price=abstain_price)
+    else:
+        rows = round_to_atoms(draws, sweep(draws, n_points, abstain_price=abstain_price)[0])
+        paths = [Path(tuple(range(len(draws.stages))), rows)]
+    draws = draws.thin(_MOST_STATES // draws.n_nodes)
+    found = forward_subsets(draws, paths)
     if discrepancy is not None:
-        outcome = outcome._replace(
-            error=discrepancy.error(outcome.error, rows, draws), cost=discrepancy.cost(outcome.cost, rows, draws)
-        )
+        found = [
+            out._replace(
+                error=discrepancy.error(out.error, path.rows, draws.restrict(path.keep)),
+                cost=discrepancy.cost(out.cost, path.rows, draws.restrict(path.keep)),
+            )
+            for out, path in zip(found, paths, strict=True)
+        ]
+    outcome = Outcome.join(found)
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
     outcome = outcome.take(order)
+    best = undominated(outcome.error, outcome.cost, outcome.abstained)
+    outcome, order = outcome.take(best), order[best]
     seen = outcome if batch is None else batch_predictive(outcome, draws, batch)
     tails = tail_probabilities(ci_prob)
+    accept, reject = _thresholds(draws, paths)
     out = xr.Dataset(
         {
-            "threshold": (("point", "stage"), with_last(to_thresholds(accept, draws))[order]),
+            "threshold": (("point", "stage"), accept[order]),
             "reach": (("point", "stage"), outcome.reach.mean(axis=0)),
         },
         coords={"stage": draws.stages},
@@ -142,7 +158,35 @@ def frontier_draws(
         mean = getattr(outcome, name).mean(axis=0)
         out = out.assign({name: ("point", mean), f"{name}_low": ("point", low), f"{name}_high": ("point", high)})
     if reject is not None:
-        out["reject_threshold"] = (("point", "stage"), to_thresholds(reject, draws)[order])
-    out["price"] = ("point", prices[order])
-    out["efficient"] = ("point", undominated(outcome.error, outcome.cost, outcome.abstained))
+        out["reject_threshold"] = (("point", "stage"), reject[order])
+    out["price"] = ("point", _prices(out["error"].values, out["cost"].values))
     return out
+
+
+def _thresholds(draws: Draws, paths: list[Path]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Accepting and any rejecting thresholds of paths (point, stage), NaN at stages that a point does not run."""
+    both = []
+    for path in paths:
+        some = draws.restrict(path.keep)
+        accept, reject = split_positions(path.rows, len(path.keep))
+        given = [with_last(to_thresholds(accept, some))]
+        given += [] if reject is None else [to_thresholds(reject, some)]
+        full = np.full((len(given), len(path.rows), len(draws.stages)), np.nan)
+        full[..., list(path.keep)] = given
+        both.append(full)
+    joined = np.concatenate(both, axis=1)
+    return joined[0], joined[1] if len(joined) > 1 else None
+
+
+def _prices(error: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """A price of an error at which each point of a frontier is best (point,), NaN where there is none.
+
+    A corner of the lower hull is best between the slopes on both sides of it; the middle of these on the scale of
+    logarithms, and at an end the one slope there is.
+    """
+    price = np.full(len(error), np.nan)
+    hull = lower_hull(cost, error)
+    if len(hull) > 1:
+        slope = np.diff(cost[hull]) / -np.diff(error[hull])
+        price[hull] = np.sqrt(np.append(slope[0], slope) * np.append(slope, slope[-1]))
+    return price

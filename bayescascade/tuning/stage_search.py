@@ -18,6 +18,7 @@ from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.threshold_search import search_thresholds
 
 _SEARCH_DRAWS = 300
+_FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
 _N_SWEEP = 40
 # Subsets tuned for each price, how many of them on all draws, and prices about the one at which a bound binds.
 _N_SUBSETS, _N_FINAL = 3, 2
@@ -28,6 +29,7 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     """Tune the most promising subsets of the stages on some draws, and the best of these on all."""
     spec.check_latency(draws)
     some = draws.thin(_SEARCH_DRAWS)
+    few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
     keeps = best_subsets(
         mean_kernel(some),
         _prices(some, spec),
@@ -40,7 +42,7 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     def solve(given: Draws, keep: tuple[int, ...]) -> Solved:
         return search_thresholds(given.restrict(keep), spec, discrepancy)
 
-    final = sorted(tried, key=lambda keep: solve(some, keep).place)[:_N_FINAL]
+    final = sorted(tried, key=lambda keep: solve(few, keep).place)[:_N_FINAL]
     return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
 
 

@@ -43,7 +43,7 @@ def tune(
     alpha: float = 0.1,
     abstain_price: float | None = None,
     latency_price: float | None = None,
-    stages: str | Sequence[str] | None = None,
+    stages: Sequence[str] | None = None,
     doubt: float | None = None,
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
@@ -79,8 +79,8 @@ def tune(
         What leaving a query unanswered costs: each stage gets a rejecting threshold below its accepting one.
     latency_price : float, optional
         What a unit of latency costs, in the log's currency.
-    stages : list of str or "search", optional
-        Run these stages only, named in the log's order; or search for the best ones to keep.
+    stages : list of str, optional
+        Run these stages, named in the log's order. By default those that reach the goal best.
     doubt : float, optional
         Safety margin for what the model misses: a limit of the error is judged with a discrepancy of this prior
         standard deviation, as a share of the error, updated by what the labelled queries did under these
@@ -134,19 +134,17 @@ def tune_draws(
     draws: Draws,
     spec: TuningSpec,
     discrepancy: ModelDiscrepancy | None = None,
-    stages: str | Sequence[str] | None = None,
+    stages: Sequence[str] | None = None,
 ) -> Solved:
-    """`tune` as a function of posterior draws: all of their stages, those named, or with "search" the best ones.
+    """`tune` as a function of posterior draws: with the stages named, or those that reach the goal best.
 
     Raises `CascadeError` for unknown stages, another order than the log's, or latency that the draws do not have.
     """
     if stages is None:
-        return search_thresholds(draws, spec, discrepancy)
-    if not isinstance(stages, str):
-        return search_thresholds(draws.restrict(stage_numbers(stages, draws.stages)), spec, discrepancy)
-    if stages != "search":
-        raise bad_value("stages", stages, "give a list of the stages to run, or 'search'", "is not known")
-    return search_stages(draws, spec, discrepancy)
+        return search_stages(draws, spec, discrepancy)
+    if isinstance(stages, str):
+        raise bad_value("stages", stages, "give a list of the stages to run, or leave it out", "is one name")
+    return search_thresholds(draws.restrict(stage_numbers(stages, draws.stages)), spec, discrepancy)
 
 
 def solution_at(fit: xr.DataTree, thresholds: Any, goal: Mapping[str, Any]) -> ThresholdSolution:
