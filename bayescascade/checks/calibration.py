@@ -13,8 +13,9 @@ from scipy.stats import gamma
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
-from bayescascade.checks.results import LEVEL, CheckResult, rejected
+from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
+from bayescascade.display.format import LEVEL
 from bayescascade.errors import option, said
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
@@ -130,10 +131,11 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         )
     else:
         curves = table[of_curve & tested]
-        share = np.average(curves["share_inside"], weights=curves["bins"])
+        n_bins, inside = int(curves["bins"].sum()), round(float((curves["share_inside"] * curves["bins"]).sum()))
         text = (
-            f"{share:.0%} of the bins of confidence show an accuracy inside the {1 - LEVEL:.0%} predictive "
-            "band, and no stage departs from its calibration curve. P(correct) can be believed."
+            f"{'All' if inside == n_bins else f'{inside} of'} {n_bins} bins of confidence show an accuracy inside "
+            f"the {1 - LEVEL:.0%} predictive band, and no stage departs from its calibration curve. P(correct) "
+            "can be believed."
         )
     return CheckResult("calibration", not len(failed), table, text, picture)
 

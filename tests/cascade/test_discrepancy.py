@@ -117,7 +117,7 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     assert bound == doubted.margin.bound(0.9) <= 0.33
     held = doubted.margin.error
     assert (held <= bound).mean() >= 0.9 > (held < bound).mean()
-    assert f"You can be 90% sure that the error is at most {bound:.2%}, safety margin included." in doubted.text
+    assert f"You can be 90% sure that the error is at most {bound:.1%}, safety margin included." in doubted.text
     assert f"Expected error {float(doubted.error.mean()):.2%} (90% interval" in doubted.text
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
     again = evaluate_with_discrepancy(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
