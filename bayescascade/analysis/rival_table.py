@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.format import chance
+from bayescascade.display.format import CI_PROB, chance
 
 SURE = 0.9
 TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
 THOUSAND = 1000.0
 CASCADE = "this cascade"
 SHORTER = "run a shorter cascade"
-CI = tail_probabilities(0.9)
+CI = tail_probabilities(CI_PROB)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:
         records.append(record)
     table = pd.DataFrame(records)
     return table if table["kept"].notna().any() else table.drop(columns="kept")
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: probabilities as the text has them, and no column that says nothing."""
+    table = table.dropna(axis=1, how="all")
+    known = [name for name in ("p_beats", "p_beats_any", "kept") if name in table]
+    return table.assign(**{name: table[name].map(chance) for name in known})
 
 
 def p_less(gap: np.ndarray, equal: float) -> float:

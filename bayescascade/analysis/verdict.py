@@ -30,6 +30,7 @@ from bayescascade.analysis.rival_table import (
     against,
     p_less,
     rivals_table,
+    shown,
 )
 from bayescascade.cascade.discrepancy import read_discrepancy
 from bayescascade.cascade.forward import Outcome, forward
@@ -100,10 +101,12 @@ class Verdict:
         return draw_verdict(ax, self.table)
 
     def __repr__(self) -> str:
-        return f"{self.text}\n\n{self.table.to_string(index=False, float_format='{:.4g}'.format, na_rep='')}"
+        return (
+            f"{self.text}\n\n{shown(self.table).to_string(index=False, float_format='{:.4g}'.format, na_rep='')}"
+        )
 
     def _repr_html_(self) -> str:
-        return wrapped(note(self.text), frame_of(self.table, caption="Money per 1,000 queries", digits=4))
+        return wrapped(note(self.text), frame_of(shown(self.table), caption="Money per 1,000 queries", digits=4))
 
 
 def verdict(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.predictive import CI_PROB, predict, said
+from bayescascade.cascade.predictive import predict, said
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
+from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.validate import validate_log
 

@@ -13,11 +13,10 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import Outcome
 from bayescascade.cascade.rules import DecisionRule
-from bayescascade.display.format import per_thousand, share
+from bayescascade.display.format import CI_PROB, per_thousand, share
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws, get_draws
 
-CI_PROB = 0.9
 # what a policy file says, which is enough to tell what so many queries should show
 MOMENTS = ("error_mean", "error_sd", "cost_mean", "cost_sd", "cost_of_query_sd")
 

@@ -13,8 +13,9 @@ from scipy.stats import gamma
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
-from bayescascade.checks.results import LEVEL, CheckResult, rejected
+from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
+from bayescascade.display.format import LEVEL
 from bayescascade.errors import option, said
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
@@ -129,11 +130,12 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
         )
     else:
-        curves = table[of_curve & table["share_inside"].notna()]  # of few values, the bins are the atoms
-        share = np.average(curves["share_inside"], weights=curves["bins"])
+        curves = table[of_curve & tested]
+        n_bins, inside = int(curves["bins"].sum()), round(float((curves["share_inside"] * curves["bins"]).sum()))
         text = (
-            f"{share:.0%} of the bins of confidence show an accuracy inside the {1 - LEVEL:.0%} predictive "
-            "band, and no stage departs from its calibration curve. P(correct) can be believed."
+            f"{'All' if inside == n_bins else f'{inside} of'} {n_bins} bins of confidence show an accuracy inside "
+            f"the {1 - LEVEL:.0%} predictive band, and no stage departs from its calibration curve. P(correct) "
+            "can be believed."
         )
     unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
     if unseen:

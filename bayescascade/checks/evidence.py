@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t
 
+from bayescascade.display.format import LEVEL
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import observed_log, require
 from bayescascade.signals.kinds import to_signal
@@ -123,9 +124,9 @@ def tail_area(observed: float, replicated: np.ndarray) -> float:
 
 
 def centre_range(replicated: np.ndarray) -> tuple[float, float]:
-    """Ends of the central 95% of the replicates."""
+    """Ends of the central 99% of the replicates."""
     finite = replicated[np.isfinite(replicated)]
     if not len(finite):
         return np.nan, np.nan
-    low, high = np.quantile(finite, [0.025, 0.975])
+    low, high = np.quantile(finite, [LEVEL / 2, 1.0 - LEVEL / 2])
     return float(low), float(high)

@@ -60,7 +60,8 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     table = pd.DataFrame(rows, columns=columns).set_index("factor")
     worst = table["share_above"].max()
     passed = bool(worst <= MAX_BAD_SHARE)
-    found = f"{worst:.1%} of the queries have a Pareto k above {table['good_k'].min():.2f}"
+    who = f"{worst:.1%} of the queries have" if worst > 0.0 else "no query has"
+    found = f"{who} a Pareto k above {table['good_k'].min():.2f}"
     if passed:
         text = f"{sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
     else:

@@ -12,8 +12,9 @@ from bayescascade.cascade.empirical import cost_of_queries, score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import MANY, Evidence
-from bayescascade.checks.results import LEVEL, CheckResult
+from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
+from bayescascade.display.format import LEVEL
 from bayescascade.errors import Blank, CascadeError, in_python, option
 
 

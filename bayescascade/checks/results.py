@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.html import frame_of, note, table_of, wrapped
+from bayescascade.display.format import LEVEL
 from bayescascade.errors import CascadeError
 
 WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
-LEVEL = 0.01  # at which a check rejects, over all its rows together
 
 
 def rejected(table: pd.DataFrame) -> pd.Index:

@@ -11,8 +11,9 @@ from arviz_stats.ecdf_utils import ecdf_pit
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, given_neighbour, randomise, two_sided
-from bayescascade.checks.results import LEVEL, CheckResult, rejected
+from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
+from bayescascade.display.format import LEVEL
 from bayescascade.errors import in_python, said
 from bayescascade.posterior.draws import Draws
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table
 
-CI_PROB = 0.9
+CI_PROB = 0.9  # as `display.format` has it, which is not loaded for --help
 MISTAKE, INFEASIBLE, INTERRUPTED = 2, 3, 130  # exit codes
 
 
@@ -109,7 +109,9 @@ def thresholds_table(solution: Any, kind: str) -> Table:
 
 
 def _threshold(value: Any, words: Mapping[float, str]) -> str:
-    return words.get(float(value)) or f"{float(value):.6g}"
+    from bayescascade.display.format import short
+
+    return words.get(float(value)) or short(float(value))
 
 
 def expected_table(solution: Any) -> Table:
@@ -166,7 +168,16 @@ def against_table(table: pd.DataFrame, reference: str) -> Table:
         auc, regret, p_value = ("" if text == "nan" else text for text in numbers)
         rows.append((str(method), str(n), auc, regret, gap, band, p_value, f"{row['seconds']:.1f}"))
     title = f"Area under error against cost, beside {reference} (lower is better)"
-    columns = ("Method", "n", "Area", "Over the oracle", "Difference", "95% interval", "p (Wilcoxon)", "Seconds")
+    columns = (
+        "Method",
+        "n",
+        "Area",
+        "Over the oracle",
+        "Difference",
+        f"{CI_PROB:.0%} interval",
+        "p (Wilcoxon)",
+        "Seconds",
+    )
     return _table(title, *columns, rows=rows)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from arviz_plots import PlotCollection
-from arviz_stats import rhat
+from arviz_stats import ess, rhat
 
+from bayescascade.display.format import LEVEL
 from bayescascade.display.model import draw_link
 from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
 
@@ -24,7 +25,7 @@ _NAME = 24
 
 
 def convergence(posterior: xr.Dataset, axes: Any) -> np.ndarray:
-    """ArviZ's forest of tau, intercept and slope, and rank plots of those that mix worst."""
+    """ArviZ's forest of tau, intercept and slope, and rank plots of those that mix worst, with a 99% band."""
     quantities = _quantities(posterior)
     names = [str(name) for name in quantities]
     mixing = rhat(quantities)
@@ -36,17 +37,34 @@ def convergence(posterior: xr.Dataset, axes: Any) -> np.ndarray:
     # `overlay` is how ArviZ keeps a panel's visuals apart
     both = quantities.expand_dims(column=places["column"])
     collection = _collection(both, places, aes={"y": ["__variable__"], "overlay": ["__variable__"]}, y=y)
-    az.plot_forest(tree, combined=True, plot_collection=collection, labels=["__variable__"])
+    az.plot_forest(tree, combined=True, ci_probs=(0.5, 0.9), plot_collection=collection, labels=["__variable__"])
     grid[0].set_xticks([])
-    grid[1].set_title("50% and 89% intervals", fontsize="medium")
+    grid[1].set_title("50% and 90% intervals", fontsize="medium")
     collection = _collection(
         quantities[worst], dict(zip(worst, grid[2:], strict=True)), aes={"color": ["chain"], "overlay": ["chain"]}
     )
-    az.plot_rank(tree, var_names=worst, plot_collection=collection)
+    # a test of each panel alone would find fault with one of the worst of many that are all sound
+    options: dict[str, Any] = {"method": "envelope", "thin": False, "visuals": {"credible_interval": False}}
+    az.plot_rank(tree, var_names=worst, plot_collection=collection, **options)
+    for ax, name in zip(grid[2:], worst, strict=True):
+        _rank_band(ax, quantities[name], len(names))
     _small(grid[2:])
     for ax in grid[2:]:
         ax.title.set_fontsize("small")
     return grid
+
+
+def _rank_band(ax: Any, draws: xr.DataArray, n: int) -> None:
+    """Where the ranks of chains that agree stay, over all chains of all ``n`` quantities together.
+
+    The Dvoretzky-Kiefer-Wolfowitz inequality, for as many independent draws as the worst chain is worth by itself.
+    """
+    chains = draws.sizes["chain"]
+    alone = [ess(draws.isel(chain=[i]).to_dataset(name="x"))["x"] for i in range(chains)]
+    half = np.sqrt(np.log(2.0 * n * chains / LEVEL) / (2.0 * float(min(alone))))
+    ax.axhspan(-half, half, color=GREY, alpha=0.2, lw=0, zorder=0)
+    top = 1.1 * max(half, *(np.abs(line.get_ydata()).max() for line in ax.lines))
+    ax.set_ylim(-top, top)
 
 
 def _quantities(posterior: xr.Dataset) -> xr.Dataset:
@@ -112,7 +130,9 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
             values = np.clip(values, 1e-9, 1.0 - 1e-9)
             pit = xr.Dataset({title: (("chain", "draw"), values[None])})
             tree = xr.DataTree.from_dict({"prior_sbc": pit})
-            az.plot_ecdf_pit(tree, envelope_prob=0.99, plot_collection=_collection(pit, {title: ax}))
+            az.plot_ecdf_pit(
+                tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {title: ax})
+            )
         ax.set_title(title)
         ax.set(xlabel="PIT" + (f" given {bare(given)}" if given else ""), ylabel="ECDF less PIT")
     _small(grid)
@@ -198,7 +218,7 @@ def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
     (ax,) = panels(axes, ["score"], size=(6.0, 1.3 + 0.42 * len(table)))
     place = np.arange(len(table))[::-1]
     names = [f"{bare(stage, _NAME)}\nbeyond {bare(what, _NAME)}" for stage, what in table.index]
-    _ranges(ax, place, table["replicated_low"], table["replicated_high"], "replicates, 95%")
+    _ranges(ax, place, table["replicated_low"], table["replicated_high"], "replicates, 99%")
     ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
     ax.axvline(0.0, color=GREY, lw=0.8)
     ax.set_yticks(place, names, fontsize="small")

@@ -8,6 +8,8 @@ import numpy as np
 
 from bayescascade._common.arrays import tail_probabilities
 
+# The two levels of the package: intervals of what is estimated, and tests of a check over all its rows together.
+CI_PROB, LEVEL = 0.9, 0.01
 PER = 1000  # queries whose cost a report shows
 
 
@@ -18,8 +20,10 @@ def share(value: float) -> str:
 
 def chance(p: float) -> str:
     """A probability."""
-    # a share of some thousand draws cannot show certainty
-    return "above 99.9%" if p > 0.999 else "below 0.1%" if p < 0.001 else share(p)
+    if np.isnan(p):
+        return ""
+    # some thousand draws that depend on one another, under a model, cannot show certainty
+    return "over 99%" if p > 0.99 else "below 1%" if p < 0.01 else f"{p:.0%}"
 
 
 def money(value: float) -> str:
@@ -46,9 +50,23 @@ def show_threshold(threshold: float) -> str:
         return "accept all"
     if threshold == np.inf:
         return "defer all"
-    return f"{threshold:.6g}"
+    return short(threshold)
+
+
+def short(threshold: float) -> str:
+    """A finite threshold to three digits, of its distance from 1 where it is close to that.
+
+    Examples
+    --------
+    >>> short(0.847784), short(-0.0684512), short(0.99987)
+    ('0.848', '-0.0685', '0.99987')
+    """
+    if 0.9 < threshold < 1.0:
+        # the digits that tell it from certainty: 0.99987 is not 1
+        return f"{threshold:.{max(3, int(np.ceil(-np.log10(1.0 - threshold))) + 1)}f}".rstrip("0")
+    return f"{threshold:.3g}"
 
 
 def show_reject(threshold: float) -> str:
     """A rejecting threshold as a reader wants it."""
-    return {-np.inf: "never", np.inf: "always"}.get(threshold, f"{threshold:.6g}")
+    return {-np.inf: "never", np.inf: "always"}.get(threshold, short(threshold))

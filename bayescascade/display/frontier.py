@@ -120,18 +120,19 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     ended = np.maximum(reach - np.concatenate([reach[:, 1:], np.zeros_like(reach[:, :1])], axis=1), 0.0)
     place = np.arange(len(stages))[::-1]
     ran, done = reach.mean(axis=0), ended.mean(axis=0)
-    tails = np.quantile(ended, tail_probabilities(ci_prob), axis=0)
     # a bar begins where the one above ended, so that what is answered lies end to end
     start = 1.0 - ran
     end = "answered, or left unanswered" if abstaining else "answered"
     ax.barh(place, ran - done, left=start + done, height=0.6, color=GREY, alpha=0.3, label="deferred")
-    spread = np.abs(tails - done)
     ax.barh(place, done, left=start, height=0.6, color=BLUE, alpha=0.85, label=f"{end} here")
-    shown = done > 0.0005
-    # what is left to the last stage ends at 100% whatever its share: there its beginning is what varies
-    edge = np.where(start + done < 0.9995, start + done, start)
+    # where one stage's bar ends the next one's begins, and one thing is uncertain: what has been answered so far
+    so_far = 1.0 - reach[:, 1:]
+    joint = so_far.mean(axis=0)
+    spread = np.abs(np.quantile(so_far, tail_probabilities(ci_prob), axis=0) - joint)
+    shown = (joint > 0.0005) & (joint < 0.9995)
     style: dict[str, Any] = {"ls": "none", "color": ORANGE, "lw": 2, "capsize": 4}
-    ax.errorbar(edge[shown], place[shown], xerr=spread[:, shown], label=f"{ci_prob:.0%} interval", **style)
+    label = f"{ci_prob:.0%} interval of all {end} so far"
+    ax.errorbar(joint[shown], place[:-1][shown], xerr=spread[:, shown], label=label, **style)
     for y, r, d in zip(place, ran, done, strict=True):
         ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
     ax.set_yticks(place, [bare(name) for name in stages])

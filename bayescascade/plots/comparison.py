@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def plot_comparison(
-    comparison: Comparison, *, reference: str | None = None, ci_prob: float = 0.95, ax: Axes | None = None
+    comparison: Comparison, *, reference: str | None = None, ci_prob: float = 0.9, ax: Axes | None = None
 ) -> Axes:
     """Each method's area less a reference's, in percent, with paired intervals; left of zero is better.
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
+from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
 from bayescascade.cascade.empirical import score
@@ -218,7 +219,7 @@ def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str
     beside = comparison(choice, draws)
     if worth is None:
         return {"text": [beside], "figure": None, "table": None}
-    table = worth.table.drop(columns="chosen")
+    table = shown(worth.table).drop(columns="chosen")
     text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
     return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
 

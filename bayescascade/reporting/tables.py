@@ -12,8 +12,8 @@ import xarray as xr
 
 from bayescascade._common.html import texts
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
-from bayescascade.checks.results import LEVEL, WORDS, CheckResult
-from bayescascade.display.format import band, chance, money, per_thousand, share, show_threshold
+from bayescascade.checks.results import WORDS, CheckResult
+from bayescascade.display.format import LEVEL, band, chance, money, per_thousand, share, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.explorer import Explorer
 from bayescascade.reporting.text import Choice
@@ -87,18 +87,18 @@ def chosen_sheets(
 
 def frontier_sheet(explorer: Explorer) -> Table:
     """About ten points of the frontier, evenly spaced in error."""
-    error = explorer.points["error"].values
-    wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
-    chosen = np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))
     kept, prices = explorer.points["kept"].values, explorer.hull_prices()
+    # points that are best at some price; in the grey between two of them nobody gains
+    best = np.flatnonzero(np.isfinite(prices[:, 0]))
+    error = explorer.points["error"].values[best]
+    wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
+    chosen = best[np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))]
     rows = []
     for point in map(int, chosen):
         thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
         low, high = prices[point]
         worth = (
-            "none"
-            if np.isnan(low)
-            else f"up to {money(high)}"
+            f"up to {money(high)}"
             if low == 0.0
             else f"{money(low)} or more"
             if np.isinf(high)

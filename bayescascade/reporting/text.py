@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import band, chance, money, per_thousand, share
+from bayescascade.display.format import band, chance, money, per_thousand, share, short
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution_text import goal_in_words, promised, sure_of
 from bayescascade.tuning.spec import TuningSpec
@@ -168,7 +168,7 @@ def _rules(choice: Choice) -> list[str]:
     if choice.reject is not None:
         last = int(np.argmax(choice.thresholds == -np.inf))
         for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
-            rules[j] += f" and leaves unanswered what is below {choice.reject[j]:.6g}"
+            rules[j] += f" and leaves unanswered what is below {short(float(choice.reject[j]))}"
     return rules
 
 
@@ -176,7 +176,7 @@ def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
     """What each stage does at thresholds (stage,)."""
     last = int(np.argmax(thresholds == -np.inf))
     rules = [
-        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {t:.6g} up"
+        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {short(float(t))} up"
         for name, t in zip(stages[:last], thresholds[:last], strict=True)
     ]
     rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")

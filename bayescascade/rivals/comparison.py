@@ -86,7 +86,7 @@ class Comparison:
         whole = xr.concat(named, "cascade", join="outer", data_vars="minimal", coords="minimal", compat="equals")
         return cls(whole.assign(failed=whole["failed"].fillna("").astype(str)))
 
-    def table(self, reference: str | None = None, *, ci_prob: float = 0.95) -> pd.DataFrame:
+    def table(self, reference: str | None = None, *, ci_prob: float = 0.9) -> pd.DataFrame:
         """Mean area by method and n, beside a method that all are compared with.
 
         Parameters
@@ -145,7 +145,7 @@ class Comparison:
             lines.append(f"{name} gave up in {len(part)} runs, first with: {part.iloc[0]}")
         return "\n".join(lines)
 
-    def plot(self, ax: Axes | None = None, *, reference: str | None = None, ci_prob: float = 0.95) -> Axes:
+    def plot(self, ax: Axes | None = None, *, reference: str | None = None, ci_prob: float = 0.9) -> Axes:
         """Differences with intervals, see `bayescascade.plot_comparison`."""
         return draw_comparison(ax, self.table(reference, ci_prob=ci_prob), reference)
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 # name: module, class, options
 _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    # the first is what the others are compared with unless another is named: as we would run the log
+    "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
     "bayes": ("ours", "Bayes", {}),
     "bayes_point": ("ours", "Bayes", {"point": True}),
-    "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
     "bayes_pair": ("ours", "Bayes", {"subsets": True, "largest": 2}),
     "bayes_refit": ("ours", "Bayes", {"refit": True}),
     "single_stages": ("simple", "SingleStages", {}),

@@ -10,10 +10,12 @@ import xarray as xr
 
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade.cascade.rules import route
-from bayescascade.rivals.base import StageDecisions, SubsetDecisions, ThresholdDecisions, complete_arrays, spread
-from bayescascade.rivals.common import N_POINTS, calibrated, check_count
+from bayescascade.rivals.base import StageDecisions, SubsetDecisions, complete_arrays, spread
+from bayescascade.rivals.common import N_POINTS, calibrated, check_count, run_points
 from bayescascade.rivals.empirical_risk import descend, price_range
-from bayescascade.rivals.thresholds.ascent import ascend
+from bayescascade.rivals.thresholds.ascent import random_start
+
+_MAX_PARTS = 64  # of the stages, that the oracle tries
 
 
 @dataclass(frozen=True)
@@ -133,35 +135,59 @@ class BestPair:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Thresholds chosen by coordinate ascent on the very log that they are tried on.
+    """Stages and thresholds chosen by coordinate descent on the very log that they are tried on.
 
     ``fit`` has to be given the test log. It overfits that log: the area is one that no honest method reaches, and
-    regret is counted from it.
+    regret is counted from it. Any part of the stages may be run. The area's last point is given, every query to
+    the last stage at the price of all; so the least error at every higher cost belongs to the curve, too.
 
     Examples
     --------
     >>> import bayescascade as bc
     >>> from bayescascade.rivals.simple import Oracle
     >>> log = bc.simulate(200, n_stages=3, random_seed=1)
-    >>> Oracle().sees_test, Oracle().fit(log).thresholds.shape[1]
-    (True, 3)
+    >>> Oracle().sees_test, Oracle().fit(log).stages[0]
+    (True, (0,))
 
     Attributes
     ----------
-    n_points : int
-        Points on the frontier, at most.
     n_prices, n_starts : int
         As for `CoordinateAscent`.
     """
 
-    n_points: int = N_POINTS
     n_prices: int = 200
     n_starts: int = 3
     name: str = "oracle"
     needs_text: bool = False
     sees_test: bool = True
 
-    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> ThresholdDecisions:
-        """The frontier of a log on itself."""
-        known = complete_arrays(train)
-        return ascend(known, known.wrong, self.n_points, self.n_prices, self.n_starts, random_seed)
+    def fit(self, train: xr.Dataset, *, random_seed: int = 0) -> SubsetDecisions:
+        """The corners of the convex hull of all that was found, from a log on itself."""
+        check_count("n_prices", self.n_prices)
+        check_count("n_starts", self.n_starts)
+        known, every = complete_arrays(train), range(train.sizes["stage"])
+        prices, rng = price_range(known.cost, self.n_prices), np.random.default_rng(random_seed)
+        stages: list[tuple[int, ...]] = []
+        rows, error, cost = [], [], []
+        # with costs turned round the descent looks for few errors at much money, on all stages
+        tried = [(keep, 1.0) for keep in _parts(len(every))] + [(tuple(every), -1.0)]
+        for keep, sign in tried:
+            confidence, wrong, paid = known.confidence[:, keep], known.wrong[:, keep], known.cost[list(keep)]
+            for i in range(self.n_starts if len(keep) > 1 else 1):
+                start = None if i == 0 else random_start(confidence, len(prices), rng)
+                found = np.unique(descend(confidence, wrong, sign * paid, prices, start), axis=0)
+                errors, costs = run_points(confidence, wrong, paid, found)
+                stages += [keep] * len(found)
+                rows += list(found)
+                error.append(errors)
+                cost.append(costs)
+        wrongs, spent = np.concatenate(error), np.concatenate(cost)
+        corners = np.unique(np.concatenate([lower_hull(spent, wrongs), lower_hull(-spent, wrongs)]))
+        corners = corners[np.argsort(spent[corners], kind="stable")]
+        return SubsetDecisions([stages[i] for i in corners], [rows[i] for i in corners])
+
+
+def _parts(n_stages: int) -> list[tuple[int, ...]]:
+    """Every part of the stages; of very many stages those of three at most, and the whole."""
+    parts = [keep for size in range(1, n_stages + 1) for keep in combinations(range(n_stages), size)]
+    return parts if len(parts) <= _MAX_PARTS else [keep for keep in parts if len(keep) in (1, 2, 3, n_stages)]

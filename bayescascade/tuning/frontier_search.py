@@ -78,15 +78,16 @@ def best_of_path(
     path, out = path[efficient], out.take(efficient)
     expected = out.error.mean(axis=0)
     smoothed = some.smoothed(expected, path)
-    full = replace(full, discrepancy=smoothed.discrepancy)
+    by_trend = replace(full, discrepancy=smoothed.discrepancy)
     amounts = amounts_of(smoothed.with_discrepancy(out, path), some.draws, objective.names)
     order = np.argsort(expected, kind="stable")
     at = int(np.flatnonzero(order == by_some.rank(amounts)[0][0])[0])
     near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(_N_BETWEEN)[:, None] / _N_BETWEEN
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
     points = np.unique(round_to_atoms(full.draws, points), axis=0)
-    order, feasible = objective.rank(full.amounts(points, objective.names))
-    if not feasible.any():  # what some draws promise there all draws may not: look further along the path
-        points = np.concatenate([points, path])
-        order, _ = objective.rank(full.amounts(points, objective.names))
-    return points[order[0]], amounts
+    best = points[objective.rank(by_trend.amounts(points, objective.names))[0][0]]
+    if not objective.rank(full.amounts(best[None], objective.names))[1][0]:
+        # what some draws promise there all draws may not: before that is called out of reach, look along the path
+        points = np.concatenate([best[None], path])
+        best = points[objective.rank(by_trend.amounts(points, objective.names))[0][0]]
+    return best, amounts

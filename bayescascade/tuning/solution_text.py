@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescascade._common.arrays import tail_probabilities
+from bayescascade.display.format import CI_PROB
 from bayescascade.errors import TO_FILL_IN, option
 from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
@@ -69,7 +71,7 @@ def sure_of(
     """The one-sided bounds of a promise: what each limited amount stays below; ``show`` says a cost or latency."""
     of = f" of the next {goal['batch']} queries" if "batch" in goal else ""
     below = [
-        f"the {name}{of} is at most {f'{value:.2%}' if name == 'error' else show(value)}"
+        f"the {name}{of} is at most {f'{value:.1%}' if name == 'error' else show(value)}"
         for name, value in bounds.items()
     ]
     margin = ", safety margin included" if goal.get("doubt") and "error" in bounds else ""
@@ -112,9 +114,9 @@ def goal_in_words(goal: Mapping[str, Any]) -> str:
 
 
 def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
-    low, high = np.quantile(values, (0.05, 0.95))
+    low, high = np.quantile(values, tail_probabilities(CI_PROB))
     unit = f" {unit}" if unit else ""
-    return f"{values.mean():{form}}{unit} (90% interval {low:{form}} to {high:{form}})"
+    return f"{values.mean():{form}}{unit} ({CI_PROB:.0%} interval {low:{form}} to {high:{form}})"
 
 
 def say_reachable(objective: Objective, amounts: Amounts) -> str:

@@ -98,7 +98,7 @@ def of_length(found: Comparison, lengths: tuple[int, ...], logs: str = "") -> Co
 
 def page(found: Comparison) -> str:
     sizes = [str(n) for n in found.data["n"].values]
-    table = found.table("bayes")
+    table = found.table("bayes", ci_prob=0.95)
     ran: dict[str, set[str]] = {}
     for log in LOGS:
         at = [str(c) for c in found.data["cascade"].values if str(c).startswith(f"{log}:")]
@@ -238,7 +238,9 @@ def _published(found: Comparison) -> list[str]:
 
 def _by_length(found: Comparison, sizes: list[str]) -> list[str]:
     names = [str(m) for m in found.data["rival"].values]
-    parts = {(k, n): of_length(found, (k,)).table("bayes").loc[n] for k in (2, 3, 4, 5) for n in sizes}
+    parts = {
+        (k, n): of_length(found, (k,)).table("bayes", ci_prob=0.95).loc[n] for k in (2, 3, 4, 5) for n in sizes
+    }
     keys = [(k, n) for k in (2, 3, 4, 5) for n in sizes]
     lines = [
         "| method | " + " | ".join(f"k = {k}, n = {n}" for k, n in keys) + " |",
@@ -256,7 +258,7 @@ def _by_log(found: Comparison, sizes: list[str]) -> list[str]:
     lines = []
     for n in sizes:
         logs = [log for log in every if n == "all" or not log.startswith("gsm8k")]
-        parts = {log: of_length(found, (2, 3, 4, 5), log).table("bayes").loc[n] for log in logs}
+        parts = {log: of_length(found, (2, 3, 4, 5), log).table("bayes", ci_prob=0.95).loc[n] for log in logs}
         lines += [f"### n = {n}", "", "| method | " + " | ".join(logs) + " |", "|---" * (1 + len(logs)) + "|"]
         for name in found.data["rival"].values:
             rows = [parts[log].loc[name] for log in logs]
@@ -284,17 +286,17 @@ WHOLE = [
 def _found(found: Comparison) -> list[str]:
     """What the tables say, in sentences."""
     long = of_length(found, (3, 4, 5))
-    few, all_of = (long.table("bayes").loc[n] for n in ("30", "all"))
+    few, all_of = (long.table("bayes", ci_prob=0.95).loc[n] for n in ("30", "all"))
     logs = list(dict.fromkeys(str(c).split(": ")[0] for c in found.data["cascade"].values))
     better = []
     for log in logs:
         part = of_length(found, (2, 3, 4, 5), log)
         for n in part.data["n"].values:
-            rows = part.table("bayes").loc[str(n)].reindex(WHOLE)
+            rows = part.table("bayes", ci_prob=0.95).loc[str(n)].reindex(WHOLE)
             better += [
                 f"{m} on {log} at n = {n} ({r['difference']:+.1f}%)" for m, r in rows.iterrows() if r["high"] < 0
             ]
-    pair = found.table("best_pair")
+    pair = found.table("best_pair", ci_prob=0.95)
 
     def gap(row: pd.Series) -> str:
         return f"{row['difference']:+.1f}% ({row['low']:+.1f} to {row['high']:+.1f})"

@@ -114,7 +114,7 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     assert bound == doubted.margin.bound(0.9) <= 0.33
     held = doubted.margin.error
     assert (held <= bound).mean() >= 0.9 > (held < bound).mean()
-    assert f"You can be 90% sure that the error is at most {bound:.2%}, safety margin included." in doubted.text
+    assert f"You can be 90% sure that the error is at most {bound:.1%}, safety margin included." in doubted.text
     assert f"Expected error {float(doubted.error.mean()):.2%} (90% interval" in doubted.text
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
     again = evaluate_with_discrepancy(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
@@ -148,6 +148,12 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     high = np.maximum(points[:-1], points[1:]).round(9)
     inside = (low <= found.thresholds.values.round(9)) & (found.thresholds.values.round(9) <= high)
     assert inside[:, :-1].all(axis=1).any()
+
+
+def test_nothing_is_called_out_of_reach_that_a_tighter_promise_keeps(example_fit):
+    """Tighter thresholds keep looser limits, so where a limit is kept every looser one is."""
+    kept = [bc.tune(example_fit, max_error=x, prob=0.8).feasible for x in np.linspace(0.26, 0.5, 13)]
+    assert kept == sorted(kept)
 
 
 def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell(example_fit):

@@ -85,6 +85,27 @@ def test_costs_given_as_prices_are_no_reason_to_warn(example_fit):
     assert result.passed == bc.check(example_fit)["convergence"].passed
 
 
+def ranks_outside(result):
+    """Whether a rank line of a panel leaves its band (panel,)."""
+    found = []
+    for ax in result.plot()[2:]:
+        (band,) = ax.patches
+        top = band.get_y() + band.get_height()
+        found.append(any(np.abs(line.get_ydata()).max() > top for line in ax.lines))
+        assert not ax.texts  # no p-value of one panel, which would say nothing of the worst of many
+    return np.array(found)
+
+
+def test_the_picture_of_convergence_says_what_the_check_says(example_fit):
+    sound = bc.check(example_fit)["convergence"]
+    assert not ranks_outside(sound).any()
+    broken = example_fit.copy(deep=True)
+    broken["posterior"]["slope"][0] += 0.5
+    failed = bc.check(broken)["convergence"]
+    assert failed.passed is False
+    assert ranks_outside(failed).any()
+
+
 def test_chains_that_disagree_fail_convergence(example_fit):
     broken = example_fit.copy(deep=True)
     broken["posterior"]["tau"][0] += 0.2

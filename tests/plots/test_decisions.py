@@ -178,6 +178,21 @@ def test_bars_of_the_flow_lie_end_to_end():
     assert [text.get_text() for text in ax.texts] == ["40.0% of 100.0%", "35.0% of 60.0%", "25.0% of 25.0%"]
 
 
+def test_a_joint_of_the_flow_has_one_interval_that_of_all_answered_so_far():
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0.3, 0.5, (2, 100)), rng.uniform(0.2, 0.3, (2, 100))
+    reach = np.stack([np.ones((2, 100)), 1.0 - first, 1.0 - first - second], axis=-1)
+    solution = hand_made_solution(
+        reach=xr.DataArray(reach, dims=("chain", "draw", "stage"), coords={"stage": STAGES})
+    )
+    ax = plot_flow(solution, ax=Figure().subplots(), ci_prob=0.8)
+    (bars,) = (c for c in ax.containers if "interval" in str(c.get_label()))
+    segments = bars.lines[2][0].get_segments()
+    # two joints between three stages; the end at 100% is certain
+    expected = [np.quantile(part, [0.1, 0.9]) for part in (first, first + second)]
+    np.testing.assert_allclose([segment[:, 0] for segment in segments], expected)
+
+
 def test_flow_takes_what_evaluate_returns(example_fit):
     found = bc.evaluate(example_fit, [0.8, 0.7, -np.inf])
     ax = plot_flow(found, ax=Figure().subplots())

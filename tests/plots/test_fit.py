@@ -178,7 +178,7 @@ def checks(example_fit):
 @pytest.mark.parametrize(
     ("name", "n_panels", "text"),
     [
-        ("convergence", 6, "50% and 89% intervals"),
+        ("convergence", 6, "50% and 90% intervals"),
         ("margins", 3, "small"),
         ("calibration", 3, "medium (300 labels)"),
         ("links", 2, "against the fit"),

@@ -200,7 +200,7 @@ def test_table_against_sums_by_hand(log: xr.Dataset) -> None:
     replicates = found.data["auc_replicate"].isel(n=0).mean(("cascade", "seed"))
     noise = np.var((replicates.sel(rival="second") - replicates.sel(rival="first")).values, ddof=1)
     noise += np.var(gap.mean(axis=0), ddof=1) / 10
-    half = scale * norm.ppf(0.975) * np.sqrt(noise)
+    half = scale * norm.ppf(0.95) * np.sqrt(noise)
     assert row["high"] - row["difference"] == pytest.approx(half)
     # a log that was run with one seed has no noise of seeds, and dilutes the other's
     other = bc.compare(log, methods=methods, seeds=[0], cascades="all", progressbar=False)
@@ -210,7 +210,7 @@ def test_table_against_sums_by_hand(log: xr.Dataset) -> None:
     joint = np.var((replicates.sel(rival="second") - replicates.sel(rival="first")).values, ddof=1)
     joint += (40 / 44) ** 2 * np.var(gap.mean(axis=0), ddof=1) / 10
     scale_of_both = 100.0 / float(both.data["auc"].isel(n=0).sel(rival="first").mean())
-    half_of_both = scale_of_both * norm.ppf(0.975) * np.sqrt(joint)
+    half_of_both = scale_of_both * norm.ppf(0.95) * np.sqrt(joint)
     assert row_of_both["high"] - row_of_both["difference"] == pytest.approx(half_of_both)
     # four cascades are too few for the test, so it is over runs
     assert row["p_value"] == pytest.approx(wilcoxon(gap.ravel()).pvalue)
@@ -240,7 +240,7 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say() -> None:
 
     truth = gap(logs(60_000, 7))[0]
     inside = [low <= truth <= high for _, low, high in (gap(logs(250, 100 + i)) for i in range(60))]
-    assert 52 <= sum(inside) <= 60  # 95% of 60; P(fewer than 52) < 0.01
+    assert 48 <= sum(inside) <= 59  # 90% of 60; P(fewer than 48) and P(all) are below 0.01
 
 
 def test_finished_cells_are_kept_and_not_run_again(log: xr.Dataset, tmp_path, monkeypatch) -> None:

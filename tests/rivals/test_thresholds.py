@@ -7,7 +7,7 @@ import pytest
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError
-from bayescascade.rivals.base import StageDecisions, area_of, complete_arrays
+from bayescascade.rivals.base import StageDecisions, SubsetDecisions, area_of, complete_arrays
 from bayescascade.rivals.common import calibrated, extra, run_points
 from bayescascade.rivals.empirical_risk import price_range
 from bayescascade.rivals.published.mle import PublishedCopula
@@ -29,9 +29,8 @@ THRESHOLDS = [
     Isotonic(),
     ConformalCost(),
     LearnThenTest(n_bounds=49),
-    Oracle(),
 ]
-ALL = [SingleStages(), RandomMix(), BestPair(), *THRESHOLDS]
+ALL = [SingleStages(), RandomMix(), BestPair(), Oracle(), *THRESHOLDS]
 
 
 def name_of(method):
@@ -332,3 +331,19 @@ def test_mistakes_are_sentences(method, match, train):
 def test_a_library_that_is_not_there_is_named_with_its_extra():
     with pytest.raises(CascadeError, match=r"some-package.*bayescascade\[compare\]"):
         extra("no_such_library_here", "some-package")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_thresholds_on_any_stages_have_a_lower_area_than_the_oracle(seed):
+    """On the oracle's own log, where everybody else chooses with full sight of the labels, too."""
+    log = bc.simulate(150, n_stages=4, random_seed=seed)
+    oracle = area_of(Oracle().fit(log).decide(log), log)
+    for method in (SingleStages(), RandomMix(), BestPair(), CoordinateAscent(calibrated=False), GridSearch()):
+        assert oracle <= area_of(method.fit(log).decide(log), log) + 1e-12, method.name
+    # nor do random vectors of random parts of the stages
+    rng = np.random.default_rng(seed)
+    confidence = log["confidence"].transpose("query", "stage").values
+    for _ in range(20):
+        parts = [tuple(sorted(rng.choice(4, rng.integers(1, 5), replace=False))) for _ in range(30)]
+        rows = [np.append(rng.choice(confidence[:, 0], len(part) - 1), -np.inf) for part in parts]
+        assert oracle < area_of(SubsetDecisions(parts, rows).decide(log), log)

@@ -73,7 +73,7 @@ def ascend(
     best = np.empty((len(prices), len(known.cost)))
     least = np.full(len(prices), np.inf)
     for i in range(n_starts):
-        start = None if i == 0 else _random_start(known.confidence, len(prices), rng)
+        start = None if i == 0 else random_start(known.confidence, len(prices), rng)
         found = descend(known.confidence, wrong, known.cost, prices, start)
         error, cost = run_points(known.confidence, wrong, known.cost, found)
         loss = prices * error + cost
@@ -81,7 +81,7 @@ def ascend(
     return frontier_of(best, known, wrong, n_points)
 
 
-def _random_start(confidence: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+def random_start(confidence: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Vectors (n, stage) of random quantiles; one for all prices, so that neighbours stay alike."""
     at = rng.integers(len(confidence), size=confidence.shape[1])
     start = np.sort(confidence, axis=0)[at, np.arange(confidence.shape[1])]
