@@ -15,8 +15,6 @@ def n_cores() -> int:
 def cut(n: int, size: int = 128) -> Iterator[slice]:
     """Slices of at most ``size`` that cover ``range(n)`` in order.
 
-    By default they are of draws: the pair masses of so many stay in a core's cache.
-
     Examples
     --------
     >>> list(cut(5, 2))

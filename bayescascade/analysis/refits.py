@@ -121,8 +121,7 @@ class Refits:
         right = np.full((self._log.sizes["query"], n_stages), np.nan)
         for j in range(n_stages):
             seen = np.isfinite(signal[:, j])
-            before = signal[seen, j - 1] if j else None
-            p = one.p_correct(j, signal[seen, j], before)[0]
+            p = one.p_correct(j, signal[seen, j])[0]
             right[queries[seen], j] = rng.uniform(size=len(p)) < p
         return self._log, right
 

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.sensitivity_text import told, told_limits
 from bayescascade.cascade.discrepancy import read_discrepancy
@@ -48,7 +48,8 @@ class Sensitivity:
     ----------
     table : pandas.DataFrame
         One row for each change, by (``change``, ``of``, ``by``); the first row is the solution as tuned.
-        ``error``, ``cost``, ``kept`` (probability that the promise holds) and ``loss`` (what is minimised) with
+        Posterior means ``error`` and ``cost``, ``kept`` (probability that the promise holds, safety margin
+        included) and ``loss`` (what is minimised) with
         the thresholds kept; ``new_error`` and so on with thresholds tuned anew; ``lost``: by how much the loss is
         higher with the thresholds kept, NaN where they break the promise; ``moved``: the largest move of a
         threshold, as a share of the stage's queries.
@@ -262,7 +263,7 @@ class _AsTuned:
         if not self.objective.bounds:
             return np.nan, np.nan
         some = self.all_draws.take(self.all_draws.spread(_N_DRIFT_DRAWS))
-        kernels = map_blocks(lambda block: build_kernel(some.take(block)), cut(some.n))
+        kernels = map_blocks(lambda block: build_kernel(some.take(block)), some.blocks())
         rows = self.rule.positions(self.draws)
         # the labelled queries were not drifted: their residual is taken on their own mix
         expected = None if self.discrepancy is None else self.discrepancy.expected(rows, self.draws)
@@ -287,9 +288,10 @@ class _AsTuned:
 
 
 def _measured(evaluator: Evaluator, objective: Objective, rule: DecisionRule) -> dict[str, Any]:
-    """Posterior means of error and cost, promise probability and risk of a rule."""
-    outcome = evaluator.outcome(rule.positions(evaluator.draws))
-    amounts = amounts_of(outcome, evaluator.draws, objective.names)
+    """Posterior means of error and cost, and, with the safety margin, promise probability and risk of a rule."""
+    rows = rule.positions(evaluator.draws)
+    outcome = evaluator.expected(rows)
+    amounts = amounts_of(evaluator.with_discrepancy(outcome, rows), evaluator.draws, objective.names)
     kept = float(objective.promise_probability(amounts)[0]) if objective.bounds else np.nan
     return {
         "error": float(outcome.error.mean()),

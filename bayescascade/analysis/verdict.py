@@ -9,21 +9,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
+from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals
+from bayescascade.analysis.rival_table import (
+    CASCADE,
+    CI,
+    SHORTER,
+    SURE,
+    THOUSAND,
+    TIE,
+    Strategy,
+    against,
+    p_less,
+    rivals_table,
+)
+from bayescascade.cascade.discrepancy import read_discrepancy
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
 from bayescascade.display.format import chance, show_threshold
 from bayescascade.display.value import draw_verdict
-from bayescascade.errors import CascadeError, option
+from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
@@ -37,13 +51,7 @@ if TYPE_CHECKING:
 _SEARCH_DRAWS = 300
 _N_ABSTAINING = 3  # pairs that are tuned with rejecting thresholds
 _FINE = 8  # steps in a segment, once the segment is known
-_SURE = 0.9
 _WORTH_A_PAIR = 0.01  # share of a single stage's loss that a pair must save for anybody to build it
-_TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
-_CI = (0.05, 0.95)
-_THOUSAND = 1000.0
-CASCADE = "this cascade"
-_SHORTER = "run a shorter cascade"
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,8 @@ class Verdict:
     ----------
     decision : str
         ``"run this cascade"``, ``"run it, though the gain is uncertain"``, ``"do not run this cascade: send every
-        query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well.
+        query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well; ``"ask for less: nothing
+        keeps this limit"`` where the goal is a limit out of reach.
     text : str
         The same with numbers.
     table : DataFrame
@@ -62,10 +71,14 @@ class Verdict:
         ``"random mix"``; ``chosen`` marks the best of each kind. ``loss`` and ``saving`` (the rival's loss less
         the cascade's) are in money per 1,000 queries, with 90% intervals ``..._low`` and ``..._high``.
         ``p_beats``: probability that the cascade loses less than this rival, draws in which they are equal counted
-        by half; ``p_beats_any``: than whatever rival of the kind is best in each draw.
+        by half; ``p_beats_any``: than whatever rival of the kind is best in each draw. Where the goal is a limit,
+        ``kept`` is the probability with which each keeps it, safety margin included, only those that keep it are
+        ``chosen``, and without a price the loss is the cost (the error, where nothing but cost or latency is
+        limited, in wrong answers per 1,000 queries).
     loss : DataArray (rival, chain, draw)
-        Expected loss per query, error_price * error + cost.
-    error_price : float
+        Posterior draws of the loss per query, error_price * error + cost.
+    error_price : float, optional
+        What an error costs; None where the goal is a limit alone.
     solution : ThresholdSolution
         The cascade's thresholds.
     """
@@ -74,13 +87,13 @@ class Verdict:
     text: str
     table: pd.DataFrame
     loss: xr.DataArray
-    error_price: float
+    error_price: float | None
     solution: ThresholdSolution
 
     @property
     def shorter(self) -> bool:
         """Whether a pair of its stages does as well as the cascade, and better than any stage alone."""
-        return self.decision.startswith(_SHORTER)
+        return self.decision.startswith(SHORTER)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw what the cascade saves against each rival."""
@@ -93,24 +106,10 @@ class Verdict:
         return wrapped(note(self.text), frame_of(self.table, caption="Money per 1,000 queries", digits=4))
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """One way to answer queries, and its loss (draw,).
-
-    ``beats_any`` says where the cascade beats the best of this kind, draw by draw (draw,).
-    """
-
-    name: str
-    kind: str
-    loss: np.ndarray
-    chosen: bool = False
-    beats_any: np.ndarray | None = None
-
-
 def verdict(
     fit: xr.DataTree,
     *,
-    error_price: float,
+    error_price: float | None = None,
     solution: ThresholdSolution | None = None,
     abstain_price: float | None = None,
 ) -> Verdict:
@@ -124,13 +123,19 @@ def verdict(
     >>> verdict(fit, error_price=0.02).decision
     'run it, though the gain is uncertain'
 
+    A cascade that was tuned to a limit, beside what keeps the same limit:
+
+    >>> verdict(fit, solution=bc.tune(fit, max_error=0.3)).table["kind"].tolist()[-1]
+    'random mix'
+
     Parameters
     ----------
     fit : xarray.DataTree
-    error_price : float
-        What one wrong answer costs, in the log's currency.
+    error_price : float, optional
+        What one wrong answer costs, in the log's currency. Without it the solution's own goal decides: where that
+        is a limit, rivals are those that keep the same limit with the same probability and safety margin.
     solution : ThresholdSolution, optional
-        Thresholds to be judged, tuned on this fit to whatever goal. By default they are tuned to the prices.
+        Thresholds to be judged, tuned on this fit. By default they are tuned to the prices.
     abstain_price : float, optional
         What leaving a query unanswered costs, in the log's currency. With it rivals may abstain, too.
 
@@ -141,15 +146,20 @@ def verdict(
     Raises
     ------
     CascadeError
-        For a price that is not positive, a solution that is not of this fit, or one that abstains without a price
-        for that.
+        Without a price and a solution, for a price that is not positive, a solution that is not of this fit, or
+        one that abstains without a price for that.
 
     Notes
     -----
     A rival is the stage, the pair of stages with its thresholds, or the random mix of two stages that has the
     least expected loss over the posterior; it stays the same in every draw. At fixed prices no mix beats the
-    better of its two stages, so the mix is the best of those that cost what the cascade costs.
+    better of its two stages, so the mix is the best of those that cost what the cascade costs. Where a limit is
+    the goal, a rival is what `tune` chooses for the same goal of the stage or of the pair, and the best mix of
+    two stages that keeps the limit. The cascade and all rivals are compared by the same posterior draws, without
+    a safety margin; the margin only says who keeps the limit.
     """
+    if error_price is None:
+        return _by_own_goal(fit, solution)
     check_positive("error_price", error_price)
     spec = TuningSpec(error_price=float(error_price), abstain_price=abstain_price)
     draws = get_draws(fit)
@@ -164,20 +174,54 @@ def verdict(
         *mix_rivals(draws, singles, cascade, error_price),
     ]
     table = rivals_table([Strategy(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
-    decision, text = describe(table, spec, _THOUSAND * equal)
-    if decision.startswith(_SHORTER):
+    decision, text = describe(table, spec, THOUSAND * equal)
+    if decision.startswith(SHORTER):
         single, pair = (next(r.loss for r in rivals if r.kind == k and r.chosen) for k in ("single stage", "pair"))
         text += f" {_of_pair(single - pair, equal)}"
-    if decision.startswith(("do not", _SHORTER)) and solution.goal.get("error_price") != error_price:
+    if decision.startswith(("do not", SHORTER)) and solution.goal.get("error_price") != error_price:
         tuned = _of_solution(fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price), spec)
-        text += f" Thresholds tuned to this price would lose {_THOUSAND * tuned.loss.mean():.3g}."
-    losses = np.stack([cascade.loss, *(rival.loss for rival in rivals)])
-    loss = xr.DataArray(
-        losses.reshape(len(losses), len(draws.chains), -1),
+        text += f" Thresholds tuned to this price would lose {THOUSAND * tuned.loss.mean():.3g}."
+    losses = _losses(draws, table, [cascade.loss, *(rival.loss for rival in rivals)])
+    return Verdict(decision, text, table, losses, float(error_price), solution)
+
+
+def _by_own_goal(fit: xr.DataTree, solution: ThresholdSolution | None) -> Verdict:
+    """The verdict by the goal that a solution was tuned to: its prices, or its limits."""
+    if solution is None:
+        raise CascadeError(
+            "nothing says by what to judge; give {}, what an error costs{}.",
+            (option("error_price"), in_python(", or a solution of tune, whose goal counts then")),
+            parameter="error_price",
+        )
+    spec = TuningSpec(**solution.goal)
+    if not spec.bounds:
+        return verdict(
+            fit, error_price=spec.error_price, solution=solution, abstain_price=solution.goal.get("abstain_price")
+        )
+    draws = get_draws(fit)
+    _check_same_fit(fit, draws, solution)
+    amounts = {name: flat(getattr(solution, name)) for name, _ in spec.weights if name != "abstained"}
+    amounts["abstained"] = np.zeros(draws.n) if solution.abstained is None else flat(solution.abstained)
+    loss = spec.objective().loss(amounts)
+    rivals = limit_rivals(draws, spec, read_discrepancy(fit, spec.doubt, one_sided=True), loss)
+    equal = equal_losses(loss)
+    table = rivals_table([Strategy(CASCADE, "cascade", loss, True, kept=solution.kept), *rivals], equal)
+    decision, text = describe_limit(table, spec, solution, THOUSAND * equal)
+    losses = _losses(draws, table, [loss, *(rival.loss for rival in rivals)])
+    return Verdict(decision, text, table, losses, spec.error_price, solution)
+
+
+def _losses(draws: Draws, table: pd.DataFrame, losses: list[np.ndarray]) -> xr.DataArray:
+    return xr.DataArray(
+        np.stack(losses).reshape(len(losses), len(draws.chains), -1),
         dims=("rival", "chain", "draw"),
         coords={"rival": table["rival"].to_numpy(dtype=str), "chain": draws.chains},
     )
-    return Verdict(decision, text, table, loss, float(error_price), solution)
+
+
+def flat(values: xr.DataArray) -> np.ndarray:
+    """An amount of each draw, chains end to end (draw,)."""
+    return values.transpose("chain", "draw").values.ravel()
 
 
 @dataclass(frozen=True)
@@ -200,8 +244,8 @@ def _priced(spec: TuningSpec, outcome: Outcome) -> StrategyOutcome:
     return strategy_outcome(spec, outcome.error, outcome.cost, outcome.abstained)
 
 
-def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> StrategyOutcome:
-    """What a solution comes to, if it was tuned on this fit."""
+def _check_same_fit(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution) -> None:
+    """Raise `CascadeError` for a solution that was not tuned on this fit."""
     stages = [str(s) for s in solution.thresholds["stage"].values]
     if not set(stages) <= set(draws.stages):
         raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
@@ -210,15 +254,17 @@ def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, sp
         raise CascadeError(
             "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
         )
+
+
+def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> StrategyOutcome:
+    """What a solution comes to, if it was tuned on this fit."""
+    _check_same_fit(fit, draws, solution)
     if solution.abstained is not None and spec.abstain_price is None:
         raise CascadeError(
             "the solution leaves queries unanswered; give {}, what each of them costs.",
             (option("abstain_price"),),
             parameter="abstain_price",
         )
-
-    def flat(values: xr.DataArray) -> np.ndarray:
-        return values.transpose("chain", "draw").values.ravel()
 
     abstained = None if solution.abstained is None else flat(solution.abstained)
     return strategy_outcome(spec, flat(solution.error), flat(solution.cost), abstained)
@@ -264,7 +310,7 @@ def pair_rivals(draws: Draws, spec: TuningSpec, cascade: StrategyOutcome, equal:
         each = [forward(restrict_kernel(whole, pair), x) for pair, x in zip(pairs, positions, strict=True)]
         return np.concatenate([_priced(spec, outcome).loss for outcome in each], axis=1)
 
-    losses = np.concatenate(map_blocks(run, cut(draws.n)))
+    losses = np.concatenate(map_blocks(run, draws.blocks()))
     best = int(np.argmin(losses.mean(axis=0)))
     first_name, second_name = (draws.stages[j] for j in pairs[best])
     threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]
@@ -311,27 +357,6 @@ def _beats(loss: np.ndarray, other: np.ndarray, equal: float) -> np.ndarray:
     return loss < other - equal
 
 
-def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:
-    """One row each, the cascade first: mean loss and saving per 1,000 queries, how often the first beats it."""
-    cascade, records = rows[0].loss, []
-    for row in rows:
-        saving = row.loss - cascade
-        saving = np.where(np.abs(saving) <= equal, 0.0, saving)
-        record = {"rival": row.name, "kind": row.kind, "chosen": row.chosen}
-        for name, values in (("loss", row.loss), ("saving", saving)):
-            low, high = np.quantile(values, _CI)
-            record |= {
-                name: _THOUSAND * values.mean(),
-                f"{name}_low": _THOUSAND * low,
-                f"{name}_high": _THOUSAND * high,
-            }
-        other = row.kind != "cascade"
-        record["p_beats"] = _p_less(-saving, equal) if other else np.nan
-        record["p_beats_any"] = np.nan if row.beats_any is None else row.beats_any.mean()
-        records.append(record)
-    return pd.DataFrame(records)
-
-
 def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, str]:
     """The decision, and the sentences with its reasons."""
     chosen = {row.kind: row for row in table.itertuples() if row.chosen}
@@ -340,51 +365,33 @@ def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, 
     # a pair whose second stage is hardly run is a stage alone with more to look after
     if "pair" in chosen and chosen["pair"].loss < (1.0 - _WORTH_A_PAIR) * rival.loss:
         rival = chosen["pair"]
-    if rival.saving <= max(equal, _TIE * chosen["cascade"].loss):
-        decision = f"{_SHORTER}: {rival.rival}"
+    if rival.saving <= max(equal, TIE * chosen["cascade"].loss):
+        decision = f"{SHORTER}: {rival.rival}"
         if rival.kind == "single stage":
             decision = f"do not run this cascade: send every query to {single}"
     else:
-        decision = "run this cascade" if rival.p_beats >= _SURE else "run it, though the gain is uncertain"
+        decision = "run this cascade" if rival.p_beats >= SURE else "run it, though the gain is uncertain"
     unanswered = (
         "" if spec.abstain_price is None else f" and no answer {spec.abstain_price:g} (rivals may abstain, too)"
     )
     sentences = [
         f"{decision[0].upper()}{decision[1:]}. Where an error costs {spec.error_price:g}{unanswered}, the "
         f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
-        _against(f"the best single stage, {single},", chosen["single stage"], equal),
+        against(f"the best single stage, {single},", chosen["single stage"], equal),
     ]
     if "pair" in chosen:
-        sentences.append(_against(f"the best pair, {chosen['pair'].rival},", chosen["pair"], equal))
+        sentences.append(against(f"the best pair, {chosen['pair'].rival},", chosen["pair"], equal))
     if "random mix" in chosen:
         row = chosen["random mix"]
-        sentences.append(_against(f"a random mix that costs as much ({row.rival})", row, equal))
+        sentences.append(against(f"a random mix that costs as much ({row.rival})", row, equal))
     return decision, " ".join(sentences)
 
 
 def _of_pair(saving: np.ndarray, equal: float) -> str:
     """What the pair that is as good as the cascade saves against the best single stage (draw,)."""
-    low, high = np.quantile(saving, _CI)
+    low, high = np.quantile(saving, CI)
     return (
-        f"That pair saves {_THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
-        f"{_THOUSAND * low:.3g} to {_THOUSAND * high:.3g}), and is the cheaper of the two with probability "
-        f"{chance(_p_less(-saving, equal))}."
-    )
-
-
-def _p_less(gap: np.ndarray, equal: float) -> float:
-    """How often a gap is below zero; where it is none, in one case of two."""
-    return float(np.mean(gap < -equal) + 0.5 * np.mean(np.abs(gap) <= equal))
-
-
-def _against(name: str, row: Any, equal: float) -> str:
-    """What the cascade saves against one rival, or costs more."""
-    if abs(row.saving) <= equal:
-        return f"Against {name} it makes no difference."
-    verb, sign = ("saves", 1.0) if row.saving >= 0.0 else ("costs", -1.0)
-    low, high = sorted((sign * row.saving_low, sign * row.saving_high))
-    more = "" if sign > 0 else " more"
-    return (
-        f"Against {name} it {verb} {abs(row.saving):.3g}{more} (90% interval {low:.3g} to {high:.3g}), and is the "
-        f"cheaper one with probability {chance(row.p_beats)}."
+        f"That pair saves {THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
+        f"{THOUSAND * low:.3g} to {THOUSAND * high:.3g}), and is the cheaper of the two with probability "
+        f"{chance(p_less(-saving, equal))}."
     )

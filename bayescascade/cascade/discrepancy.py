@@ -21,6 +21,7 @@ from scipy.optimize import isotonic_regression
 
 from bayescascade.cascade.evaluate import evaluate, forward_all
 from bayescascade.cascade.rules import DecisionRule
+from bayescascade.cascade.single_stages import single_stages
 from bayescascade.errors import CascadeError, Short, bad_value, option
 from bayescascade.logs.complete import complete_rows
 from bayescascade.logs.validate import validate_log
@@ -153,6 +154,12 @@ class ModelDiscrepancy:
         rng = np.random.default_rng(0)
         n = len(self.wrong)
         return add_discrepancy(error, seen, n, self.spread, rng, expected, one_sided=self.one_sided)[0]
+
+    def stages_alone(self, draws: Draws) -> np.ndarray:
+        """Posterior draws of the error of each stage used alone, with the discrepancy added (draw, stage)."""
+        error, all_of_it = single_stages(draws)[0], np.zeros((1, 1))
+        each = [self.error(error[:, [j]], all_of_it, draws.restrict([j])) for j in range(len(draws.stages))]
+        return np.concatenate(each, axis=1)
 
     def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """Posterior draws of the rows' cost with a discrepancy added (draw, point)."""

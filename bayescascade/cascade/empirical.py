@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade.cascade.predictive import CI_PROB, predict, said
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.validate import validate_log
 
 
-def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "mean") -> xr.Dataset:
+def score(
+    log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "mean", fit: xr.DataTree | None = None
+) -> xr.Dataset:
     """Run thresholds on a log: the empirical counterpart of `evaluate`.
 
     Examples
@@ -21,6 +24,13 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
     >>> out = bc.score(bc.load_example(), [0.9, 0.9, float("-inf")])
     >>> float(out["reach"][0])
     1.0
+
+    What a solution expects, beside what a log of so many queries should show:
+
+    >>> train, test = bc.load_example().isel(query=slice(100, None)), bc.load_example().isel(query=slice(100))
+    >>> solution = bc.tune(bc.fit(train, random_seed=1, progressbar=False), max_error=0.35)
+    >>> bc.score(test, solution).attrs["text"][:15]
+    'Error: expected'
 
     A last stage that would rather not answer than answer below a confidence of 0.6:
 
@@ -41,6 +51,9 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
         ``"mean"``: the sum of reach times the stage's mean cost in the log. ``"queries"``: what the queries that
         reached each stage did cost there, where known, which matters when hard queries cost more. Latency
         likewise.
+    fit : DataTree, optional
+        Where the thresholds are numbers, what says what to expect of them. A solution says so itself, and a
+        policy where its metadata holds enough.
 
     Returns
     -------
@@ -48,7 +61,11 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
         ``error`` (wrong answers per query), ``cost`` and ``abstained`` (share of queries left without an answer)
         over ([point]); ``reach`` and ``answered`` (share answered by each stage) over ([point,] stage); where the
         log has it, ``latency`` (per query, in the log's units, NaN where a stage's is not known) over ([point]);
-        ``n_queries``.
+        the attribute ``n_queries``. Where it is known what to expect, also ``error_expected``, ``error_low``,
+        ``error_high`` and the same of ``cost``: the posterior mean of the long-run rate, and the predictive
+        interval of ``ci_prob`` for a log of so many queries, within which it should show them, unless the model
+        is wrong or the queries are of another kind. For one threshold vector the attribute ``text`` says it in
+        words.
 
     Raises
     ------
@@ -82,7 +99,14 @@ def score(log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "
     )
     if latency is not None:
         out["latency"] = ("point", np.concatenate(waited), log["latency"].attrs)
-    return out.isel(point=0) if rule.single else out
+    source = fit if fit is not None else None if reject is not None else thresholds
+    for name, of in predict(source, rule, n).items():
+        out = out.assign({f"{name}_{part}": ("point", values) for part, values in of._asdict().items()})
+        out.attrs["ci_prob"] = CI_PROB
+    if not rule.single:
+        return out
+    out = out.isel(point=0)
+    return out.assign_attrs(text=said(out)) if "error_expected" in out else out
 
 
 def _check_labels(log: xr.Dataset, route: Route, confidence: np.ndarray, correct: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws, get_draws
@@ -21,7 +21,7 @@ def forward_all(draws: Draws, positions: np.ndarray, kernels: list[Kernel] | Non
     """
 
     if kernels is None:
-        parts = map_blocks(lambda block: forward(build_kernel(draws.take(block)), positions), cut(draws.n))
+        parts = map_blocks(lambda block: forward(build_kernel(draws.take(block)), positions), draws.blocks())
     else:
         parts = map_blocks(lambda kernel: forward(kernel, positions), kernels)
     return Outcome.concat(parts)

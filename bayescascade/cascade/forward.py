@@ -1,32 +1,28 @@
 """Error, cost and reach of threshold vectors: exactly under each posterior draw.
 
-For one draw the signals are a Markov chain, and so are the segments they fall in. Write a_j(s) for the probability
-that a query runs stage j with its signal in segment s there, p_j(s) for the margin's P(s), D_j(s) for the share of
-the segment that stage j defers, and M_j(s, t) for the probability of a pair of segments (differences of the
-copula's C). Then
+For one draw, and one node of ease where queries have a difficulty, the signals are a Markov chain, and so are the
+segments they fall in. Write a_j(s) for the probability that a query runs stage j with its signal in segment s
+there, p_j(s) for the margin's P(s), D_j(s) for the share of the segment that stage j defers, and M_j(s, t) for the
+probability of a pair of segments (differences of the copula's C). Then
 
     a_1 = p_1,    a_{j+1}(t) = sum_s a_j(s) D_j(s) / p_j(s) M_j(s, t),
 
     P(right) = sum_j sum_s a_j(s) A_j(s) P(correct at j | s),    E[cost] = sum_j c_j sum_s a_j(s),
 
 with A_j(s) the share that stage j accepts. That is the exact expectation, up to the position within a segment; no
-search, no density, linear in the number of stages.
+search, no density, linear in the number of stages. Where there are several nodes, their masses are joint with the
+node, and error and reach are sums over nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.positions import cut_of
 from bayescascade.posterior.kernel import Kernel
-
-# (right, stage, arriving, ratio): adds to ``right`` (draw, point) what a stage accepts and gets right of the mass
-# that arrives there; ``ratio`` is what the stage before defers, per unit of its mass (draw, point, segment).
-AddRight = Callable[[np.ndarray, int, np.ndarray, np.ndarray], None]
 
 
 class Outcome(NamedTuple):
@@ -81,24 +77,13 @@ def shares(positions: np.ndarray, n_stages: int, n_segments: int) -> tuple[np.nd
     return deferred, rejected
 
 
-def accepted_correct(kernel: Kernel, positions: np.ndarray) -> np.ndarray:
-    """P(correct | accepted, segment) (draw, point, stage, segment), averaged over the previous signal.
-
-    Where a threshold cuts a segment, its upper part is more often right than the segment as a whole.
-    """
-    own = kernel.own
-    out = np.broadcast_to(own[:, None], (len(own), len(positions), *own.shape[1:])).copy()
-    for j, cut, segment, upper in cut_correct(kernel, positions):
-        out[:, cut, j, segment] = upper
-    return out
-
-
 def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Where `accepted_correct` is not the segment's own: stage, points, segments (cut,), values (draw, cut).
+    """P(correct | accepted) of segments that are cut: stage, points, segments (cut,), values (state, cut).
 
-    Only segments that a threshold cuts, at most one a stage and point, so that `forward` corrects these alone.
+    The upper part of such a segment is more often right than the segment as a whole. At most one is cut for each
+    stage and point.
     """
-    draws, n_stages = kernel.draws, kernel.own.shape[1]
+    draws, n_stages = kernel.given, kernel.correct.shape[1]
     accept, reject = split_positions(positions, n_stages)
     for j in range(n_stages if reject is not None else n_stages - 1):
         margin = draws.margins[j]
@@ -109,8 +94,9 @@ def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np
             low, high = margin.low[segment[cut]], margin.high[segment[cut]]
             upper = draws.mean_correct(j, low + fraction[cut] * (high - low), high)
             if kernel.averaged:
-                # P(correct | segment) is an average over the signals before: keep its level, take the shape only
-                upper *= kernel.own[:, j, segment[cut]] / np.maximum(draws.mean_correct(j, low, high), 1e-300)
+                # P(correct | segment) is an average over draws: keep its level, take the shape only
+                whole = draws.mean_correct(j, low, high)
+                upper *= kernel.correct[:, j, segment[cut]] / np.maximum(whole, 1e-300)
             yield j, cut, segment[cut], upper
 
 
@@ -125,15 +111,19 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     n_stages = len(draws.stages)
     deferred, rejected = shares(positions, n_stages, draws.n_segments)
     accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
-    add_right = (_by_both_signals if kernel.uses_previous else _by_own_signal)(kernel, positions, accepted)
-    # a_j(s), (draw, point, segment)
-    arriving = ratio = np.broadcast_to(kernel.mass[:, :1], (draws.n, len(positions), draws.n_segments))
-    right = np.zeros((draws.n, len(positions)))
+    cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
+    # a_j(s), (state, point, segment)
+    arriving = np.broadcast_to(kernel.mass[:, :1], (len(kernel.mass), len(positions), draws.n_segments))
+    right = np.zeros((len(kernel.mass), len(positions)))
     abstained = None if rejected is None else np.zeros_like(right)
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
-        reach[..., j] = arriving.sum(axis=2)
-        add_right(right, j, arriving, ratio)
+        reach[..., j] = kernel.over_nodes(arriving.sum(axis=2))
+        answered = arriving * accepted[:, j]
+        right += (answered @ kernel.correct[:, j, :, None])[..., 0]
+        if j in cuts:
+            cut, segment, upper = cuts[j]
+            right[:, cut] += answered[:, cut, segment] * (upper - kernel.correct[:, j, segment])
         if abstained is not None and rejected is not None:
             abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
         if j < n_stages - 1:
@@ -144,37 +134,11 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
             arriving = ratio @ kernel.pair[j]
             # the correction may take more from a neighbouring segment than there is
             np.maximum(arriving, 0.0, out=arriving)
+    right = kernel.over_nodes(right)
+    abstained = None if abstained is None else kernel.over_nodes(abstained)
     cost = np.einsum("dpj,dj->dp", reach, kernel.cost)
     latency = None if draws.latency is None else np.einsum("dpj,dj->dp", reach, draws.latency)
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
-
-
-def _by_own_signal(kernel: Kernel, positions: np.ndarray, accepted: np.ndarray) -> AddRight:
-    """Count right answers where P(correct) depends on the stage's own signal."""
-    cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
-
-    def add_right(right: np.ndarray, j: int, arriving: np.ndarray, ratio: np.ndarray) -> None:
-        answered = arriving * accepted[:, j]
-        right += (answered @ kernel.own[:, j, :, None])[..., 0]
-        if j in cuts:
-            cut, segment, upper = cuts[j]
-            right[:, cut] += answered[:, cut, segment] * (upper - kernel.own[:, j, segment])
-
-    return add_right
-
-
-def _by_both_signals(kernel: Kernel, positions: np.ndarray, accepted: np.ndarray) -> AddRight:
-    """Count right answers where P(correct) depends on the previous stage's signal, too."""
-    # how much more often the accepted part of a segment is right than the whole
-    part = safe_divide(accepted_correct(kernel, positions), kernel.own[:, None])
-    # a restricted cascade may start at a stage whose correctness is an average over the signal before
-    first = kernel.mass[:, :1] * kernel.correct[:, :1]
-
-    def add_right(right: np.ndarray, j: int, arriving: np.ndarray, ratio: np.ndarray) -> None:
-        arriving_right = np.maximum(ratio @ kernel.pair_right[j - 1], 0.0) if j > 0 else first
-        right += np.einsum("dps,ps->dp", arriving_right * part[:, :, j], accepted[:, j])
-
-    return add_right
 
 
 def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
@@ -183,7 +147,7 @@ def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positi
     What follows a signal, E[. | u], is taken as linear in u across neighbouring segments. Where what is deferred
     of a segment of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the
     segment's own. Moving that much mass, over the distance of the neighbours' midpoints, from the segment above to
-    the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (draw, point, segment),
+    the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (state, point, segment),
     per unit of segment mass.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade.posterior.draws import Draws
 from bayescascade.posterior.kernel import build_kernel
 
@@ -15,15 +15,15 @@ ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    if not draws.calibration.uses_previous and draws.tilt is None:
+    if draws.tilt is None and draws.n_nodes == 1:
         mass = np.diff(draws.edges(), axis=2)
         return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
 
     def error(block: slice) -> np.ndarray:
         kernel = build_kernel(draws.take(block))
-        return 1.0 - np.sum(kernel.mass * kernel.correct, axis=2)
+        return 1.0 - kernel.over_nodes(np.sum(kernel.mass * kernel.correct, axis=2))
 
-    return np.concatenate(map_blocks(error, cut(draws.n))), draws.cost
+    return np.concatenate(map_blocks(error, draws.blocks())), draws.cost
 
 
 def beats_singles(

@@ -102,7 +102,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     labels = []
     for j, name in enumerate(evidence.stages):
         queries = evidence.labelled(j)
-        p = evidence.many.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))  # (draw, query)
+        p = evidence.many.p_correct(j, evidence.signal[queries, j])  # (draw, query)
         labels.append(LabelReplicates(name, evidence.correct[queries, j], rng.uniform(size=p.shape) < p))
         if len(queries) < LEAST:
             rows.append((name, "curve", len(queries), 0, *[np.nan] * 4))
@@ -212,36 +212,34 @@ def tangent(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
     """Directions in which the fitted curve of a stage can move (query, direction): what the model knows."""
     draws, signal = evidence.few, evidence.signal[queries, j]
     atoms = np.eye(N_ATOMS + 1)[draws.scalings[j].which_atom(signal)][:, :N_ATOMS]
-    inputs = draws.inputs(j, signal, evidence.before(j, queries)).values()
+    inputs = draws.inputs(j, signal).values()
     known = np.hstack([np.ones((len(queries), 1)), *(x.reshape(len(queries), -1) for x in inputs), atoms])
     return known[:, known.any(axis=0)]
 
 
 def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Do earlier stages' signals say more about correctness than the model uses of them?"""
+    """Does the previous stage's signal say more about correctness than a stage's own?"""
     rows = []
     for j in range(1, len(evidence.stages)):
-        for i, bent in _further(evidence, j):
-            queries = evidence.labelled(j)
-            queries = queries[np.isfinite(evidence.signal[queries, i])]
-            y = evidence.correct[queries, j]
-            if len(queries) < LEAST or y.min() == y.max():
-                continue
-            # (draw, query)
-            p = evidence.few.p_correct(j, evidence.signal[queries, j], evidence.before(j, queries))
-            mean = p.mean(axis=0)
-            weight = mean * (1.0 - mean)
-            score = _normal_score(evidence, i, queries)
-            extra = score**2 if bent else score
-            extra = _projected(extra[:, None], tangent(evidence, j, queries), weight)[:, 0]
-            if np.std(extra) < 1e-9:
-                continue
-            extra /= np.sqrt(np.sum(weight * extra**2))
-            observed = float(np.mean((y - p) @ extra))
-            replicated = ((rng.uniform(size=p.shape) < p) - p) @ extra
-            asked = f"{evidence.stages[i]}{', curved' if bent else ''}"
-            chance = two_sided(observed, replicated)
-            rows.append((evidence.stages[j], asked, len(queries), observed, *centre_range(replicated), chance))
+        queries = evidence.labelled(j)
+        queries = queries[np.isfinite(evidence.signal[queries, j - 1])]
+        y = evidence.correct[queries, j]
+        if len(queries) < LEAST or y.min() == y.max():
+            continue
+        # (draw, query)
+        p = evidence.few.p_correct(j, evidence.signal[queries, j])
+        mean = p.mean(axis=0)
+        weight = mean * (1.0 - mean)
+        score = _normal_score(evidence, j - 1, queries)
+        extra = _projected(score[:, None], tangent(evidence, j, queries), weight)[:, 0]
+        if np.std(extra) < 1e-9:
+            continue
+        extra /= np.sqrt(np.sum(weight * extra**2))
+        observed = float(np.mean((y - p) @ extra))
+        replicated = ((rng.uniform(size=p.shape) < p) - p) @ extra
+        chance = two_sided(observed, replicated)
+        pair = evidence.stages[j], evidence.stages[j - 1]
+        rows.append((*pair, len(queries), observed, *centre_range(replicated), chance))
     columns = ["stage", "beyond", "labels", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["stage", "beyond"])
     if table["p"].isna().all():
@@ -249,24 +247,12 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         return CheckResult("own signal", None, table, text)
     failed = rejected(table)
     picture = partial(pictures.own_signal, table)
-    sequential = evidence.few.calibration.uses_previous
     if len(failed):
-        what = "an earlier" if sequential else "the previous"
-        advice = (
-            "score the thresholds on a test log"
-            if sequential
-            else "fit again with " + option("calibration", "sequential")
-        )
         text = (
-            f"Correctness at {joined(stage for stage, _ in failed)} depends on {what} stage's confidence beyond "
-            f"what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay near "
-            "2). "
-            "Accuracy after a deferral is then not what the calibration says: " + advice + "."
-        )
-    elif sequential:
-        text = (
-            "Given its own and the previous stage's confidence as the sequential calibration uses them, no "
-            "stage's correctness depends on earlier confidences more than in replicates."
+            f"Correctness at {joined(stage for stage, _ in failed)} depends on the previous stage's confidence "
+            f"beyond what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay "
+            "near 2). Accuracy after a deferral is then not what the calibration says: score the thresholds on a "
+            "test log."
         )
     else:
         text = (
@@ -274,16 +260,6 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
             "in replicates. Calibration on the own signal is enough."
         )
     return CheckResult("own signal", not len(failed), table, text, picture)
-
-
-def _further(evidence: Evidence, j: int) -> list[tuple[int, bool]]:
-    """Earlier stages to ask at stage ``j``, and whether for a curved effect.
-
-    A sequential calibration has a slope for the previous signal: left are its curvature and the stage before.
-    """
-    if not evidence.few.calibration.uses_previous:
-        return [(j - 1, False)]
-    return [(j - 1, True)] + ([(j - 2, False)] if j > 1 else [])
 
 
 def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.ndarray:

@@ -54,10 +54,6 @@ class Evidence:
         rows = np.flatnonzero(np.isfinite(self.signal[:, list(stages)]).all(axis=1))
         return rows if len(rows) <= _MAX_PAIRS else np.sort(rng.choice(rows, _MAX_PAIRS, replace=False))
 
-    def before(self, stage: int, queries: np.ndarray) -> np.ndarray | None:
-        """The previous stage's signals of some queries; None at the first stage."""
-        return self.signal[queries, stage - 1] if stage > 0 else None
-
     def labelled(self, stage: int) -> np.ndarray:
         """Queries whose answer at a stage is labelled."""
         return np.flatnonzero(np.isfinite(self.correct[:, stage]) & np.isfinite(self.signal[:, stage]))

@@ -72,7 +72,7 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     * calibration: score tests of accuracy in bins and near the top, beside what the curve can follow; each atom.
     * links: tau, joint tails, and likelihood against the other families (Cox 1962, tests of separate families).
     * markov: partial Kendall's tau of stages j and j - 2 given j - 1.
-    * own signal: score test of earlier signals beside what the calibration knows.
+    * own signal: score test of the previous signal beside what the calibration knows.
     * sensitivity: power scaling (Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5).
     * loo: Pareto k of PSIS-LOO (Vehtari et al. 2024, arXiv:1507.02646).
 

@@ -274,7 +274,7 @@ def demo(
     with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:g} with probability {DEMO_PROB:g}"):
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
     policy = solution.to_policy(out / "policy.json")
-    scored = bc.score(test, policy.thresholds)
+    scored = bc.score(test, solution)
     with terminal.working("Writing the report"):
         bc.report(posterior, out / "report.html", solution=solution, log=train, test=test)
 

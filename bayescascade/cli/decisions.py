@@ -133,7 +133,10 @@ def score(
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
     data = log_for(log, chosen, cost, task, task_column, grades)
-    terminal.show(*terminal.score_lines(bc.score(data, chosen), f"{policy.name} on {log.name}"))
+    scored = bc.score(data, chosen)
+    terminal.show(*terminal.score_lines(scored, f"{policy.name} on {log.name}"))
+    if "error_expected" not in scored:
+        terminal.say("The policy file does not say enough to tell what so many queries should show; tune again.")
     if chosen.metadata.get("data_hash") == data_hash(data):
         terminal.say(
             "The policy was tuned on this very log, which flatters it; one that it has not seen tells more."
@@ -161,16 +164,29 @@ def check(
 def verdict(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, ERROR_PRICE],
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="Judge by this limit instead: what is cheapest of all that keeps it.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Judge by this limit instead: what errs least of all that keeps it.")
+    ] = None,
+    prob: Prob = None,
     abstain_price: AbstainPrice = None,
     task: Task = None,
 ) -> None:
     """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
+    goal = given(ctx, "max_error", "max_cost", "error_price", "prob", "abstain_price")
+    if not {"error_price", "max_error", "max_cost"} & set(goal):
+        raise CascadeError("no goal came; give --error-price, --max-error or --max-cost.")
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
     with terminal.working("Comparing"):
-        found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+        if max_error is None and max_cost is None:
+            found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
+        else:
+            found = bc.verdict(posterior, solution=bc.tune(posterior, **goal))
     terminal.show(terminal.verdict_table(found.table))
     typer.echo(render(found.text, ctx.obj))
 

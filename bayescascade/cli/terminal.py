@@ -125,15 +125,20 @@ def _threshold(value: Any, words: Mapping[float, str]) -> str:
 
 
 def expected_table(solution: Any) -> Table:
-    tail = (1 - CI_PROB) / 2
+    tail, bounds = (1 - CI_PROB) / 2, solution.upper_bounds
     rows = []
     for name in ("error", "cost", "abstained", "latency"):
         draws = getattr(solution, name, None)
         if draws is None:
             continue
         low, high = draws.quantile([tail, 1 - tail]).values
-        rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}"))
-    return _table("Expected per query", "", "Mean", f"{CI_PROB:.0%} interval", rows=rows)
+        sure = (_number(bounds[name]) if name in bounds else "",) if bounds else ()
+        rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}", *sure))
+    columns = ["", "Mean", f"{CI_PROB:.0%} interval"]
+    if bounds:
+        margin = ", with safety margin" if solution.margin is not None else ""
+        columns.append(f"{100 * solution.goal['prob']:.4g}% sure at most{margin}")
+    return _table("Expected per query", *columns, rows=rows)
 
 
 def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
@@ -141,7 +146,11 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
     error, cost = _number(scored["error"]), _number(scored["cost"])
-    return table, f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
+    return (
+        table,
+        f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
+        + scored.attrs.get("text", ""),
+    )
 
 
 def comparison_table(comparison: xr.Dataset) -> Table:
@@ -193,14 +202,19 @@ def checks_table(checks: Iterable[Any], face: Face) -> Table:
 
 
 def verdict_table(found: pd.DataFrame) -> Table:
-    """The cascade and its rivals, in money per 1,000 queries."""
-    rows = []
+    """The cascade and its rivals, per 1,000 queries."""
+    from bayescascade.display.format import chance
+
+    rows: list[tuple[str, ...]] = []
+    limited = "kept" in found
     for row in found.itertuples():
         cascade = row.kind == "cascade"
         band = "" if cascade else f"{_number(row.saving_low)} to {_number(row.saving_high)}"
-        saves = ("", "", "") if cascade else (_number(row.saving), band, f"{row.p_beats:.1%}")
-        rows.append((row.rival, _number(row.loss), *saves))
-    columns = ("", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves")
+        saves = ("", "", "") if cascade else (_number(row.saving), band, chance(row.p_beats))
+        rows.append((row.rival, _number(row.loss), *saves, *([chance(row.kept)] if limited else [])))
+    columns = ["", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves"]
+    if limited:
+        columns.append("Keeps the limit with")
     return _table("Per 1,000 queries", *columns, rows=rows)
 
 

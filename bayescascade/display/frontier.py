@@ -21,6 +21,7 @@ def draw_frontier(
     curve: xr.Dataset,
     *,
     singles: tuple[np.ndarray, np.ndarray] | None = None,
+    singles_kept: np.ndarray | None = None,
     solution: ThresholdSolution | None = None,
     scored: xr.Dataset | None = None,
     ci_prob: float,
@@ -35,8 +36,10 @@ def draw_frontier(
         What `frontier` returns.
     singles : tuple of ndarray (draw, stage), optional
         Error and cost per query of each stage used alone.
+    singles_kept : ndarray (stage,), optional
+        The error of each stage alone with the safety margin, as ``kept`` of the curve is the cascade's.
     solution : ThresholdSolution, optional
-        The thresholds that were chosen.
+        The thresholds that were chosen, with their limit and, apart from what is expected, their safety margin.
     scored : Dataset (point,), optional
         Error and cost per query of the frontier's thresholds on a log, as `score` returns them.
     ci_prob : float
@@ -44,16 +47,28 @@ def draw_frontier(
     n_queries : int
         Queries whose cost is on the axis.
     """
+    if "efficient" in curve:  # to pay more for more errors is nobody's choice
+        keep = np.flatnonzero(curve["efficient"].values)
+        scored = None if scored is None else scored.isel(point=keep)
+        curve = curve.isel(point=keep)
     cost = n_queries * curve["cost"].values
+    doubt = curve.attrs.get("doubt")
+    name = f"cascade, with doubt {doubt:g}" if doubt else "cascade, posterior mean"
     band = f"{ci_prob:.0%} credible band"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
-    ax.plot(cost, curve["error"], color=BLUE, lw=2, label="cascade, posterior mean")
+    ax.plot(cost, curve["error"], color=BLUE, lw=2, label=name)
+    sure = ""
+    if curve.attrs.get("margin"):
+        sure = f"{curve.attrs['prob']:.0%} sure below, with safety margin"
+        ax.plot(cost, curve["kept"], color=BLUE, lw=1.2, ls="--", label=sure)
     if scored is not None:
         label = "cascade, scored on the log"
         ax.plot(n_queries * scored["cost"], scored["error"], ".", color=GREEN, ms=5, label=label)
     if singles is not None:
         error, alone = singles[0], n_queries * singles[1]
         _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", label="one stage alone")
+        if singles_kept is not None:
+            ax.plot(alone.mean(axis=0), singles_kept, "_", color=VERMILION, ms=9, mew=1.5)
         for name, x, y in zip(curve["stage"].values, alone.mean(axis=0), error.mean(axis=0), strict=True):
             at: dict[str, Any] = {"xy": (x, y), "xytext": (5, 5), "textcoords": "offset points"}
             ax.annotate(shortened(str(name), 24), **at, fontsize="small", zorder=6)
@@ -62,6 +77,7 @@ def draw_frontier(
         x = n_queries * x
         label = "chosen thresholds" if solution.feasible else "nearest thresholds (goal not met)"
         _crosses(ax, x, y, ci_prob, color=ORANGE, marker="D", label=label, markersize=8, zorder=5)
+        _promise(ax, float(x.mean()), float(y.mean()), solution, sure)
     money_axis(ax, float(np.min(cost)), float(np.max(cost)))
     ax.set_ylim(bottom=0)
     of = "cost per query" if n_queries == 1 else f"cost of {n_queries:,} queries"
@@ -75,6 +91,26 @@ def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: An
     tails = tail_probabilities(ci_prob)
     bars = [np.abs(np.quantile(values, tails, axis=0) - values.mean(axis=0)) for values in (x, y)]
     ax.errorbar(x.mean(axis=0), y.mean(axis=0), xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
+
+
+def _promise(ax: Axes, x: float, y: float, solution: ThresholdSolution, said: str) -> None:
+    """The limit of the error, if there is one, and what the chosen thresholds stay below, margin included.
+
+    ``said`` is in the legend already.
+    """
+    limit = solution.goal.get("max_error")
+    if limit is None:
+        return
+    ax.axhline(limit, color=GREY, lw=1.0, ls=":", zorder=1, label=f"limit, {100.0 * limit:.4g}%")
+    sure = solution.upper_bounds.get("error", np.inf)
+    if not np.isfinite(sure):  # where another limit stands in the way
+        return
+    ax.plot([x, x], [y, sure], color=ORANGE, lw=1.0, ls=":", zorder=4)
+    margin = "" if solution.margin is None else ", with safety margin"
+    about = f" (next {solution.goal['batch']} queries)" if "batch" in solution.goal else ""
+    label = f"{100.0 * solution.goal['prob']:.4g}% sure below{margin}{about}"
+    label = "_nolegend_" if label == said else label
+    ax.plot([x], [sure], marker=7, ls="none", color=ORANGE, ms=9, zorder=5, label=label)
 
 
 def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, ci_prob: float) -> Axes:

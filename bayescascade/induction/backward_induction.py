@@ -1,12 +1,9 @@
-"""Backward induction: the best policy of any kind for a price of errors, and the thresholds that come from it.
+"""Backward induction: the best policy for a price of errors, and the thresholds that come from it.
 
 With a price p of an error, V_k = phi_k and V_j(xi) = max(phi_j(xi), -c_{j+1} / p + E[V_{j+1} | xi_j = xi]), with a
 third action, 1 - abstain_price / p, where a query may be abstained from; p (1 - V) is the loss still to come. The
 signals are a Markov chain, so no policy that remembers earlier signals does better (Puterman 1994,
 doi:10.1002/9780470316887, chapter 4). Everything is vectorised over draws and prices, and linear in the stages.
-
-Where correctness depends on the previous signal too, the best policy looks at that as well, and V_j is a function
-of both; thresholds decide by the average over the previous signal of those who arrive.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.parallel import cut, map_blocks
+from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive, check_worth_abstaining
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_thresholds
@@ -30,7 +27,8 @@ from bayescascade.signals.kinds import to_confidence
 
 # Thresholds are chosen anew for the flow that arrives at them so many times, where that can make a difference:
 # where the acceptance set is not a half-line, and that loses more than this, in wrong answers per query.
-_ROUNDS = 2
+# Where queries have a difficulty, what arrives always makes a difference; passes end when they gain less.
+_ROUNDS, _MAX_ROUNDS = 2, 10
 _ROUNDING = 1e-5
 
 
@@ -41,7 +39,7 @@ def backward_induction(
     abstain_price: float | None = None,
     by_draw: bool = False,
 ) -> xr.Dataset:
-    """The best policy of any kind for a price of errors, the thresholds that come from it, and what these lose.
+    """The best thresholds for a price of errors, and what they lose to the best policy of any kind.
 
     Examples
     --------
@@ -70,8 +68,9 @@ def backward_induction(
     -------
     xarray.Dataset
         Over ([chain, draw,] [price]): ``loss``, ``error``, ``cost`` and ``abstained`` of the thresholds (loss is
-        error * error_price + cost + abstained * abstain_price, per query); ``best_loss`` of the best policy of any
-        kind, and ``lost``, their difference. Over (..., stage): ``threshold``, on the raw confidence scale;
+        error * error_price + cost + abstained * abstain_price, per query); without a difficulty also ``best_loss``
+        of the best policy of any kind, and ``lost``, their difference. Over (..., stage): ``threshold``, on the
+        raw confidence scale;
         ``reject_threshold`` with an ``abstain_price``; ``half_line``, whether what the stage should accept is all
         that is above some threshold (and what it should abstain from all below another). The attribute ``text``
         says in words what thresholds cannot do.
@@ -84,8 +83,12 @@ def backward_induction(
     Notes
     -----
     V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
-    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing,
-    but for a sequential calibration: there the best policy looks at the signal before, too.
+    Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing.
+
+    For a fit with ``difficulty=True`` they are no Markov chain, and the best policy of any kind would remember all
+    signals. What comes then is the best for stages that decide by their own signal: phi_j and V_{j+1} are averages
+    over the difficulty of the queries that arrive with the signal, and passes from the last stage to the first are
+    repeated until none improves on the one before.
 
     References
     ----------
@@ -106,9 +109,9 @@ def backward_induction_draws(
     prices = _check_prices(error_price, abstain_price)
     if by_draw:
         found = map_blocks(
-            lambda block: _solve(build_kernel(draws.take(block)), prices, abstain_price), cut(draws.n)
+            lambda block: _solve(build_kernel(draws.take(block)), prices, abstain_price), draws.blocks()
         )
-        solved = Induced._make(np.concatenate(part) for part in zip(*found, strict=True))
+        solved = Induced.concat(found)
     else:
         solved = _solve(mean_kernel(draws), prices, abstain_price)
     return _as_dataset(draws, prices, abstain_price, solved, by_draw, np.ndim(error_price) == 0)
@@ -117,49 +120,42 @@ def backward_induction_draws(
 class Induced(NamedTuple):
     """Thresholds by backward induction beside the optimal policy, each (draw, price, ...).
 
-    ``positions`` (..., row); ``error``, ``cost``, ``abstained`` and ``loss`` of these; ``best_loss`` of the
-    optimal policy; ``half_line`` (..., stage), whether thresholds can do what is optimal there; ``actions`` (...,
-    stage, segment) of the optimal policy; ``mass`` (draw, stage, segment) of the segments.
+    ``positions`` (..., row); ``loss``, ``error``, ``cost`` and ``abstained`` of these; ``half_line`` (..., stage),
+    whether thresholds can do what is optimal there. Without a difficulty also ``best_loss`` of the optimal policy,
+    its ``actions`` (..., stage, segment), and ``mass`` (draw, stage, segment) of the segments.
     """
 
     positions: np.ndarray
     loss: np.ndarray
-    best_loss: np.ndarray
     error: np.ndarray
     cost: np.ndarray
     abstained: np.ndarray
     half_line: np.ndarray
-    actions: np.ndarray
-    mass: np.ndarray
+    best_loss: np.ndarray | None = None
+    actions: np.ndarray | None = None
+    mass: np.ndarray | None = None
+
+    @classmethod
+    def concat(cls, parts: list[Induced]) -> Induced:
+        """The same prices for the draws of all parts, one after another."""
+        joined = zip(*parts, strict=True)
+        return cls._make(None if some[0] is None else np.concatenate(some) for some in joined)
 
 
 def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Induced:
-    positions = induce_draws(kernel, prices, abstain_price)
-    optimal = best_policy(kernel, prices, abstain_price)
-    n = kernel.draws.n
-    outcomes = [forward(_one_draw(kernel, i), positions[i]) for i in range(n)]
+    positions, _, shortfall = induce_draws(kernel, prices, abstain_price)
+    outcomes = [forward(kernel.take(slice(i, i + 1)), positions[i]) for i in range(kernel.draws.n)]
     error, cost = (np.concatenate([getattr(out, name) for out in outcomes]) for name in ("error", "cost"))
     abstained = np.concatenate(
         [np.zeros_like(out.error) if out.abstained is None else out.abstained for out in outcomes]
     )
     loss = error * prices + cost + abstained * (abstain_price or 0.0)
+    if kernel.draws.n_nodes > 1:
+        return Induced(positions, loss, error, cost, abstained, shortfall <= _ROUNDING)
+    optimal = best_policy(kernel, prices, abstain_price)
     # both are exact up to the position within a segment; thresholds are a policy too
-    best = np.minimum(optimal.loss, loss)
-    half_line = optimal.shortfall <= _ROUNDING
-    return Induced(positions, loss, best, error, cost, abstained, half_line, optimal.actions, kernel.mass)
-
-
-def _one_draw(kernel: Kernel, i: int) -> Kernel:
-    one = slice(i, i + 1)
-    return Kernel(
-        kernel.draws.take(one),
-        kernel.mass[one],
-        [p[one] for p in kernel.pair],
-        kernel.correct[one],
-        kernel.cost[one],
-        [p[one] for p in kernel.pair_right],
-        kernel.averaged,
-    )
+    best, half_line = np.minimum(optimal.loss, loss), optimal.shortfall <= _ROUNDING
+    return Induced(positions, loss, error, cost, abstained, half_line, best, optimal.actions, kernel.mass)
 
 
 def _as_dataset(
@@ -173,8 +169,9 @@ def _as_dataset(
     if abstain_price is not None:
         thresholds["reject_threshold"] = to_thresholds(solved.positions[..., n_stages:], draws)
     over_stage = {**thresholds, "half_line": solved.half_line}
-    over_price = {name: getattr(solved, name) for name in ("loss", "best_loss", "error", "cost", "abstained")}
-    over_price["lost"] = solved.loss - solved.best_loss
+    over_price = {name: getattr(solved, name) for name in ("loss", "error", "cost", "abstained")}
+    if solved.best_loss is not None:
+        over_price |= {"best_loss": solved.best_loss, "lost": solved.loss - solved.best_loss}
     out = xr.Dataset(
         {
             **{k: ((*lead, "price", "stage"), v.reshape(*shape, *v.shape[1:])) for k, v in over_stage.items()},
@@ -188,14 +185,18 @@ def _as_dataset(
 
 def _explain(draws: Draws, prices: np.ndarray, solved: Induced) -> str:
     """Say for which prices and stages no threshold does what is best, and what that loses at most."""
-    lost = solved.loss - solved.best_loss
     sets = ~solved.half_line.all(axis=2)
+    if solved.best_loss is None:
+        return (
+            "Each stage decides by its own confidence. Each threshold is the best given the others; a policy that "
+            "remembers earlier confidences could tell more of a query's difficulty."
+        )
+    lost = solved.loss - solved.best_loss
     if not sets.any():
-        text = "What each stage should accept is all that is above a threshold"
-        if not draws.calibration.uses_previous:
-            return f"{text}: no policy of any kind does noticeably better."
-        saved = f"to look at the confidence before as well would save at most {lost.max():.3g} per query"
-        return f"{text}, judged by its own confidence; {saved}."
+        return (
+            "What each stage should accept is all that is above a threshold: no policy of any kind does "
+            "noticeably better."
+        )
     where = np.unravel_index(np.argmax(np.where(sets, lost, -1.0)), lost.shape)
     draw, point = int(where[0]), int(where[1])
     said = [
@@ -215,6 +216,8 @@ def _explain(draws: Draws, prices: np.ndarray, solved: Induced) -> str:
 def _difference(draws: Draws, solved: Induced, draw: int, point: int, stage: int) -> str:
     """The heaviest run of segments with which a stage should do other than its thresholds do."""
     n_stages, margin = len(draws.stages), draws.margins[stage]
+    assert solved.actions is not None
+    assert solved.mass is not None
     n, mass = len(margin.low), solved.mass[draw, stage]
     at = solved.positions[draw, point]
     middle = np.arange(n) + 0.5
@@ -254,35 +257,45 @@ def _check_prices(error_price: float | Sequence[float], abstain_price: float | N
 
 def induce(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
     """Optimal positions for each price of an error, by backward induction on a one-draw kernel (price, row)."""
-    return induce_draws(kernel, prices, abstain_price)[0]
+    return induce_draws(kernel, prices, abstain_price)[0][0]
 
 
-def induce_draws(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
-    """Optimal positions of each draw for each price of an error (draw, price, row), as `forward` takes them.
+def induce_draws(
+    kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Optimal positions of each draw for each price of an error, as `forward` takes them, and what they lose.
 
-    Where what a stage should accept is not a half-line, or where correctness depends on the previous signal too,
-    thresholds are chosen anew for the flow that arrives, from the last stage to the first: each is then the best
-    given the others.
+    Positions are (draw, price, row), their loss in money (draw, price), their shortfall (draw, price, stage) in
+    wrong answers. Where what a stage should accept is not a half-line, or queries have a difficulty, thresholds
+    are chosen anew for the flow that arrives, from the last stage to the first: each pass improves on the one
+    before, and at the end each threshold is the best given the others.
     """
     prices = np.asarray(prices, dtype=float)
     grids = make_grids(kernel)
     positions, loss, shortfall = threshold_pass(kernel, grids, prices, abstain_price)
-    for _ in range(_ROUNDS):
-        open_ = np.flatnonzero((shortfall > _ROUNDING).any(axis=(0, 2)))
-        if kernel.uses_previous:
-            open_ = np.arange(len(prices))
+    latent = kernel.draws.n_nodes > 1
+    open_ = np.flatnonzero(latent | (shortfall > _ROUNDING).any(axis=(0, 2)))
+    for _ in range(_MAX_ROUNDS if latent else _ROUNDS):
         if not len(open_):
             break
         flow = arriving_flow(kernel, positions[:, open_])
-        again, new_loss, _ = threshold_pass(kernel, grids, prices[open_], abstain_price, flow)
-        better = new_loss < loss[:, open_]
-        positions[:, open_] = np.where(better[..., None], again, positions[:, open_])
-        loss[:, open_] = np.minimum(new_loss, loss[:, open_])
-    return positions
+        again, new_loss, new_shortfall = threshold_pass(kernel, grids, prices[open_], abstain_price, flow)
+        gain = loss[:, open_] - new_loss
+        better = (gain > 0.0)[..., None]
+        positions[:, open_] = np.where(better, again, positions[:, open_])
+        shortfall[:, open_] = np.where(better, new_shortfall, shortfall[:, open_])
+        loss[:, open_] -= np.maximum(gain, 0.0)
+        open_ = open_[(gain > _ROUNDING * prices[open_]).any(axis=0)]
+    return positions, loss, shortfall
 
 
 def best_loss(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> np.ndarray:
-    """Loss of the optimal policy, thresholds or not, in money per query (draw, price)."""
+    """Loss of the optimal policy, in money per query (draw, price): of any kind, or of own-signal thresholds.
+
+    Where queries have a difficulty the signals are no Markov chain, and the best policy would remember them all.
+    """
+    if kernel.draws.n_nodes > 1:
+        return induce_draws(kernel, prices, abstain_price)[1]
     return best_policy(kernel, prices, abstain_price).loss
 
 
@@ -293,7 +306,7 @@ def optimal_loss(
     latency_price: float | None = None,
     kernels: list[Kernel] | None = None,
 ) -> np.ndarray:
-    """Each draw's own least loss, by its optimal policy, on all cores (draw,): the reference of regret.
+    """Each draw's own least loss, by `best_loss`, on all cores (draw,): the reference of regret.
 
     ``kernels`` are those of `build_kernels`, where they are there anyway.
     """
@@ -302,5 +315,5 @@ def optimal_loss(
         kernel = build_kernel(draws.take(block)) if isinstance(block, slice) else block
         return best_loss(with_latency(kernel, latency_price), np.array([error_price]), abstain_price)[:, 0]
 
-    parts: Iterable[slice | Kernel] = kernels or cut(draws.n)
+    parts: Iterable[slice | Kernel] = kernels or draws.blocks()
     return np.concatenate(map_blocks(run, parts))

@@ -10,8 +10,13 @@ where phi_j(s) = P(correct at j | s), c_{j+1} is the next stage's cost, P(t | s)
 stage's segment t and abstain = 1 - abstain_price / p, if stages may. The signals are a Markov chain, so what came
 before s tells nothing more. The loss to come, in money, is p (1 - V).
 
-All arrays are over draws and prices: (draw, price, segment), with masses P(s) in ``kernel.mass`` (draw, stage,
-segment) and pair masses P(s, t) in ``kernel.pair[j]`` (draw, segment of j, segment of j + 1).
+Where queries have a difficulty, the signals are a Markov chain given the ease only, which no stage sees. Then V_j
+is a function of the ease's node and the segment, and a stage compares the averages of its actions' values over
+the nodes of those who arrive with a signal. These depend on earlier thresholds, so passes are repeated.
+
+All arrays are over states (each draw at each node, see `posterior.kernel`) and prices: (state, price, segment),
+with masses P(s) in ``kernel.mass`` (state, stage, segment) and pair masses P(s, t) in ``kernel.pair[j]`` (state,
+segment of j, segment of j + 1).
 """
 
 from __future__ import annotations
@@ -28,10 +33,12 @@ from bayescascade.induction.segment_decisions import (
     ACCEPT,
     DEFER,
     ActionValues,
+    Thresholds,
     best_actions,
     best_edges,
     best_thresholds,
     best_value,
+    value_of,
 )
 from bayescascade.posterior.kernel import Kernel
 
@@ -39,11 +46,6 @@ from bayescascade.posterior.kernel import Kernel
 _STEP, _MAX_PARTS = 0.5, 8
 # Weight of the whole margin beside the flow, so that a stage that nothing reaches has sensible thresholds too.
 _UNREACHED = 1e-6
-_MAX_CELLS = 2**20
-
-
-# For each stage, mass and P(correct) of what arrives, (draw, price, segment) each.
-Flow = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,19 @@ class Grid:
         The segment that each part lies in.
     low, width : ndarray (part,)
         Where in its segment it starts, and how much of it it takes, as fractions.
-    curve, slope : ndarray (draw, part)
-        P(correct) at its midpoint, and its rise from end to end, both relative to the segment's mean P(correct).
+    correct, correct_slope : ndarray (draw, 1, part)
+        P(correct) at its midpoint, and its rise from end to end; the 1 is for prices.
     """
 
     segment: np.ndarray
     low: np.ndarray
     width: np.ndarray
-    curve: np.ndarray
-    slope: np.ndarray
+    correct: np.ndarray
+    correct_slope: np.ndarray
 
-    def accept(self, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """P(correct) at parts' midpoints and its slopes (draw, ..., part), from segments' (draw, ..., segment)."""
-        shape = (len(self.curve), *(1,) * (correct.ndim - 2), -1)
-        correct = correct[..., self.segment]
-        return correct * self.curve.reshape(shape), correct * self.slope.reshape(shape)
+    def values(self, defer: np.ndarray, slope: np.ndarray, abstain: np.ndarray | None) -> ActionValues:
+        """Each action's value on the parts, given that of deferring on the segments (draw, price, segment)."""
+        return ActionValues(self.correct, self.correct_slope, *self.line(defer, slope), abstain)
 
     def line(self, middle: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lines across segments (..., segment), given at their midpoints, as lines across parts (..., part)."""
@@ -102,10 +102,12 @@ def make_grids(kernel: Kernel) -> list[Grid]:
         ends = low[:, None] + width[:, None] * np.array([0.0, 0.5, 1.0])
         at = margin.low[segment, None] + (margin.high - margin.low)[segment, None] * ends
         # two halves of each part give its midpoint value and its slope
-        halves = kernel.draws.mean_correct(j, at[:, :-1], at[:, 1:])  # (draw, part, 2)
+        halves = kernel.given.mean_correct(j, at[:, :-1], at[:, 1:])  # (state, part, 2)
         whole = np.add.reduceat(halves.mean(axis=2) * width, np.flatnonzero(number == 0), axis=1)
-        halves /= np.maximum(whole, 1e-300)[:, segment, None]
-        out.append(Grid(segment, low, width, halves.mean(axis=2), 2.0 * (halves[..., 1] - halves[..., 0])))
+        # the kernel's own level, which in one of means over draws is not quite that of the mean parameters
+        level = kernel.correct[:, j, : len(parts)] / np.maximum(whole, 1e-300)
+        halves = (halves * level[:, segment, None])[:, None]
+        out.append(Grid(segment, low, width, halves.mean(axis=3), 2.0 * (halves[..., 1] - halves[..., 0])))
     return out
 
 
@@ -130,16 +132,6 @@ class OptimalPolicy(NamedTuple):
 
 def best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None = None) -> OptimalPolicy:
     """The optimal policy for each draw and price, by the Bellman recursion (see the module)."""
-    prices = np.asarray(prices, dtype=float)
-    # with a sequential calibration the state has two segments, so prices are taken a few at a time
-    cells = kernel.draws.n * kernel.draws.n_segments**2 * 4
-    at_once = max(1, _MAX_CELLS // cells) if kernel.uses_previous else len(prices)
-    pieces = [prices[i : i + at_once] for i in range(0, len(prices), at_once)]
-    found = [_best_policy(kernel, piece, abstain_price) for piece in pieces]
-    return OptimalPolicy._make(np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-
-
-def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> OptimalPolicy:
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
     shape = (draws.n, len(prices))
@@ -153,21 +145,10 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
         actions[..., j, :] = best_actions(correct, defer, abstain_now)
         whole = np.broadcast_arrays(correct, defer, kernel.mass[:, None, j])
         *_, shortfall[..., j] = best_edges(whole[0][..., :n], whole[1][..., :n], abstain_now, whole[2][..., :n])
-        option = abstain_now  # (price, 1) or None
-        if kernel.uses_previous and j > 0:
-            # sequential calibration: P(correct | s, s') = P(s, s', correct) / P(s, s') with s' the segment here, s
-            # that before. The state grows to both, (draw, price, s, s'); what follows is still of s' alone
-            correct = (safe_divide(kernel.pair_right[j - 1], kernel.pair[j - 1]))[:, None]
-            defer, slope = defer[:, :, None], slope[:, :, None]
-            option = None if abstain_now is None else abstain_now[..., None]
-        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), option)
         # V_j: the maximum is taken at each signal, then averaged over the segment
-        value = grid.mean(best_value(values), n_segments)
+        value = grid.mean(best_value(grid.values(defer, slope, abstain_now)), n_segments)
         if j > 0:
-            pair = kernel.pair[j - 1]
-            # sum_t P(s, t) V_j(t), or with V_j(s, t): (draw, price, segment of j - 1)
-            ahead = value @ np.swapaxes(pair, 1, 2) if value.ndim == 3 else np.einsum("dpas,das->dpa", value, pair)
-            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, value), abstain
     if abstain is not None:
         # at the last stage abstaining took the place of deferring
         actions[..., -1, :] = np.where(actions[..., -1, :] == DEFER, ABSTAIN, ACCEPT)
@@ -175,7 +156,11 @@ def _best_policy(kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 
 
 def threshold_pass(
-    kernel: Kernel, grids: list[Grid], prices: np.ndarray, abstain_price: float | None, flow: Flow | None = None
+    kernel: Kernel,
+    grids: list[Grid],
+    prices: np.ndarray,
+    abstain_price: float | None,
+    flow: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Optimal thresholds from the last stage to the first: positions, loss and shortfall.
 
@@ -184,8 +169,8 @@ def threshold_pass(
     what that loses, in wrong answers per query.
 
     What is best at each signal does not depend on how many queries arrive there, but the best *cuts* do, where the
-    acceptance set is not a half-line: they trade errors on both sides by their masses. ``flow`` is what arrives at
-    each stage and P(correct) of it, under earlier thresholds, see `arriving_flow`; else every query arrives.
+    acceptance set is not a half-line: they trade errors on both sides by their masses. ``flow`` is the mass that
+    arrives at each stage under earlier thresholds, see `arriving_flow`; else every query arrives.
     """
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
@@ -194,62 +179,66 @@ def threshold_pass(
     shortfall = np.zeros((*shape, n_stages))
     defer, abstain = _terminal_value(kernel, prices, abstain_price)
     slope, abstain_now = np.zeros_like(defer), None
-    flow = flow or [(kernel.mass[:, None, j], kernel.correct[:, None, j]) for j in range(n_stages)]
+    flow = flow or [kernel.mass[:, None, j] for j in range(n_stages)]
     for j in range(n_stages - 1, -1, -1):
-        grid, (mass, correct) = grids[j], flow[j]
-        values = ActionValues(*grid.accept(correct), *grid.line(defer, slope), abstain_now)
-        chosen = best_thresholds(values, mass[..., grid.segment] * grid.width)
+        grid = grids[j]
+        values = grid.values(defer, slope, abstain_now)
+        chosen = best_thresholds(*over_nodes(kernel, values, flow[j][..., grid.segment] * grid.width))
         positions[..., j], shortfall[..., j] = grid.position(chosen.accept_at), chosen.shortfall
         if abstain is not None:
             # at the last stage the cut between accepting and "deferring" is the rejecting threshold
             positions[..., n_stages + j] = grid.position(
                 chosen.accept_at if abstain_now is None else chosen.reject_at
             )
-        right, rest = (grid.mean(x, n_segments) for x in (chosen.right, chosen.rest))
+        value = grid.mean(value_of(Thresholds(*map(kernel.by_state, chosen)), values), n_segments)
         if j > 0:
-            pair = np.swapaxes(kernel.pair[j - 1], 1, 2)
-            if kernel.uses_previous:
-                # what is accepted is right more or less often than the average, by the segment before
-                share = safe_divide(right, np.broadcast_to(correct, right.shape))
-                ahead = rest @ pair + share @ np.swapaxes(kernel.pair_right[j - 1], 1, 2)
-            else:
-                ahead = (right + rest) @ pair
-            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, ahead), abstain
-    return positions, _loss(kernel, prices, right + rest), shortfall
+            defer, slope, abstain_now = *_deferral_value(kernel, j - 1, prices, value), abstain
+    return positions, _loss(kernel, prices, value), shortfall
 
 
-def arriving_flow(kernel: Kernel, positions: np.ndarray) -> Flow:
-    """P(arrives, segment) at each stage under positions (draw, price, row), and P(correct | arrives, segment)."""
+def arriving_flow(kernel: Kernel, positions: np.ndarray) -> list[np.ndarray]:
+    """P(arrives, segment) at each stage under positions (draw, price, row): (state, price, segment) each."""
     draws = kernel.draws
     n_stages, n_segments = len(draws.stages), draws.n_segments
+    positions = kernel.by_state(positions)
     arriving = np.broadcast_to(kernel.mass[:, None, 0], (*positions.shape[:2], n_segments))
-    arriving_right = arriving * kernel.correct[:, None, 0]
     out = []
     for j in range(n_stages):
-        weight, correct = _UNREACHED * kernel.mass[:, None, j], kernel.correct[:, None, j]
-        if kernel.uses_previous:
-            correct = (arriving_right + weight * correct) / np.maximum(arriving + weight, 1e-300)
-        out.append((arriving + weight, correct))
+        out.append(arriving + _UNREACHED * kernel.mass[:, None, j])
         if j == n_stages - 1:
             break
         deferred = deferred_share(positions[..., j], n_segments)
         if positions.shape[2] > n_stages:
             deferred = deferred - deferred_share(positions[..., n_stages + j], n_segments)
-        ratio = arriving * deferred * kernel.inverse_mass(j)[:, None]
-        arriving = ratio @ kernel.pair[j]
-        if kernel.uses_previous:
-            arriving_right = ratio @ kernel.pair_right[j]
+        arriving = (arriving * deferred * kernel.inverse_mass(j)[:, None]) @ kernel.pair[j]
     return out
+
+
+def over_nodes(kernel: Kernel, values: ActionValues, mass: np.ndarray) -> tuple[ActionValues, np.ndarray]:
+    """Each draw's means over its nodes, weighed by what arrives there, and the mass that arrives.
+
+    A stage sees its signal and not the ease: what an action is worth at a signal is an average over the queries
+    that arrive with it. ``mass`` (state, price, part).
+    """
+    if kernel.draws.n_nodes == 1:
+        return values, mass
+    total = kernel.over_nodes(mass)
+
+    def mean(value: np.ndarray) -> np.ndarray:
+        return safe_divide(kernel.over_nodes(value * mass), total)
+
+    accept, accept_slope, defer, defer_slope = map(mean, values[:4])
+    return ActionValues(accept, accept_slope, defer, defer_slope, values.abstain), total
 
 
 def _terminal_value(
     kernel: Kernel, prices: np.ndarray, abstain_price: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Terminal value of not accepting at the last stage (draw, price, segment), and of abstaining (price, 1).
+    """Terminal value of not accepting at the last stage (state, price, segment), and of abstaining (price, 1).
 
     Not to accept there is to abstain, or to give no answer, worth 0 right answers, which is never better than one.
     """
-    shape = (kernel.draws.n, len(prices), kernel.draws.n_segments)
+    shape = (len(kernel.mass), len(prices), kernel.draws.n_segments)
     if abstain_price is None:
         return np.zeros(shape), None
     abstain = (1.0 - abstain_price / prices)[:, None]
@@ -257,17 +246,17 @@ def _terminal_value(
 
 
 def _deferral_value(
-    kernel: Kernel, stage: int, prices: np.ndarray, ahead: np.ndarray
+    kernel: Kernel, stage: int, prices: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Continuation value of deferring at each segment's midpoint, and its slope across the segment.
 
-    Both (draw, price, segment): -c_{j+1} / p + ahead / P(s), where ``ahead`` is sum_t P(s, t) V_{j+1}(t). The
-    slope is that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at
-    atoms, within which nothing varies.
+    Both (state, price, segment): -c_{j+1} / p + sum_t P(t | s) V_{j+1}(t), with ``value`` the V_{j+1}. The slope
+    is that of the chord between the neighbouring segments' midpoints in u, as in `cascade.forward`; 0 at atoms,
+    within which nothing varies.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)[:, None]
-    cost = kernel.cost[:, stage + 1, None] * mass
-    defer = (ahead - cost[:, None] / prices[:, None]) * inverse
+    cost = kernel.by_state(kernel.cost)[:, stage + 1, None] * mass
+    defer = (value @ np.swapaxes(kernel.pair[stage], 1, 2) - cost[:, None] / prices[:, None]) * inverse
     margin = kernel.draws.margins[stage]
     n = len(margin.low)
     above, below = np.minimum(np.arange(n) + 1, n - 1), np.maximum(np.arange(n) - 1, 0)
@@ -280,4 +269,5 @@ def _deferral_value(
 
 def _loss(kernel: Kernel, prices: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Expected loss in money, p (1 - E[V_1]) + c_1, of values by the first stage's segment (draw, price)."""
-    return prices * (1.0 - np.einsum("dps,ds->dp", value, kernel.mass[:, 0])) + kernel.cost[:, :1]
+    right = kernel.over_nodes(np.einsum("dps,ds->dp", value, kernel.mass[:, 0]))
+    return prices * (1.0 - right) + kernel.cost[:, :1]

@@ -33,19 +33,15 @@ class ActionValues(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Optimal thresholds of one stage given what follows, and what they make of each segment.
+    """Optimal thresholds of one stage given what follows.
 
     ``accept_at``, ``reject_at`` (draw, price) are positions; ``shortfall`` (draw, price) is what they gain less
-    than the pointwise-optimal action. ``right`` (..., segment) is P(accepted and correct | segment), ``rest`` the
-    value of what is deferred or abstained from; the segment's value is their sum. They are kept apart because with
-    a sequential calibration the signal before changes how often ``right`` is right.
+    than the pointwise-optimal action.
     """
 
     accept_at: np.ndarray
     reject_at: np.ndarray
     shortfall: np.ndarray
-    right: np.ndarray
-    rest: np.ndarray
 
 
 def best_thresholds(values: ActionValues, mass: np.ndarray) -> Thresholds:
@@ -65,30 +61,29 @@ def best_thresholds(values: ActionValues, mass: np.ndarray) -> Thresholds:
     accept_at, reject_at = (
         np.take_along_axis(start, edge[..., None], -1)[..., 0] for edge in (accept_edge, reject_edge)
     )
-    number = np.arange(n * parts).reshape(n, parts)
-    accepts = number >= accept_edge[..., None, None]
-    rest = defer
+    return Thresholds(accept_at, reject_at, shortfall)
+
+
+def value_of(chosen: Thresholds, values: ActionValues) -> np.ndarray:
+    """What each segment is worth under given thresholds (..., segment): a mean over the segment's parts."""
+    number = np.arange(values.accept.shape[-1])
+    deferred = np.clip(chosen.accept_at[..., None] - number, 0.0, 1.0)  # of the segment, from its lower end
+    rejected = np.zeros_like(deferred)
     if values.abstain is not None:
-        rest = np.where(number < reject_edge[..., None, None], values.abstain[..., None], defer)
-    right = np.sum(np.where(accepts, width * accept, 0.0), axis=-1)
-    return Thresholds(
-        accept_at, reject_at, shortfall, right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
-    )
-
-
-def best_split(values: ActionValues) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise-optimal action: P(accepted and correct), value of deferring or abstaining (..., segment)."""
-    width, accept, defer = _parts(values, _nodes(values))
-    rest = defer if values.abstain is None else np.maximum(defer, values.abstain[..., None])
-    accepts = accept >= rest
-    right = np.sum(np.where(accepts, width * accept, 0.0), axis=-1)
-    return right, np.sum(np.where(accepts, 0.0, width * rest), axis=-1)
+        rejected = np.clip(chosen.reject_at[..., None] - number, 0.0, 1.0)
+    # each part's mean is the value in its middle
+    value = (1.0 - deferred) * (values.accept + 0.5 * deferred * values.accept_slope)
+    value += (deferred - rejected) * (values.defer + 0.5 * (deferred + rejected - 1.0) * values.defer_slope)
+    return value if values.abstain is None else value + rejected * values.abstain
 
 
 def best_value(values: ActionValues) -> np.ndarray:
     """Value of each segment under the pointwise-optimal action, E[max of the actions' values | segment]."""
-    right, rest = best_split(values)
-    return right + rest
+    width, accept, defer = _parts(values, _nodes(values))
+    best = np.maximum(accept, defer)
+    if values.abstain is not None:
+        best = np.maximum(best, values.abstain[..., None])
+    return np.sum(width * best, axis=-1)
 
 
 def best_actions(accept: np.ndarray, defer: np.ndarray, abstain: np.ndarray | None) -> np.ndarray:

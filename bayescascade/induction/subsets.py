@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.forward import forward
 from bayescascade.induction.backward_induction import induce
-from bayescascade.induction.backward_pass import make_grids
-from bayescascade.induction.segment_decisions import ActionValues, best_split
-from bayescascade.posterior.kernel import Kernel, marginalise_stages, restrict_kernel, with_latency
+from bayescascade.induction.backward_pass import make_grids, over_nodes
+from bayescascade.induction.segment_decisions import Thresholds, best_thresholds, best_value, value_of
+from bayescascade.posterior.kernel import Kernel, compose, restrict_kernel, with_latency
 
 # Suffixes kept for each first stage; on real logs and simulated ones there are rarely more.
 _MAX_SUFFIXES = 64
@@ -33,7 +32,8 @@ Keep = tuple[int, ...]
 class Ranked(NamedTuple):
     """Subsets in the order of their loss, best first.
 
-    ``exact`` is False where so many suffixes were worth keeping that some were dropped by their mean.
+    ``exact`` is False where so many suffixes were worth keeping that some were dropped by their mean, and where
+    queries have a difficulty: what a stage should do then depends on who arrives, and the shortlist is a guess.
     """
 
     keeps: list[Keep]
@@ -42,11 +42,10 @@ class Ranked(NamedTuple):
 
 
 class _Suffixes(NamedTuple):
-    """Suffixes from one stage: how often each segment is accepted and right, and what else it is worth."""
+    """Suffixes from one stage, and what each segment of that is worth to them (node, suffix, segment)."""
 
     keeps: list[Keep]
-    right: np.ndarray
-    rest: np.ndarray
+    value: np.ndarray
 
 
 def best_subsets(
@@ -106,46 +105,46 @@ class _Task:
         self.grids = make_grids(kernel)
         self.refuse = None if abstain_price is None else np.array([[1.0 - abstain_price / price]])
         # not to answer is worth nothing, or what abstaining is
-        wait = np.full((1, 1, kernel.mass.shape[2]), 0.0 if self.refuse is None else self.refuse[0, 0])
-        self.alone = [_Suffixes([(i,)], *self._split(i, wait, None)) for i in self.stages]
+        shape = (len(kernel.mass), 1, kernel.mass.shape[2])
+        wait = np.full(shape, 0.0 if self.refuse is None else self.refuse[0, 0])
+        self.alone = [_Suffixes([(i,)], self._value(i, wait, None)) for i in self.stages]
 
     def worth(self, suffixes: _Suffixes) -> np.ndarray:
         """What a query is worth that is sent to the first stage of each suffix (suffix,)."""
         stage = suffixes.keeps[0][0]
-        mass, cost = self.kernel.mass[0, stage], self.kernel.cost[0, stage]
-        return (suffixes.right + suffixes.rest) @ mass - cost / self.price
+        mass, cost = self.kernel.mass[:, stage], self.kernel.cost[0, stage]
+        return np.einsum("nks,ns->k", suffixes.value, mass) - cost / self.price
 
     def preceded(self, stage: int, after: _Suffixes) -> _Suffixes:
         """Suffixes with a stage put before them, but for those that it does not use, or that do not use it."""
         following = after.keeps[0][0]
-        pair, pair_right = marginalise_stages(self.kernel, (stage, following))
-        mass, inverse = self.kernel.mass[0, stage], self.kernel.inverse_mass(stage)[0]
-        if self.kernel.uses_previous:
-            share = safe_divide(after.right, self.kernel.correct[0, following])
-            ahead = after.rest @ pair[0][0].T + share @ pair_right[0][0].T
-        else:
-            ahead = (after.right + after.rest) @ pair[0][0].T
+        mass, inverse = self.kernel.mass[:, None, stage], self.kernel.inverse_mass(stage)[:, None]
+        ahead = after.value @ np.swapaxes(compose(self.kernel, stage, following), 1, 2)
         cost = self.kernel.cost[0, following] * mass
-        wait = ((ahead - cost / self.price) * inverse)[None]
-        right, rest = self._split(stage, wait, self.refuse)
-        alone, there = self.alone[stage], mass > 0
-        used = (np.abs(right + rest - alone.right - alone.rest)[:, there] > _SAME).any(axis=1)
-        answers = (np.abs(right + rest - wait[0])[:, there] > _SAME).any(axis=1)
-        index = np.flatnonzero(used & answers)
-        return _Suffixes([(stage, *after.keeps[k]) for k in index], right[index], rest[index])
+        wait = (ahead - cost / self.price) * inverse
+        value = self._value(stage, wait, self.refuse)
 
-    def _split(self, stage: int, wait: np.ndarray, refuse: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """What the best sets make of each segment (suffix, segment).
+        def differs(other: np.ndarray) -> np.ndarray:
+            return ((np.abs(value - other) > _SAME) & (inverse > 0)).any(axis=(0, 2))
+
+        index = np.flatnonzero(differs(self.alone[stage].value) & differs(wait))
+        return _Suffixes([(stage, *after.keeps[k]) for k in index], value[:, index])
+
+    def _value(self, stage: int, wait: np.ndarray, refuse: np.ndarray | None) -> np.ndarray:
+        """What each segment is worth under the best policy (node, suffix, segment), given what waiting is worth.
 
         Waiting is taken as level within a segment: with a rise, what is worth more in the middle could gain less.
+        Where queries have a difficulty, the policy is that of thresholds which every query comes to.
         """
-        grid = self.grids[stage]
-        values = ActionValues(
-            *grid.accept(self.kernel.correct[:, None, stage]), *grid.line(wait, 0.0 * wait), refuse
-        )
-        right, rest = best_split(values)
-        n_segments = self.kernel.mass.shape[2]
-        return grid.mean(right, n_segments)[0], grid.mean(rest, n_segments)[0]
+        grid, kernel = self.grids[stage], self.kernel
+        values = grid.values(wait, 0.0 * wait, refuse)
+        if kernel.draws.n_nodes == 1:
+            best = best_value(values)
+        else:
+            mass = np.broadcast_to(kernel.mass[:, None, stage], wait.shape)[..., grid.segment] * grid.width
+            chosen = best_thresholds(*over_nodes(kernel, values, mass))
+            best = value_of(Thresholds(*map(kernel.by_state, chosen)), values)
+        return grid.mean(best, kernel.mass.shape[2])
 
 
 def _shortlist(task: _Task, n: int) -> tuple[list[Keep], bool]:
@@ -163,20 +162,18 @@ def _shortlist(task: _Task, n: int) -> tuple[list[Keep], bool]:
 
 def _undominated(task: _Task, found: _Suffixes, n: int) -> tuple[_Suffixes, bool]:
     """Suffixes that fewer than n others match on every segment, up to `_MAX_SUFFIXES`; and whether that is all."""
-    there = task.kernel.mass[0, found.keeps[0][0]] > 0
-    worth = [found.right + found.rest]
-    if task.kernel.uses_previous:
-        # what is accepted counts for more or less by the signal before: both parts have to be matched
-        worth = [found.right, found.rest]
-    features = np.concatenate([w[:, there] for w in worth], axis=1)
+    there = task.kernel.inverse_mass(found.keeps[0][0]) > 0
+    value = np.swapaxes(found.value, 1, 2)[there].T  # (suffix, node and segment)
     kept: list[int] = []
     for k in np.argsort(-task.worth(found), kind="stable"):
-        if (features[kept] >= features[k] - _SAME).all(axis=1).sum() < n:
+        if (value[kept] >= value[k] - _SAME).all(axis=1).sum() < n:
             kept.append(int(k))
     some = kept[:_MAX_SUFFIXES]
-    return _Suffixes([found.keeps[k] for k in some], found.right[some], found.rest[some]), some == kept
+    return _Suffixes(
+        [found.keeps[k] for k in some], found.value[:, some]
+    ), some == kept and task.kernel.draws.n_nodes == 1
 
 
 def _joined(parts: list[_Suffixes]) -> _Suffixes:
-    right, rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "rest"))
-    return _Suffixes([keep for part in parts for keep in part.keeps], right, rest)
+    keeps = [keep for part in parts for keep in part.keeps]
+    return _Suffixes(keeps, np.concatenate([part.value for part in parts], axis=1))

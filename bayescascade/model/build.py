@@ -64,8 +64,8 @@ def build_model(
         ``"polya_tree"``: atoms and quantile segments under a finite Polya tree. ``"bernstein"``: atoms and a
         Bernstein polynomial with Dirichlet weights.
     calibration : str
-        ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"sequential"``:
-        the previous stage's signal too. ``"monotone"``: an increasing piecewise linear curve on the logit scale.
+        ``"logistic"``: pooled logistic regression of correctness on the stage's own signal. ``"monotone"``:
+        an increasing piecewise linear curve on the logit scale.
     difficulty : bool
         Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
         answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves.

@@ -1,17 +1,15 @@
 """Calibration: from a stage's signal to P(correct), one source for the model and for posterior draws.
 
-logit P(correct) = intercept + slope curve(z) + offset of the atom, if any, + further terms. The signal enters
-standardised, and held constant beyond the range of the observed continuous values, so that an atom far out (a
-probability of exactly 1) does not ride on an extrapolated line. The lowest and the highest atom and the largest
-ones between have offsets of their own.
+logit P(correct) = intercept + slope curve(z) + offset of the atom, if any. The signal enters standardised, and
+held constant beyond the range of the observed continuous values, so that an atom far out (a probability of exactly
+1) does not ride on an extrapolated line. The lowest and the highest atom and the largest ones between have offsets
+of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -101,34 +99,26 @@ class Calibration:
     ----------
     name : str
     variables : dict of str to tuple of str
-        Its variables in the posterior, and the dims of each after ``task``: ``("stage", ...)``, or ``("link",)``
-        for what the first stage does not have.
+        Its variables in the posterior, and the dims of each after ``task``: ``("stage", ...)``.
     inputs : callable
-        ``(z, scaling, previous) -> arrays`` that the formula reads of standardised signals ``z`` (...) and those
-        of the stage before, 0 where there is none: (...) or (..., piece) each.
+        ``(z, scaling) -> arrays`` that the formula reads of standardised signals ``z`` (...): (...) or
+        (..., piece) each.
     prior : callable
         ``(task) -> variables``, inside a `pm.Model`: pooled across stages, and across tasks if ``task`` is
         ``("task",)`` and not empty.
     curve : callable
         ``(values, inputs, xp)`` -> what the slope multiplies.
-    terms : callable
-        ``(values, inputs)`` -> tuple of what is added to the logit besides.
-    uses_previous : bool
-        Whether P(correct) depends on the previous stage's signal.
     """
 
     name: str
     variables: dict[str, tuple[str, ...]]
-    inputs: Callable[[np.ndarray, Scaling, np.ndarray], dict[str, np.ndarray]]
+    inputs: Callable[[np.ndarray, Scaling], dict[str, np.ndarray]]
     prior: Callable[[tuple[str, ...]], dict[str, Any]]
     curve: Callable[[dict[str, Any], dict[str, Any], Any], Any]
-    terms: Callable[[dict[str, Any], dict[str, Any]], tuple[Any, ...]]
-    uses_previous: bool = False
 
     def logit(self, values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
         """Logit of P(correct), given the variables' values where the inputs are, or broadcasting against them."""
-        line = values["intercept"], values["slope"] * self.curve(values, inputs, xp), values["atom_offset"]
-        return reduce(add, (*line, *self.terms(values, inputs)))
+        return values["intercept"] + values["slope"] * self.curve(values, inputs, xp) + values["atom_offset"]
 
     def label_logit(
         self, variables: dict[str, Any], data: dict[str, Any], xp: Any, draws: tuple[int, ...] = ()
@@ -139,7 +129,7 @@ class Calibration:
         """
         values = {}
         for name, dims in self.variables.items():
-            value = by_stage(variables[name], dims, xp)
+            value = variables[name]
             at = (*(slice(None) for _ in draws), data["label_column"])
             if dims[-1] == "atom":  # one more, without offset, for what is no atom
                 value = xp.concatenate([value, xp.zeros_like(value[..., :1])], axis=-1)
@@ -151,13 +141,6 @@ class Calibration:
 
 _SIZES = {"atom": N_ATOMS + 1, "piece": N_PIECES}
 _LINE = {"intercept": ("stage",), "slope": ("stage",), "atom_offset": ("stage", "atom")}
-
-
-def by_stage(value: Any, dims: tuple[str, ...], xp: Any) -> Any:
-    """Values (..., link) as values (..., stage), 0 at the first stage, which follows none; others as they are."""
-    if dims != ("link",):
-        return value
-    return xp.concatenate([xp.zeros_like(value[..., :1]), value], axis=-1)
 
 
 # --- logistic: a straight line ----------------------------------------------------------------------------------
@@ -194,35 +177,12 @@ def _line_prior(task: tuple[str, ...]) -> dict[str, Any]:
     return {"intercept": intercept, "slope": slope, "atom_offset": offset}
 
 
-def _own_signal(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
+def _own_signal(z: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
     return {"z": z}
 
 
 def _straight(values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
     return inputs["z"]
-
-
-def _no_terms(values: dict[str, Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
-    return ()
-
-
-# --- sequential: the previous stage's signal, too ---------------------------------------------------------------
-
-
-def _sequential_prior(task: tuple[str, ...]) -> dict[str, Any]:
-    import pymc as pm
-
-    line = _line_prior(task)
-    spread = pm.LogNormal("previous_sd", np.log(0.3), SPREAD)
-    return line | {"previous_slope": pm.Normal("previous_slope", 0.0, spread, dims=(*task, "link"))}
-
-
-def _both_signals(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
-    return {"z": z, "previous": previous}
-
-
-def _previous_effect(values: dict[str, Any], inputs: dict[str, Any]) -> tuple[Any, ...]:
-    return (values["previous_slope"] * inputs["previous"],)
 
 
 # --- monotone: an increasing piecewise linear curve -------------------------------------------------------------
@@ -234,7 +194,7 @@ def _monotone_prior(task: tuple[str, ...]) -> dict[str, Any]:
     return _line_prior(task) | {"bend": pm.Normal("bend", 0.0, 0.5, dims=(*task, "stage", "piece"))}
 
 
-def _own_ramps(z: np.ndarray, scaling: Scaling, previous: np.ndarray) -> dict[str, np.ndarray]:
+def _own_ramps(z: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
     return {"ramp": ramps(z, scaling.knots)}
 
 
@@ -251,16 +211,6 @@ CALIBRATIONS: dict[str, Calibration] = {
             inputs=_own_signal,
             prior=_line_prior,
             curve=_straight,
-            terms=_no_terms,
-        ),
-        Calibration(
-            name="sequential",
-            variables=_LINE | {"previous_slope": ("link",)},
-            inputs=_both_signals,
-            prior=_sequential_prior,
-            curve=_straight,
-            terms=_previous_effect,
-            uses_previous=True,
         ),
         Calibration(
             name="monotone",
@@ -268,7 +218,6 @@ CALIBRATIONS: dict[str, Calibration] = {
             inputs=_own_ramps,
             prior=_monotone_prior,
             curve=_bent,
-            terms=_no_terms,
         ),
     )
 }

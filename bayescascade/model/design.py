@@ -204,12 +204,6 @@ def _standardised(signal: np.ndarray, task: np.ndarray, scalings: list[Scaling])
     return z
 
 
-def _previous(z: np.ndarray, query: np.ndarray, stage: np.ndarray) -> np.ndarray:
-    """Standardised signal of the stage before; 0, its mean, where there is none."""
-    before = z[query, np.maximum(stage - 1, 0)]
-    return np.where((stage > 0) & np.isfinite(before), before, 0.0)
-
-
 def _labels(
     signal: np.ndarray,
     z: np.ndarray,
@@ -222,13 +216,13 @@ def _labels(
     query, stage = np.nonzero(np.isfinite(correct) & np.isfinite(signal))
     column = task[query] * signal.shape[1] + stage
     calibration = get_calibration(options.calibration)
-    own, previous = z[query, stage], _previous(z, query, stage)
+    own = z[query, stage]
     atom = np.zeros(len(query), dtype=np.int64)
     inputs: dict[str, np.ndarray] = {}
     for c, scaling in enumerate(scalings):
         here = column == c
         atom[here] = scaling.which_atom(signal[query[here], stage[here]])
-        for name, value in calibration.inputs(own[here], scaling, previous[here]).items():
+        for name, value in calibration.inputs(own[here], scaling).items():
             inputs.setdefault(name, np.zeros((len(query), *value.shape[1:])))[here] = value
     arrays = {"label_column": column, "label_atom": atom, "label_correct": correct[query, stage].astype(np.int64)}
     return arrays | {f"label_{name}": value for name, value in inputs.items()}, query

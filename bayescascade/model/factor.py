@@ -37,6 +37,8 @@ def trapezoid(n: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 EASE, LOG_WEIGHT = trapezoid(N_NODES, _REACH)
+# What a cascade expects is smoother in theta than the density of one query's signals, so fewer nodes do there.
+DECISION_EASE, DECISION_LOG_WEIGHT = trapezoid(11, 3.4)
 
 
 def conditional_rank(u: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:

@@ -216,7 +216,8 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
     Parameters
     ----------
     solution : ThresholdSolution
-        Its own promise, if it made one about the error, is marked.
+        Its own promise, if it made one about the error, is marked. With a safety margin there are two curves: by
+        the posterior alone, and with the margin that the promise is judged by.
     ax : matplotlib Axes, optional
     batch : int, optional
         Also draw the curve for the share of wrong answers among the next ``batch`` queries, whose binomial scatter
@@ -235,16 +236,29 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
         raise CascadeError(f"plot_promise wants what tune returns; {type(solution).__name__} came.")
     check_batch(batch)
     batch = solution.goal.get("batch") if batch is None else batch
-    wrong = np.sort(np.clip(np.ravel(solution.error.values), 0.0, 1.0))
+    accounts = [("", solution.error, 2.0)]
+    if solution.margin is not None:  # what the promise is judged by is drawn strong, the model's account thin
+        accounts = [
+            (" by the model alone", solution.error, 1.0),
+            (", with safety margin", solution.margin.error, 2.0),
+        ]
+    each = [(how, np.sort(np.clip(np.ravel(draws.values), 0.0, 1.0)), lw) for how, draws, lw in accounts]
     bound, prob = solution.goal.get("max_error"), solution.goal.get("prob")
-    x = _promise_range(wrong, bound, batch)
+    x = _promise_range(np.sort(np.concatenate([wrong for _, wrong, _ in each])), bound, batch)
     ax = new_axes(ax, (6.0, 3.8))
-    ax.plot(x, np.searchsorted(wrong, x, side="right") / len(wrong), color=BLUE, lw=2, label="long-run error")
-    if batch is not None:
-        counts = np.floor(x * batch + 1e-9)
-        within = binom.cdf(counts[:, None], batch, wrong[None]).mean(axis=1)
-        label = f"share wrong of the next {batch}"
-        ax.plot(x, within, color=VERMILION, lw=2, ls="--", label=label, drawstyle="steps-post")
+    for how, wrong, lw in each:
+        ax.plot(
+            x,
+            np.searchsorted(wrong, x, side="right") / len(wrong),
+            color=BLUE,
+            lw=lw,
+            label=f"long-run error{how}",
+        )
+        if batch is not None:
+            counts = np.floor(x * batch + 1e-9)
+            within = binom.cdf(counts[:, None], batch, wrong[None]).mean(axis=1)
+            label = f"share wrong of the next {batch}{how}"
+            ax.plot(x, within, color=VERMILION, lw=lw, ls="--", label=label, drawstyle="steps-post")
     if bound is not None and prob is not None:
         promise = f"asked for: at most {100.0 * bound:.4g}% with probability {prob:g}"
         ax.plot([bound, bound], [0.0, prob], color=ORANGE, lw=1.2, ls=":")
@@ -252,7 +266,7 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
         ax.plot([bound], [prob], "D", color=ORANGE, ms=7, label=promise)
     ax.set(xlim=(x[0], x[-1]), ylim=(0.0, 1.02), xlabel="error x (share of queries answered wrongly)")
     ax.set_ylabel("probability that error ≤ x")
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    ax.legend(frameon=False, fontsize="x-small" if len(each) > 1 else "small", loc="best")
     return tidy(ax)
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import expit
 
+from bayescascade._common.parallel import cut
 from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.model.calibration import (
-    N_ATOMS,
-    Calibration,
-    Scaling,
-    by_stage,
-    get_calibration,
-)
+from bayescascade.model.calibration import N_ATOMS, Calibration, Scaling, get_calibration
 from bayescascade.model.copulas.family import Family
+from bayescascade.model.copulas.gaussian import normal_score
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
+from bayescascade.model.factor import DECISION_EASE, EASE, LOG_WEIGHT, conditional_rank
 from bayescascade.model.margins.segments import Margin
 from bayescascade.posterior.schema import margins_and_scalings, read_families, require
 from bayescascade.posterior.tilt import density_ratios
@@ -46,7 +44,7 @@ class Draws:
     calibration : Calibration
         What to make of ``curve``.
     curve : dict of str to ndarray (draw, stage, ...)
-        The calibration's variables by name; 0 at the first stage where that has none.
+        The calibration's variables by name.
     chains : ndarray (chain,)
         Labels of the chains, to fold the draws back.
     loading, discrimination : ndarray (draw, stage), optional
@@ -96,7 +94,11 @@ class Draws:
 
     def link(self, j: int) -> Link:
         """The copula between stage ``j`` and the next."""
-        self._check_adjacent(j)
+        if self.parent is not None and self.keep[j + 1] != self.keep[j] + 1:
+            raise ValueError(
+                f"stages {self.stages[j]!r} and {self.stages[j + 1]!r} are not neighbours in the fit, so no "
+                "copula of its own joins them; use the pair masses of build_kernel"
+            )
         return Link(self.families[j], self.tau[:, j])
 
     def _mapped(self, each: Callable[[np.ndarray], np.ndarray], without: tuple[str, ...] = ()) -> Draws:
@@ -104,6 +106,35 @@ class Draws:
         held = {name: getattr(self, name) for name in _BY_DRAW if name not in without}
         held = {name: each(value) for name, value in held.items() if value is not None}
         return replace(self, **held, curve={name: each(value) for name, value in self.curve.items()})
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes of ease that expectations are sums over: one where queries have no difficulty."""
+        return 1 if self.loading is None else len(DECISION_EASE)
+
+    def given_ease(self) -> Draws:
+        """The draws given that all queries have the ease of a node, each node in turn (draw x node).
+
+        Given the ease, signals are a Markov chain with the conditional ranks' links, and the ease is part of the
+        calibration's intercept: these draws have no difficulty. See `bayescascade.model.factor`.
+        """
+        if self.loading is None or self.discrimination is None:
+            return self
+        ease = np.tile(DECISION_EASE, self.n)
+        given = self._mapped(lambda x: np.repeat(x, self.n_nodes, axis=0))
+        loading, discrimination = (np.repeat(x, self.n_nodes, axis=0) for x in (self.loading, self.discrimination))
+        edges = conditional_rank(given.edges(), ease[:, None, None], loading[..., None])
+        return replace(
+            given,
+            mass=np.diff(edges, axis=2),
+            curve=given.curve | {"intercept": given.curve["intercept"] + discrimination * ease[:, None]},
+            loading=None,
+            discrimination=None,
+        )
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices of draws: the pair masses of so many, at every node, stay in a core's cache."""
+        return cut(self.n, max(1, 128 // self.n_nodes))
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""
@@ -160,13 +191,6 @@ class Draws:
             tilt=self.tilt if index[0] == 0 else None,
         )
 
-    def _check_adjacent(self, link: int) -> None:
-        if self.parent is not None and self.keep[link + 1] != self.keep[link] + 1:
-            raise ValueError(
-                f"stages {self.stages[link]!r} and {self.stages[link + 1]!r} are not neighbours in the fit, so no "
-                "copula of its own joins them; use the pair masses of build_kernel"
-            )
-
     def edges(self) -> np.ndarray:
         """F at the segments' ends (draw, stage, segment + 1)."""
         total = np.cumsum(self.mass, axis=2)
@@ -195,18 +219,11 @@ class Draws:
             out[i] = margin.low[segment] + inside * (margin.high - margin.low)[segment]
         return out
 
-    def p_correct(
-        self,
-        stage: int,
-        signal: np.ndarray,
-        previous: np.ndarray | None = None,
-        ease: np.ndarray | float | None = None,
-    ) -> np.ndarray:
+    def p_correct(self, stage: int, signal: np.ndarray, ease: np.ndarray | float | None = None) -> np.ndarray:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 
-        ``previous`` holds the previous stage's signals, NaN where that was not run; by default they are at their
-        mean. Only a sequential calibration looks at them. ``ease`` (draw, ...) is how easy the queries are, needed
-        where they have a difficulty.
+        ``ease`` (draw, ...) is how easy the queries are, where they have a difficulty; by default P(correct) is
+        averaged over the ease of queries with that signal.
         """
         signal = np.asarray(signal, dtype=float)
         values: dict[str, Any] = {
@@ -217,20 +234,35 @@ class Draws:
         values["atom_offset"] = 0.0
         if (atom < N_ATOMS).any():
             values["atom_offset"] = np.pad(self.curve["atom_offset"][:, stage], ((0, 0), (0, 1)))[:, atom]
-        logit = self.calibration.logit(values, self.inputs(stage, signal, previous), NUMPY)
-        if self.discrimination is not None:
-            if ease is None:
-                refuse_difficulty(self)
-            logit = logit + self.discrimination[:, stage].reshape((-1, *(1,) * signal.ndim)) * ease
-        return 1.0 / (1.0 + np.exp(-logit))
+        logit = self.calibration.logit(values, self.inputs(stage, signal), NUMPY)
+        if self.discrimination is None:
+            return expit(logit)
+        discrimination = self.discrimination[:, stage].reshape((-1, *(1,) * signal.ndim))
+        if ease is not None:
+            return expit(logit + discrimination * ease)
+        right: Any = 0.0
+        for node, share in zip(EASE, self._ease_given(stage, signal), strict=True):
+            right = right + share * expit(logit + discrimination * node)
+        return right
 
-    def inputs(self, stage: int, signal: np.ndarray, previous: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """What the calibration reads of signals at one stage and at the one before, as `p_correct` takes them."""
-        z = self.scalings[stage].standardise(signal)
-        before = np.zeros_like(z)
-        if previous is not None and stage > 0:
-            before = np.nan_to_num(self.scalings[stage - 1].standardise(previous))
-        return self.calibration.inputs(z, self.scalings[stage], before)
+    def _ease_given(self, stage: int, signal: np.ndarray) -> np.ndarray:
+        """P(node | signal at one stage) for signals (...) that have a difficulty (node, draw, ...)."""
+        assert self.loading is not None
+        low, high = self.cdf(stage, signal.reshape(-1))
+        loading = self.loading[:, stage, None]
+        z, scale = normal_score(low, NUMPY), np.sqrt((1.0 - loading) * (1.0 + loading))
+        weight = np.empty((len(EASE), *low.shape))
+        for i, (node, log_weight) in enumerate(zip(EASE, LOG_WEIGHT, strict=True)):
+            # an atom tells an interval of ranks, any other signal one rank
+            inside = conditional_rank(high, node, loading) - conditional_rank(low, node, loading)
+            here = np.exp(-0.5 * ((z - loading * node) / scale) ** 2)
+            weight[i] = np.exp(log_weight) * np.where(high > low, inside, here)
+        weight /= np.maximum(weight.sum(axis=0), 1e-300)
+        return weight.reshape(*weight.shape[:2], *signal.shape)
+
+    def inputs(self, stage: int, signal: np.ndarray) -> dict[str, np.ndarray]:
+        """What the calibration reads of signals at one stage (...) or (..., piece)."""
+        return self.calibration.inputs(self.scalings[stage].standardise(signal), self.scalings[stage])
 
     def mean_correct(self, stage: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Mean of P(correct) over intervals, or at atoms where ``low == high`` (draw, ...)."""
@@ -244,21 +276,6 @@ class Draws:
         for j, margin in enumerate(self.margins):
             out[:, j, : len(margin.low)] = self.mean_correct(j, margin.low, margin.high)
         return out
-
-    def pair_correct(self, link: int) -> np.ndarray:
-        """Mean of P(correct) at a link's later stage by both segments (draw, segment before, segment)."""
-        self._check_adjacent(link)
-        before, here = self.margins[link], self.margins[link + 1]
-        nodes = here.low[:, None] + (here.high - here.low)[:, None] * _NODES
-        previous = np.broadcast_to(
-            (0.5 * (before.low + before.high))[:, None, None], (len(before.low), *nodes.shape)
-        )
-        p = self.p_correct(link + 1, np.broadcast_to(nodes, previous.shape), previous) @ _WEIGHTS
-        return self._padded(p)
-
-    def _padded(self, values: np.ndarray) -> np.ndarray:
-        n = self.n_segments
-        return np.pad(values, ((0, 0), (0, n - values.shape[1]), (0, n - values.shape[2])))
 
 
 def get_draws(fit: xr.DataTree) -> Draws:
@@ -284,10 +301,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         tau=flat(posterior["tau"], "link"),
         cost=flat(posterior["cost"], "stage"),
         calibration=calibration,
-        curve={
-            name: by_stage(flat(posterior[name], *dims), dims, NUMPY)
-            for name, dims in calibration.variables.items()
-        },
+        curve={name: flat(posterior[name], *dims) for name, dims in calibration.variables.items()},
         chains=posterior["chain"].values,
         loading=flat(posterior["loading"], "stage") if "loading" in posterior else None,
         discrimination=flat(posterior["discrimination"], "stage") if "discrimination" in posterior else None,
@@ -307,18 +321,6 @@ def _another_order(came: list[str], stages: list[str]) -> CascadeError:
         parameter="stages",
         value=came,
     )
-
-
-def refuse_difficulty(draws: Draws) -> None:
-    """Raise `CascadeError` for draws whose queries have a difficulty, which decisions do not know yet."""
-    if draws.loading is not None:
-        raise CascadeError(
-            "this fit was made with "
-            + option("difficulty", True)
-            + ", which cannot be evaluated, tuned or checked yet; fit again with "
-            + option("difficulty", False)
-            + " for that. ArviZ reads its posterior and its log-likelihood."
-        )
 
 
 def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:

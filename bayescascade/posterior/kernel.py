@@ -1,39 +1,35 @@
-"""Segment masses, pair masses, P(correct) and costs under posterior draws: all that a cascade is computed from."""
+"""Segment masses, pair masses, P(correct) and costs under posterior draws: all that a cascade is computed from.
+
+Where queries have a difficulty, signals are a Markov chain given the ease only. So arrays run over *states*: each
+draw at each node of ease, the nodes of a draw in turn. Masses are joint ones, of the node and the segment, and
+what a cascade expects is a sum over a draw's nodes. Without a difficulty there is one node, and a state is a draw.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from bayescascade._common.arrays import safe_divide
-from bayescascade._common.parallel import cut, map_blocks
-from bayescascade.model.copulas.link import Link
-from bayescascade.posterior.draws import Draws, refuse_difficulty
+from bayescascade._common.parallel import map_blocks
+from bayescascade.model.factor import DECISION_LOG_WEIGHT
+from bayescascade.posterior.draws import Draws
+
+# Pair masses are exact to 1e-16: where a segment has less than this, they say nothing of what follows it.
+_LEAST_MASS = 1e-14
 
 
 def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
-    """Pair masses of stages ``first <= last`` (draw, segment of first, segment of last)."""
+    """Pair masses of stages ``first <= last`` (state, segment of first, segment of last)."""
     if first == last:
         return kernel.mass[:, first, :, None] * np.eye(kernel.mass.shape[2])
     pair = kernel.pair[first]
     for j in range(first + 1, last):
         pair = (pair * kernel.inverse_mass(j)[:, None]) @ kernel.pair[j]
     return pair
-
-
-def marginalise_stages(kernel: Kernel, keep: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """``pair`` and ``pair_right`` of the stages ``keep``, in rising order, the others' signals summed out."""
-    pair, right = [], []
-    for a, c in pairwise(keep):
-        pair.append(compose(kernel, a, c))
-        if kernel.uses_previous:
-            # what is right at c depends on the stage just before it
-            to_before = compose(kernel, a, c - 1) * kernel.inverse_mass(c - 1)[:, None]
-            right.append(to_before @ kernel.pair_right[c - 1])
-    return pair, right
 
 
 def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
@@ -43,92 +39,115 @@ def tilted(kernel: Kernel, ratio: np.ndarray) -> Kernel:
     stages' masses are what then arrives. Margins change and so do the copulas, which is why this is not the same
     as new margins under the old copulas.
     """
-    mass, correct, right = kernel.mass.copy(), kernel.correct.copy(), list(kernel.pair_right)
-    mass[:, 0] *= ratio
-    mass[:, 0] /= mass[:, 0].sum(axis=1, keepdims=True)
+    mass = kernel.mass.copy()
+    mass[:, 0] *= kernel.by_state(ratio)
+    mass[:, 0] /= kernel.by_state(kernel.over_nodes(mass[:, 0].sum(axis=1, keepdims=True)))
     pair = []
     for j, old in enumerate(kernel.pair):
         change = mass[:, j] * kernel.inverse_mass(j)
         pair.append(old * change[:, :, None])
         mass[:, j + 1] = pair[j].sum(axis=1)
-        if kernel.uses_previous:
-            right[j] = right[j] * change[:, :, None]
-            correct[:, j + 1] = safe_divide(right[j].sum(axis=1), mass[:, j + 1])
-    return replace(kernel, mass=mass, pair=pair, correct=correct, pair_right=right)
+    return replace(kernel, mass=mass, pair=pair)
 
 
 @dataclass(frozen=True)
 class Kernel:
     """Segment masses, pair masses, P(correct) and costs of some draws, ready for forward and backward passes.
 
-    ``pair[j]`` is (draw, segment of j, segment of j + 1); ``mass`` and ``correct`` are (draw, stage, segment),
-    ``cost`` is (draw, stage), all over all queries. Where correctness depends on the previous signal too,
-    ``pair_right[j]`` is the part of ``pair[j]`` that is right at stage j + 1; else the list is empty.
-    ``averaged`` says that ``correct`` is a mean over draws, which is not quite what the mean parameters give.
+    Attributes
+    ----------
+    draws, given : Draws
+        The draws, and the same for each state: given the ease.
+    mass : ndarray (state, stage, segment)
+        P(node, segment). Of a draw's nodes and a stage's segments together they sum to one.
+    pair : list of ndarray (state, segment of j, segment of j + 1)
+        P(node, segment, next segment).
+    correct : ndarray (state, stage, segment)
+        P(correct | node, segment).
+    cost : ndarray (draw, stage)
+    averaged : bool
+        Whether ``correct`` is a mean over draws, which is not quite what the mean parameters give.
     """
 
     draws: Draws
+    given: Draws
     mass: np.ndarray
     pair: list[np.ndarray]
     correct: np.ndarray
     cost: np.ndarray
-    pair_right: list[np.ndarray] = field(default_factory=list)
     averaged: bool = False
-
-    @property
-    def uses_previous(self) -> bool:
-        """Whether correctness depends on the previous signal too."""
-        return self.draws.calibration.uses_previous
-
-    @cached_property
-    def own(self) -> np.ndarray:
-        """P(correct) of each segment by the own signal, the previous one at its mean (draw, stage, segment)."""
-        return self.draws.segment_correct() if self.uses_previous else self.correct
 
     @cached_property
     def _inverse_mass(self) -> np.ndarray:
-        return safe_divide(1.0, self.mass)
+        return safe_divide(1.0, self.mass, where=self.mass > _LEAST_MASS)
 
     def inverse_mass(self, stage: int) -> np.ndarray:
-        """1 / mass, and 0 where there is none (draw, segment)."""
+        """1 / mass, and 0 where there is none (state, segment)."""
         return self._inverse_mass[:, stage]
+
+    def over_nodes(self, values: np.ndarray) -> np.ndarray:
+        """Sums over each draw's nodes (draw, ...) of values (state, ...)."""
+        n = self.draws.n_nodes
+        return values if n == 1 else values.reshape(len(values) // n, n, *values.shape[1:]).sum(axis=1)
+
+    def by_state(self, values: np.ndarray) -> np.ndarray:
+        """Values (draw, ...) for each state (state, ...)."""
+        n = self.draws.n_nodes
+        return values if n == 1 else np.repeat(values, n, axis=0)
+
+    def take(self, index: slice) -> Kernel:
+        """The kernel of some draws."""
+        n = self.draws.n_nodes
+        draws, states = self.draws.take(index), slice(index.start * n, index.stop * n)
+        pair = [p[states] for p in self.pair]
+        given, mass, correct = self.given.take(states), self.mass[states], self.correct[states]
+        return replace(
+            self, draws=draws, given=given, mass=mass, pair=pair, correct=correct, cost=self.cost[index]
+        )
 
     def mean(self) -> Kernel:
         """A kernel of one draw with the means over draws; P(correct) is weighted by mass."""
 
         def mean(x: np.ndarray) -> np.ndarray:
-            return x.mean(axis=0, keepdims=True)
+            return x.reshape(-1, self.draws.n_nodes, *x.shape[1:]).mean(axis=0)  # (node, ...)
 
-        mass = mean(self.mass)
-        return Kernel(
-            replace(self.draws.mean(), mass=mass),
-            mass,
+        return _averaged(
+            self.draws,
+            mean(self.mass),
             [mean(p) for p in self.pair],
-            safe_divide(mean(self.mass * self.correct), mass),
-            mean(self.cost),
-            [mean(p) for p in self.pair_right],
-            averaged=True,
+            mean(self.mass * self.correct),
+            self.cost.mean(axis=0, keepdims=True),
         )
+
+
+def _averaged(
+    draws: Draws, mass: np.ndarray, pair: list[np.ndarray], right: np.ndarray, cost: np.ndarray
+) -> Kernel:
+    """The kernel of means over draws, each (node, ...); ``right`` is P(node, segment, correct)."""
+    one = draws.mean()
+    given, one = one.given_ease(), replace(one, mass=mass.sum(axis=0, keepdims=True))
+    correct = safe_divide(right, mass, where=mass > _LEAST_MASS)
+    return Kernel(one, given, mass, pair, correct, cost, averaged=True)
 
 
 def build_kernel(draws: Draws) -> Kernel:
     """Compute every pair mass of the given draws; of a restricted cascade, by way of the stages between."""
-    refuse_difficulty(draws)
     if draws.parent is not None:
-        # correctness of the first stage kept may depend on the stage before it; a tilt is of the first
-        first, last = max(draws.keep[0] - 1, 0) if draws.parent.tilt is None else 0, draws.keep[-1]
+        # a tilt is of the first stage, and reaches those kept by way of all between
+        first, last = draws.keep[0] if draws.parent.tilt is None else 0, draws.keep[-1]
         between = build_kernel(draws.parent.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
-    edges = draws.edges()
-    mass, correct = np.diff(edges, axis=2), draws.segment_correct()
-    links = range(len(draws.stages) - 1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        pair = [_pair_masses(draws.link(j), edges[:, j], edges[:, j + 1]) for j in links]
-    right = [pair[j] * draws.pair_correct(j) for j in links] if draws.calibration.uses_previous else []
-    for j, of_pair in enumerate(right):
-        correct[:, j + 1] = safe_divide(of_pair.sum(axis=1), mass[:, j + 1])
-    kernel = Kernel(draws, mass, pair, correct, draws.cost, right)
+    given, weight = draws.given_ease(), node_weights(draws)
+    edges = given.edges()
+    pair = [weight * given.link(j).cell_masses(edges[:, j], edges[:, j + 1]) for j in range(len(draws.stages) - 1)]
+    kernel = Kernel(draws, given, weight * np.diff(edges, axis=2), pair, given.segment_correct(), draws.cost)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
+
+
+def node_weights(draws: Draws) -> np.ndarray:
+    """P(node) of each state (state, 1, 1)."""
+    weight = np.ones(1) if draws.n_nodes == 1 else np.exp(DECISION_LOG_WEIGHT)
+    return np.tile(weight, draws.n)[:, None, None]
 
 
 def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
@@ -139,45 +158,34 @@ def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
 
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
-    pair, right = marginalise_stages(kernel, keep)
-    return Kernel(draws, kernel.mass[:, index], pair, kernel.correct[:, index], kernel.cost[:, index], right)
-
-
-def _pair_masses(link: Link, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    c = np.zeros((len(left), left.shape[1], right.shape[1]))
-    # exact at the ends, where the formula would lose the last digits
-    c[:, -1, :], c[:, :, -1] = right, left
-    c[:, 1:-1, 1:-1] = link.cdf(left[:, 1:-1, None], right[:, None, 1:-1])
-    return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
+    pair = [compose(kernel, a, c) for a, c in pairwise(keep)]
+    given, averaged = draws.given_ease(), kernel.averaged
+    mass, correct, cost = kernel.mass[:, index], kernel.correct[:, index], kernel.cost[:, index]
+    return Kernel(draws, given, mass, pair, correct, cost, averaged)
 
 
 def build_kernels(draws: Draws) -> list[Kernel] | None:
-    """Kernels of all draws, block by block; None where they would take more than 256 MB."""
-    if draws.n * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 256e6:
+    """Kernels of all draws, block by block; None where they would take more than 512 MB."""
+    if draws.n * draws.n_nodes * (len(draws.stages) - 1) * draws.n_segments**2 * 8 > 512e6:
         return None
-    return map_blocks(lambda block: build_kernel(draws.take(block)), cut(draws.n))
+    return map_blocks(lambda block: build_kernel(draws.take(block)), draws.blocks())
 
 
 def mean_kernel(draws: Draws) -> Kernel:
     """One-draw kernel with the posterior means of the masses, block by block."""
-    slices = list(cut(draws.n))
-    parts = [build_kernel(draws.take(block)).mean() for block in slices]
-    share = np.array([block.stop - block.start for block in slices]) / draws.n
+    blocks = list(draws.blocks())
+    parts = map_blocks(lambda block: build_kernel(draws.take(block)).mean(), blocks)
+    share = np.array([block.stop - block.start for block in blocks]) / draws.n
 
     def mean(values: list[np.ndarray]) -> np.ndarray:
         return np.einsum("b,b...->...", share, np.stack(values))
 
-    mass = mean([k.mass for k in parts])
-    links = range(len(draws.stages) - 1)
-    correct = mean([k.mass * k.correct for k in parts])
-    return Kernel(
-        replace(draws.mean(), mass=mass),
-        mass,
-        [mean([k.pair[j] for k in parts]) for j in links],
-        safe_divide(correct, mass),
+    return _averaged(
+        draws,
+        mean([k.mass for k in parts]),
+        [mean([k.pair[j] for k in parts]) for j in range(len(draws.stages) - 1)],
+        mean([k.mass * k.correct for k in parts]),
         mean([k.cost for k in parts]),
-        [mean([k.pair_right[j] for k in parts]) for j in range(len(parts[0].pair_right))],
-        averaged=True,
     )
 
 

@@ -20,10 +20,9 @@ def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -
     links = [one.link(j) for j in range(len(one.stages) - 1)]
     ease = None if one.loading is None else rng.standard_normal(n)
     u = draw_uniforms(links, n, rng, atoms, None if one.loading is None else one.loading[0], ease)
-    confidence, correct, before = np.empty_like(u), np.empty_like(u), None
+    confidence, correct = np.empty_like(u), np.empty_like(u)
     for j in range(len(one.stages)):
         signal = one.quantile(j, u[:, j][None])[0]
-        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, before, ease)[0]
-        before = signal
+        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, ease)[0]
         confidence[:, j] = to_confidence(signal, one.kind)
     return confidence, correct

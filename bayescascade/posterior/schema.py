@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
-from bayescascade.model.calibration import ATOMS, Scaling
+from bayescascade.model.calibration import ATOMS, CALIBRATIONS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
 from bayescascade.model.margins.models import MARGIN_MODELS
@@ -50,7 +50,6 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "margin_split": Variable((*_PER_STAGE, "split"), finite=True),
         "cost": Variable(_PER_STAGE, finite=True),
         "bend": Variable((*_PER_STAGE, "piece"), optional=True, finite=True),
-        "previous_slope": Variable((*_DRAW, "link"), optional=True, finite=True),
         "latency": Variable(_PER_STAGE, optional=True),  # NaN for a stage without a known one
     },
     "sample_stats": {"diverging": Variable(("chain", "draw"), "bool")},
@@ -279,18 +278,21 @@ def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:
 
 def _refuse_former(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` for a fit made with an option that there was once, and is no longer."""
-    method, margin = fit.attrs.get("method", "nuts"), fit.attrs.get("margin", "polya_tree")
+    method = fit.attrs.get("method", "nuts")
     if method != "nuts":
         raise CascadeError(
             "{} is a point estimate, made with {}, which there is no longer: fits are sampled. Fit its log again "
             "with {}.",
             (source, option("method", method), call("fit", "log")),
         )
-    if margin not in MARGIN_MODELS:
-        raise CascadeError(
-            "{} was made with {}, which there is no longer; there are {}. Fit its log again with one of these.",
-            (source, option("margin", margin), ", ".join(map(repr, MARGIN_MODELS))),
-        )
+    known: dict[str, Collection[str]] = {"margin": MARGIN_MODELS, "calibration": CALIBRATIONS}
+    for name, values in known.items():
+        if fit.attrs.get(name, next(iter(values))) not in values:
+            raise CascadeError(
+                "{} was made with {}, which there is no longer; there are {}. Fit its log again with one of "
+                "these.",
+                (source, option(name, fit.attrs[name]), ", ".join(map(repr, values))),
+            )
     if "draw" in fit["copula"].dims:
         raise CascadeError(
             "{} mixes draws of several copula families ({}), but a link has one family now. Fit its log again "

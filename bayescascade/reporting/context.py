@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.verdict import Verdict, verdict
-from bayescascade.cascade.discrepancy import default_spread, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import default_discrepancy
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
@@ -36,6 +36,7 @@ from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sh
 from bayescascade.reporting.text import Choice, caveats, comparison, summary
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.tune import solution_at
 
 _STEPS = 1000  # of the price slider
 _IDLE = 0.01  # share of queries below which a stage counts as not called
@@ -60,14 +61,9 @@ def build_context(
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
     whole = choice is not None and choice.stages == draws.stages
     plain = choice if whole and choice is not None and choice.reject is None else None
-    explorer = make_explorer(
-        fit,
-        ci_prob=ci_prob,
-        doubt=0.0 if choice is None else float(choice.goal.get("doubt", 0.0)),
-        own=None if plain is None else plain.thresholds,
-    )
+    explorer = make_explorer(fit, ci_prob=ci_prob, own=None if plain is None else plain.thresholds)
+    worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
-    worth = _worth(fit, solution, choice, price, stated)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
     checks = check(fit, thresholds=chosen if whole else None)
     evidence = gather(fit)
@@ -80,16 +76,15 @@ def build_context(
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": summary(choice, draws, scored, worth, ci_prob, stated=stated),
+        "answer": summary(choice, draws, scored, worth, ci_prob),
         "care": caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
         "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
         "flow": None if choice is None else flow_figure(choice, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
         "ci": f"{ci_prob:.0%}",
-        "room": ", with room for what the model misses" if curve.attrs["doubt"] else "",
-        "promise_room": ", with room for what the model misses" if default_spread(fit) else "",
-        "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob),
+        "margin": bool(curve.attrs["margin"]),
+        "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob, default_discrepancy(fit)),
         "frontier_table": frontier_sheet(explorer),
         "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
         "remarks": remarks,
@@ -113,7 +108,7 @@ def _choice(
             raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
         accept, abstained = solution.thresholds.values, solution.abstained
         reject = None if solution.reject is None else solution.reject.values
-        goal, feasible, kept = solution.goal, solution.feasible, solution.kept
+        goal, feasible, kept, sure = solution.goal, solution.feasible, solution.kept, solution.upper_bounds
     elif thresholds is None:
         return None
     else:
@@ -125,11 +120,11 @@ def _choice(
         found = evaluate(fit, rule)
         stages, accept, abstained = rule.stages, rule.accept[0], found["abstained"] if rule.abstains else None
         reject = rule.reject[0] if rule.reject is not None and rule.abstains else None
-        goal, feasible, kept = {}, True, float("nan")
+        goal, feasible, kept, sure = {}, True, float("nan"), {}
     error, cost = np.ravel(found.error.values), np.ravel(found.cost.values)
     reach = found.reach.transpose("chain", "draw", ..., "stage").values.reshape(len(error), -1)
     left = None if abstained is None else np.ravel(abstained.values)
-    return Choice(stages, accept, error, cost, reach, goal, feasible, kept, reject, left)
+    return Choice(stages, accept, error, cost, reach, goal, feasible, kept, sure, reject, left)
 
 
 def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
@@ -139,25 +134,7 @@ def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | Non
     known, goal = thresholds.metadata.get("data_hash"), thresholds.metadata.get("goal")
     if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):
         return None
-    found, kept = evaluate(fit, thresholds), thresholds.metadata.get("kept")
-    doubt = float(goal.get("doubt", 0.0))
-    if doubt:
-        found["error"] = evaluate_with_discrepancy(fit, thresholds, spread=doubt, one_sided=True)["error"]
-    stages = xr.Coordinates({"stage": thresholds.stages})
-    return ThresholdSolution(
-        thresholds=xr.DataArray(thresholds.thresholds, dims="stage", coords=stages),
-        error=found["error"],
-        cost=found["cost"],
-        reach=found["reach"],
-        feasible=True,  # no other solution becomes a policy
-        goal=goal,
-        kept=float("nan") if kept is None else float(kept),
-        text=str(thresholds.metadata.get("text", "")),
-        confidence_kind=thresholds.confidence_kind,
-        provenance={"data_hash": known},
-        reject=None if thresholds.reject is None else xr.DataArray(thresholds.reject, dims="stage", coords=stages),
-        abstained=found.get("abstained"),
-    )
+    return solution_at(fit, thresholds, goal)
 
 
 def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
@@ -174,7 +151,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
             "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
             "give queries that it has not seen, or leave " + option("test") + " out."
         )
-    return score(test.sel(stage=choice.stages), chosen)
+    return score(test.sel(stage=choice.stages), chosen, fit=fit)
 
 
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
@@ -210,7 +187,7 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
 
 
 def _price(choice: Choice | None, explorer: Explorer) -> tuple[float | None, bool]:
-    """The price of an error at which the choice is judged, and whether it is the user's own."""
+    """A price of an error for what cannot do without one, and whether it is the user's own."""
     if choice is None:
         return None, False
     given = choice.goal.get("error_price")
@@ -228,27 +205,13 @@ def _price_about(explorer: Explorer, cost: float) -> float:
     return float(np.interp(cost, explorer.points["cost"].values[best], prices[best]))
 
 
-def _worth(
-    fit: xr.DataTree, solution: ThresholdSolution | None, choice: Choice | None, price: float | None, stated: bool
-) -> Verdict | None:
-    if choice is None or price is None:
-        return None
-    abstain = choice.goal.get("abstain_price")
-    try:
-        return verdict(fit, error_price=price, solution=solution, abstain_price=abstain)
-    except CascadeError:
-        if stated:
-            raise
-        return None  # at a price that the user did not give, abstaining need not make sense
-
-
 def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str, object]:
     """The whole verdict, for those who open it."""
     beside = comparison(choice, draws)
     if worth is None:
         return {"text": [beside], "figure": None, "table": None}
-    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
     table = worth.table.drop(columns="chosen")
+    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
     return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
 
 

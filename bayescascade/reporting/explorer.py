@@ -33,8 +33,9 @@ class Explorer:
     Attributes
     ----------
     points : Dataset
-        What `frontier` returns, with ``kept`` (the error not exceeded with probability ``prob``) over point,
-        and ``answered``, ``answered_low``, ``answered_high`` over (point, stage).
+        What `frontier` returns: posterior means and intervals. Beside them ``kept`` over point, the error not
+        exceeded with probability ``prob``, with the safety margin that the attribute ``margin`` is; and
+        ``answered``, ``answered_low``, ``answered_high`` over (point, stage).
     prob : float
         Probability of the promise that an error target is.
     """
@@ -112,6 +113,12 @@ class Explorer:
         rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
         return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
 
+    def sure(self, point: int) -> str:
+        """What the error of a point stays below, with which probability."""
+        margin = ", safety margin included" if self.points.attrs["margin"] else ""
+        kept = share(float(self.points["kept"][point]))
+        return f"You can be {self.prob:.0%} sure that the error is at most {kept}{margin}."
+
     def figure(self, name: str) -> tuple[str, np.ndarray]:
         """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
 
@@ -142,32 +149,31 @@ def make_explorer(
     *,
     ci_prob: float = 0.9,
     prob: float = 0.9,
-    doubt: float = 0.0,
     own: np.ndarray | None = None,
 ) -> Explorer:
     """Work the frontier of a fit out, once, so that a slider only has to look things up.
 
-    Error targets have the same room for what the model misses as the promises of `tune`; error and its intervals
-    have as much as ``doubt`` says. Thresholds of one's own (stage,) join the points, unless one of these is
-    better; their number is the attribute ``own`` of the points, -1 without.
+    Error and cost are the posterior's; error targets have the same safety margin as the promises of `tune`.
+    Thresholds of one's own (stage,) join the points, unless one of these is better; their number is the attribute
+    ``own`` of the points, -1 without.
     """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
-    room = default_spread(fit)
+    margin = default_spread(fit)
     draws = get_draws(fit)
     thresholds = with_last(to_thresholds(round_to_atoms(draws, sweep(draws, _N_POINTS)[0]), draws))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    by_spread = {0.0: plain["error"]}
-    for spread in {doubt, room} - {0.0}:
-        by_spread[spread] = evaluate_with_discrepancy(fit, curve, spread=spread, one_sided=True)["error"]
+    promised = plain
+    if margin:
+        promised = evaluate_with_discrepancy(fit, curve, spread=margin, one_sided=True)
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"]
     amounts = {
-        "error": by_spread[doubt],
+        "error": plain["error"],
         "cost": plain["cost"],
         "answered": (reach - reach.shift(stage=-1, fill_value=0.0)).clip(min=0.0),
     }
@@ -176,10 +182,10 @@ def make_explorer(
         ends = values.quantile(tails, over)
         points[name] = values.mean(over)
         points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
-    points["kept"] = by_spread[room].quantile(prob, over, method="higher").drop_vars("quantile")
+    points["kept"] = promised["error"].quantile(prob, over, method="higher").drop_vars("quantile")
     # without what costs more and errs no less; points that many prices share come more than once
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
     place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
-    attrs = {"doubt": doubt, "ci_prob": ci_prob, "own": place}
+    attrs = {"margin": margin, "ci_prob": ci_prob, "prob": prob, "own": place}
     return Explorer(points.assign_attrs(attrs), prob)

@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue
 from bayescascade.analysis.verdict import Verdict
+from bayescascade.cascade.discrepancy import ModelDiscrepancy
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
@@ -34,9 +35,14 @@ _PANEL = (3.5, 3.0)
 
 
 def frontier_figure(
-    curve: xr.Dataset, draws: Draws, solution: ThresholdSolution | None, log: xr.Dataset | None, ci_prob: float
+    curve: xr.Dataset,
+    draws: Draws,
+    solution: ThresholdSolution | None,
+    log: xr.Dataset | None,
+    ci_prob: float,
+    discrepancy: ModelDiscrepancy | None,
 ) -> Any:
-    """The frontier with its band, each stage alone, and the chosen point."""
+    """The frontier with its band, each stage alone, and the chosen point; apart from that, the safety margin."""
     ends = curve.isel(point=[0, -1])
     label = (
         f"Error against cost along the frontier: from {share(float(ends['error'][0]))} at "
@@ -45,9 +51,13 @@ def frontier_figure(
         f"{', and the chosen thresholds' if solution is not None else ''}."
     )
 
-    singles = single_stages(draws)
+    singles, kept = single_stages(draws), None
+    if discrepancy is not None:
+        wide = discrepancy.stages_alone(draws)
+        kept = np.quantile(wide, float(curve.attrs["prob"]), axis=0, method="higher")
     scored = None if log is None else score(log, curve["threshold"])
-    options: dict[str, Any] = {"singles": singles, "solution": solution, "scored": scored, "ci_prob": ci_prob}
+    options: dict[str, Any] = {"singles": singles, "singles_kept": kept, "solution": solution, "scored": scored}
+    options["ci_prob"] = ci_prob
 
     def draw(ax: Axes) -> object:
         return draw_frontier(ax, curve, n_queries=PER, **options)

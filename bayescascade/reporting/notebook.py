@@ -91,7 +91,7 @@ class FrontierExplorer:
         explorer, self.point = self._explorer, point
         ci = f"{explorer.points.attrs['ci_prob']:.0%} interval"
         error, cost = (explorer.band(name, point) for name in ("error", "cost"))
-        brings = f"Error {error}, cost {cost} per 1,000 queries ({ci}s)."
+        brings = f"Error {error}, cost {cost} per 1,000 queries ({ci}s). {explorer.sure(point)}"
         columns = ("stage", "threshold", "runs for", f"answers ({ci})")
         self.table.value = wrapped(
             note(brings, lead=lead, passed=kept), table_of(columns, explorer.rows(point), caption="Thresholds")

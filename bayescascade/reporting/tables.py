@@ -12,11 +12,12 @@ import xarray as xr
 
 from bayescascade._common.html import texts
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
-from bayescascade.checks.results import WORDS, CheckResult
+from bayescascade.checks.results import LEVEL, WORDS, CheckResult
 from bayescascade.display.format import band, chance, money, per_thousand, share, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.explorer import Explorer
-from bayescascade.reporting.text import Choice, goal_in_words
+from bayescascade.reporting.text import Choice
+from bayescascade.tuning.solution_text import goal_in_words
 
 _TABLE_POINTS = 10
 
@@ -53,7 +54,18 @@ def chosen_sheets(
     if choice.abstained is not None:
         found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
     expected = ["in the long run", f"model: mean ({ci_prob:.0%} interval)"]
-    for where, score in (("on the fit's own log", seen), ("on the test log", scored)):
+    if choice.sure:
+        margin = ", with safety margin" if choice.goal.get("doubt") and "error" in choice.sure else ""
+        expected.append(f"{100.0 * choice.goal['prob']:.4g}% sure at most{margin}")
+        for row, name, show in zip(found, ("error", "cost", ""), (share, per_thousand, share), strict=False):
+            row.append(show(choice.sure[name]) if name in choice.sure else "")
+    if scored is not None:
+        expected.append(f"{scored.attrs['n_queries']} queries should show ({scored.attrs['ci_prob']:.0%})")
+        for row, name, show in zip(found, ("error", "cost"), (share, per_thousand), strict=False):
+            row.append(" to ".join(show(float(scored[f"{name}_{end}"])) for end in ("low", "high")))
+        for row in found[2:]:
+            row.append("")
+    for where, score in (("the test log shows", scored), ("the fit's own log shows", seen)):
         if score is not None:
             expected.append(where)
             found[0].append(share(float(score["error"])))
@@ -69,7 +81,7 @@ def chosen_sheets(
         "random for the same mean cost."
     )
     if scored is not None:
-        note += " A test log scatters about the long run, so it may miss an interval by chance."
+        note += " One test log in ten shows something outside of what it should, where the model is right."
     return {"thresholds": Table(columns, rows), "expected": Table(expected, found), "note": note}
 
 
@@ -97,7 +109,7 @@ def frontier_sheet(explorer: Explorer) -> Table:
     columns = [
         "error",
         "cost of 1,000 queries",
-        f"error kept with {explorer.prob:.0%}",
+        f"{explorer.prob:.0%} sure below" + (", with safety margin" if explorer.points.attrs["margin"] else ""),
         "best where an error costs",
     ]
     return Table([*columns, *explorer.stages[:-1]], rows)
@@ -132,6 +144,6 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
             f"{attrs.get('random_seed', '?')}, {float(attrs.get('sampling_time', float('nan'))):.1f} s",
         ),
         ("Goal", goal or "none stated"),
-        ("Intervals", f"{ci_prob:.0%}, equal-tailed, of the posterior"),
+        ("Intervals", f"{ci_prob:.0%}, equal-tailed, of the posterior; tests are at the {LEVEL:.0%} level"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or "unknown"),
     ]

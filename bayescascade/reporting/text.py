@@ -12,7 +12,8 @@ from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
 from bayescascade.display.format import band, chance, money, per_thousand, share
 from bayescascade.posterior.draws import Draws
-from bayescascade.tuning.solution_text import say_prices
+from bayescascade.tuning.solution_text import goal_in_words, promised, sure_of
+from bayescascade.tuning.spec import TuningSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Choice:
         Below these a stage abstains.
     error, cost : ndarray (draw,)
     reach : ndarray (draw, stage)
+        All of these are the posterior's, without a safety margin.
+    kept : float
+        Probability of the goal's limits, safety margin included.
+    sure : dict
+        What each limited amount stays below with the goal's probability, see `ThresholdSolution.upper_bounds`.
     """
 
     stages: list[str]
@@ -37,6 +43,7 @@ class Choice:
     goal: dict[str, Any]
     feasible: bool
     kept: float
+    sure: dict[str, float]
     reject: np.ndarray | None = None
     abstained: np.ndarray | None = None
 
@@ -53,13 +60,8 @@ def summary(
     scored: xr.Dataset | None,
     worth: Verdict | None,
     ci_prob: float,
-    *,
-    stated: bool = True,
 ) -> list[str]:
-    """What to set, what it brings, and whether to run the cascade at all; a sentence each.
-
-    ``stated`` says whether the price of an error at which it is judged was the user's own.
-    """
+    """What to set, what it brings, and whether to run the cascade at all; a sentence each."""
     if choice is None:
         return [
             "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
@@ -70,7 +72,8 @@ def summary(
     lead = f"To have {goal_in_words(choice.goal)}, set" if choice.goal else "Set"
     if not choice.feasible:
         lead = (
-            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability {choice.kept:.1%},"
+            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability "
+            f"{promised(choice.kept, choice.goal['prob'])},"
         )
     wrong = band(choice.error, ci_prob, share)
     expected = f"Of the answers {wrong} are expected to be wrong"
@@ -78,36 +81,48 @@ def summary(
         left = band(choice.abstained, ci_prob, share)
         expected = f"Of the queries {wrong} are expected to be answered wrongly and {left} not at all"
     expected += f", at a cost of {band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-    if scored is not None:
-        expected += (
-            f"; on the test log of {scored.attrs['n_queries']} queries it is {share(float(scored['error']))} "
-            f"and {per_thousand(float(scored['cost']))}"
-        )
-    judged = comparison(choice, draws) if worth is None else judgement(worth, stated)
-    return [f"{lead}: {rule}", f"{expected}.", judged]
+    judged = comparison(choice, draws) if worth is None else judgement(worth)
+    tested = [] if scored is None else [f"On the test log. {scored.attrs['text']}"]
+    promise = [] if not choice.sure else [sure_of(choice.sure, choice.goal, per_thousand_queries)]
+    return [f"{lead}: {rule}", f"{expected}.", *promise, *tested, judged]
 
 
-def judgement(worth: Verdict, stated: bool) -> str:
+def per_thousand_queries(value: float) -> str:
+    """A cost or latency per query, as that of a thousand, with its unit."""
+    return f"{per_thousand(value)} per 1,000 queries"
+
+
+def judgement(worth: Verdict) -> str:
     """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
+    decision, limited = f"{worth.decision[0].upper()}{worth.decision[1:]}", "kept" in worth.table
     best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
+    if limited and best.empty and not worth.solution.feasible:
+        return f"{decision}."
+    if limited and best.empty:
+        return f"{decision}: no single stage and no pair of stages keeps this limit."
     # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
-    row = best[best["kind"] == "single stage"].iloc[0] if worth.shorter else best.loc[best["loss"].idxmin()]
+    alone = best[best["kind"] == "single stage"]
+    row = alone.iloc[0] if worth.shorter and not limited else best.loc[best["loss"].idxmin()]
+    if limited and not worth.solution.feasible:
+        return f"{decision}, which keeps this limit with probability {promised(float(row['kept']))}."
     verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
     ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
-    price = f"an error costs {worth.error_price:.3g}"
-    if not stated:
-        price += " (no price was given; such thresholds are best at about this one)"
-    rival = f"the best {row['kind']}, {str(row['rival']).removesuffix(' alone')}"
-    decision, amount = worth.decision, money(abs(row["saving"]))
-    lead = f"{decision[0].upper()}{decision[1:]}; where {price}, it {verb} {amount}"
+    price = "" if worth.error_price is None else f" where an error costs {worth.error_price:.3g}"
+    keeps = " that keeps this limit" if limited else ""
+    rival = f"the best {row['kind']}{keeps}, {str(row['rival']).removesuffix(' alone')}"
+    of_errors = limited and dict(TuningSpec(**worth.solution.goal).weights) == {"error": 1.0}
+    unit, better = (" wrong answers", "errs less") if of_errors else ("", "is the cheaper of the two")
+    if of_errors and verb == "costs":
+        verb = "gives"
+    lead = f"{decision};{price}{',' if price else ''} it {verb} {money(abs(row['saving']))}{unit}"
     if worth.shorter:
         lead = (
-            f"{decision[0].upper()}{decision[1:]}, which does as well or better where {price}. The whole cascade "
-            f"{verb} {amount}"
+            f"{decision}, which does as well or better{price}. The whole cascade {verb} "
+            f"{money(abs(row['saving']))}{unit}"
         )
     return (
-        f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and is the cheaper "
-        f"of the two with probability {chance(float(row['p_beats']))}."
+        f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and {better} with "
+        f"probability {chance(float(row['p_beats']))}."
     )
 
 
@@ -115,10 +130,7 @@ def comparison(choice: Choice, draws: Draws) -> str:
     """How thresholds fare against single stages where an error has no price."""
     singles = single_stages(draws)
     p = float(np.mean(beats_singles(choice.error, choice.cost, singles)))
-    text = (
-        f"The cascade beats the best single stage with probability {chance(p)}, that is, no stage used alone "
-        "errs as little for as little money"
-    )
+    text = f"With probability {chance(p)}, no stage used alone errs as little for as little money"
     if p >= 0.5:
         return f"{text}."
     rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
@@ -127,23 +139,6 @@ def comparison(choice: Choice, draws: Draws) -> str:
         f"Do not run this cascade before you have looked at {draws.stages[rival]} alone, whose error is "
         f"{share(wrong)} at a cost of {per_thousand(spent)} per 1,000 queries. {text}."
     )
-
-
-def goal_in_words(goal: dict[str, Any]) -> str:
-    """What `tune` was asked for."""
-    prices = say_prices(goal)
-    bounds = []
-    for name in ("error", "cost", "latency"):
-        if f"max_{name}" in goal:
-            limit = goal[f"max_{name}"]
-            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
-    about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
-    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
-    if not prices:
-        return promise
-    loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
-    loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
-    return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
 def caveats(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _ENTRIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bayes": ("ours", "Bayes", {}),
     "bayes_point": ("ours", "Bayes", {"point": True}),
-    "bayes_sequential": ("ours", "Bayes", {"options": (("calibration", "sequential"),)}),
     "bayes_subsets": ("ours", "Bayes", {"subsets": True}),
     "bayes_pair": ("ours", "Bayes", {"subsets": True, "largest": 2}),
     "bayes_refit": ("ours", "Bayes", {"refit": True}),

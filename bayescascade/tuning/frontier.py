@@ -14,11 +14,14 @@ from bayescascade.cascade.discrepancy import ModelDiscrepancy, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.cascade.predictive import batch_predictive
 from bayescascade.errors import bad_value
 from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
-from bayescascade.tuning.objective import batch_predictive
+
+# Bands come from no more than so many draws times nodes of ease, about a second's worth.
+_MOST_STATES = 11_000
 
 
 def frontier(
@@ -111,7 +114,7 @@ def frontier_draws(
 ) -> xr.Dataset:
     """`frontier` as a function of posterior draws, with a model discrepancy of error and cost if one is given."""
     rows, prices = sweep(draws, n_points, abstain_price=abstain_price)
-    rows = round_to_atoms(draws, rows)
+    rows, draws = round_to_atoms(draws, rows), draws.thin(_MOST_STATES // draws.n_nodes)
     outcome = forward_all(draws, rows)
     accept, reject = split_positions(rows, len(draws.stages))
     if discrepancy is not None:
@@ -130,6 +133,8 @@ def frontier_draws(
         coords={"stage": draws.stages},
         attrs={"ci_prob": ci_prob, "confidence_kind": draws.kind},
     )
+    if discrepancy is not None:
+        out.attrs["doubt"] = discrepancy.spread
     if batch is not None:
         out.attrs["batch"] = int(batch)
     for name in ("error", "cost", *(["abstained"] if reject is not None else [])):

@@ -85,4 +85,8 @@ def best_of_path(
     near, steps = path[order[max(at - 2, 0) : at + 2]], np.arange(_N_BETWEEN)[:, None] / _N_BETWEEN
     points = np.concatenate([near[-1:], *(left + steps * (right - left) for left, right in pairwise(near))])
     points = np.unique(round_to_atoms(full.draws, points), axis=0)
-    return points[objective.rank(full.amounts(points, objective.names))[0][0]], amounts
+    order, feasible = objective.rank(full.amounts(points, objective.names))
+    if not feasible.any():  # what some draws promise there all draws may not: look further along the path
+        points = np.concatenate([points, path])
+        order, _ = objective.rank(full.amounts(points, objective.names))
+    return points[order[0]], amounts

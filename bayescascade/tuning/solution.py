@@ -11,8 +11,10 @@ import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import note, table_of, wrapped
+from bayescascade._common.validation import check_prob
 from bayescascade.cascade.forward import Outcome, split_positions
 from bayescascade.cascade.positions import to_thresholds, with_last
+from bayescascade.cascade.predictive import stage_square
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
@@ -20,6 +22,37 @@ from bayescascade.posterior.draws import Draws
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution_text import describe, remark_on_idle
 from bayescascade.tuning.spec import TuningSpec
+
+
+@dataclass(frozen=True)
+class SafetyMargin:
+    """The error with room for what the model misses, by which `tune` judges a promise; no expectation of anything.
+
+    Examples
+    --------
+    >>> import bayescascade as bc
+    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> solution = bc.tune(fit, max_error=0.3)
+    >>> bool(solution.margin.bound(0.9) > solution.error.quantile(0.9))
+    True
+
+    Attributes
+    ----------
+    error : DataArray (chain, draw)
+        `ThresholdSolution.error` and the model discrepancy: wider, and higher where the labelled queries did worse
+        than the model expects.
+    doubt : float
+        Prior standard deviation of the discrepancy, as a share of the expected error.
+    """
+
+    error: xr.DataArray
+    doubt: float
+
+    def bound(self, prob: float = 0.9) -> float:
+        """The long-run error that is not exceeded with this probability, the margin included."""
+        check_prob("prob", prob)
+        # of draws that do not keep a limit none counts in part
+        return float(np.quantile(self.error.values, prob, method="inverted_cdf"))
 
 
 @dataclass(frozen=True)
@@ -31,6 +64,9 @@ class ThresholdSolution:
     thresholds : DataArray (stage,)
         On the raw confidence scale; a stage accepts when confidence >= threshold.
     error, cost : DataArray (chain, draw)
+        Posterior draws of the long-run rates, as `evaluate` gives them, without any safety margin.
+    cost_sd : DataArray (chain, draw), optional
+        Standard deviation of what single queries cost, given the draw.
     reach : DataArray (chain, draw, stage)
         Share of queries that run each stage.
     reject : DataArray (stage,), optional
@@ -42,7 +78,15 @@ class ThresholdSolution:
     goal : dict
         What `tune` was asked for.
     kept : float
-        Posterior probability that the constraint holds in the long run; NaN where there is none.
+        Probability that all limits hold, by which ``feasible`` is judged: with the safety margin where there is
+        one. NaN without limits.
+    kept_without_margin : float
+        The same by the model alone.
+    upper_bounds : dict
+        For each amount that has a limit, the value that it stays below with the goal's probability, in the long
+        run or over the goal's batch; that of the error includes the safety margin.
+    margin : SafetyMargin, optional
+        The error with the safety margin, see ``doubt`` of `tune`; None where the model is believed.
     text : str
         The answer in words.
     """
@@ -56,6 +100,10 @@ class ThresholdSolution:
     kept: float
     text: str
     confidence_kind: str
+    kept_without_margin: float = float("nan")
+    upper_bounds: dict[str, float] = field(default_factory=dict)
+    cost_sd: xr.DataArray | None = None
+    margin: SafetyMargin | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     reject: xr.DataArray | None = None
     abstained: xr.DataArray | None = None
@@ -100,9 +148,10 @@ class ThresholdSolution:
         policy = DecisionRule.from_any(self, stages, self.confidence_kind).to_policy(
             {
                 "goal": self.goal,
-                "error_mean": float(self.error.mean()),
-                "cost_mean": float(self.cost.mean()),
+                **self.expected,
                 "kept": None if np.isnan(self.kept) else float(self.kept),
+                "kept_without_margin": None if np.isnan(self.kept) else float(self.kept_without_margin),
+                "upper_bounds": self.upper_bounds,
                 "text": self.text,
                 **self.provenance,
             }
@@ -110,6 +159,20 @@ class ThresholdSolution:
         if path is not None:
             policy.save(path)
         return policy
+
+    @property
+    def expected(self) -> dict[str, float]:
+        """Posterior means and standard deviations of error and cost, and the sd of a query's cost given the rates.
+
+        A policy file says as much, which is enough to tell what so many queries should show.
+        """
+        out: dict[str, float] = {}
+        for name in ("error", "cost"):
+            draws = getattr(self, name)
+            out |= {f"{name}_mean": float(draws.mean()), f"{name}_sd": float(draws.std())}
+        if self.cost_sd is not None:
+            out["cost_of_query_sd"] = float(np.sqrt((self.cost_sd**2).mean()))
+        return out
 
     def __repr__(self) -> str:
         lines = [self.text, ""]
@@ -139,13 +202,21 @@ class Solved:
     row : ndarray (row,)
         Positions, as `cascade.forward` takes them.
     outcome : Outcome
-        Of the row under each draw (draw,), with the discrepancy if any.
+        Of the row under each draw (draw,), as the model has it.
+    error_with_margin : ndarray (draw,), optional
+        The error with the discrepancy added, by which promises are judged; None where the model is believed.
     risk : float
-        What was minimised.
+        What was minimised, with the discrepancy.
     feasible : bool
         Whether the promise is kept.
+    violation : float
+        How far it is not, see `Objective.violation`.
     kept : float
-        Posterior probability that all bounds hold; NaN without bounds.
+        Probability that all bounds hold, with the discrepancy; NaN without bounds.
+    kept_without_margin : float
+        The same without.
+    upper_bounds : dict
+        For each bounded amount, what it stays below with the probability asked for.
     reachable : str
         Where the promise is not kept, what could be promised, in words.
     """
@@ -153,9 +224,13 @@ class Solved:
     draws: Draws
     row: np.ndarray
     outcome: Outcome
+    error_with_margin: np.ndarray | None
     risk: float
     feasible: bool
+    violation: float
     kept: float
+    kept_without_margin: float
+    upper_bounds: dict[str, float]
     reachable: str
 
     @property
@@ -177,6 +252,8 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
     def by_stage(values: np.ndarray) -> xr.DataArray:
         return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
 
+    square = np.einsum("dj,dj->d", outcome.reach, stage_square(draws, "cost"))
+    shown = solved.error_with_margin
     return ThresholdSolution(
         thresholds=by_stage(with_last(to_thresholds(accept[0], draws))),
         error=by_draw(outcome.error),
@@ -187,6 +264,10 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
         kept=solved.kept,
         text=_text(solved, spec),
         confidence_kind=draws.kind,
+        kept_without_margin=solved.kept_without_margin,
+        upper_bounds=solved.upper_bounds,
+        cost_sd=by_draw(np.sqrt(np.maximum(square - outcome.cost**2, 0.0))),
+        margin=None if shown is None else SafetyMargin(by_draw(shown), spec.doubt),
         provenance=provenance or {},
         reject=None if reject is None else by_stage(to_thresholds(reject[0], draws)),
         abstained=None if outcome.abstained is None else by_draw(outcome.abstained),
@@ -198,5 +279,5 @@ def _text(solved: Solved, spec: TuningSpec) -> str:
     """Which stages to run, where that is not all of the log's; what is promised and expected; idle stages."""
     draws = solved.draws
     text = "" if draws.parent is None else f"Run {', then '.join(draws.stages)}. "
-    text += describe(spec, solved.feasible, solved.kept, solved.outcome, solved.reachable)
+    text += describe(spec, solved)
     return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescascade.cascade.forward import Outcome
 from bayescascade.errors import TO_FILL_IN, option
 from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
+
+if TYPE_CHECKING:
+    from bayescascade.tuning.solution import Solved
 
 
 def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
@@ -24,8 +26,9 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     return f" {names}" + leave + "."
 
 
-def describe(spec: TuningSpec, feasible: bool, kept: float, found: Outcome, reachable: str) -> str:
-    """Put a solution into a few sentences; ``found`` holds one value for each draw."""
+def describe(spec: TuningSpec, solved: Solved) -> str:
+    """Put a solution into a few sentences: what is promised with the safety margin, what the posterior expects."""
+    found, kept = solved.outcome, promised(solved.kept, spec.prob)
     expects = f"Expected error {_interval(found.error, '.2%')}, "
     expects += f"expected cost {_interval(found.cost, '.4g', 'per query')}"
     if found.abstained is not None:
@@ -38,18 +41,40 @@ def describe(spec: TuningSpec, feasible: bool, kept: float, found: Outcome, reac
     promise = (
         f"P({promise}{'' if spec.batch is None else f' over the next {spec.batch} queries'}) >= {spec.prob:g}"
     )
-    if not feasible:
-        return f"Infeasible: no thresholds give {promise}; the best reach {kept:.3f}. {reachable} {expects}"
+    if not solved.feasible:
+        return f"Infeasible: no thresholds give {promise}; the best reach {kept}. {solved.reachable} {expects}"
     said = f"Least {_loss(spec)}"
     if spec.bounds:
         said += f" such that {promise}"
     if spec.doubt:
-        said += f", with room for what the model misses (doubt {spec.doubt:g})"
+        said += f", with a safety margin for what the model misses (doubt {spec.doubt:g})"
     elif spec.max_error is not None:
-        said += ", without room for what the model misses"
-    if spec.bounds:
-        said += f"; here that probability is {kept:.3f}"
-    return f"{said}. {expects}"
+        said += ", without a safety margin"
+    if not spec.bounds:
+        return f"{said}. {expects}"
+    said += f"; here that probability is {kept}"
+    if spec.doubt:
+        said += f", and {promised(solved.kept_without_margin, spec.prob)} by the model alone"
+    return f"{said}. {expects} {sure_of(solved.upper_bounds, spec.stated)}"
+
+
+def promised(kept: float, prob: float = 0.9) -> str:
+    """The probability of a promise, rounded down: one that is missed must not look as if it were kept."""
+    return "over 99%" if kept > 0.99 >= prob else f"{np.floor(1000.0 * kept + 1e-9) / 10.0:.1f}%"
+
+
+def sure_of(
+    bounds: Mapping[str, float], goal: Mapping[str, Any], show: Callable[[float], str] = "{:.4g} per query".format
+) -> str:
+    """The one-sided bounds of a promise: what each limited amount stays below; ``show`` says a cost or latency."""
+    of = f" of the next {goal['batch']} queries" if "batch" in goal else ""
+    below = [
+        f"the {name}{of} is at most {f'{value:.2%}' if name == 'error' else show(value)}"
+        for name, value in bounds.items()
+    ]
+    margin = ", safety margin included" if goal.get("doubt") and "error" in bounds else ""
+    each = " and, by itself, that ".join(below)
+    return f"You can be {100.0 * goal['prob']:.4g}% sure that {each}{margin}."
 
 
 def _loss(spec: TuningSpec) -> str:
@@ -67,6 +92,23 @@ def say_prices(goal: Mapping[str, Any]) -> str:
     names = {"error_price": "an error", "abstain_price": "an abstention", "latency_price": "a unit of latency"}
     prices = [f"{what} costs {goal[name]:g}" for name, what in names.items() if name in goal]
     return f" when {' and '.join(prices)}" if prices else ""
+
+
+def goal_in_words(goal: Mapping[str, Any]) -> str:
+    """What `tune` was asked for."""
+    prices = say_prices(goal)
+    bounds = []
+    for name in ("error", "cost", "latency"):
+        if f"max_{name}" in goal:
+            limit = goal[f"max_{name}"]
+            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
+    about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
+    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
+    if not prices:
+        return promise
+    loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
+    loss = "the least loss in the worst draws" if goal.get("risk") == "cvar" else loss
+    return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
 def _interval(values: np.ndarray, form: str, unit: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
@@ -17,19 +19,37 @@ from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.solution_text import say_reachable
 from bayescascade.tuning.spec import TuningSpec
 
-# Draws to choose a point of the frontier and to take large steps by, before all decide.
+# Draws to choose a point of the frontier and to take large steps by, before all decide. Where queries have a
+# difficulty, each draw is a sum over nodes: there fewer draws do the search, and all judge what it found.
 _SOME_DRAWS = 1000
+_SOME_LATENT, _SEARCH_LATENT = 250, 500
 
 
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
     """Best row for the stages of some draws, in their order, by the spec's objective on all draws."""
     spec.check_latency(draws)
-    full = Evaluator(draws, build_kernels(draws), discrepancy)
-    objective = spec.objective(draws)
+    latent, objective = draws.n_nodes > 1, spec.objective(draws)
+    if not latent or draws.n <= _SEARCH_LATENT:
+        full = Evaluator(draws, build_kernels(draws), discrepancy)
+        return _solved(*_search(full, spec, objective), objective, full)
+    index, full = draws.spread(_SEARCH_LATENT), Evaluator(draws, discrepancy=discrepancy)
+    few, by_few = draws.take(index), objective.for_draws(index)
+    search = Evaluator(few, build_kernels(few), discrepancy)
+    row, tried = _search(search, spec, by_few)
+    solved = _solved(row, tried, objective, full)
+    if not solved.feasible and _solved(row, tried, by_few, search).feasible:
+        # the few see a promise kept that all of them do not: tighten it by as much
+        solved = _solved(*_search(search, spec, by_few.tightened(solved.violation)), objective, full)
+    return solved
+
+
+def _search(full: Evaluator, spec: TuningSpec, objective: Objective) -> tuple[np.ndarray, Amounts]:
+    """Best row by an evaluator's draws (row,), and the amounts of points that were tried, by some of them."""
+    draws, discrepancy = full.draws, full.discrepancy
     if len(draws.stages) == 1 and spec.abstain_price is None:
         row = np.zeros(1)  # one stage that answers everything: nothing to choose
-        return _solved(row, objective, full, full.amounts(row[None], objective.names))
-    index = draws.spread(_SOME_DRAWS)
+        return row, full.amounts(row[None], objective.names)
+    index = draws.spread(_SOME_DRAWS if draws.n_nodes == 1 else _SOME_LATENT)
     few = draws.take(index)
     some = Evaluator(few, build_kernels(few) if few.n < draws.n else full.kernels, discrepancy)
     best, amounts = best_of_path(frontier_path(draws, few, spec), objective, some, full, index)
@@ -42,7 +62,7 @@ def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepa
         best = search_from(starts, objective, some, full, index)
         last = some.amounts(best[None], objective.names)
         amounts = {name: np.hstack([values, last[name]]) for name, values in amounts.items()}
-    return _solved(best, objective, full, amounts)
+    return best, amounts
 
 
 def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, amounts: Amounts) -> np.ndarray:
@@ -55,17 +75,36 @@ def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, am
     return round_to_atoms(draws, induce(mean, np.array([spec.error_price]), spec.abstain_price))
 
 
-def _solved(row: np.ndarray, objective: Objective, full: Evaluator, tried: Amounts) -> Solved:
+def _solved(row: np.ndarray, tried: Amounts, objective: Objective, full: Evaluator) -> Solved:
     """A row with its outcome on all draws; where it breaks the promise, ``tried`` tells what can be promised."""
-    outcome = full.outcome(row[None])
+    return solved_at(row, objective, full, lambda: say_reachable(objective, tried))
+
+
+def solved_at(
+    row: np.ndarray, objective: Objective, full: Evaluator, reachable: Callable[[], str] = str
+) -> Solved:
+    """What a row comes to under all draws: the model's own account, and the promise with the safety margin."""
+    posterior = full.expected(row[None])
+    outcome = full.with_discrepancy(posterior, row[None])
     amounts = amounts_of(outcome, full.draws, objective.names)
     feasible = bool(objective.rank(amounts)[1][0])
+    kept = {"kept": float("nan"), "kept_without_margin": float("nan")}
+    if objective.bounds:
+        by_model = amounts_of(posterior, full.draws, objective.names)
+        kept = {
+            name: float(objective.promise_probability(x)[0])
+            for name, x in zip(kept, (amounts, by_model), strict=True)
+        }
+    bounds = objective.bounds
     return Solved(
         draws=full.draws,
         row=row,
-        outcome=outcome.take(0),
+        outcome=posterior.take(0),
+        error_with_margin=None if full.discrepancy is None else outcome.error[:, 0],
         risk=float(objective.risk(amounts)[0]),
         feasible=feasible,
-        kept=float(objective.promise_probability(amounts)[0]) if objective.bounds else float("nan"),
-        reachable="" if feasible else say_reachable(objective, tried),
+        violation=float(objective.violation(amounts)[0]),
+        **kept,
+        upper_bounds={name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in bounds},
+        reachable="" if feasible else reachable(),
     )

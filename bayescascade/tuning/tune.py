@@ -13,19 +13,21 @@ queries did is then part of the promise, and a search that sees it ends where th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
 from bayescascade.cascade.discrepancy import ModelDiscrepancy, default_discrepancy, read_discrepancy
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
+from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.stage_search import search_stages
-from bayescascade.tuning.threshold_search import search_thresholds
+from bayescascade.tuning.threshold_search import search_thresholds, solved_at
 
 
 def tune(
@@ -80,18 +82,19 @@ def tune(
     stages : list of str or "search", optional
         Run these stages only, named in the log's order; or search for the best ones to keep.
     doubt : float, optional
-        Room for what the model misses: the error of any thresholds gets a discrepancy with this prior standard
-        deviation, as a share of the error, updated by what the labelled queries did under these thresholds, yet
-        never to below the model's error. The thresholds are then a point of the frontier of the posterior mean,
-        because a search that sees the labelled queries ends where these were lucky. 0 believes the model. By
-        default 1 where ``max_error`` is given, because on resplit real logs promises made with 0 were kept less
-        often than asked, and with 1 about as often (see the page on promises); 0 where there is no such promise,
-        for ``risk="regret"``, which doubt does not go with, and where a labelled query of the fit's log misses a
-        stage.
+        Safety margin for what the model misses: a limit of the error is judged with a discrepancy of this prior
+        standard deviation, as a share of the error, updated by what the labelled queries did under these
+        thresholds, yet never to below the model's error. The thresholds are then a point of the frontier of the
+        posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
+        the model. By default 1 where ``max_error`` is given, because on resplit real logs promises made with 0
+        were kept less often than asked, and with 1 about as often (see the page on promises); 0 where there is no
+        such promise, for ``risk="regret"``, which doubt does not go with, and where a labelled query of the fit's
+        log misses a stage.
 
     Returns
     -------
     ThresholdSolution
+        Its ``error`` and ``cost`` are posterior draws; what the safety margin makes of the error is ``margin``.
         With ``feasible`` False, and the best reachable and what binds said in ``text``, when no thresholds keep
         the promise.
 
@@ -144,6 +147,16 @@ def tune_draws(
     if stages != "search":
         raise bad_value("stages", stages, "give a list of the stages to run, or 'search'", "is not known")
     return search_stages(draws, spec, discrepancy)
+
+
+def solution_at(fit: xr.DataTree, thresholds: Any, goal: Mapping[str, Any]) -> ThresholdSolution:
+    """Thresholds of this fit as a solution of a goal that they were tuned to, such as a policy file's."""
+    draws, spec = get_draws(fit), TuningSpec(**goal)
+    rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
+    draws = rule.restrict(draws)
+    evaluator = Evaluator(draws, discrepancy=read_discrepancy(fit, spec.doubt, one_sided=True))
+    solved = solved_at(rule.positions(draws)[0], spec.objective(draws), evaluator)
+    return to_solution(solved, spec, _provenance(fit))
 
 
 def _provenance(fit: xr.DataTree) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def spread_of_cost(log: xr.Dataset, reach: np.ndarray) -> np.ndarray:
     return np.sqrt(runs + prices)
 
 
-def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
+def coverage_of(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
     """Where the held-out error and cost fall in their predictive distributions, along one frontier, for each spread."""
-    of = rs.load_curve(calibration, name, k, n, seed)
+    of = rs.load_curve(name, k, n, seed)
     labelled, held_out = rs.resplit(name, k, n, seed)
     m, rng = held_out.sizes["query"], np.random.default_rng([seed, n, k])
     error, cost = (np.tile(of[x][:, POINTS].astype(float), (4, 1)) for x in ("error", "cost"))
@@ -60,7 +60,7 @@ def coverage_of(calibration: str, name: str, k: int, n: int, seed: int) -> list[
         below = (batch_error < held_error).mean(axis=0) + 0.5 * (batch_error == held_error).mean(axis=0)
         rows += [
             {
-                **{"calibration": calibration, "log": name, "k": k, "n": n, "seed": seed, "spread": spread},
+                **{"log": name, "k": k, "n": n, "seed": seed, "spread": spread},
                 **{"error": below[i], "cost": (batch_cost[:, i] < held_cost[i]).mean()},
                 **{"width": np.ptp(np.quantile(batch_error[:, i], [0.05, 0.95])), "level": held_error[i]},
             }
@@ -93,25 +93,16 @@ def grouped(table: pd.DataFrame, by: list[str]) -> str:
 
 
 def limits(table: pd.DataFrame) -> str:
-    """Bias with all labels: model minus log along the frontier, by calibration."""
+    """Bias with all labels: model minus log along the frontier."""
     table = table[table["point"].isin(POINTS)].copy()
     table["bias"] = 100 * (table["error"] - table["held_error"])
     table["cheap"] = 100 * (table["cost"] / table["held_cost"] - 1)
-    mean = table.groupby(["log", "k", "calibration"])[["bias", "cheap"]].mean().unstack("calibration")
-    level = 100 * table.groupby(["log", "k"])["held_error"].mean()
-    lines = [
-        "| log | k | error of the log, points | error, logistic | error, sequential | cost, logistic | cost, sequential |",
-        "|---|---|---|---|---|---|---|",
+    table["level"] = 100 * table["held_error"]
+    lines = ["| log | k | error of the log, points | error | cost |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {log} | {k} | {row['level']:.1f} | {row['bias']:+.1f} | {row['cheap']:+.1f}% |"
+        for (log, k), row in table.groupby(["log", "k"])[["level", "bias", "cheap"]].mean().iterrows()
     ]
-    for (log, k), row in mean.iterrows():
-        numbers = [row[("bias", c)] for c in rs.CALIBRATIONS], [row[("cheap", c)] for c in rs.CALIBRATIONS]
-        lines.append(
-            f"| {log} | {k} | {level[log, k]:.1f} | "
-            + " | ".join(f"{x:+.1f}" for x in numbers[0])
-            + " | "
-            + " | ".join(f"{x:+.1f}%" for x in numbers[1])
-            + " |"
-        )
     return "\n".join(lines)
 
 
@@ -119,42 +110,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = parse("bands", __doc__, argv, seeds=rs.SEEDS)
     require_logs()
     if run.quick:
-        rows = coverage_of(rs.CALIBRATIONS[0], *next(rs.cells(run.seeds)))
+        rows = coverage_of(*next(rs.cells(run.seeds)))
         run.write(grouped(pd.DataFrame(rows), ["spread", "n"]) + "\n")
         return
-    made = [(c, *cell) for c in rs.CALIBRATIONS for cell in rs.cells(run.seeds) if rs.has_curve(c, *cell)]
-    table = pd.DataFrame([row for cell in made for row in coverage_of(*cell)])
+    table = pd.DataFrame([row for cell in rs.cells(run.seeds) for row in coverage_of(*cell)])
     run.write(page(table, limit.table_of(run).table))
 
 
 def page(table: pd.DataFrame, whole: pd.DataFrame) -> str:
     """Everything, from where held-out values fall and from the fits of whole logs."""
     plain = table[table["spread"] == 0.0]
-    default = plain[plain["calibration"] == "logistic"]
-    key = ["log", "k", "n", "seed"]
-    both = set(map(tuple, plain[plain["calibration"] == "sequential"][key].values))
-    paired = plain[[tuple(x) in both for x in plain[key].values]]
 
     def share(rows: pd.DataFrame, what: str) -> str:
         return " / ".join(f"{rows[rows['n'] == n][what].between(0.05, 0.95).mean():.0%}" for n in rs.SIZES)
 
     def widened(spread: float) -> pd.DataFrame:
-        return table[(table["calibration"] == "logistic") & (table["spread"] == spread)]
+        return table[table["spread"] == spread]
 
     seeds = table["seed"]
     return f"""# Bands on resplit real logs
 
-**Missed by the model alone, about right with `doubt=0.1`.** 90% bands of the default fit, with batch noise, cover the held-out error {share(default, "error")} of the time at n = 50 / 100 / 200, and the held-out
-cost {share(default, "cost")}; the goal is 88 to 92%. With k = 2 the error is covered {share(default[default["k"] == 2], "error")}, with k = 4 {share(default[default["k"] == 4], "error")}: the more stages
+**Missed by the model alone, about right with `doubt=0.1`.** 90% bands of the default fit, with batch noise, cover the held-out error {share(plain, "error")} of the time at n = 50 / 100 / 200, and the held-out
+cost {share(plain, "cost")}; the goal is 88 to 92%. With k = 2 the error is covered {share(plain[plain["k"] == 2], "error")}, with k = 4 {share(plain[plain["k"] == 4], "error")}: the more stages
 and the more labels, the worse, so what is missing is not parameters but assumptions.
 
 **What breaks.** With all labels (next table) the model still expects too few errors on both qwen_oai chains, on mmlu.llama with four stages and on triviaqa.llama with two. Four assumptions, looked at one by one
 (`studies/bands/causes.py` prints the numbers):
 
 1. *Correctness depends on the own signal only.* What is deferred is harder than its next confidence says. With plain logistic regressions in the place of the calibration and the logs' own signals in the place of the copula,
-   the own signal alone misses 1.6 points at k = 3 and 2.3 at k = 4 on mmlu.qwen_oai, own and previous 0.3 and 0.8, own and all earlier 0.3 and 0.4. `calibration="sequential"` takes the previous one in: less bias everywhere (next table), but not none.
-2. *The signals are a Markov chain.* `check` rejects it ("markov") at n = 200, k = 4, seed 0 on mmlu.llama, mmlu.qwen_oai, triviaqa.qwen_oai and medmcqa.llama. The gap between 0.3 or 0.8 points above and what the sequential fit still misses on mmlu.qwen_oai
-   is the signals' part: Markov, and the family of the links. No option answers the first.
+   the own signal alone misses 1.6 points at k = 3 and 2.3 at k = 4 on mmlu.qwen_oai, own and previous 0.3 and 0.8, own and all earlier 0.3 and 0.4.
+2. *The signals are a Markov chain.* `check` rejects it ("markov") at n = 200, k = 4, seed 0 on mmlu.llama, mmlu.qwen_oai, triviaqa.qwen_oai and medmcqa.llama.
 3. *Slopes are positive.* Stage 0 of triviaqa.llama (1b judging itself) is right less often the surer it is: 40% in the lowest eighth of confidences, 35% in the highest. The curve is forced to rise, with a bias of 1.2 to 1.5 points at k = 2 whatever the copula.
 4. *Gumbel links.* On the same fits with the families exchanged at equal tau, the bias at k = 2 goes from -0.5 points to 0.0 (gumbel_180) or -0.2 (gaussian) on mmlu.qwen_oai, and from -0.4 to +0.2 or -0.1 on triviaqa.qwen_oai. On mmlu.llama at k = 4 Gumbel is among the better ones.
    At k = 3 no family mends the qwen_oai chains: fitted anew to whole logs, mmlu.qwen_oai is missed by 2.7 (frank) to 4.8 (clayton) points, 3.0 with Gumbel, triviaqa.qwen_oai by 0.8 (gumbel_180) to 1.3 (gumbel), and the others get the cost wrong by up to 13%.
@@ -165,8 +150,7 @@ The cost: the posterior's standard deviation is 0.87 to 0.96 of what resampling 
 unlucky on triviaqa.qwen_oai, whose labelled rows hold more confidences of exactly 1 than the held-out ones, by half a standard deviation on average (seeds 10 to 19: by 0.0); at k = 2 the cost depends on little else.
 
 **What mends it.** A discrepancy (`discrepancy.py`) with a prior sd of 10% of the expected error and cost (`frontier(fit, doubt=0.1)`): error {share(widened(0.1), "error")}, cost {share(widened(0.1), "cost")}. With 20%: error {share(widened(0.2), "error")}, cost {share(widened(0.2), "cost")}.
-With `sequential` and no discrepancy the error is covered {share(paired[(paired["calibration"] == "sequential") & (paired["k"] > 2)], "error")} at k = 3 and 4, where the default fit of the same splits has {share(paired[(paired["calibration"] == "logistic") & (paired["k"] > 2)], "error")}. The spread of 10% was chosen on
-these logs. It mends bands at given thresholds; a *promise* picks the thresholds that look best, and needs more ({{doc}}`promises`).
+The spread of 10% was chosen on these logs. It mends bands at given thresholds; a *promise* picks the thresholds that look best, and needs more ({{doc}}`promises`).
 
 ## Bias with all labels, in points of error and per cent of cost
 
@@ -178,31 +162,27 @@ Fits on whole pooled logs (`studies/bands/limit.py`), held against the same logs
 
 Frontiers of {rs.N_POINTS} points, {len(POINTS)} of them looked at, the ends left out; seeds {seeds.min()} to {seeds.max()}; ± is one standard error over log-seed pairs, whose k and points share their rows. *Held out above*: the share of held-out values above the band, 5% if all were well.
 
-{grouped(default, ["k", "n"])}
+{grouped(plain, ["k", "n"])}
 
 ## By log, default fit
 
-{grouped(default, ["log", "n"])}
+{grouped(plain, ["log", "n"])}
 
 ## With a discrepancy, default fit
 
-{grouped(table[table["calibration"] == "logistic"], ["spread", "n"])}
+{grouped(table, ["spread", "n"])}
 
 ## Mean width of the bands of error, in points
 
 {widths(table)}
 
-## Calibration, on the splits that have both
-
-{grouped(paired, ["k", "n", "calibration"])}
-
-Made by `python -m studies.common.resplits` and `python -m studies.bands.limit`, then `python -m studies.bands.run`; `sequential` was fitted where the table says. The logs are those of "Rational Tuning of LLM Cascades via
+Made by `python -m studies.common.resplits` and `python -m studies.bands.limit`, then `python -m studies.bands.run`. The logs are those of "Rational Tuning of LLM Cascades via
 Probabilistic Modeling" (Zellinger & Thomson 2025, arXiv:2501.09345).
 """
 
 
 def widths(table: pd.DataFrame) -> str:
-    mean = 100 * table[table["calibration"] == "logistic"].groupby(["spread", "n"])["width"].mean().unstack("n")
+    mean = 100 * table.groupby(["spread", "n"])["width"].mean().unstack("n")
     lines = ["| spread | " + " | ".join(f"n = {n}" for n in rs.SIZES) + " |", "|---" * (1 + len(rs.SIZES)) + "|"]
     lines += [f"| {spread:.0%} | " + " | ".join(f"{x:.1f}" for x in row) + " |" for spread, row in mean.iterrows()]
     return "\n".join(lines)

@@ -60,7 +60,6 @@ def parse(
     module: str = "run",
     logs: Iterable[str] = (),
     parts: Iterable[str] = (),
-    usual: Iterable[str] = (),
     seeds: range | None = None,
     replications: int | None = None,
 ) -> Run:
@@ -78,14 +77,12 @@ def parse(
         Of the study's folder, where it is not the one that writes the page.
     logs, parts : iterable of str
         What ``--logs`` and ``--parts`` choose from; all by default.
-    usual : iterable of str
-        The parts that are run by default, where it is not all of them.
     seeds : range
         Default of ``--seeds``: ``20`` means 0 to 19, ``5-9`` means 5 to 9.
     replications : int
         Default of ``--replications``.
     """
-    logs, parts, usual = tuple(logs), tuple(parts), tuple(usual) or tuple(parts)
+    logs, parts = tuple(logs), tuple(parts)
     parser = argparse.ArgumentParser(
         prog=f"python -m studies.{name}.{module}",
         description=doc,
@@ -95,8 +92,8 @@ def parse(
     if logs:
         parser.add_argument("--logs", nargs="+", choices=logs, default=logs, metavar="LOG", help=", ".join(logs))
     if parts:
-        shown = f"{', '.join(parts)} (default: {'all' if usual == parts else ', '.join(usual)})"
-        parser.add_argument("--parts", nargs="+", choices=parts, default=usual, metavar="PART", help=shown)
+        shown = f"{', '.join(parts)} (default: all)"
+        parser.add_argument("--parts", nargs="+", choices=parts, default=parts, metavar="PART", help=shown)
     if seeds is not None:
         shown = f"a number of seeds, or the first and the last: 5-9 (default: {seeds.start}-{seeds.stop - 1})"
         parser.add_argument("--seeds", type=_span, default=seeds, help=shown)

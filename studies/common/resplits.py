@@ -1,7 +1,7 @@
 """Resplits of the real logs and their fits, for ``docs/evidence/promises.md`` and ``docs/evidence/bands.md``.
 
 ``python -m studies.common.resplits`` makes the fits, seed by seed, and their frontiers into ``build/promises``;
-what is there already is left. ``--parts sequential`` takes that calibration. Needs the logs in ``../shared/data``.
+what is there already is left. Needs the logs in ``../shared/data``.
 
 Train and test of a log are pooled and shuffled by a seed. The first n rows of the shuffle are the labelled
 queries, for n = 50, 100, 200, and all rows after the first 200 are held out, so every n is judged on the same
@@ -12,7 +12,6 @@ stages was chosen beforehand.
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ CASCADES = {2: [0, 3], 3: [0, 2, 3], 4: [0, 1, 2, 3]}
 SIZES = (50, 100, 200)
 SEEDS = range(20)
 N_POINTS = 60
-CALIBRATIONS = ("logistic", "sequential")
 Split = tuple[str, int, int, int]  # log, number of stages, labelled queries, seed
 
 
@@ -90,23 +88,11 @@ def curve(fit: xr.DataTree, held_out: xr.Dataset) -> dict[str, np.ndarray]:
     }
 
 
-def path_of(calibration: str, name: str, k: int, n: int, seed: int) -> Path:
-    return KEEP / calibration / f"{name}.{k}.{n}.{seed}.npz"
-
-
-def has_curve(calibration: str, *cell: *Split) -> bool:
-    """Whether a split's frontier has been made."""
-    return path_of(calibration, *cell).is_file()
-
-
-def load_curve(calibration: str, name: str, k: int, n: int, seed: int) -> dict[str, np.ndarray]:
+def load_curve(name: str, k: int, n: int, seed: int) -> dict[str, np.ndarray]:
     """The frontier of one split's fit, made once."""
-    path = path_of(calibration, name, k, n, seed)
+    path = KEEP / "curves" / f"{name}.{k}.{n}.{seed}.npz"
     if not path.is_file():
-        labelled, held_out = resplit(name, k, n, seed)
-        default = calibration == CALIBRATIONS[0]
-        fit = fit_of(name, k, n, seed) if default else make_fit(labelled, seed, calibration=calibration)
-        made = curve(fit, held_out)
+        made = curve(fit_of(name, k, n, seed), resplit(name, k, n, seed)[1])
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, "the frontier") as part:
             np.savez(part, allow_pickle=False, **made)
@@ -115,18 +101,15 @@ def load_curve(calibration: str, name: str, k: int, n: int, seed: int) -> dict[s
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    run = parse(
-        "common", __doc__, argv, module="resplits", parts=CALIBRATIONS, usual=CALIBRATIONS[:1], seeds=SEEDS
-    )
+    run = parse("common", __doc__, argv, module="resplits", seeds=SEEDS)
     logs.require_logs()
     warnings.simplefilter("ignore", bc.CascadeWarning)
     start = time.perf_counter()
     for seed in run.seeds[:1] if run.quick else run.seeds:
-        for calibration in run.parts:
-            here = list(cells(range(seed, seed + 1)))
-            for cell in here[:1] if run.quick else here:
-                load_curve(calibration, *cell)
-            print(f"seed {seed}, {calibration}: {time.perf_counter() - start:.0f} s", flush=True)
+        here = list(cells(range(seed, seed + 1)))
+        for cell in here[:1] if run.quick else here:
+            load_curve(*cell)
+        print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ LOGS = [
 ]
 SIZES: list[tuple[str, int | None, int]] = [("30", 30, 0), ("100", 100, 0), ("all", None, 0), ("30", 30, 1)]
 HOW = SamplerConfig(draws=250, tune=300, chains=2, random_seed=1, log_likelihood=False)
-CALIBRATED = ("intercept", "slope", "atom_offset", "bend", "previous_slope")
+CALIBRATED = ("intercept", "slope", "atom_offset", "bend")
 MARGINS = tuple(MARGIN_MODELS)
 
 

@@ -155,7 +155,7 @@ def batch_keeps(bound: float, m: int, error: np.ndarray) -> np.ndarray:
 def measure_ours(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
     """Picks from the fit's frontier with several doubts, and the plug-in, on one split."""
     bounds, cost_bounds = targets_of(name, k)
-    of = rs.load_curve("logistic", name, k, n, seed)
+    of = rs.load_curve(name, k, n, seed)
     m = rs.pooled(name, k).sizes["query"] - max(rs.SIZES)
     error, cost = of["error"].astype(float), of["cost"].astype(float)
     rows = []

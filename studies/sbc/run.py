@@ -21,7 +21,7 @@ import bayescascade as bc
 from bayescascade.cascade.forward import forward
 from bayescascade.inference.sampling import SamplerConfig, sample
 from bayescascade.model.build import model_of_design
-from bayescascade.model.calibration import by_stage, get_calibration
+from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design, build_design
@@ -76,7 +76,7 @@ def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
         discrimination=values.get("discrimination"),
         cost=values["cost"],
         calibration=calibration,
-        curve={name: by_stage(values[name], dims, NUMPY) for name, dims in calibration.variables.items()},
+        curve={name: values[name] for name in calibration.variables},
         chains=np.arange(1),
     )
 

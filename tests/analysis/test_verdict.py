@@ -1,6 +1,8 @@
 """Is the cascade worth running: rivals against brute force and simulation; the words that follow from numbers."""
 
+import re
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,23 +11,24 @@ import xarray as xr
 from helpers.draws import make_draws
 
 import bayescascade as bc
+from bayescascade.analysis.rival_table import Strategy, rivals_table
 from bayescascade.analysis.verdict import (
-    Strategy,
     describe,
     mix_rivals,
     pair_rivals,
-    rivals_table,
     stage_rivals,
     stages_alone,
     strategy_outcome,
     verdict,
 )
+from bayescascade.cascade.discrepancy import SPREAD, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.tuning.spec import TuningSpec
 
 PRICE = 30.0
+STAGES = ["small", "medium", "large"]
 EQUAL = 1e-5 * PRICE
 
 
@@ -290,3 +293,77 @@ def test_foreign_solutions(example_fit, change, message):
 def test_price_must_be_positive(example_fit, price):
     with pytest.raises(bc.CascadeError, match=r"error_price=.* is not allowed"):
         verdict(example_fit, error_price=price)
+
+
+# ---- where the goal is a limit
+
+
+def test_a_limit_is_judged_by_what_keeps_the_same_limit(example_fit):
+    solution = bc.tune(example_fit, max_error=0.33)
+    found = verdict(example_fit, solution=solution)
+    assert found.error_price is None
+    table = found.table.set_index("rival")
+    # the cascade's cost, and that of each rival, as the posterior has them
+    np.testing.assert_allclose(found.loss.sel(rival="this cascade"), solution.cost)
+    np.testing.assert_allclose(
+        found.loss.sel(rival="large alone").values.ravel(), get_draws(example_fit).cost[:, 2]
+    )
+    # whether a stage alone keeps the limit is judged with the same margin and probability
+    discrepancy = read_discrepancy(example_fit, SPREAD, one_sided=True)
+    wide = discrepancy.stages_alone(get_draws(example_fit))
+    for j, name in enumerate(("small", "medium", "large")):
+        assert table.loc[f"{name} alone", "kept"] == pytest.approx(np.mean(wide[:, j] <= 0.33))
+        assert table.loc[f"{name} alone", "chosen"] == (name == "large")
+    # the pair is what tune chooses of its two stages, and the best of the three pairs
+    pairs = [bc.tune(example_fit, max_error=0.33, stages=list(pair)) for pair in combinations(STAGES, 2)]
+    costs = [float(pair.cost.mean()) for pair in pairs if pair.feasible]
+    pair = table[table["kind"] == "pair"].iloc[0]
+    assert pair["loss"] == pytest.approx(1000 * min(costs), rel=0.02)
+    assert pair["kept"] >= 0.9
+    # the mix keeps the limit, and a little less of the dear stage would not
+    mix = table[table["kind"] == "random mix"]
+    share = float(re.search(r"([\d.]+)% to large", mix.index[0])[1]) / 100
+    for more, keeps in ((0.0, True), (-0.01, False)):
+        low = 1 - share - more
+        mixed = low * wide[:, 1] + (share + more) * wide[:, 2]
+        assert (np.mean(mixed <= 0.33) >= 0.9) == keeps
+    assert "To have error at most 33% with probability 0.9" in found.text
+    assert "an error costs" not in found.text
+
+
+def test_the_cascade_and_its_rivals_come_from_the_same_draws(example_fit):
+    """A margin moves no saving: with and without it the same thresholds save the same."""
+    solution = bc.tune(example_fit, max_error=0.33)
+    with_margin, without = (
+        verdict(example_fit, error_price=0.02, solution=one).table
+        for one in (solution, replace(solution, margin=None))
+    )
+    pd.testing.assert_frame_equal(with_margin, without)
+    own = 0.02 * bc.evaluate(example_fit, solution.thresholds)["error"].mean() + solution.cost.mean()
+    assert with_margin["loss"][0] == pytest.approx(1000 * float(own))
+
+
+def test_a_limit_that_nothing_keeps(example_fit):
+    found = verdict(example_fit, solution=bc.tune(example_fit, max_error=0.05))
+    assert found.decision == "ask for less: nothing keeps this limit"
+    assert found.table["chosen"].tolist() == [True, False, False, False, False]
+
+
+def test_a_limit_of_the_cost_compares_errors(example_fit):
+    solution = bc.tune(example_fit, max_cost=0.001)
+    found = verdict(example_fit, solution=solution)
+    np.testing.assert_allclose(found.loss.sel(rival="this cascade"), solution.error)
+    assert re.search(r"saves [\d.]+ wrong answers .* and errs less with probability", found.text)
+
+
+def test_a_limit_that_a_stage_alone_keeps_for_less(example_fit):
+    found = verdict(example_fit, solution=bc.tune(example_fit, max_error=0.6))
+    assert found.decision == "do not run this cascade: send every query to small"
+
+
+def test_without_a_price_the_solutions_own_counts(example_fit):
+    solution = bc.tune(example_fit, error_price=0.02)
+    one, other = verdict(example_fit, solution=solution), verdict(example_fit, error_price=0.02)
+    assert one.text == other.text
+    with pytest.raises(bc.CascadeError, match="give error_price, what an error costs, or a solution of tune"):
+        verdict(example_fit)

@@ -57,10 +57,9 @@ def parse(*argv, **options):
 
 
 def test_options_are_those_that_a_study_has():
-    run = parse(
-        *("--logs", "b", "--seeds", "5-9"), logs=("a", "b"), parts=("one", "two"), usual=("one",), seeds=range(20)
-    )
-    assert (run.logs, run.parts, run.seeds) == (("b",), ("one",), range(5, 10))
+    run = parse(*("--logs", "b", "--seeds", "5-9"), logs=("a", "b"), parts=("one", "two"), seeds=range(20))
+    assert (run.logs, run.parts, run.seeds) == (("b",), ("one", "two"), range(5, 10))
+    assert parse("--parts", "two", parts=("one", "two")).parts == ("two",)
     assert parse("--seeds", "3", seeds=range(20)).seeds == range(3)
     assert parse("--replications", "7", replications=200).replications == 7
 

@@ -75,7 +75,7 @@ def test_refit_by_margin(benchmark, log, margin):
     refit(benchmark, log, margin=margin)
 
 
-@pytest.mark.parametrize("calibration", ["logistic", "sequential", "monotone"])
+@pytest.mark.parametrize("calibration", ["logistic", "monotone"])
 def test_refit_by_calibration(benchmark, log, calibration):
     refit(benchmark, log, calibration=calibration)
 

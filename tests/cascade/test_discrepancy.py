@@ -1,11 +1,8 @@
 """The discrepancy: its update against quadrature, its two limits, and bands that a wrong model lacks."""
 
-import warnings
-
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.fits import stored_fit
 from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
@@ -100,12 +97,25 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
     doubted = bc.tune(example_fit, max_error=0.33, prob=0.9)
     assert doubted.feasible
     assert doubted.kept >= 0.9
-    assert float(doubted.error.std()) > float(believed.error.std())
-    assert "room for what the model misses" in doubted.text
-    assert doubted.goal["doubt"] == SPREAD
-    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
-    shown = evaluate_with_discrepancy(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)
-    assert float(doubted.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
+    assert "with a safety margin for what the model misses" in doubted.text
+    assert doubted.goal["doubt"] == doubted.margin.doubt == SPREAD
+    assert believed.margin is None
+    # error and cost are the posterior's; what the margin makes of the error has its own place
+    np.testing.assert_allclose(doubted.error, bc.evaluate(example_fit, doubted.thresholds)["error"], atol=1e-9)
+    shown = evaluate_with_discrepancy(example_fit, doubted.thresholds, spread=SPREAD, one_sided=True)["error"]
+    np.testing.assert_allclose(doubted.margin.error, shown, atol=1e-6)
+    assert float(doubted.margin.error.std()) > float(doubted.error.std())
+    assert doubted.kept == pytest.approx(float((shown <= 0.33).mean()))
+    assert doubted.kept_without_margin == pytest.approx(float((doubted.error <= 0.33).mean()))
+    assert doubted.kept < doubted.kept_without_margin
+    assert believed.kept == believed.kept_without_margin
+    # the bound that is printed is one-sided, and includes the margin
+    bound = doubted.upper_bounds["error"]
+    assert bound == doubted.margin.bound(0.9) <= 0.33
+    held = doubted.margin.error
+    assert (held <= bound).mean() >= 0.9 > (held < bound).mean()
+    assert f"You can be 90% sure that the error is at most {bound:.2%}, safety margin included." in doubted.text
+    assert f"Expected error {float(doubted.error.mean()):.2%} (90% interval" in doubted.text
     # at the price of caution: the believed thresholds do not keep the promise by the wider band, or cost as much
     again = evaluate_with_discrepancy(example_fit, believed.thresholds, spread=SPREAD, one_sided=True)
     kept = float((again["error"] <= 0.33).mean())
@@ -229,28 +239,19 @@ def test_a_frontier_refuses_a_negative_doubt(example_fit):
         bc.frontier(example_fit, doubt=-1.0)
 
 
-@pytest.fixture(scope="module")
-def sequential_fit(example_log):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        return stored_fit(
-            example_log, calibration="sequential", draws=200, tune=200, chains=2, random_seed=1, progressbar=False
-        )
-
-
 @pytest.mark.parametrize("how", [{}, {"abstain_price": 0.002}, {"stages": ["small", "large"]}])
-def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_fit, example_log, how):
-    found = bc.tune(sequential_fit, max_error=0.33, prob=0.9, **how)
+def test_promises_of_every_kind_count_what_the_labelled_queries_did(example_fit, example_log, how):
+    found = bc.tune(example_fit, max_error=0.33, prob=0.9, **how)
     assert found.goal["doubt"] == SPREAD
     assert found.feasible
     scored = bc.score(example_log, found)
-    shown = evaluate_with_discrepancy(sequential_fit, found, spread=SPREAD, one_sided=True)
-    # the error that the solution carries is that of evaluate_with_discrepancy at its thresholds
-    assert float(found.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
+    shown = evaluate_with_discrepancy(example_fit, found, spread=SPREAD, one_sided=True)
+    # the margin that the solution carries is that of evaluate_with_discrepancy at its thresholds
+    assert float(found.margin.error.mean()) == pytest.approx(float(shown["error"].mean()), abs=2e-3)
     assert float((shown["error"] <= 0.33).mean()) == pytest.approx(found.kept, abs=0.01)
     # what is learnt is the difference between what the queries did, by `score`, and what the model expects
-    both = evaluate_with_discrepancy(sequential_fit, found, spread=1e4)
-    model = bc.evaluate(sequential_fit, found).mean()
+    both = evaluate_with_discrepancy(example_fit, found, spread=1e4)
+    model = bc.evaluate(example_fit, found).mean()
     assert float(both["error_shift"] + model["error"]) == pytest.approx(float(scored["error"]), abs=1e-6)
     assert float(both["cost_shift"] + model["cost"]) == pytest.approx(float(scored["cost"]), rel=1e-6)
     if "abstain_price" in how:
@@ -258,24 +259,22 @@ def test_promises_of_every_kind_count_what_the_labelled_queries_did(sequential_f
         assert "abstained" in shown
 
 
-def test_a_promise_with_abstaining_is_believed_less_than_by_the_model(sequential_fit):
+def test_a_promise_with_abstaining_is_believed_less_than_by_the_model(example_fit):
     how = {"max_error": 0.33, "prob": 0.9, "abstain_price": 0.002}
-    doubted, believed = (bc.tune(sequential_fit, doubt=doubt, **how) for doubt in (None, 0.0))
-    wide = evaluate_with_discrepancy(sequential_fit, believed, spread=SPREAD, one_sided=True)["error"]
+    doubted, believed = (bc.tune(example_fit, doubt=doubt, **how) for doubt in (None, 0.0))
+    wide = evaluate_with_discrepancy(example_fit, believed, spread=SPREAD, one_sided=True)["error"]
     assert believed.kept >= 0.9
     assert float((wide <= 0.33).mean()) < doubted.kept
 
 
-def test_a_frontier_with_abstaining_has_wider_bands_with_doubt(sequential_fit):
-    plain, wide = (
-        bc.frontier(sequential_fit, n_points=8, doubt=doubt, abstain_price=0.002) for doubt in (0.0, 0.5)
-    )
+def test_a_frontier_with_abstaining_has_wider_bands_with_doubt(example_fit):
+    plain, wide = (bc.frontier(example_fit, n_points=8, doubt=doubt, abstain_price=0.002) for doubt in (0.0, 0.5))
     for name in ("error", "cost"):
         width = [(curve[f"{name}_high"] - curve[f"{name}_low"]).values[1:-1].mean() for curve in (plain, wide)]
         assert width[1] > width[0]
 
 
-def test_that_abstaining_is_allowed_makes_no_promise_dearer(sequential_fit):
+def test_that_abstaining_is_allowed_makes_no_promise_dearer(example_fit):
     price = 0.05
 
     def loss(solution):
@@ -283,5 +282,5 @@ def test_that_abstaining_is_allowed_makes_no_promise_dearer(sequential_fit):
         return float(solution.cost.mean()) + price * left
 
     for max_error in (0.3, 0.45):
-        plain = bc.tune(sequential_fit, max_error=max_error)
-        assert loss(bc.tune(sequential_fit, max_error=max_error, abstain_price=price)) < 1.1 * loss(plain)
+        plain = bc.tune(example_fit, max_error=max_error)
+        assert loss(bc.tune(example_fit, max_error=max_error, abstain_price=price)) < 1.1 * loss(plain)

@@ -114,7 +114,18 @@ def test_tune_prints_the_tables_and_writes_the_policy(calls, folder):
     assert result.exit_code == 0, result.output
     assert calls["tune"][1] == {"max_error": 0.2, "prob": 0.8}
     assert policy.Policy.load("new.json").thresholds == [0.75, -np.inf]
-    for fact in ("0.75", "always", "100.0%", "50.0%", "0.15", "0.105 to 0.195", "0.004", "90% interval"):
+    for fact in (
+        "0.75",
+        "always",
+        "100.0%",
+        "50.0%",
+        "0.15",
+        "0.105 to 0.195",
+        "0.004",
+        "90% interval",
+        "80% sure at most",
+        "0.1875",
+    ):
         assert fact in result.stdout
 
 

@@ -23,14 +23,10 @@ def paths_of(kernel):
     """Joint probability of all paths of segments of the first draw, and P(correct) of each stage along them."""
     sizes = [len(m.low) for m in kernel.draws.margins]
     n, joint = len(sizes), kernel.mass[0, 0, : sizes[0]]
-    right = [kernel.correct[0, 0, : sizes[0]].reshape(-1, *(1,) * (n - 1))]
+    right = [along(kernel.correct[:1, j, :size], j, n)[0] for j, size in enumerate(sizes)]
     for j in range(n - 1):
         pair = kernel.pair[j][0, : sizes[j], : sizes[j + 1]]
         joint = joint[..., None] * (pair / kernel.mass[0, j, : sizes[j], None])
-        p = np.broadcast_to(kernel.correct[0, j + 1, : sizes[j + 1]], pair.shape)
-        if kernel.uses_previous:
-            p = kernel.pair_right[j][0, : sizes[j], : sizes[j + 1]] / pair
-        right.append(p.reshape(*(1,) * j, *p.shape, *(1,) * (n - 2 - j)))
     return joint, right
 
 

@@ -62,6 +62,9 @@ def make_solution(feasible=True):
             np.stack([np.ones_like(draws), draws], axis=-1), dims=(*dims, "stage"), coords={"stage": STAGES}
         ),
         feasible=feasible,
+        goal={"prob": 0.8},
+        upper_bounds={"error": 0.1875},
+        margin=None,
         text="the goal is met" if feasible else "no thresholds reach an error of 0.01; the best is 0.08",
     )
 

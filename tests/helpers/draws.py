@@ -111,10 +111,6 @@ def calibration_of(calibration, n_draws, n_stages, rng):
     """What a calibration adds to the variables of the logistic one."""
     if calibration == "monotone":
         return {"bend": rng.normal(0.0, 0.5, (n_draws, n_stages, N_PIECES))}
-    if calibration == "sequential":
-        previous = rng.normal(0.7, 0.2, (n_draws, n_stages))
-        previous[:, 0] = 0.0
-        return {"previous_slope": previous}
     return {}
 
 

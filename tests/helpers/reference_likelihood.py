@@ -215,8 +215,8 @@ def plain_curve(z, knots, bend):
     return total
 
 
-def plain_chance(scalings, j, x, previous, values):
-    """P(correct) at column ``j`` of signal ``x``; ``previous`` is None where there is no stage before it."""
+def plain_chance(scalings, j, x, values):
+    """P(correct) at column ``j`` of signal ``x``."""
     scaling = scalings[j]
     z = plain_z(scaling, x)
     curve = plain_curve(z, scaling.knots, values["bend"][j]) if "bend" in values else z
@@ -224,14 +224,7 @@ def plain_chance(scalings, j, x, previous, values):
     for atom, offset in zip(scaling.atoms, values["atom_offset"][j], strict=True):
         if x == atom:
             logit += offset
-    if previous is not None and "previous_slope" in values:
-        logit += values["previous_slope"][j] * plain_z(scalings[j - 1], previous)
     return 1 / (1 + np.exp(-logit))
-
-
-def before(row, j):
-    """Signal of the stage before, None where it was not run."""
-    return row[j - 1] if j > 0 and np.isfinite(row[j - 1]) else None
 
 
 def plain_labels(log, scalings, values):
@@ -240,6 +233,6 @@ def plain_labels(log, scalings, values):
     out = np.zeros(len(signal))
     for i, j in zip(*np.nonzero(np.isfinite(log["correct"].values)), strict=True):
         column = task[i] * signal.shape[1] + j
-        chance = plain_chance(scalings, column, signal[i, j], before(signal[i], j), values)
+        chance = plain_chance(scalings, column, signal[i, j], values)
         out[i] += np.log(chance if log["correct"].values[i, j] == 1 else 1 - chance)
     return out

@@ -8,7 +8,6 @@ from helpers.brute_force import (
     ABSTAIN,
     ACCEPT,
     DEFER,
-    along,
     atoms_draws,
     best_by_thresholds,
     every_combination,
@@ -26,7 +25,7 @@ from bayescascade.induction.backward_pass import best_policy
 from bayescascade.posterior.kernel import build_kernel, build_kernels, mean_kernel, with_latency
 
 COPULAS = ("gumbel", "clayton", "frank", "joe", "gaussian", "gumbel_180", "independence")
-EFFECTS = {"plain": {}, "sequential": {"calibration": "sequential"}}
+CALIBRATIONS = ("logistic", "monotone")
 
 
 @pytest.mark.parametrize("abstain", [False, True])
@@ -50,10 +49,9 @@ def test_thresholds_are_the_best_of_all_on_discrete_signals(n_stages, n_atoms, c
 
 
 @pytest.mark.parametrize("abstain", [False, True])
-@pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("seed", range(6))
-def test_thresholds_are_good_and_never_beat_the_best_policy_on_any_discrete_signals(seed, effect, abstain):
-    draws = atoms_draws(5, 3, seed=seed, spread=1.0, **EFFECTS[effect])
+def test_thresholds_are_the_best_and_never_beat_the_best_policy_on_any_discrete_signals(seed, abstain):
+    draws = atoms_draws(5, 3, seed=seed, spread=1.0)
     kernel = build_kernel(draws)
     prices = prices_for(kernel)
     fee = 0.7 * prices.min() if abstain else None
@@ -62,8 +60,7 @@ def test_thresholds_are_good_and_never_beat_the_best_policy_on_any_discrete_sign
     expected = np.array([best_by_thresholds(kernel, price, fee) for price in prices])
     assert (free <= expected * (1 + 1e-12)).all()
     assert (got >= expected * (1 - 1e-12)).all()
-    # measured: the best of all but for one price of one sequential draw, where the next best is 0.7% off
-    assert (got <= expected * (1 + (0.01 if effect == "sequential" else 1e-9))).all()
+    assert (got <= expected * (1 + 1e-9)).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,23 +78,6 @@ def test_no_acceptance_set_does_better_than_the_best_policy(n_stages, n_atoms, a
     _, actions = every_combination(choices, n_stages)
     for price, least in zip(prices, best_loss(kernel, prices, fee)[0], strict=True):
         assert least == pytest.approx(path_losses(kernel, actions, price, fee or 0.0).min(), rel=1e-10)
-
-
-def test_with_a_sequential_calibration_the_best_policy_looks_at_the_signal_before():
-    n, gains = 3, []
-    own, both = every_set(n, (DEFER, ACCEPT)), every_set(n * n, (DEFER, ACCEPT))
-    i, j = (x.ravel() for x in np.meshgrid(np.arange(len(own)), np.arange(len(both))))
-    last = np.full((1, n), ACCEPT)
-    _, by_own = every_combination([own, own, last], 3)
-    by_both = [along(own[i], 0, 3), both[j].reshape(-1, n, n, 1), along(last, 2, 3)]
-    for seed in range(4):
-        kernel = build_kernel(atoms_draws(n, 3, seed=seed, spread=0.8, calibration="sequential"))
-        for price in prices_for(kernel, 5):
-            expected = path_losses(kernel, by_both, price).min()
-            assert best_loss(kernel, np.array([price]))[0, 0] == pytest.approx(expected, rel=1e-10)
-            gains.append(path_losses(kernel, by_own, price).min() / expected - 1.0)
-    # and that is worth something
-    assert max(gains) > 1e-3
 
 
 def grid_rows(draws, parts, abstain=False):
@@ -132,9 +112,9 @@ def test_two_stages_are_as_good_as_a_fine_grid(pattern, copula):
 
 
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "both atoms"])
-@pytest.mark.parametrize("effect", EFFECTS)
-def test_three_stages_are_as_good_as_a_grid(effect, pattern):
-    draws = make_draws(3, pattern, seed=5, **EFFECTS[effect])
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_three_stages_are_as_good_as_a_grid(calibration, pattern):
+    draws = make_draws(3, pattern, seed=5, calibration=calibration)
     kernel = build_kernel(draws)
     prices = prices_for(kernel)
     rows = induce(kernel, prices)
@@ -143,8 +123,7 @@ def test_three_stages_are_as_good_as_a_grid(effect, pattern):
     parts = [forward(kernel, part) for part in np.array_split(rows, 10)]
     error, cost = (np.concatenate([getattr(p, name)[0] for p in parts]) for name in ("error", "cost"))
     grid = (error * prices[:, None] + cost).min(axis=1)
-    # each threshold is the best given the others, which in a sequential calibration need not be the best of all
-    assert (got <= grid * (1 + (0.01 if effect == "sequential" else 1e-5))).all()
+    assert (got <= grid * (1 + 1e-5)).all()
     assert np.median(got / grid) < 1.0 + 1e-5
 
 
@@ -196,9 +175,9 @@ def test_a_global_optimiser_finds_nothing_better(pattern, abstain):
 
 @pytest.mark.parametrize("abstain", [False, True])
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("effect", EFFECTS)
-def test_a_finer_grid_gives_the_same_best_policy(effect, pattern, abstain):
-    draws = make_draws(3, pattern, seed=7, **EFFECTS[effect])
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_a_finer_grid_gives_the_same_best_policy(calibration, pattern, abstain):
+    draws = make_draws(3, pattern, seed=7, calibration=calibration)
     kernel, fine = build_kernel(draws), build_kernel(refine(draws, 4))
     prices = prices_for(kernel)
     fee = 0.7 * prices.min() if abstain else None
@@ -206,11 +185,11 @@ def test_a_finer_grid_gives_the_same_best_policy(effect, pattern, abstain):
 
 
 @pytest.mark.parametrize("abstain_price", [None, 0.5])
-@pytest.mark.parametrize("effect", EFFECTS)
-def test_draws_and_prices_are_solved_as_if_one_by_one(effect, abstain_price):
-    draws = make_draws(3, "top atom", n_draws=5, seed=4, **EFFECTS[effect])
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_draws_and_prices_are_solved_as_if_one_by_one(calibration, abstain_price):
+    draws = make_draws(3, "top atom", n_draws=5, seed=4, calibration=calibration)
     kernel, prices = build_kernel(draws), np.array([2.0, 30.0, 400.0])
-    rows, least = induce_draws(kernel, prices, abstain_price), best_loss(kernel, prices, abstain_price)
+    rows, least = induce_draws(kernel, prices, abstain_price)[0], best_loss(kernel, prices, abstain_price)
     for i in range(5):
         one = build_kernel(draws.take(np.array([i])))
         for p, price in enumerate(prices):
@@ -227,7 +206,7 @@ def test_each_draws_own_optimum_over_blocks_and_with_latency():
     latency = np.random.default_rng(1).uniform(0.5, 2.0, draws.cost.shape)
     slow = replace(draws, latency=latency)
     kernel = with_latency(build_kernel(slow), 3.0)
-    rows = induce_draws(kernel, np.array([20.0]))
+    rows = induce_draws(kernel, np.array([20.0]))[0]
     for i in range(3):
         one = build_kernel(slow.take(np.array([i])))
         out = forward(one, rows[i])
@@ -243,7 +222,7 @@ def test_a_draw_never_regrets_its_own_thresholds_much():
     """Where acceptance sets are half-lines, as they are but for the tails of a smooth curve."""
     draws = make_draws(4, "no atoms", n_draws=40, seed=8)
     kernel, prices = build_kernel(draws), np.array([30.0])
-    rows, least = induce_draws(kernel, prices), best_loss(kernel, prices)
+    rows, least = induce_draws(kernel, prices)[0], best_loss(kernel, prices)
     for i in range(draws.n):
         loss = loss_of_rows(build_kernel(draws.take(np.array([i]))), rows[i], 30.0)[0]
         assert loss <= least[i, 0] * (1 + 1e-3)
@@ -251,13 +230,12 @@ def test_a_draw_never_regrets_its_own_thresholds_much():
 
 
 def test_the_mean_model_over_blocks_is_the_mean_of_all():
-    draws = make_draws(3, "top atom", n_draws=150, calibration="sequential")
+    draws = make_draws(3, "top atom", n_draws=150)
     whole, blocked = build_kernel(draws).mean(), mean_kernel(draws)
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(blocked, field), getattr(whole, field), rtol=1e-10)
-    for field in ("pair", "pair_right"):
-        for a, b in zip(getattr(blocked, field), getattr(whole, field), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
+    for a, b in zip(blocked.pair, whole.pair, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15)
 
 
 def test_the_threshold_of_a_mean_model_is_continuous_in_its_position():
@@ -273,10 +251,10 @@ def test_the_threshold_of_a_mean_model_is_continuous_in_its_position():
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("effect", EFFECTS)
-def test_fifty_prices_of_five_stages(benchmark, effect):
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_fifty_prices_of_five_stages(benchmark, calibration):
     """Wanted: 20 ms."""
-    kernel = mean_kernel(make_draws(5, "top atom", n_draws=50, seed=1, **EFFECTS[effect]))
+    kernel = mean_kernel(make_draws(5, "top atom", n_draws=50, seed=1, calibration=calibration))
     benchmark(induce, kernel, np.geomspace(0.1, 300.0, 50) * kernel.cost.sum())
 
 

@@ -198,6 +198,10 @@ def test_files_that_are_no_fits(example_fit, tmp_path):
     [
         ({"method": "map"}, r"fit.nc is a point estimate, made with method='map'.* Fit its log again"),
         ({"margin": "beta_mixture"}, r"made with margin='beta_mixture'.* 'polya_tree', 'bernstein'\. Fit its log"),
+        (
+            {"calibration": "sequential"},
+            r"fit.nc was made with calibration='sequential', .* there are 'logistic', 'monotone'\. Fit its log",
+        ),
         ({"margin": "empirical"}, r"fit.nc was made with margin='empirical'.* Fit its log again with one of"),
     ],
 )

@@ -129,8 +129,8 @@ def test_other_options_are_kept_and_agree(example_log):
     new = new.isel(query=[0, 3, 7])
     new["correct"].values[:] = 0.0
     new["cost"].values[:] *= 1.25
-    options = check_options(["gumbel", "frank"], "polya_tree", "sequential", 2)
-    names = ("tau", "intercept", "slope", "previous_slope", "cost")
+    options = check_options(["gumbel", "frank"], "polya_tree", "monotone", 2)
+    names = ("tau", "intercept", "slope", "bend", "cost")
     far = check_agreement(old, new, options, names, seed=3)
     for name in ("tau", "intercept", "error"):
         assert np.abs(far[name]).max() > 5.0, f"{name}: {far[name].round(1)}"
@@ -139,12 +139,12 @@ def test_other_options_are_kept_and_agree(example_log):
 @pytest.mark.slow
 def test_options_of_the_earlier_fit_are_kept(example_log):
     old, new = parts(example_log)
-    options = {"copula": ["gumbel", "frank"], "calibration": "sequential"}
+    options = {"copula": ["gumbel", "frank"], "calibration": "monotone"}
     previous = quiet_fit(old, random_seed=1, draws=200, tune=200, chains=2, **options)
     updated = bc.fit(new.isel(query=slice(2)), previous=previous, random_seed=1)
     assert {
         "copula": "gumbel, frank",
-        "calibration": "sequential",
+        "calibration": "monotone",
     }.items() <= updated.attrs.items()
     xr.testing.assert_identical(updated["copula"].to_dataset(), previous["copula"].to_dataset())
     assert set(updated["posterior"].data_vars) == set(previous["posterior"].data_vars)

@@ -27,9 +27,9 @@ GRADIENT_MODE = {"mode": get_mode("FAST_COMPILE").excluding("local_add_canonizer
 MODELS = {
     "defaults": {},
     "bernstein": {"copula": ("clayton_180", "frank"), "margin": "bernstein", "calibration": "monotone"},
-    "sequential": {"copula": ("joe", "independence"), "calibration": "sequential"},
+    "independence": {"copula": ("joe", "independence")},
     "rotated": {"copula": ("gaussian", "gumbel_180"), "margin": "bernstein"},
-    "tasks": {"copula": ("gumbel", "joe_180"), "calibration": "sequential", "tasks": True},
+    "tasks": {"copula": ("gumbel", "joe_180"), "tasks": True},
     "tasks, bernstein": {
         "copula": ("clayton", "gumbel"),
         "margin": "bernstein",
@@ -78,8 +78,6 @@ def by_column(posterior, draw):
     out = {}
     for name, value in posterior.isel(chain=0, draw=draw).items():
         value = value.transpose("task", ...) if "task" in value.dims else value.expand_dims("task")
-        if name == "previous_slope":  # the first stage follows none
-            value = value.pad(link=(1, 0), constant_values=0.0)
         if name != "tau":
             value = value.values.reshape(-1, *value.shape[2:]) if value.ndim > 1 else value.values
         out[name] = np.asarray(value)
@@ -319,10 +317,7 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
         ({"copula": ("gumbel", "clay")}, "copula='clay' is not a known family"),
         ({"copula": ("gumbel",)}, "copula has 1 families, but the log has 2 links"),
         ({"margin": "beta"}, "margin='beta' is not known; choose one of 'polya_tree', 'bernstein'"),
-        (
-            {"calibration": "isotonic"},
-            "calibration='isotonic' is not known; choose one of 'logistic', 'sequential'",
-        ),
+        ({"calibration": "isotonic"}, "calibration='isotonic' is not known; choose one of 'logistic', 'monotone'"),
     ],
 )
 def test_unknown_options_are_named(options, message):

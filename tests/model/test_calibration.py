@@ -109,10 +109,8 @@ def test_a_curve_without_bend_is_a_straight_line():
 
 
 def test_the_logit_is_a_sum_of_terms():
-    values = {"intercept": 0.3, "slope": 2.0, "atom_offset": 0.1, "previous_slope": 4.0}
-    inputs = {"z": 0.5, "previous": -0.05}
-    assert get_calibration("logistic").logit(values, inputs, NUMPY) == pytest.approx(0.3 + 1.0 + 0.1)
-    assert get_calibration("sequential").logit(values, inputs, NUMPY) == pytest.approx(0.3 + 1.0 + 0.1 - 0.2)
+    values = {"intercept": 0.3, "slope": 2.0, "atom_offset": 0.1}
+    assert get_calibration("logistic").logit(values, {"z": 0.5}, NUMPY) == pytest.approx(0.3 + 1.0 + 0.1)
 
 
 # --- P(correct) of draws ----------------------------------------------------------------------------------------
@@ -134,79 +132,42 @@ def values_of(draws, i):
     }
 
 
-@pytest.mark.parametrize("calibration", ["logistic", "sequential", "monotone"])
+@pytest.mark.parametrize("calibration", ["logistic", "monotone"])
 def test_p_correct_is_that_of_plain_loops(calibration):
     draws, signal = mixed_draws(calibration)
     for j in range(3):
         x = np.append(signal[:40, j], [-30.0, 30.0])
-        previous = np.append(signal[:40, j - 1], [30.0, -30.0]) if j > 0 else None
-        got = draws.p_correct(j, x, previous)
+        got = draws.p_correct(j, x)
         assert got.shape == (4, 42)
         atoms = draws.scalings[j].which_atom(x) < N_ATOMS
         assert atoms.any() == (j < 2)
         for i in range(draws.n):
             values = values_of(draws, i)
-            expected = [
-                plain_chance(draws.scalings, j, v, None if previous is None else previous[k], values)
-                for k, v in enumerate(x)
-            ]
+            expected = [plain_chance(draws.scalings, j, v, values) for v in x]
             np.testing.assert_allclose(got[i], expected, rtol=1e-12)
         # shapes are kept
-        table = draws.p_correct(j, x.reshape(6, 7), None if previous is None else previous.reshape(6, 7))
-        np.testing.assert_array_equal(table, got.reshape(4, 6, 7))
+        np.testing.assert_array_equal(draws.p_correct(j, x.reshape(6, 7)), got.reshape(4, 6, 7))
 
 
-def test_previous_signals_that_were_not_seen_stand_at_their_mean():
-    draws, signal = mixed_draws("sequential")
-    x = signal[:30, 1]
-    unseen = draws.p_correct(1, x, np.full(30, np.nan))
-    at_mean = draws.p_correct(1, x, np.full(30, draws.scalings[0].centre))
-    np.testing.assert_allclose(unseen, at_mean, rtol=1e-14)
-    np.testing.assert_array_equal(unseen, draws.p_correct(1, x))
-    assert (np.abs(draws.p_correct(1, x, signal[:30, 0]) - unseen) > 1e-3).any()
-    # one of them seen, the other not
-    half = np.where(np.arange(30) % 2, np.nan, signal[:30, 0])
-    mixed = draws.p_correct(1, x, half)
-    np.testing.assert_array_equal(mixed[:, 1::2], unseen[:, 1::2])
-    np.testing.assert_array_equal(mixed[:, ::2], draws.p_correct(1, x, signal[:30, 0])[:, ::2])
-
-
-def test_only_a_sequential_calibration_looks_back():
-    draws, signal = mixed_draws("logistic")
-    np.testing.assert_array_equal(
-        draws.p_correct(1, signal[:9, 1], signal[:9, 0]), draws.p_correct(1, signal[:9, 1])
-    )
-
-
-def test_a_draw_without_bend_or_previous_slope_is_logistic():
+def test_a_draw_without_bend_is_logistic():
     draws, signal = mixed_draws("logistic")
     x = signal[:, 1]
-    monotone, sequential = (
-        replace(draws, calibration=get_calibration(name)) for name in ("monotone", "sequential")
-    )
-    bent_draws = with_curve(monotone, bend=np.zeros((4, 3, N_PIECES)))
-    np.testing.assert_allclose(bent_draws.p_correct(1, x), draws.p_correct(1, x), rtol=1e-12)
-    flat = with_curve(sequential, previous_slope=np.zeros((4, 3)))
-    np.testing.assert_allclose(flat.p_correct(1, x, signal[:, 0]), draws.p_correct(1, x), rtol=1e-12)
+    monotone = replace(draws, calibration=get_calibration("monotone"))
+    straight = with_curve(monotone, bend=np.zeros((4, 3, N_PIECES)))
+    np.testing.assert_allclose(straight.p_correct(1, x), draws.p_correct(1, x), rtol=1e-12)
 
 
-@pytest.mark.parametrize("calibration", ["logistic", "sequential", "monotone"])
+@pytest.mark.parametrize("calibration", ["logistic", "monotone"])
 def test_means_over_segments_are_integrals(calibration):
     draws = make_draws(2, "top atom", n_draws=2, calibration=calibration)
     whole = draws.segment_correct()
-    pairs = draws.pair_correct(0)
-    assert pairs.shape == (2, draws.n_segments, draws.n_segments)
     for i in range(2):
         values = values_of(draws, i)
         for s in (0, 5, 20, len(draws.margins[1].low) - 1):
             low, high = draws.margins[1].low[s], draws.margins[1].high[s]
-            own = average(lambda x, v=values: plain_chance(draws.scalings, 1, x, None, v), low, high)
+            own = average(lambda x, v=values: plain_chance(draws.scalings, 1, x, v), low, high)
             # where a knot or the end of the range lies within a segment, three nodes see a kink
             assert whole[i, 1, s] == pytest.approx(own, abs=2e-3)
-            for b in (0, 9, len(draws.margins[0].low) - 1):
-                middle = (draws.margins[0].low[b] + draws.margins[0].high[b]) / 2
-                pair = average(lambda x, v=values, m=middle: plain_chance(draws.scalings, 1, x, m, v), low, high)
-                assert pairs[i, b, s] == pytest.approx(pair, abs=2e-3)
 
 
 def average(f, low, high):

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from helpers.logs import LOGS, make_log
-from helpers.reference_likelihood import before, plain_chance, plain_masses, plain_pair, plain_place, task_numbers
+from helpers.reference_likelihood import plain_chance, plain_masses, plain_pair, plain_place, task_numbers
 from pymc.blocking import DictToArrayBijection
 from pytensor.compile.mode import Mode
 from scipy import special, stats
@@ -66,14 +66,9 @@ def draw_values(design, seed=0, n=2, loading=(0.3, 0.8), discrimination=(0.4, 1.
             "atom_offset": some(-0.6, 0.6, stage, ("atom", 8)),
             "loading": some(*loading, stage),
             "discrimination": some(*discrimination, stage),
-            "previous_slope": some(-0.6, 0.6, link),
         },
         coords={"chain": [0], "draw": np.arange(n)},
     ).assign(slope=lambda x: np.exp(x["log_slope"]))
-
-
-def for_options(values, design):
-    return values if design.options.calibration == "sequential" else values.drop_vars("previous_slope")
 
 
 def plain_density(ease, row, labels, first, link, design, mass, values):
@@ -105,7 +100,7 @@ def plain_density(ease, row, labels, first, link, design, mass, values):
             total += pair
         last = here
         if np.isfinite(labels[j]):
-            chance = special.logit(plain_chance(design.scalings, c, x, before(row, j), values))
+            chance = special.logit(plain_chance(design.scalings, c, x, values))
             chance = special.expit(chance + values["discrimination"][c] * ease)
             total += np.log(chance if labels[j] else 1 - chance)
     return np.exp(total)
@@ -134,9 +129,6 @@ def one_draw(values, draw, design):
     for name, value in values.isel(chain=0, draw=draw).items():
         trailing = [dim for dim in value.dims if dim not in ("task", "stage", "link")]
         array = value.values.reshape(-1, *(value.sizes[dim] for dim in trailing))
-        if name == "previous_slope":
-            n = max(1, len(design.tasks))
-            array = np.pad(array.reshape(n, -1), ((0, 0), (1, 0))).reshape(-1)  # the first stage follows none
         out[name] = array
     return out
 
@@ -145,9 +137,8 @@ def joint(values, design, log, monkeypatch=None, nodes=None):
     if nodes is not None:
         monkeypatch.setattr(pointwise, "EASE", nodes[0])
         monkeypatch.setattr(pointwise, "LOG_WEIGHT", nodes[1])
-    design_values = for_options(values, design)
     shares = np.bincount(design.row_query, pointwise.held_out(design), minlength=log.sizes["query"])
-    return log_likelihood_of(design_values, design, log["query"].values)["joint"].values[0] - shares
+    return log_likelihood_of(values, design, log["query"].values)["joint"].values[0] - shares
 
 
 # --- single queries ----------------------------------------------------------------------------------------------
@@ -161,13 +152,13 @@ def test_a_query_is_the_integral_of_plain_loops(pattern, copula, monkeypatch):
     values = draw_values(design, n=1)
     found = joint(values, design, log, monkeypatch, trapezoid(121, 7.5))
     queries = [0, 7, 12, 25, 31, 41, 50]  # with holes in them, without labels, and some others
-    plain = plain_queries(log, design, one_draw(for_options(values, design), 0, design), queries)
+    plain = plain_queries(log, design, one_draw(values, 0, design), queries)
     np.testing.assert_allclose(found[0, queries], plain, rtol=2e-6, atol=2e-6)
 
 
-def test_tasks_and_the_previous_signal_are_those_of_plain_loops(monkeypatch):
+def test_tasks_are_those_of_plain_loops(monkeypatch):
     log = make_log("partial", n=72, tasks=True)
-    design = designs(log, ("gaussian", "joe_180"), "sequential", "bernstein")[1]
+    design = designs(log, ("gaussian", "joe_180"), "logistic", "bernstein")[1]
     values = draw_values(design, n=1)
     found = joint(values, design, log, monkeypatch, trapezoid(121, 7.5))
     queries = [0, 1, 2, 12, 22, 31, 40, 50]
@@ -183,7 +174,7 @@ def test_continuous_signals_with_gaussian_links_are_multivariate_normal_scores(m
     found = joint(values, design, log, monkeypatch, trapezoid(241, 8.0))
     signal = to_signal(log["confidence"].values, log.attrs["confidence_kind"])
     for draw in range(3):
-        own = one_draw(for_options(values, design), draw, design)
+        own = one_draw(values, draw, design)
         mass = [plain_masses("polya_tree", m, s) for m, s in zip(design.margins, own["margin_split"], strict=True)]
         rho, link = own["loading"], np.sin(np.pi / 2 * own["tau"])
         rest = np.array([[1, link[0], link[0] * link[1]], [link[0], 1, link[1]], [link[0] * link[1], link[1], 1]])
@@ -203,7 +194,7 @@ def test_without_loadings_and_discriminations_it_is_the_markov_model(pattern, co
     plain, hard = designs(log, copula)
     values = draw_values(plain)
     values = values.assign(loading=0.0 * values["loading"], discrimination=0.0 * values["discrimination"])
-    markov = log_likelihood_of(for_options(values, plain), plain, log["query"].values)
+    markov = log_likelihood_of(values, plain, log["query"].values)
     np.testing.assert_allclose(markov["signal"] + markov["correct"], markov["joint"])
     shares = np.bincount(plain.row_query, pointwise.held_out(plain), minlength=log.sizes["query"])
     found = joint(values, hard, log)
@@ -265,7 +256,7 @@ def unconstrained(model, seed=1):
 
 MODELS = {
     "gaussian": ("gaussian", "logistic", False),
-    "rotated and sequential": (("joe_180", "frank"), "sequential", False),
+    "rotated": (("joe_180", "frank"), "logistic", False),
     "tasks": (("gaussian", "clayton"), "monotone", True),
 }
 

@@ -1,5 +1,6 @@
 """Figures of decisions show the numbers that they are given, and look as they did when they were looked at."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,7 +19,7 @@ from bayescascade.model.copulas.link import Link
 from bayescascade.plots.decisions import plot_flow, plot_label_value, plot_promise, plot_thresholds
 from bayescascade.plots.fit import plot_frontier, plot_links, plot_margins
 from bayescascade.signals.kinds import to_signal
-from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import SafetyMargin, ThresholdSolution
 
 BASELINES = Path(__file__).parents[1] / "images"
 STAGES = ["small", "medium", "large"]
@@ -208,6 +209,17 @@ def test_the_promise_is_the_share_of_draws_and_of_batches():
     np.testing.assert_allclose(batch, betabinom.cdf(np.floor(x * 100 + 1e-9), 100, 30, 120), atol=0.002)
     mark = next(one for one in ax.lines if str(one.get_label()).startswith("asked for"))
     np.testing.assert_allclose(mark.get_data(), [[0.25], [0.9]])
+
+
+def test_a_promise_with_a_margin_shows_both_accounts():
+    solution = hand_made_solution()
+    wide = SafetyMargin(solution.error + 0.05, 1.0)
+    ax = plot_promise(replace(solution, margin=wide), ax=Figure().subplots())
+    x, believed = line(ax, "long-run error by the model alone").get_data()
+    _, with_margin = line(ax, "long-run error, with safety margin").get_data()
+    np.testing.assert_allclose(believed, beta.cdf(x, 30, 120), atol=0.0026)
+    np.testing.assert_allclose(with_margin, beta.cdf(x - 0.05, 30, 120), atol=0.0026)
+    assert wide.bound(0.9) == pytest.approx(beta.ppf(0.9, 30, 120) + 0.05, abs=1e-3)
 
 
 def test_a_promise_takes_the_batch_of_its_goal():

@@ -50,7 +50,26 @@ def test_a_frontier_can_be_drawn_without_its_fit(curve):
     ax = bc.plot_frontier(curve)
     assert "one stage alone" not in labels(ax)
     line = ax.lines[0]
-    np.testing.assert_allclose(line.get_ydata(), curve["error"])
+    # nobody pays more for more errors
+    np.testing.assert_allclose(line.get_ydata(), curve["error"][curve["efficient"].values])
+
+
+def test_the_promise_stands_apart_from_what_is_expected(example_fit):
+    solution = bc.tune(example_fit, max_error=0.33)
+    ax = bc.plot_frontier(example_fit, solution=solution)
+    (chosen,) = (c for c in ax.containers if c.get_label() == "chosen thresholds")
+    mean = float(solution.error.mean())
+    np.testing.assert_allclose(chosen.lines[0].get_ydata(), [mean])
+    # the bar is of the same kind as the band: the posterior's, equal-tailed
+    ends = chosen.lines[2][1].get_segments()[0][:, 1]
+    np.testing.assert_allclose(ends, np.quantile(solution.error, [0.05, 0.95]))
+    band = ax.collections[0].get_paths()[0].vertices
+    near = band[np.abs(band[:, 0] - float(solution.cost.mean())).argsort()[:2]]
+    np.testing.assert_allclose(np.sort(near[:, 1]), ends, atol=0.01)
+    (mark,) = (one for one in ax.lines if "with safety margin" in str(one.get_label()))
+    np.testing.assert_allclose(mark.get_ydata(), [solution.upper_bounds["error"]])
+    assert mean < float(mark.get_ydata()[0]) <= 0.33
+    assert "limit, 33%" in labels(ax)
 
 
 def test_an_infeasible_solution_is_not_called_chosen(example_fit):

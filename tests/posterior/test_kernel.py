@@ -1,27 +1,23 @@
-"""Kernels with sequential calibration, mixed and rotated families: against simulated queries."""
-
-from dataclasses import replace
+"""Kernels with a monotone calibration, mixed and rotated families: against simulated queries."""
 
 import numpy as np
 import pytest
-from helpers.draws import make_draws, random_thresholds, with_curve
+from helpers.draws import make_draws, random_thresholds
 from helpers.simulation import run_cascade
 
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_positions
-from bayescascade.induction.backward_induction import induce
-from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.posterior.kernel import build_kernel, mean_kernel
 from bayescascade.posterior.replicate import replicate_draw
 
 N = 120_000
 OPTIONS = {
-    "sequential": {"calibration": "sequential"},
+    "plain": {},
     "monotone": {"calibration": "monotone"},
     "rotated": {"copula": ("clayton_180", "joe_180")},
-    "mixed": {"copula": ("gaussian", "gumbel_180"), "calibration": "sequential"},
-    "independence": {"copula": ("independence", "frank"), "calibration": "sequential"},
+    "mixed": {"copula": ("gaussian", "gumbel_180"), "calibration": "monotone"},
+    "independence": {"copula": ("independence", "frank")},
 }
 
 
@@ -69,14 +65,13 @@ def test_forward_is_a_simulation_of_the_draw(name, pattern):
 
 def test_a_kernel_of_several_draws_is_that_of_each():
     names = ["clayton_180", "frank"]
-    draws = make_draws(3, "top atom", n_draws=4, seed=5, copula=names, calibration="sequential")
+    draws = make_draws(3, "top atom", n_draws=4, seed=5, copula=names)
     assert [draws.link(j).family.name for j in range(2)] == names
     whole = build_kernel(draws)
     for i in range(4):
         alone = build_kernel(draws.take(slice(i, i + 1)))
         for j in range(2):
             np.testing.assert_allclose(whole.pair[j][i], alone.pair[j][0], atol=1e-14)
-            np.testing.assert_allclose(whole.pair_right[j][i], alone.pair_right[j][0], atol=1e-14)
 
 
 @pytest.mark.parametrize("copula", sorted(FAMILIES))
@@ -92,47 +87,6 @@ def test_pair_masses_have_the_margins_they_join(copula):
         np.testing.assert_allclose(kernel.pair[0], product, atol=1e-12)
 
 
-def test_correctness_over_all_queries_is_a_weighted_mean():
-    draws = make_draws(3, "top atom", n_draws=3, calibration="sequential")
-    kernel = build_kernel(draws)
-    for j in range(2):
-        p = draws.pair_correct(j)
-        for i in range(3):
-            pair = kernel.pair[j][i]
-            right = sum(pair[b] * p[i, b] for b in range(draws.n_segments))
-            np.testing.assert_allclose(kernel.correct[i, j + 1] * kernel.mass[i, j + 1], right, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_without_effects_a_kernel_is_the_plain_one(name):
-    """Slopes of zero change nothing, so the two ways through the recursion agree."""
-    draws = make_draws(3, "both atoms", n_draws=3, copula=OPTIONS[name].get("copula", "gumbel"))
-    none = np.zeros((3, 3))
-    positions = to_positions(random_thresholds(draws, 20, np.random.default_rng(2)), draws)
-    plain = forward(build_kernel(draws), positions)
-    held = replace(with_curve(draws, previous_slope=none), calibration=get_calibration("sequential"))
-    for a, b in zip(plain[:3], forward(build_kernel(held), positions)[:3], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("pattern", ["no atoms", "top atom", "discrete"])
-@pytest.mark.parametrize("name", ["sequential", "mixed"])
-def test_induction_that_knows_the_effects_is_no_worse_than_one_that_does_not(name, pattern):
-    draws = make_draws(3, pattern, seed=5, **OPTIONS[name])
-    kernel = build_kernel(draws)
-    blind = replace(kernel, draws=replace(draws, calibration=get_calibration("logistic")), pair_right=[])
-    prices = np.geomspace(0.05, 200.0, 20) * kernel.cost.sum()
-    values = []
-    for knows in (kernel, blind):
-        positions = induce(knows, prices)
-        positions[:, -1] = 0.0
-        error, cost, _, *_ = forward(kernel, positions)
-        values.append(prices * error[0] + cost[0])
-    # both accept by a half-line, which with a signal of the stage before need not be best
-    assert (values[0] <= values[1] * (1 + 2e-4)).all()
-    assert values[0].sum() <= values[1].sum()
-
-
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_mean_of_one_draw_is_that_draw(name):
     draws = make_draws(3, "top atom", **OPTIONS[name])
@@ -140,9 +94,8 @@ def test_the_mean_of_one_draw_is_that_draw(name):
     mean = mean_kernel(draws)
     for field in ("mass", "correct", "cost"):
         np.testing.assert_allclose(getattr(mean, field), getattr(kernel, field), rtol=1e-12, atol=1e-15)
-    for field in ("pair", "pair_right"):
-        for a, b in zip(getattr(mean, field), getattr(kernel, field), strict=True):
-            np.testing.assert_array_equal(a, b)
+    for a, b in zip(mean.pair, kernel.pair, strict=True):
+        np.testing.assert_array_equal(a, b)
     positions = to_positions(random_thresholds(draws, 5, np.random.default_rng(1)), draws)
     for a, b in zip(forward(mean, positions)[:3], forward(kernel, positions)[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -150,7 +103,7 @@ def test_the_mean_of_one_draw_is_that_draw(name):
 
 def test_the_mean_of_several_draws_is_the_mixture():
     """Of what is linear in the draws: masses, pairs, and correctness of the first stage."""
-    draws = make_draws(2, "no atoms", n_draws=6, calibration="sequential")
+    draws = make_draws(2, "no atoms", n_draws=6)
     kernel, mean = build_kernel(draws), mean_kernel(draws)
     np.testing.assert_allclose(mean.pair[0][0], np.mean(kernel.pair[0], axis=0))
     everyone_on = np.array([[float(draws.n_segments), 0.0]])

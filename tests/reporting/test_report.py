@@ -82,8 +82,11 @@ def test_the_answer_says_what_to_set_what_it_brings_and_what_it_beats(page, solu
     assert f"{float(solution.error.mean()):.1%} (" in page.text
     assert f"{1000 * float(solution.cost.mean()):.3g} (" in page.text
     found = bc.score(unseen, solution.thresholds)
-    assert f"on the test log of 280 queries it is {float(found['error']):.1%}" in page.text
-    assert "beats the best single stage with probability" in page.text
+    assert "On the test log. Error: expected" in page.text
+    assert f"they showed {float(found['error']):.1%}" in page.text
+    assert "280 queries should show (90%)" in page.text
+    assert "no stage used alone errs as little for as little money" in page.text
+    assert not re.search(r"where an error costs \d", page.text)  # nobody named a price
 
 
 def test_thresholds_and_checks_are_in_tables(page, solution, example_fit):
@@ -125,7 +128,7 @@ def test_a_cascade_that_a_single_stage_beats_is_told_so(example_fit, tmp_path):
     # every query pays for all stages and is answered by the last one
     path = bc.report(example_fit, tmp_path / "r.html", thresholds=[np.inf, np.inf, -np.inf])
     text = Page(path.read_text(encoding="utf-8")).text
-    assert "with probability below 0.1%" in text
+    assert "With probability below 0.1%, no stage used alone errs as little for as little money" in text
     assert "Do not run this cascade before you have looked at large alone" in text
     assert "-0.0%" not in text
 
@@ -162,7 +165,7 @@ def test_a_policy_of_this_log_brings_its_goal_along(example_fit, solution, tmp_p
     policy = solution.to_policy()
     text = Page(bc.report(example_fit, tmp_path / "r.html", thresholds=policy).read_text(encoding="utf-8")).text
     assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in text
-    assert "no price was given" in text
+    assert "per 1,000 queries against the best pair that keeps this limit" in text
     foreign = bc.Policy(
         policy.stages, policy.thresholds, "probability", metadata={**policy.metadata, "data_hash": "x"}
     )
@@ -265,7 +268,7 @@ def test_the_fits_own_log_is_no_test(example_fit, example_log, solution, tmp_pat
 def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit, example_log, solution, tmp_path):
     text = Page(bc.report(example_fit, tmp_path / "r.html", solution=solution).read_text(encoding="utf-8")).text
     found = bc.score(example_log, solution)
-    assert re.search(rf"on the fit's own log\s+error[^a-z]*{float(found['error']):.1%}", text.replace("to", ""))
+    assert re.search(rf"the fit's own log shows\s+error[^a-z]*{float(found['error']):.1%}", text.replace("to", ""))
     assert "Nothing here was measured on queries that the fit has not seen" in text
 
 
@@ -282,7 +285,7 @@ def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monke
 
     def choice(last):
         reach = np.tile([1.0, 0.5, last], (10, 1))
-        return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9)
+        return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9, {})
 
     assert idle_links(result, draws, choice(0.001)) == ["medium > large"]
     assert idle_links(result, draws, choice(0.2)) == []

@@ -163,10 +163,21 @@ def test_the_explorer_shows_the_thresholds_of_the_report_as_they_were_tuned(fit,
     assert float(at["error"]) == pytest.approx(float(solution.error.mean()))
     assert float(at["cost"]) == pytest.approx(float(solution.cost.mean()))
     promise = bc.tune(fit, max_error=0.35)
-    doubted = make_explorer(fit, own=promise.thresholds.values, doubt=promise.goal["doubt"])
-    at = doubted.points.isel(point=doubted.points.attrs["own"])
+    promised = make_explorer(fit, own=promise.thresholds.values)
+    at = promised.points.isel(point=promised.points.attrs["own"])
     assert float(at["error"]) == pytest.approx(float(promise.error.mean()), rel=1e-6)
-    assert np.all(np.diff(doubted.points["error"]) < 0)  # none is dominated
+    assert float(at["kept"]) == pytest.approx(promise.upper_bounds["error"], abs=1e-3)
+    assert np.all(np.diff(promised.points["error"]) < 0)  # none is dominated
+
+
+def test_a_policy_changes_nothing_of_the_explorer_but_where_it_opens(fit):
+    without, promise = make_explorer(fit), bc.tune(fit, max_error=0.35)
+    with_one = make_explorer(fit, own=promise.thresholds.values)
+    for price in np.geomspace(*without.price_range, 12):
+        ends = [x.points["error"].values[x.for_price(price)] for x in (without, with_one)]
+        assert ends[0] == pytest.approx(ends[1], abs=2e-3)
+    # the line is a curve of best points: nearly all of them are best at some price
+    assert np.isfinite(with_one.hull_prices()[:, 0]).mean() > 0.5
 
 
 def test_the_sliders_ends_are_the_ends_of_the_frontier(explorer):

@@ -8,8 +8,6 @@ import pytest
 from helpers.fits import stored_fit
 
 import bayescascade as bc
-from bayescascade.checks.calibration import check_own_signal
-from bayescascade.checks.evidence import gather
 from studies.check_power import run as study
 
 
@@ -45,12 +43,3 @@ def test_another_family_is_named(example_fit):
     assert re.search("looks like (clayton|joe_180)", result.text)
     assert "copula='auto'" in result.text
     assert bc.check(example_fit)["links"].table.xs("family", level="statistic")["p"].min() > 0.01
-
-
-@pytest.mark.slow  # compiles another structure
-def test_a_sequential_calibration_takes_up_the_previous_signal():
-    log = study.previous_signal(np.random.default_rng(6))
-    found = check_own_signal(gather(quick_fit(log, calibration="sequential")), np.random.default_rng(0))
-    assert found.passed
-    asked = [("medium", "small, curved"), ("large", "medium, curved"), ("large", "small")]
-    assert list(found.table.index) == asked

@@ -169,14 +169,13 @@ def test_fits_with_other_margins_are_compared(log):
 @pytest.mark.slow
 @pytest.mark.long
 def test_fits_with_other_calibrations_are_compared():
-    """Where correctness depends on the previous signal as well, the sequential calibration is better."""
+    """Where correctness rises in the upper half of the signals only, the monotone calibration is better."""
     log = bc.simulate(400, n_stages=3, tau=0.2, random_seed=5)
     signal = np.log(log["confidence"].values) - np.log1p(-log["confidence"].values)
-    rng = np.random.default_rng(1)
-    for j in (1, 2):
-        logit = 0.8 + 1.5 * (signal[:, j - 1] - signal[:, j - 1].mean())
-        log["correct"][:, j] = (rng.uniform(size=400) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
-    fits = {name: quick_fit(log, calibration=name) for name in ("logistic", "sequential")}
+    above = np.maximum(signal - np.median(signal, axis=0), 0.0)
+    right = np.random.default_rng(1).uniform(size=above.shape) < 1.0 / (1.0 + np.exp(0.5 - 4.0 * above))
+    log["correct"] = log["correct"].copy(data=right.astype(float))
+    fits = {name: quick_fit(log, calibration=name) for name in ("logistic", "monotone")}
     table = rank(fits, "correct")
-    assert list(table.index) == ["sequential", "logistic"]
+    assert list(table.index) == ["monotone", "logistic"]
     assert float(table.loc["logistic", "elpd_diff"]) < -3 * float(table.loc["logistic", "dse"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayescascade.model.copulas import gaussian
 from bayescascade.model.copulas.family import Family
 
 
@@ -30,6 +31,17 @@ class Link:
     def cdf(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """C(u, v)."""
         return self.family.cdf(u, v, self._tau(u, v))
+
+    def cell_masses(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """P(U in cell, V in cell) between edges from 0 to 1 (draw, edge) each (draw, cell, cell)."""
+        if self.family.name == "gaussian" and (masses := gaussian.cell_masses(left, right, self.tau)) is not None:
+            return masses
+        c = np.zeros((len(left), left.shape[1], right.shape[1]))
+        # exact at the ends, where the formula would lose the last digits
+        c[:, -1, :], c[:, :, -1] = right, left
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            c[:, 1:-1, 1:-1] = self.cdf(left[:, 1:-1, None], right[:, None, 1:-1])
+        return np.maximum(np.diff(np.diff(c, axis=1), axis=2), 0.0)
 
     def hfunc1(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """P(V <= v | U = u)."""

@@ -1,0 +1,128 @@
+"""What the next queries show, beside the long-run rates: posterior predictive draws of a batch of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.special import ndtri
+from scipy.stats import betabinom
+
+from bayescascade._common.arrays import tail_probabilities
+from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.forward import Outcome
+from bayescascade.cascade.rules import DecisionRule
+from bayescascade.display.format import per_thousand, share
+from bayescascade.errors import CascadeError
+from bayescascade.posterior.draws import Draws, get_draws
+
+CI_PROB = 0.9
+# what a policy file says, which is enough to tell what so many queries should show
+MOMENTS = ("error_mean", "error_sd", "cost_mean", "cost_sd", "cost_of_query_sd")
+
+
+def stage_square(draws: Draws, name: str) -> np.ndarray:
+    """What running each stage adds to the mean square of a query's cost or latency (draw, stage).
+
+    A query that stops at stage j has spent C_j = c_1 + .. + c_j, so that E[C^2] is the sum over stages of
+    P(stage j is run) (C_j^2 - C_{j-1}^2 + var_j).
+    """
+    mean = draws.cost if name == "cost" else draws.latency
+    sd = draws.cost_sd if name == "cost" else draws.latency_sd
+    assert mean is not None
+    total = np.cumsum(mean, axis=1)
+    square = np.diff(total**2, axis=1, prepend=0.0)
+    return square if sd is None else square + sd**2
+
+
+def batch_predictive(outcome: Outcome, draws: Draws, batch: int, seed: int = 0) -> Outcome:
+    """Posterior predictive draws of what the next ``batch`` queries show, one batch for each draw and point.
+
+    Given the draw, shares are binomial and means of costs and latencies normal.
+    """
+    rng = np.random.default_rng(seed)
+
+    def share(rate: np.ndarray) -> np.ndarray:
+        return rng.binomial(batch, np.clip(rate, 0.0, 1.0)) / batch
+
+    def mean(name: str, value: np.ndarray) -> np.ndarray:
+        square = np.einsum("dpj,dj->dp", outcome.reach, stage_square(draws, name))
+        return value + rng.normal(size=value.shape) * np.sqrt(np.maximum(square - value**2, 0.0) / batch)
+
+    return outcome._replace(
+        error=share(outcome.error),
+        cost=mean("cost", outcome.cost),
+        abstained=None if outcome.abstained is None else share(outcome.abstained),
+        latency=None if outcome.latency is None else mean("latency", outcome.latency),
+    )
+
+
+class Prediction(NamedTuple):
+    """What is expected of an amount in the long run, and between what so many queries should show it (point,)."""
+
+    expected: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -> dict[str, Prediction]:
+    """Error and cost of a rule on ``n`` queries that its source has not seen; empty where the source cannot tell.
+
+    Parameters
+    ----------
+    source : DataTree, or what a rule comes from
+        A fit; a solution; or a policy, whose metadata may hold what a solution's ``expected`` does.
+    rule : DecisionRule
+        The thresholds; those of a solution or a policy are its own.
+    n : int
+        Queries of the log.
+    """
+    if isinstance(source, xr.DataTree):
+        draws = get_draws(source)
+        if not set(rule.stages) <= set(draws.stages) or rule.kind != draws.kind:
+            raise CascadeError(
+                f"the log has stages {rule.stages} and confidences of kind {rule.kind!r}, but the fit has "
+                f"{draws.stages} and {draws.kind!r}; give the fit that these thresholds come from."
+            )
+        draws = rule.restrict(draws)
+        outcome = forward_all(draws, rule.positions(draws))
+        seen, tails = batch_predictive(outcome, draws, n), tail_probabilities(ci_prob)
+        return {
+            name: Prediction(getattr(outcome, name).mean(axis=0), *np.quantile(getattr(seen, name), tails, axis=0))
+            for name in ("error", "cost")
+        }
+    moments = getattr(source, "expected", getattr(source, "metadata", None))
+    try:
+        error, error_sd, cost, cost_sd, of_query = (float(moments[name]) for name in MOMENTS)  # type: ignore[index]
+    except (TypeError, KeyError, ValueError):
+        return {}
+    ends = _beta_binomial_ends(error, error_sd, n, ci_prob)
+    half = float(ndtri(tail_probabilities(ci_prob)[1])) * np.hypot(cost_sd, of_query / np.sqrt(n))
+    found = {"error": (error, *ends), "cost": (cost, cost - half, cost + half)}
+    return {name: Prediction(*(np.array([x]) for x in values)) for name, values in found.items()}
+
+
+def _beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[float, float]:
+    """Ends of the interval of a share of ``n`` queries whose rate has a posterior of this mean and sd."""
+    mean = min(max(mean, 1e-9), 1.0 - 1e-9)
+    total = max(mean * (1.0 - mean) / max(sd, 1e-9) ** 2 - 1.0, 1e-3)  # of the beta distribution of these moments
+    low, high = betabinom.ppf(tail_probabilities(ci_prob), n, mean * total, (1.0 - mean) * total) / n
+    return float(low), float(high)
+
+
+def said(found: xr.Dataset) -> str:
+    """What was expected, what so many queries should show, and what they showed, in words."""
+    n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
+    lines = []
+    for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
+        value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
+        judged = "more than that" if value > high + slack else "as expected"
+        judged = "less than that" if value < low - slack else judged
+        ends = f"{show(low)} to {show(high)}" if name == "error" else f"{per_thousand(low)} to {show(high)}"
+        lines.append(
+            f"{name.capitalize()}: expected {show(float(found[f'{name}_expected']))}, {n} queries should show "
+            f"{ends} ({ci} interval), they showed {show(value)}, {judged}."
+        )
+    return " ".join(lines)
