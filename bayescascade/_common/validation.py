@@ -28,6 +28,9 @@ def check_text(what: str, text: str, allowed: str = "") -> None:
         raise CascadeError(f"{what} {shown} holds the control character {bad[0]!a}; take it out of the name.")
 
 
+MOST_QUERIES = 10**12  # of a promise; beyond it is the long run
+
+
 def check_prob(name: str, value: float) -> None:
     """Raise `CascadeError` unless ``value`` lies strictly between 0 and 1."""
     if not 0.0 < value < 1.0:
@@ -50,8 +53,8 @@ def check_batch(batch: int | None) -> None:
     """Raise `CascadeError` unless ``batch`` is a whole number of queries, or None."""
     if batch is None:
         return
-    if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or batch < 1:
-        raise bad_value("batch", batch, "give a whole number of queries, at least 1")
+    if not isinstance(batch, int | np.integer) or isinstance(batch, bool) or not 1 <= batch <= MOST_QUERIES:
+        raise bad_value("batch", batch, f"give a whole number of queries, from 1 to {MOST_QUERIES:.0e}")
 
 
 def check_doubt(doubt: float, **options: object) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import shlex
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,11 +51,15 @@ if TYPE_CHECKING:
 DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.35, 0.9, 1 / 3
 
 
+MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
+
+
 class _Commands(TyperGroup):
     """Turn mistakes and interrupts into one sentence and an exit code, for every command alike."""
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = CommandLine(self.commands.values())
+        terminal.never_fail()
         try:
             with terminal.remarks(ctx.obj):
                 return super().invoke(ctx)
@@ -128,16 +134,17 @@ def fit(
     previous: Annotated[
         Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
     ] = None,
-    draws: Annotated[int, typer.Option(min=4, help="Draws kept from each chain.")] = 1000,
-    tune: Annotated[int, typer.Option(min=10, help="Tuning steps of each chain, thrown away.")] = 200,
-    chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
+    draws: Annotated[int, typer.Option(min=4, max=MOST_DRAWS, help="Draws kept from each chain.")] = 1000,
+    tune: Annotated[int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.")] = 200,
+    chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
     target_accept: Annotated[
         float, typer.Option(help="Acceptance rate the sampler aims at; nearer to 1 against divergences.")
     ] = 0.8,
     seed: Seed = None,
 ) -> None:
     """Fit the model to a log of queries and save the posterior."""
-    keep_input(log, output)
+    for source in filter(None, (log, previous)):
+        keep_input(source, output)
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
@@ -206,7 +213,8 @@ def report(
         raise CascadeError("--labels goes with --policy: its goal says what an error is worth.")
     if test is not None and policy is None:
         raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
-    keep_input(fit_file, output)
+    for source in filter(None, (fit_file, policy, test)):
+        keep_input(source, output)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
@@ -290,6 +298,8 @@ def demo(
 
 def main() -> None:
     """Run the command line (the ``bayescascade`` script)."""
+    # an exit runs what cleans up, where the signal itself would leave half-written files behind
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app(prog_name="bayescascade")
 
 

@@ -29,6 +29,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+PICTURES = (".eps", ".jpg", ".jpeg", ".pdf", ".png", ".svg", ".tif", ".tiff", ".webp")
+
+
+def _picture(path: Path | None) -> Path | None:
+    """Refuse a picture that nobody can draw before the work, not after it."""
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise typer.BadParameter(
+            f"a picture's name should end in one of {', '.join(PICTURES)}, but is {path.name!r}."
+        )
+    return writable(path)
+
+
 def compare(
     train: LogFile,
     kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
@@ -62,7 +74,7 @@ def compare(
     ] = None,
     output: Annotated[Path | None, file_out("Where the table goes (CSV).")] = None,
     plot: Annotated[
-        Path | None, typer.Option(callback=writable, help="Where the picture goes, e.g. comparison.svg.")
+        Path | None, typer.Option(callback=_picture, help="Where the picture goes, e.g. comparison.svg.")
     ] = None,
 ) -> None:
     """Compare ways to choose thresholds on your own log: ours, and everyone else's."""
@@ -75,6 +87,12 @@ def compare(
     if test is None and test_prompts is not None:
         raise CascadeError("--test-prompts goes with --test.")
     sizes = [_size(part) for part in names_of(n) or []]
+    if not sizes:
+        raise CascadeError(
+            f"--n {n!r} names no number of queries; write whole numbers or all, e.g. --n 30,100,all."
+        )
+    if output is not None and plot is not None and output.resolve() == plot.resolve():
+        raise CascadeError(f"the table and the picture would both be {output}; give one of them another name.")
     parts: Any = cascades
     if cascades is not None and cascades.strip() != "all":
         parts = [names_of(part) for part in cascades.split(";") if part.strip()]
@@ -104,8 +122,7 @@ def compare(
         resume=resume,
     )
     table = found.table(reference)
-    show(against_table(table, reference or str(found.data["rival"].values[0])))
-    typer.echo(found.text)
+    # files before the table, whose reader may hang up
     if output is not None:
         with whole_file(output, "the table") as path:
             table.to_csv(path)
@@ -116,6 +133,8 @@ def compare(
             assert figure is not None  # of new axes
             figure.savefig(path)
         say(f"Wrote {plot}.")
+    show(against_table(table, reference or str(found.data["rival"].values[0])))
+    typer.echo(found.text)
 
 
 def _size(text: str) -> int | None:

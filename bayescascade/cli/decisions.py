@@ -98,6 +98,8 @@ def tune(
         if output is not None:
             terminal.say(f"{output} was not written.")
         raise typer.Exit(terminal.INFEASIBLE)
+    if output is not None:  # before the tables, whose reader may hang up
+        solution.to_policy(output)
     terminal.show(
         terminal.thresholds_table(solution, str(posterior.attrs["confidence_kind"])),
         terminal.expected_table(solution),
@@ -106,7 +108,6 @@ def tune(
     if output is None:
         typer.echo("No policy was written; name one with -o policy.json.")
     else:
-        solution.to_policy(output)
         typer.echo(f"Wrote {output}.")
 
 

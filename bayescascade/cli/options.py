@@ -237,7 +237,9 @@ TaskColumn = Annotated[
         show_default="task, if there is one",
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed; the same seed, the same result.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Random seed; the same seed, the same result.")
+]
 CURRENCY = "in the log's currency"
 ERROR_PRICE = typer.Option(help=f"What one wrong answer costs, {CURRENCY}.")
 AbstainPrice = Annotated[

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.compiling import compiling
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Structure
@@ -42,14 +43,16 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
     What lies below, such as the intercepts given their mean and spread, is part of the model rather than of the
     prior; so is what the log does not touch, such as the offset of an atom that does not occur.
     """
-    function, names, data = _density(design.structure)
-    for shared in data:
-        shared.set_value(design.arrays[shared.name])
+    with compiling():
+        function, names, data = _density(design.structure)
     flat = draws.stack(sample=("chain", "draw")).transpose("sample", ...)
     low = design.arrays["tau_low"]
     share = (flat["tau"].values - low) / (1.0 - low)
     values = {"tau_share": share, "tau_logit": np.log(share) - np.log1p(-share)}
-    terms = function(*(values.get(name, flat[name].values if name in flat else None) for name in names))
+    with compiling():  # its data are shared by all that use it
+        for shared in data:
+            shared.set_value(design.arrays[shared.name])
+        terms = function(*(values.get(name, flat[name].values if name in flat else None) for name in names))
     used = {
         "margin_split": np.stack([margin.split_used for margin in design.margins]),
         "atom_offset": np.isfinite(np.stack([scaling.atoms for scaling in design.scalings])),

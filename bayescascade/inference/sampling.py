@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.compiling import compiling
 from bayescascade._common.parallel import n_cores
 from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
 from bayescascade.inference.pointwise import log_likelihood_of, margin_splits
@@ -30,6 +31,7 @@ from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Options, Structure
 from bayescascade.posterior.schema import constant_data, data_hash, family_table
 
+_MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
 # Rows times draws above which the pointwise log-likelihood is left out unless asked for: 400 MB.
 _MAX_LOG_LIKELIHOOD = 50_000_000
 # Free variables that say the same as a kept one.
@@ -62,8 +64,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 4), ("tune", self.tune, 10), ("chains", self.chains, 1)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise bad_value(name, value, f"give a whole number of at least {least}")
+            if not isinstance(value, int | np.integer) or not least <= value <= _MOST_DRAWS:
+                raise bad_value(name, value, f"give a whole number from {least} to {_MOST_DRAWS}")
         if not 0.0 < self.target_accept < 1.0:
             raise bad_value("target_accept", self.target_accept, "give a number between 0 and 1")
 
@@ -81,11 +83,12 @@ def fit_design(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.Dat
 
 def sample(design: Design, config: SamplerConfig, *, save_warmup: bool = False) -> xr.DataTree:
     """Run NUTS (nutpie) on a design with the compiled model of its structure."""
+    compiled = compiled_with(design)
     import nutpie
 
     # not blocking: nutpie's own wait turns Ctrl-C into a result with too few draws
     sampler = nutpie.sample(
-        compiled_with(design),
+        compiled,
         draws=config.draws,
         tune=config.tune,
         chains=config.chains,
@@ -117,8 +120,14 @@ def compiled_with(design: Design) -> Any:
     return compiled.with_data(**used)
 
 
-@lru_cache(maxsize=16)
 def _compiled(structure: Structure) -> Any:
+    """The compiled model of a structure: of threads that want it at once the first compiles it."""
+    with compiling():
+        return _compile(structure)
+
+
+@lru_cache(maxsize=16)
+def _compile(structure: Structure) -> Any:
     """Compile the model of a structure, on a tiny placeholder log: data come later by `with_data`."""
     import nutpie
 

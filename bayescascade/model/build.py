@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.compiling import compiling
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import ATOMS, N_PIECES, SPREAD, get_calibration, log_bernoulli
 from bayescascade.model.copulas.namespace import pytensor_namespace
@@ -90,6 +91,7 @@ def build_model(
     return model_of_design(build_design(log, options))
 
 
+@compiling()
 def model_of_design(design: Design) -> pm.Model:
     """Build the model from the arrays of a `Design`."""
     import pymc as pm

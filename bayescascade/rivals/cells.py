@@ -134,12 +134,13 @@ class Store:
         from pyarrow import parquet
 
         try:
-            (row,) = parquet.read_table(path).to_pylist()
+            (row,) = parquet.read_table(path, schema=_schema(), page_checksum_verification=True).to_pylist()
             found = row.pop("key")
             cell = Result(**row | {name: np.array(row[name], float) for name in ("error", "cost", "replicates")})
-        except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+            _check_cell(cell)
+        except (OSError, ValueError, KeyError, TypeError, MemoryError, pyarrow.ArrowException) as error:
             raise CascadeError(
-                f"{path} cannot be read as a finished cell of a comparison ({error}); "
+                f"{path} cannot be read as a finished cell of a comparison ({str(error)[:200]}); "
                 "delete it, or name another folder."
             ) from None
         return cell if found == key else None
@@ -153,11 +154,22 @@ class Store:
         from pyarrow import parquet
 
         with whole_file(path, "a finished cell") as part:
-            parquet.write_table(pyarrow.Table.from_pylist([{"key": key, **vars(cell)}], schema=_schema()), part)
+            row = pyarrow.Table.from_pylist([{"key": key, **vars(cell)}], schema=_schema())
+            parquet.write_table(row, part, write_page_checksum=True)
 
     def _path(self, key: str) -> Path | None:
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         return None if self.folder is None else self.folder / f"{name}.parquet"
+
+
+def _check_cell(cell: Result) -> None:
+    """Raise `ValueError` for numbers that no method can have had."""
+    if len(cell.error) != len(cell.cost):
+        raise ValueError(f"it has {len(cell.error)} errors and {len(cell.cost)} costs")
+    if not (np.isfinite(cell.cost) & (cell.cost >= 0.0) & (cell.error >= 0.0) & (cell.error <= 1.0)).all():
+        raise ValueError("an error is no share, or a cost is negative or not finite")
+    if not cell.failed and not (np.isfinite(cell.auc) and np.isfinite(cell.replicates).all()):
+        raise ValueError("an area is not finite, though the method did not give up")
 
 
 def _schema() -> Any:

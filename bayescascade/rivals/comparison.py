@@ -168,7 +168,8 @@ def _row(data: xr.Dataset, name: str, reference: str, ci_prob: float) -> dict[st
     if name == reference:
         return row
     gap = own["auc"] - other["auc"]
-    scale = 100.0 / float(other["auc"].mean())
+    area = float(other["auc"].mean())
+    scale = 100.0 / area if area > 0.0 else np.nan  # nothing is a share of an area of 0
     noise = float((own["auc_replicate"] - other["auc_replicate"]).mean("run").var("replicate", ddof=1))
     noise += _noise_of_seeds(gap)
     half = float(norm.ppf(tail_probabilities(ci_prob)[1])) * np.sqrt(noise)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -138,3 +140,83 @@ def test_control_c_exits_130_and_leaves_nothing(calls, folder, monkeypatch, brok
     monkeypatch.setitem(vars(bc), broken, interrupted)
     assert_one_sentence(run(*command), "Interrupted", code=130)
     assert sorted(os.listdir()) == before
+
+
+# ---- the terminal and the pipe
+
+
+def in_a_process(folder, code, encoding="utf-8", **options):
+    """The command line as a process, with a stand-in for what takes long."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "120", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, env=environment, cwd=folder, timeout=120, **options)
+
+
+SHOWS = """
+import sys
+from types import SimpleNamespace
+import typer
+from bayescascade.cli import terminal
+from bayescascade.cli.app import app
+
+@app.command()
+def names():
+    terminal.say("géant")
+    terminal.show(terminal.checks_table([SimpleNamespace(name="modèle", passed=True, text="größer → 大")], None))
+    with terminal.working("Fitting [/b] 大"):
+        pass
+
+app(["names"])
+"""
+
+
+def test_names_that_the_terminal_lacks(tmp_path):
+    done = in_a_process(tmp_path, SHOWS, encoding="ascii")
+    assert done.returncode == 0, done.stderr
+    assert rb"mod\xe8le" in done.stdout
+    assert rb"g\xe9ant" in done.stderr
+
+
+def test_files_are_written_before_the_tables(calls, folder, monkeypatch):
+    """The reader of a pipe may leave after the first line, as `head -1` does."""
+
+    def hang_up(*_):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("bayescascade.cli.terminal.show", hang_up)
+    run("tune", "fit.nc", "--max-error", "0.3", "-o", "new.json")
+    assert policy.Policy.load("new.json").thresholds == [0.75, -np.inf]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "log.csv", "--kind", "votes", "--n", ","), "names no number of queries"),
+        (("compare", "log.csv", "--kind", "votes", "--plot", "x.xyz"), "should end in one of .eps, .jpg"),
+        (("compare", "log.csv", "--kind", "votes", "--plot", "a.svg", "-o", "a.svg"), "would both be a.svg"),
+        (("fit", "log.csv", *FIT, "--seed", 10**23), "--seed"),
+        (("fit", "log.csv", *FIT, "--draws", 10**14), "--draws"),
+        (("fit", "log.csv", "--kind", "votes", "--previous", "fit.nc", "-o", "fit.nc"), "is the input itself"),
+        (("report", "fit.nc", "--policy", "policy.html", "-o", "policy.html"), "is the input itself"),
+    ],
+)
+def test_options_that_cannot_be(calls, folder, arguments, message):
+    Path("policy.html").write_text("a page")
+    assert_one_sentence(run(*arguments), message)
+    assert Path("policy.html").read_text() == "a page"
+
+
+def test_a_termination_cleans_up(tmp_path):
+    code = (
+        "import os, signal, time, bayescascade.cli.app as cli\n"
+        "from bayescascade._common.files import whole_file\n"
+        "@cli.app.command()\n"
+        "def slow():\n"
+        "    with whole_file('new.txt', 'the note') as part:\n"
+        "        part.write_text('half')\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(20)\n"
+        "import sys; sys.argv = ['bayescascade', 'slow']; cli.main()\n"
+    )
+    assert in_a_process(tmp_path, code).returncode == 143
+    assert os.listdir(tmp_path) == []

@@ -269,7 +269,7 @@ def test_things_that_are_no_fits(example_fit):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draws": 0}, "draws=0 is not allowed; give a whole number of at least 4"),
+        ({"draws": 0}, "draws=0 is not allowed; give a whole number from 4 to 1000000"),
         ({"draws": 10.5}, "draws=10.5 is not allowed"),
         ({"tune": 1}, "tune=1 is not allowed"),
         ({"chains": 0}, "chains=0 is not allowed"),

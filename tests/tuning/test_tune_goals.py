@@ -122,7 +122,10 @@ def test_a_batch_needs_more_caution_than_the_long_run(draws):
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"max_error": 0.2, "batch": 0}, "batch=0 is not allowed; give a whole number of queries, at least 1"),
+        (
+            {"max_error": 0.2, "batch": 0},
+            "batch=0 is not allowed; give a whole number of queries, from 1 to 1e.12",
+        ),
         ({"max_error": 0.2, "batch": 1.5}, "batch=1.5 is not allowed"),
         ({"error_price": 1.0, "batch": 10}, "no bound came; give max_error"),
         (
