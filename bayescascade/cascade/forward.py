@@ -72,15 +72,21 @@ def split_positions(positions: np.ndarray, n_stages: int) -> tuple[np.ndarray, n
     return np.maximum(accept, reject), reject
 
 
-def shares(positions: np.ndarray, n_stages: int, n_segments: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Shares of each segment that are deferred, and that are abstained from if any (point, stage, segment)."""
-    accept, reject = split_positions(positions, n_stages)
-    deferred = deferred_share(accept, n_segments)
-    rejected = None if reject is None else deferred_share(reject, n_segments)
-    if rejected is not None:
-        deferred = deferred - rejected
-    deferred[:, -1] = 0.0  # the last stage has nowhere to defer to
-    return deferred, rejected
+def share_below(kernel: Kernel, stage: int, positions: np.ndarray) -> np.ndarray:
+    """Share of each segment of a stage that lies below a position (state, point, segment), or (1, ...) for all.
+
+    The signals in a segment are spread evenly. Those of queries of one ease are not: there it is the share of
+    their conditional ranks.
+    """
+    draws = kernel.draws
+    share = deferred_share(positions, draws.n_segments)[None]
+    segment, fraction = cut_of(draws.margins[stage], positions)
+    cut = np.flatnonzero((fraction > 0) & (fraction < 1) & ~draws.margins[stage].is_atom[segment])
+    if draws.loading is None or not len(cut):
+        return share
+    share = np.repeat(share, len(kernel.mass), axis=0)
+    share[:, cut, segment[cut]] = draws.part_given_ease(stage, segment[cut], fraction[cut])
+    return share
 
 
 def cut_correct(kernel: Kernel, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
@@ -115,28 +121,30 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     """
     draws = kernel.draws
     n_stages = len(draws.stages)
-    deferred, rejected = shares(positions, n_stages, draws.n_segments)
-    accepted = 1.0 - deferred if rejected is None else 1.0 - deferred - rejected
+    accept, reject = split_positions(positions, n_stages)
     cuts = {j: cut for j, *cut in cut_correct(kernel, positions)}
     # a_j(s), (state, point, segment)
     arriving = np.broadcast_to(kernel.mass[:, :1], (len(kernel.mass), len(positions), draws.n_segments))
     right = np.zeros((len(kernel.mass), len(positions)))
-    abstained = None if rejected is None else np.zeros_like(right)
+    abstained = None if reject is None else np.zeros_like(right)
     reach = np.empty((draws.n, len(positions), n_stages))
     for j in range(n_stages):
         reach[..., j] = kernel.over_nodes(arriving.sum(axis=2))
-        answered = arriving * accepted[:, j]
+        rejected = None if reject is None else share_below(kernel, j, reject[:, j])
+        # the last stage has nowhere to defer to
+        unanswered = rejected if j == n_stages - 1 else share_below(kernel, j, accept[:, j])
+        answered = arriving if unanswered is None else arriving * (1.0 - unanswered)
         right += (answered @ kernel.correct[:, j, :, None])[..., 0]
         if j in cuts:
             cut, segment, upper = cuts[j]
             right[:, cut] += answered[:, cut, segment] * (upper - kernel.correct[:, j, segment])
         if abstained is not None and rejected is not None:
-            abstained += np.einsum("dps,ps->dp", arriving, rejected[:, j])
-        if j < n_stages - 1:
+            abstained += np.sum(arriving * rejected, axis=2)
+        if unanswered is not None and j < n_stages - 1:
             # a_j D_j / p_j: the deferred share of a segment in which signals are spread as in the margin
-            ratio = arriving * deferred[None, :, j]
+            ratio = arriving * (unanswered if rejected is None else unanswered - rejected)
             ratio *= kernel.inverse_mass(j)[:, None]
-            correct_within_segment(ratio, kernel, j, positions)
+            correct_within_segment(ratio, kernel, j, positions, unanswered, rejected)
             arriving = ratio @ kernel.pair[j]
             # the correction may take more from a neighbouring segment than there is
             np.maximum(arriving, 0.0, out=arriving)
@@ -147,38 +155,45 @@ def forward(kernel: Kernel, positions: np.ndarray) -> Outcome:
     return Outcome(1.0 - right if abstained is None else 1.0 - abstained - right, cost, reach, abstained, latency)
 
 
-def correct_within_segment(ratio: np.ndarray, kernel: Kernel, stage: int, positions: np.ndarray) -> None:
+def correct_within_segment(
+    ratio: np.ndarray,
+    kernel: Kernel,
+    stage: int,
+    positions: np.ndarray,
+    below: np.ndarray,
+    rejected: np.ndarray | None,
+) -> None:
     """Correct deferred mass for its place within a segment that a threshold cuts: first order in u, in place.
 
     What follows a signal, E[. | u], is taken as linear in u across neighbouring segments. Where what is deferred
     of a segment of mass p lies between its fractions g and f, its mean u lies (1 - f - g) p / 2 below the
     segment's own. Moving that much mass, over the distance of the neighbours' midpoints, from the segment above to
     the one below shifts the mean by as much and leaves the total as it is. ``ratio`` is (state, point, segment),
-    per unit of segment mass.
+    per unit of segment mass; ``below`` and ``rejected`` are the shares that `share_below` gives.
     """
     mass, inverse = kernel.mass[:, stage], kernel.inverse_mass(stage)
     middle = np.cumsum(mass, axis=1) - 0.5 * mass
     margin = kernel.draws.margins[stage]
-    last = len(margin.low) - 1
+    last, points = len(margin.low) - 1, np.arange(len(positions))
     if last == 0:
         return
     accept, reject = split_positions(positions, len(kernel.draws.stages))
-    segment, fraction = cut_of(margin, accept[:, stage])
-    none = np.zeros_like(fraction)
+    segment = cut_of(margin, accept[:, stage])[0]
+    fraction, none = below[:, points, segment], np.zeros(1)
     cuts = [(segment, fraction, none)]
-    if reject is not None:
+    if reject is not None and rejected is not None:
         # both thresholds may cut the same segment: then what is deferred lies between them, else each has its own
-        low_segment, low_fraction = cut_of(margin, reject[:, stage])
-        same = low_segment == segment
+        low_segment = cut_of(margin, reject[:, stage])[0]
+        low_fraction, same = rejected[:, points, low_segment], low_segment == segment
         cuts = [
             (segment, fraction, np.where(same, low_fraction, 0.0)),
-            (low_segment, np.where(same, 0.0, 1.0), np.where(same, 0.0, low_fraction)),
+            (low_segment, np.where(same, 0.0, 1.0)[None], np.where(same, 0.0, low_fraction)),
         ]
     for at, f, g in cuts:
-        point = np.flatnonzero((f - g > 0) & (f - g < 1))
-        s, lower = at[point], (1.0 - f - g)[point]
-        above, below = np.minimum(s + 1, last), np.maximum(s - 1, 0)
+        point = np.flatnonzero(((f - g > 0) & (f - g < 1)).any(axis=0))
+        s, lower = at[point], (1.0 - f - g)[:, point]
+        above, under = np.minimum(s + 1, last), np.maximum(s - 1, 0)
         moved = ratio[:, point, s] * mass[:, s]
-        step = moved * 0.5 * lower * mass[:, s] / np.maximum(middle[:, above] - middle[:, below], 1e-300)
+        step = moved * 0.5 * lower * mass[:, s] / np.maximum(middle[:, above] - middle[:, under], 1e-300)
         ratio[:, point, above] -= step * inverse[:, above]
-        ratio[:, point, below] += step * inverse[:, below]
+        ratio[:, point, under] += step * inverse[:, under]

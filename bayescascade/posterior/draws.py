@@ -132,6 +132,16 @@ class Draws:
             discrimination=None,
         )
 
+    def part_given_ease(self, stage: int, segment: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+        """Share of segments (cut,) below fractions of them, given the ease of each node (draw x node, cut)."""
+        assert self.loading is not None
+        edge = self.edges()[:, stage]
+        low, high = edge[:, segment], edge[:, segment + 1]
+        u = np.stack([low, low + fraction * (high - low), high])[:, :, None]
+        rank = conditional_rank(u, DECISION_EASE[:, None], self.loading[:, stage, None, None])
+        low, at, high = rank.reshape(3, -1, len(segment))
+        return (at - low) / np.maximum(high - low, 1e-300)
+
     def blocks(self) -> Iterator[slice]:
         """Slices of draws: the pair masses of so many, at every node, stay in a core's cache."""
         return cut(self.n, max(1, 128 // self.n_nodes))

@@ -80,6 +80,32 @@ def loss_of_rows(kernel, rows, prices, abstain_price=None):
     )
 
 
+def grid_rows(draws, parts, abstain=False):
+    """All rows with positions at so many places of each segment, but not inside atoms."""
+    axes = []
+    for margin in draws.margins:
+        at = np.arange(len(margin.low) * parts + 1) / parts
+        inside = margin.is_atom[np.minimum(at.astype(int), len(margin.low) - 1)]
+        axes.append(at[(at == np.round(at)) | ~inside])
+    if not abstain:
+        grid = np.meshgrid(*axes[:-1], [0.0], indexing="ij")
+        return np.stack([x.ravel() for x in grid], axis=1)
+    grid = np.meshgrid(*axes[:-1], *axes, indexing="ij")
+    flat = np.stack([x.ravel() for x in grid], axis=1)
+    n = len(axes)
+    flat = flat[(flat[:, : n - 1] >= flat[:, n - 1 : -1]).all(axis=1)]
+    return np.concatenate([flat[:, : n - 1], flat[:, -1:], flat[:, n - 1 :]], axis=1)
+
+
+def least_loss(kernel, rows, prices, abstain_price=None):
+    """Least loss of any of the rows for each price, by the forward recursion."""
+    parts = [
+        loss_of_rows(kernel, part, prices[:, None], abstain_price)
+        for part in np.array_split(rows, 1 + len(rows) // 2000)
+    ]
+    return np.min([part.min(axis=1) for part in parts], axis=0)
+
+
 def prices_for(kernel, n=8):
     return np.geomspace(0.3, 60.0, n) * kernel.cost[0].sum()
 

@@ -70,10 +70,22 @@ def make_draws(n_stages=3, pattern="no atoms", *, n_draws=1, n_queries=285, seed
     return draws_around(signal, kind, rng, n_draws=n_draws, **options)
 
 
-def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=True, calibration="logistic"):
+def draws_around(
+    signal,
+    kind,
+    rng,
+    *,
+    n_draws=1,
+    copula="gumbel",
+    bootstrap=True,
+    calibration="logistic",
+    loading=None,
+    discrimination=None,
+):
     """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed.
 
-    ``copula`` is one name, or a name for each link.
+    ``copula`` is one name, or a name for each link. Queries have a difficulty where ``loading`` is given, each a
+    number or one for each stage.
     """
     n_stages, step = signal.shape[1], np.arange(signal.shape[1])
     bounds = signal_bounds(kind)
@@ -99,7 +111,17 @@ def draws_around(signal, kind, rng, *, n_draws=1, copula="gumbel", bootstrap=Tru
         cost=3.0**step * np.exp(rng.normal(0.0, 0.05, (n_draws, n_stages))),
         chains=np.arange(1),
     )
-    return with_curve(draws, **calibration_of(calibration, n_draws, n_stages, rng))
+    draws = with_curve(draws, **calibration_of(calibration, n_draws, n_stages, rng))
+    return draws if loading is None else with_difficulty(draws, loading, discrimination, rng)
+
+
+def with_difficulty(draws, loading, discrimination, rng=None):
+    """Draws of queries that have a difficulty; with ``rng``, several draws differ a little."""
+    shape = draws.mass.shape[:2]
+    vary = np.ones((2, *shape)) if rng is None else np.exp(rng.normal(0.0, 0.1 * (draws.n > 1), (2, *shape)))
+    loading, discrimination = (np.broadcast_to(x, shape).astype(float) for x in (loading, discrimination))
+    loading = loading * vary[0] / (1.0 - loading + loading * vary[0])  # on the scale of the logit
+    return replace(draws, loading=loading, discrimination=discrimination * vary[1])
 
 
 def with_curve(draws, **values):

@@ -12,6 +12,8 @@ from helpers.brute_force import (
     best_by_thresholds,
     every_combination,
     every_set,
+    grid_rows,
+    least_loss,
     loss_of_rows,
     path_losses,
     prices_for,
@@ -80,23 +82,6 @@ def test_no_acceptance_set_does_better_than_the_best_policy(n_stages, n_atoms, a
         assert least == pytest.approx(path_losses(kernel, actions, price, fee or 0.0).min(), rel=1e-10)
 
 
-def grid_rows(draws, parts, abstain=False):
-    """All rows with positions at so many places of each segment, but not inside atoms."""
-    axes = []
-    for margin in draws.margins:
-        at = np.arange(len(margin.low) * parts + 1) / parts
-        inside = margin.is_atom[np.minimum(at.astype(int), len(margin.low) - 1)]
-        axes.append(at[(at == np.round(at)) | ~inside])
-    if not abstain:
-        grid = np.meshgrid(*axes[:-1], [0.0], indexing="ij")
-        return np.stack([x.ravel() for x in grid], axis=1)
-    grid = np.meshgrid(*axes[:-1], *axes, indexing="ij")
-    flat = np.stack([x.ravel() for x in grid], axis=1)
-    n = len(axes)
-    flat = flat[(flat[:, : n - 1] >= flat[:, n - 1 : -1]).all(axis=1)]
-    return np.concatenate([flat[:, : n - 1], flat[:, -1:], flat[:, n - 1 :]], axis=1)
-
-
 @pytest.mark.parametrize("copula", COPULAS)
 @pytest.mark.parametrize("pattern", ["no atoms", "top atom", "both atoms"])
 def test_two_stages_are_as_good_as_a_fine_grid(pattern, copula):
@@ -104,8 +89,7 @@ def test_two_stages_are_as_good_as_a_fine_grid(pattern, copula):
     kernel = build_kernel(draws)
     prices = prices_for(kernel)
     got = loss_of_rows(kernel, induce(kernel, prices), prices)
-    out = forward(kernel, grid_rows(draws, 16))
-    grid = (out.error[0] * prices[:, None] + out.cost[0]).min(axis=1)
+    grid = least_loss(kernel, grid_rows(draws, 16), prices)
     # a little better where the grid has no point
     assert (got <= grid * (1 + 1e-5)).all()
     assert (got >= grid * (1 - 1e-3)).all()
@@ -119,10 +103,7 @@ def test_three_stages_are_as_good_as_a_grid(calibration, pattern):
     prices = prices_for(kernel)
     rows = induce(kernel, prices)
     got = loss_of_rows(kernel, rows, prices)
-    rows = grid_rows(draws, 2)
-    parts = [forward(kernel, part) for part in np.array_split(rows, 10)]
-    error, cost = (np.concatenate([getattr(p, name)[0] for p in parts]) for name in ("error", "cost"))
-    grid = (error * prices[:, None] + cost).min(axis=1)
+    grid = least_loss(kernel, grid_rows(draws, 2), prices)
     assert (got <= grid * (1 + 1e-5)).all()
     assert np.median(got / grid) < 1.0 + 1e-5
 
@@ -136,11 +117,7 @@ def test_two_stages_that_may_abstain_are_as_good_as_a_grid(pattern):
     rows = induce(kernel, prices, fee)
     assert (rows[:, :2] >= rows[:, 2:]).all()
     got = loss_of_rows(kernel, rows, prices, fee)
-    parts = [forward(kernel, part) for part in np.array_split(grid_rows(draws, 1, abstain=True), 20)]
-    error, cost, abstained = (
-        np.concatenate([getattr(p, name)[0] for p in parts]) for name in ("error", "cost", "abstained")
-    )
-    grid = (error * prices[:, None] + cost + fee * abstained).min(axis=1)
+    grid = least_loss(kernel, grid_rows(draws, 1, abstain=True), prices, fee)
     assert (got <= grid * (1 + 1e-5)).all()
     plain = loss_of_rows(kernel, induce(kernel, prices), prices)
     assert (got <= plain * (1 + 1e-9)).all()
