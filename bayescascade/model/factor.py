@@ -72,19 +72,19 @@ def query_logp(
     lines, terms = _signal_parts(log_mass, tau, loading, data, structure, xp)
     constants, share, shift = _label_parts(logit, discrimination, data, xp)
     line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
+    pattern, term = (data["pattern_terms"][i] for i in (0, 1))
     constant, linear, square = lines
     constant = constant[line].sum(1) + constants[label].sum(1)
     linear = linear[line].sum(1) + shift[label].sum(1)
     logp = _nodes(constant) + _nodes(linear) * ease + _nodes(square[line].sum(1)) * (ease * ease)
-    for j in range(structure.n_stages):
-        logp = logp + terms[data["pattern_term"][:, j]]
+    logp = xp.add_rows(logp + data["log_weight"], pattern, terms[term])
     tilt = xp.exp(-_nodes(discrimination) * ease)  # (column, node)
     product: Any = 1.0
     for j in range(structure.n_stages):
         at = label[:, j]
         of = tilt[j] if structure.n_tasks == 1 else tilt[data["pattern_column"][:, j]]
         product = product * (_nodes(share[0][at]) + _nodes(share[1][at]) * of)
-    return xp.logsumexp(logp - xp.log(product) + data["log_weight"], 1)[data["query_pattern"]]
+    return xp.log_sum_over(logp, product, 1)[data["query_pattern"]]
 
 
 def _label_parts(
@@ -120,19 +120,38 @@ def _signal_parts(
     column = data["point_column"]
     level, pull = score * scale[column], (loading * scale)[column]
 
-    before, own, link, row = (data["line"][i] for i in range(4))
     rho, c = gaussian.parameters(tau, xp)
-    rho, c = xp.concatenate([rho, zero])[link], xp.concatenate([c, zero + 1.0])[link]
-    a, b = (level[own] - rho * level[before]) / c, (pull[own] - rho * pull[before]) / c
+    rho, c = xp.concatenate([rho, zero]), xp.concatenate([c, zero + 1.0])
+
+    def given(own: Any, before: Any, link: Any) -> tuple[Any, Any]:
+        """The score of one point given another at a Gaussian link is a - b theta: a and b (pair,) each."""
+        of = rho[link], c[link]
+        return tuple((x[own] - of[0] * x[before]) / of[1] for x in (level, pull))  # type: ignore[return-value]
+
+    before, own, link, row = (data["line"][i] for i in range(4))
+    a, b = given(own, before, link)
     alone = (log_mass[data["row_cell"]] + data["row_log_shape"])[row]
-    constant = alone + 0.5 * (score[own] - a) * (score[own] + a) + xp.log(scale[column][own] / c)
+    constant = alone + 0.5 * (score[own] - a) * (score[own] + a) + xp.log(scale[column][own] / c[link])
     lines = [xp.concatenate([part, zero]) for part in (constant, a * b, -0.5 * b * b)]
-    return lines, _terms(level, pull, tau, data, structure, xp)
+    return lines, _terms(level, pull, given, tau, data, structure, xp)
 
 
-def _terms(level: Any, pull: Any, tau: Any, data: dict[str, Any], structure: Structure, xp: Any) -> Any:
-    """Log-probabilities given theta of all that is not a line (term, node): see `query_rows`; the last is 0."""
+def _terms(
+    level: Any,
+    pull: Any,
+    given: Callable[[Any, Any, Any], tuple[Any, Any]],
+    tau: Any,
+    data: dict[str, Any],
+    structure: Structure,
+    xp: Any,
+) -> Any:
+    """Log-probabilities given theta of all that is not a line (term, node): see `query_rows`."""
     ease = data["ease"]
+
+    def below(point: Any, free: Any, link: Any) -> Any:
+        """Probability of less than a point of an atom, given the other side of a Gaussian link (pair, node)."""
+        a, b = given(point, free, link)
+        return gaussian.normal_cdf(_nodes(a) - _nodes(b) * ease, xp)
 
     def scores(of: Any) -> Any:
         return _nodes(level[of]) - _nodes(pull[of]) * ease
@@ -140,7 +159,7 @@ def _terms(level: Any, pull: Any, tau: Any, data: dict[str, Any], structure: Str
     low, high = (gaussian.normal_cdf(scores(data["atom_ends"][i]), xp) for i in (0, 1))
     none = _nodes(data["zero"]) * ease
     alone = xp.log(xp.maximum(high - low, MASS_MIN))
-    parts, given = [alone], xp.concatenate([alone, none])
+    parts, marginal = [alone], xp.concatenate([alone, none])
     for name in structure.families:
         formulas = get_family(name).formulas
         parameters = formulas.parameters(tau, xp)
@@ -149,24 +168,33 @@ def _terms(level: Any, pull: Any, tau: Any, data: dict[str, Any], structure: Str
         def of_link(link: Any, of: tuple[Any, ...] = parameters) -> tuple[Any, ...]:
             return tuple(_nodes(value[link]) for value in of)
 
-        if name != "gaussian":  # whose pairs of continuous rows are lines
+        if name == "gaussian":  # whose pairs of continuous rows are lines
+            low, high, free, link, before = (data["strip_gaussian"][i] for i in range(5))
+            mass = below(high, free, link) - below(low, free, link)
+            parts.append(xp.log(xp.maximum(mass, MASS_MIN)) - marginal[before])
+            point, free, link, before = (data["tail_gaussian"][i] for i in range(4))
+            a, b = given(point, free, link)
+            sign = data["tail_sign"]
+            mass = gaussian.normal_cdf(_nodes(sign * a) - _nodes(sign * b) * ease, xp)
+            parts.append(xp.log(xp.maximum(mass, MASS_MIN)) - marginal[before])
+        else:
             left, right, link = (data[f"free_{name}"][i] for i in range(3))
             parts.append(formulas.logpdf(at(left), at(right), of_link(link), xp))
-        low, high, free, link, before = (data[f"strip_{name}"][i] for i in range(5))
-        strip = log_strip(formulas, at(low), at(high), at(free), of_link(link), xp)
-        parts.append(strip - given[before])
+            low, high, free, link, before = (data[f"strip_{name}"][i] for i in range(5))
+            strip = log_strip(formulas, at(low), at(high), at(free), of_link(link), xp)
+            parts.append(strip - marginal[before])
         *corners, link, before = (data[f"corner_{name}"][i] for i in range(6))
-        parts.append(log_rectangle(formulas, list(map(at, corners)), of_link(link), xp) - given[before])
-    return xp.concatenate([*parts, none])
+        parts.append(log_rectangle(formulas, list(map(at, corners)), of_link(link), xp) - marginal[before])
+    return xp.concatenate(parts)
 
 
 def _points(
     name: str, scores: Callable[[Any], Any], data: dict[str, Any], rotated: bool, xp: Any
 ) -> Callable[[Any], tuple[Any, ...]]:
     """From numbers of a family's points to the points, at every node."""
+    if name == "gaussian":
+        return lambda index: gaussian.point_of_score(scores(index), xp)
     of = data[f"point_{name}"]
-    if name == "gaussian":  # scores are cheaper to compute again than to look up, and no rank is needed
-        return lambda index: gaussian.point_of_score(scores(of[index]), xp)
     score = scores(of)
     if rotated:
         score = score * _nodes(1.0 - 2.0 * data[f"turned_{name}"])

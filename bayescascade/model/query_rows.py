@@ -29,10 +29,14 @@ def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Ar
         corner, which = np.unique(corner, axis=1, return_inverse=True)
         # the stage before is the atom where the row itself is none
         given = np.where(rows.is_atom[of_strip], len(atoms), atom[strip[0]])
+        strip = np.vstack([strip, given])
+        if name == "gaussian":  # half the work where the atom is an end of its margin: those come last
+            order = np.argsort(rows.end[strip[0]] != 0, kind="stable")
+            strip, of_strip = strip[:, order], of_strip[order]
         for here, index in ((of_both, None), (of_strip, None), (of_corner, which.reshape(-1))):
             term[here] = n_terms + (np.arange(len(here)) if index is None else index)
             n_terms += corner.shape[1] if index is not None else len(here)
-        pairs[name] = (both, np.vstack([strip, given]), np.vstack([corner, atom[corner[0]]]))
+        pairs[name] = (both, strip, np.vstack([corner, atom[corner[0]]]))
     term[term < 0] = n_terms
     point, arrays = _points(rows, pairs, [free, before], atoms)
     place, at = rows.places(by), (rows.query, rows.stage)
@@ -84,8 +88,28 @@ def _points(
     own_line, before, low, high = (np.searchsorted(point, key) for key in plain)
     arrays = {"line": np.stack([before, own_line]), "atom_ends": np.stack([low, high])}
     for name, (own, lists_of) in keys.items():
-        arrays |= {f"point_{name}": np.searchsorted(point, own // 2), f"turned_{name}": own % 2.0} | lists_of
+        at = np.searchsorted(point, own // 2)
+        if name == "gaussian":  # it reads scores of the points themselves, and is its own rotation
+            arrays |= _gaussian(rows, at, pairs[name][1], lists_of)
+        else:
+            arrays |= {f"point_{name}": at, f"turned_{name}": own % 2.0} | lists_of
     return point, arrays
+
+
+def _gaussian(rows: Rows, at: np.ndarray, strip: np.ndarray, lists: Arrays) -> Arrays:
+    """Strips and corners of a Gaussian link, in points of [0, 1]; strips of one end only are tails."""
+    end = rows.end[strip[0]]
+    tail = end != 0
+    low, high, free, link, given = lists["strip_gaussian"]
+    one = np.stack([at[np.where(end > 0, low, high)], at[free], link, given])
+    both = np.stack([at[low], at[high], at[free], link, given])
+    corner = lists["corner_gaussian"]
+    return {
+        "strip_gaussian": both[:, ~tail],
+        "tail_gaussian": one[:, tail],
+        "tail_sign": -1.0 * end[tail],
+        "corner_gaussian": np.vstack([at[corner[:4]], corner[4:]]),
+    }
 
 
 def patterns(
@@ -110,9 +134,10 @@ def patterns(
     label[label_at] = first[same.reshape(-1)]
     distinct, index = np.unique(np.hstack([line, term, label, task[:, None]]), axis=0, return_inverse=True)
     line, term, label, of_task = np.split(distinct, np.cumsum([n_stages] * 3), axis=1)
+    has = term < none[1]
     return {
         "pattern_line": line,
-        "pattern_term": term,
+        "pattern_terms": np.stack([np.nonzero(has)[0], term[has]]),
         "pattern_label": label,
         "pattern_column": of_task * n_stages + np.arange(n_stages),
         "query_pattern": index.reshape(-1),

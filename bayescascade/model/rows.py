@@ -21,6 +21,8 @@ class Rows:
     ends : dict of str to list of ndarray (3, pair)
         By family, and for no, one and two atoms: the two rows that are joined, the atom first where there is one
         (the stage before first where there are two), and the link's number.
+    end : ndarray of int (row,)
+        -1 where the row's segment is the lowest of its margin, 1 where it is the highest, 0 otherwise.
     turned : ndarray of bool (link,)
         Whether the link's family is a rotated one.
     """
@@ -53,6 +55,8 @@ class Rows:
         self.column = task[query] * n_stages + stage
         self.segment = by_segment["cell"][query, stage]
         self.is_atom, self.case = is_atom[query, stage], case
+        highest = np.array([len(margin.low) - 1 for margin in margins])[self.column]
+        self.end = (self.segment == highest).astype(int) - (self.segment == 0)
 
         # where each (query, stage) stands among the rows, so that a link can point at the row before it
         position = np.zeros(signal.shape, dtype=np.int64)

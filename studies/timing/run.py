@@ -28,9 +28,12 @@ from studies.common.logs import LOGS, read, require_logs
 HOW = SamplerConfig(draws=500, chains=4, random_seed=1, log_likelihood=False)
 
 
-def seconds(log: xr.Dataset, copula: str = "gumbel") -> tuple[float, float, float, float]:
+def seconds(
+    log: xr.Dataset, copula: str | None = "gumbel", difficulty: bool = False
+) -> tuple[float, float, float, float]:
     """Seconds and CPU seconds of a refit, microseconds of a gradient, and leapfrog steps for each draw."""
-    design = build_design(log, check_options(copula, "polya_tree", "logistic", log.sizes["stage"] - 1))
+    options = check_options(copula, "polya_tree", "logistic", log.sizes["stage"] - 1, difficulty)
+    design = build_design(log, options)
     fit = fit_design(design, log, HOW)
     times = []
     for _ in range(2):
@@ -94,6 +97,20 @@ def by_family() -> list[str]:
     return table("By family, 5 stages, 285 queries", "family", "times Gumbel", cases)
 
 
+def by_difficulty() -> list[str]:
+    """The default model without and with a difficulty, each with its default family."""
+    columns = ["queries", "stages", "top atom", "CPU seconds", "µs for a gradient", "leapfrog steps a draw"]
+    rows = []
+    for n, k, atom in ((285, 3, 0.0), (285, 3, 0.2), (285, 5, 0.0), (285, 5, 0.2), (3000, 5, 0.2)):
+        log = bc.simulate(n, n_stages=k, top_atom=atom, loading=0.5, discrimination=0.7, random_seed=1)
+        found = zip(*(seconds(log, None, difficulty)[1:] for difficulty in (False, True)), strict=True)
+        both = [f"{plain:.3g} and {hard:.3g}" for plain, hard in found]
+        rows.append(f"| {n:,} | {k} | {atom:.0%} | {' | '.join(both)} |")
+        print(rows[-1], flush=True)
+    head = ["## Without and with a difficulty", "", f"| {' | '.join(columns)} |"]
+    return [*head, "|---" * len(columns) + "|", *rows, ""]
+
+
 def by_setting() -> list[str]:
     """Steps of warm-up and acceptance rates, by what they cost and what they give."""
     small = [bc.simulate((30, 60, 150, 300)[i % 4], top_atom=0.2, random_seed=i) for i in range(12)]
@@ -153,7 +170,14 @@ def by_log() -> list[str]:
     return [*head, *rows, ""]
 
 
-PARTS = {"stages": by_stages, "queries": by_queries, "families": by_family, "settings": by_setting, "logs": by_log}
+PARTS = {
+    "stages": by_stages,
+    "queries": by_queries,
+    "families": by_family,
+    "difficulty": by_difficulty,
+    "settings": by_setting,
+    "logs": by_log,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
