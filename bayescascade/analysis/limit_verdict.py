@@ -19,7 +19,7 @@ from bayescascade.tuning.objective import Amounts, amounts_of
 from bayescascade.tuning.solution import Solved, ThresholdSolution
 from bayescascade.tuning.solution_text import goal_in_words, promised
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.tune import tune_draws
+from bayescascade.tuning.threshold_search import search_thresholds
 
 _SOME_DRAWS = 500  # to choose the best pair by
 _N_SHARES = 200  # random mixes of two stages that are tried
@@ -35,7 +35,7 @@ def limit_rivals(
     does, it is shown by what comes nearest. ``cascade`` (draw,) is the cascade's loss.
     """
     objective = spec.objective()
-    alone = [tune_draws(draws.restrict([j]), spec, discrepancy) for j in range(len(draws.stages))]
+    alone = [search_thresholds(draws.restrict([j]), spec, discrepancy) for j in range(len(draws.stages))]
     best = min(range(len(alone)), key=lambda j: alone[j].place)
     found = [
         Strategy(
@@ -67,8 +67,8 @@ def _best_pair(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | N
     """The best cascade of two stages; some draws choose the pair, and all its thresholds."""
     some = draws.thin(_SOME_DRAWS)
     pairs = combinations(range(len(draws.stages)), 2)
-    first = min(pairs, key=lambda pair: tune_draws(some.restrict(pair), spec, discrepancy).place)
-    return tune_draws(draws.restrict(first), spec, discrepancy)
+    first = min(pairs, key=lambda pair: search_thresholds(some.restrict(pair), spec, discrepancy).place)
+    return search_thresholds(draws.restrict(first), spec, discrepancy)
 
 
 def _pair_name(pair: Solved) -> str:

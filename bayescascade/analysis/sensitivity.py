@@ -231,8 +231,7 @@ class _AsTuned:
         nothing = dict.fromkeys(_MEASURES, np.nan)
         new, moved, thresholds = nothing, np.nan, np.full(len(self.stages), np.nan)
         if retune:
-            names = None if self.stages == self.all_draws.stages else self.stages
-            found = tune(fit, **self.solution.goal, stages=names)
+            found = tune(fit, **self.solution.goal, stages=self.stages)
             rule = DecisionRule.from_any(found, self.stages, self.all_draws.kind)
             new = _measured(evaluator, objective, rule)
             thresholds, moved = rule.accept[0], self._moved(rule)

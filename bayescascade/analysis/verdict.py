@@ -44,7 +44,8 @@ from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
 from bayescascade.tuning.solution import ThresholdSolution
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.tune import tune, tune_draws
+from bayescascade.tuning.threshold_search import search_thresholds
+from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -279,7 +280,7 @@ def stages_alone(draws: Draws, spec: TuningSpec) -> StrategyOutcome:
     """What it comes to if every query goes to one stage (draw, stage), which abstains where that has a price."""
     if spec.abstain_price is None:
         return strategy_outcome(spec, *single_stages(draws))
-    found = [_priced(spec, tune_draws(draws.restrict([j]), spec).outcome) for j in range(len(draws.stages))]
+    found = [_priced(spec, search_thresholds(draws.restrict([j]), spec).outcome) for j in range(len(draws.stages))]
     return StrategyOutcome(
         np.stack([one.loss for one in found], axis=1), np.stack([one.cost for one in found], axis=1)
     )
@@ -306,7 +307,7 @@ def pair_rivals(draws: Draws, spec: TuningSpec, cascade: StrategyOutcome, equal:
         # with rejecting thresholds there is more to search, so only for pairs that do well without
         first = np.argsort([loss for loss, _ in found], kind="stable")[:_N_ABSTAINING]
         pairs = [pairs[i] for i in first]
-        positions = [tune_draws(draws.restrict(pair), spec).row[None] for pair in pairs]
+        positions = [search_thresholds(draws.restrict(pair), spec).row[None] for pair in pairs]
     else:
         positions = [at for _, at in found]
 

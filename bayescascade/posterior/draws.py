@@ -339,6 +339,6 @@ def stage_numbers(wanted: Sequence[str], stages: list[str]) -> list[int]:
     unknown = [name for name in names if name not in stages]
     if unknown:
         raise CascadeError(f"there is no stage {unknown[0]!r}; the fit has {', '.join(map(repr, stages))}.")
-    if len(set(names)) < max(2, len(names)):
-        raise bad_value("stages", names, "name two stages or more, each once", "is not a cascade")
+    if not names or len(set(names)) < len(names):
+        raise bad_value("stages", names, "name one stage or more, each once", "is not a cascade")
     return [stages.index(name) for name in names]

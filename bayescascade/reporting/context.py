@@ -60,12 +60,11 @@ def build_context(
     choice = _choice(fit, draws, solution, thresholds)
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
-    whole = choice is not None and choice.stages == draws.stages
     explorer = make_explorer(fit, ci_prob=ci_prob, own=_over_all(choice, draws))
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
-    checks = check(fit, thresholds=chosen if whole else None)
+    checks = check(fit, thresholds=chosen)
     evidence = gather(fit)
     curve = explorer.points
     log, remarks = _scorable(log, draws, curve)

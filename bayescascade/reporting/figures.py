@@ -156,10 +156,10 @@ def predictive_figures(along: CheckResult, checks: CheckResults) -> list[dict[st
     return out
 
 
-def few_points(curve: xr.Dataset) -> np.ndarray:
+def few_points(curve: xr.Dataset) -> xr.DataArray:
     """Thresholds of some points along the frontier (point, stage)."""
     at = np.unique(np.linspace(0, curve.sizes["point"] - 1, 10).round().astype(int))
-    return curve["threshold"].values[at]
+    return curve["threshold"].isel(point=at)
 
 
 def figure(

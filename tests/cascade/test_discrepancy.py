@@ -124,8 +124,9 @@ def test_tune_with_doubt_keeps_its_promise_by_the_wider_band(example_fit):
 
 @pytest.mark.parametrize("max_error", [0.3, 0.33, 0.4])
 def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(example_fit, max_error):
-    curve = bc.frontier(example_fit, n_points=300)
-    points, over = curve["threshold"].values[curve["efficient"].values], ("chain", "draw")
+    stages = list(example_fit["posterior"]["stage"].values)
+    curve = bc.frontier(example_fit, n_points=300, stages=stages)
+    points, over = curve["threshold"].values, ("chain", "draw")
     expected = bc.evaluate(example_fit, points).stack(each=over).transpose("each", ...)
     error, cost = expected["error"].values, expected["cost"].mean("each").values
     seen = bc.score(observed_log(example_fit), points)["error"].values
@@ -134,7 +135,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     wide = [add_discrepancy(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
     keeps = np.all([(each <= max_error).mean(axis=0) >= 0.9 for each in wide], axis=0)
     cheapest = cost[keeps].min()
-    found = bc.tune(example_fit, max_error=max_error, prob=0.9)
+    found = bc.tune(example_fit, max_error=max_error, prob=0.9, stages=stages)
     assert found.feasible
     cost = float(bc.evaluate(example_fit, found.thresholds)["cost"].mean())
     # no dearer than the best of a finer curve, and it keeps by both accounts itself

@@ -429,7 +429,6 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
         (("--error-price", 3, "--abstain-price", 1), {"error_price": 3.0, "abstain_price": 1.0}),
         (("--max-latency", 2, "--prob", 0.8), {"max_latency": 2.0, "prob": 0.8}),
         (("--error-price", 3, "--latency-price", 1), {"error_price": 3.0, "latency_price": 1.0}),
-        (("--error-price", 3, "--stages", "search"), {"error_price": 3.0, "stages": "search"}),
         (("--error-price", 3, "--stages", "small,large"), {"error_price": 3.0, "stages": ["small", "large"]}),
     ],
 )

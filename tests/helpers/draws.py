@@ -167,7 +167,7 @@ def random_thresholds(draws, n_points, rng):
     return out
 
 
-def tune_by_hand(draws, *, stages=None, **goal):
-    """What `tune` returns for draws made by hand, the model believed."""
-    spec = TuningSpec(**goal)
+def tune_by_hand(draws, *, stages=(), **goal):
+    """What `tune` returns for draws made by hand, the model believed: with all stages, or as `tune` takes them."""
+    spec, stages = TuningSpec(**goal), draws.stages if stages == () else stages
     return to_solution(tune_draws(draws, spec, stages=stages), spec)

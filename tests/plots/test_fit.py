@@ -36,6 +36,7 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
     assert labels(ax) == [
         "90% credible band",
         "cascade, posterior mean",
+        "every stage in the cascade",
         "cascade, scored on the log",
         "one stage alone",
         "chosen thresholds",
@@ -51,7 +52,7 @@ def test_a_frontier_can_be_drawn_without_its_fit(curve):
     assert "one stage alone" not in labels(ax)
     line = ax.lines[0]
     # nobody pays more for more errors
-    np.testing.assert_allclose(line.get_ydata(), curve["error"][curve["efficient"].values])
+    np.testing.assert_allclose(line.get_ydata(), curve["error"])
 
 
 def test_the_promise_stands_apart_from_what_is_expected(example_fit):

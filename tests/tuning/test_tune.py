@@ -6,10 +6,13 @@ import xarray as xr
 from helpers.brute_force import edges_grid
 from helpers.draws import PATTERNS, make_draws, tune_by_hand
 
+import bayescascade as bc
 from bayescascade.cascade.evaluate import evaluate, evaluate_draws, forward_all
 from bayescascade.cascade.forward import forward
+from bayescascade.cascade.single_stages import single_stages
 from bayescascade.errors import CascadeError
 from bayescascade.induction.backward_induction import induce
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import build_kernel
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.frontier import frontier, frontier_draws
@@ -189,26 +192,60 @@ def test_backward_induction_is_as_good_as_a_grid(n_stages, pattern):
         assert price * got_error[0, i] + got_cost[0, i] <= best * (1 + 2e-4), f"price {price:g}"
 
 
-def test_frontier_is_labelled_and_runs_from_first_to_last_stage(example_fit, example_log):
-    curve = frontier(example_fit, n_points=20, ci_prob=0.8)
-    assert dict(curve.sizes) == {"point": 20, "stage": 3}
+@pytest.mark.parametrize("stages", [None, ["small", "medium", "large"]], ids=["best stages", "all stages"])
+def test_frontier_is_labelled_and_has_efficient_points_only(example_fit, example_log, stages):
+    curve = frontier(example_fit, n_points=20, ci_prob=0.8, stages=stages)
+    assert curve.sizes["stage"] == 3
+    assert 10 < curve.sizes["point"] <= 20
     assert curve.attrs["ci_prob"] == 0.8
     assert list(curve["stage"].values) == list(example_log["stage"].values)
     assert {*curve.data_vars} == {
-        *("threshold", "reach", "price", "efficient"),
+        *("threshold", "reach", "price"),
         *("error", "error_low", "error_high", "cost", "cost_low", "cost_high"),
     }
-    assert (np.diff(curve["cost"]) > -1e-12).all()
-    # beyond the cascade's best point more queries than is good are sent on, to end at the last stage alone
-    best = int(curve["error"].values.argmin())
-    assert (np.diff(curve["error"][: best + 1]) < 0).all()
-    assert (curve["price"].values[1:] >= curve["price"].values[:-1]).all()
+    assert (np.diff(curve["cost"]) > 0).all()
+    assert (np.diff(curve["error"]) < 0).all()
+    price = curve["price"].values[np.isfinite(curve["price"].values)]
+    assert len(price) > 5
+    assert (np.diff(price) >= 0).all()
     for name in ("error", "cost"):
         assert (curve[f"{name}_low"] <= curve[name]).all()
         assert (curve[name] <= curve[f"{name}_high"]).all()
-    assert (curve["threshold"][:, -1] == -INF).all()
-    np.testing.assert_allclose(curve["reach"][0], [1, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(curve["reach"][-1], [1, 1, 1], atol=1e-9)
+    run = curve["threshold"].notnull().values
+    assert ((curve["reach"].values > 0) <= run).all()
+    last = run.shape[1] - 1 - run[:, ::-1].argmax(axis=1)
+    assert (curve["threshold"].values[np.arange(len(run)), last] == -INF).all()
+    first = run.argmax(axis=1)
+    np.testing.assert_allclose(curve["reach"].values[np.arange(len(run)), first], 1.0)
+    if stages:
+        assert run.all()
+
+
+def test_a_frontier_over_subsets_is_never_above_that_of_any_subset(example_fit):
+    best = frontier(example_fit, n_points=100)
+    singles = single_stages(get_draws(example_fit))
+    for stages in (["small", "medium", "large"], ["small", "large"], ["medium", "large"], ["large"]):
+        one = frontier(example_fit, n_points=20, stages=stages)
+        at = np.interp(one["cost"], best["cost"], best["error"], left=1.0)
+        assert (at <= one["error"] + 2e-3).all(), stages
+    assert float(best["error"].min()) <= singles[0].mean(axis=0).min() + 1e-3
+
+
+def test_evaluate_and_score_read_what_a_frontier_does_not_run(example_fit, example_log):
+    curve = frontier(example_fit, n_points=15)
+    assert curve["threshold"].isnull().any()
+    evaluated = bc.evaluate(example_fit, curve["threshold"])
+    np.testing.assert_allclose(evaluated["error"].mean(("chain", "draw")), curve["error"])
+    np.testing.assert_allclose(evaluated["reach"].mean(("chain", "draw")), curve["reach"], atol=1e-12)
+    scored = bc.score(example_log, curve["threshold"])
+    for i in range(curve.sizes["point"]):
+        one = curve["threshold"].isel(point=i).dropna("stage")
+        alone = bc.score(example_log, one)
+        assert float(scored["error"][i]) == float(alone["error"])
+        assert float(scored["cost"][i]) == pytest.approx(float(alone["cost"]))
+        assert set(scored["stage"].values[scored["reach"][i].values > 0]) <= set(one["stage"].values)
+    with pytest.raises(CascadeError, match="is off the scale|should be -inf but is nan"):
+        bc.score(example_log, curve["threshold"].values)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
