@@ -30,7 +30,7 @@ def test_a_cell_comes_back(stored):
 
 
 def test_no_changed_number_goes_unseen(stored):
-    """Every byte of the stored numbers is changed in turn."""
+    """One byte of five stored numbers is changed in turn; the key stays."""
     content = stored.read_bytes()
     for value in (0.2, 2e-3, 0.3, 0.31, 1.5):
         at = content.index(np.float64(value).tobytes())
