@@ -159,6 +159,8 @@ def test_score_prints_error_cost_and_shares(calls, folder):
     assert chosen == policy.Policy.load("policy.json")
     for fact in ("Error 0.125", "cost 0.0042", "12 queries", "25.0%", "75.0%"):
         assert fact in result.stdout
+    # this policy's file holds no expectation
+    assert "does not say enough to tell what so many queries should show" in result.stderr
 
 
 def test_score_selects_the_stages_of_the_policy_by_name(calls, folder):

@@ -475,9 +475,28 @@ def test_verdict_shows_the_rivals_and_the_words(calls, folder, monkeypatch):
     result = run("verdict", "fit.nc", "--error-price", 3)
     assert result.exit_code == 0, result.output
     assert seen == {"error_price": 3.0, "abstain_price": None}
-    assert "98.7%" in result.stdout
+    assert "99%" in result.stdout
     assert "1.25 to 3.75" in result.stdout
     assert "--error-price 3 says so" in result.stdout
+
+
+def test_a_verdict_by_a_limit_is_of_what_tune_finds_for_it(calls, folder, monkeypatch):
+    seen = {}
+    table = pd.DataFrame({"rival": ["this cascade"], "kind": ["cascade"], "loss": [5.0], "kept": [0.92]})
+    table = table.assign(saving=0.0, saving_low=0.0, saving_high=0.0, p_beats=float("nan"))
+
+    def stand_in(fit, **options):
+        seen.update(options)
+        return SimpleNamespace(table=table, text="Run this cascade.")
+
+    monkeypatch.setitem(vars(bc), "verdict", stand_in)
+    result = run("verdict", "fit.nc", "--max-error", 0.2, "--prob", 0.8)
+    assert result.exit_code == 0, result.output
+    assert calls["tune"][1] == {"max_error": 0.2, "prob": 0.8}
+    assert list(seen) == ["solution"]
+    assert "Keeps the limit with" in result.stdout
+    assert "92%" in result.stdout
+    assert run("verdict", "fit.nc").exit_code == 2
 
 
 def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
