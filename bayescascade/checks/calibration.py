@@ -130,7 +130,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
         )
     else:
-        curves = table[of_curve & tested]
+        curves = table[of_curve & table["share_inside"].notna()]  # of few values, the bins are the atoms
         n_bins, inside = int(curves["bins"].sum()), round(float((curves["share_inside"] * curves["bins"]).sum()))
         text = (
             f"{'All' if inside == n_bins else f'{inside} of'} {n_bins} bins of confidence show an accuracy inside "

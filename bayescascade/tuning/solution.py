@@ -235,8 +235,10 @@ class Solved:
 
     @property
     def place(self) -> tuple[bool, float, float]:
-        """What to sort by: feasible ones by risk, the others by the probability of their promise."""
-        return not self.feasible, 0.0 if self.feasible else -self.kept, self.risk
+        """What to sort by: feasible ones by risk, the others by promise probability and, of equal ones, violation."""
+        if self.feasible:
+            return False, 0.0, self.risk
+        return True, -self.kept, self.violation
 
 
 def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:

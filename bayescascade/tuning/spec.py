@@ -128,11 +128,13 @@ class TuningSpec:
             )
 
     def objective(self, draws: Draws | None = None) -> Objective:
-        """The objective; with draws and ``risk="regret"``, each draw's loss is taken beyond its own optimum."""
+        """The objective; with draws and ``risk="regret"``, each draw's loss beyond its own optimum with all stages."""
         tail = None if self.risk == "mean" else float(self.alpha)
         reference = None
         if draws is not None and self.risk == "regret" and self.error_price is not None:
-            reference = optimal_loss(draws, self.error_price, self.abstain_price, self.latency_price)
+            # of all stages, so that subsets of them are compared by the same
+            every = draws if draws.parent is None else draws.parent
+            reference = optimal_loss(every, self.error_price, self.abstain_price, self.latency_price)
         return Objective(self.weights, self.bounds, float(self.prob), self.batch, tail, reference)
 
 

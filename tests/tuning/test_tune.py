@@ -244,7 +244,7 @@ def test_evaluate_and_score_read_what_a_frontier_does_not_run(example_fit, examp
         assert float(scored["error"][i]) == float(alone["error"])
         assert float(scored["cost"][i]) == pytest.approx(float(alone["cost"]))
         assert set(scored["stage"].values[scored["reach"][i].values > 0]) <= set(one["stage"].values)
-    with pytest.raises(CascadeError, match="is off the scale|should be -inf but is nan"):
+    with pytest.raises(CascadeError, match=r"is off the scale|should be -inf but is nan"):
         bc.score(example_log, curve["threshold"].values)
 
 
