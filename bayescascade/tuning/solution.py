@@ -235,7 +235,7 @@ class Solved:
 
     @property
     def place(self) -> tuple[bool, float, float]:
-        """What to sort by: feasible ones by risk, the others by promise probability and, of equal ones, violation."""
+        """What to sort by: feasible ones by risk, the others by promise probability, equal ones by violation."""
         if self.feasible:
             return False, 0.0, self.risk
         return True, -self.kept, self.violation

@@ -128,7 +128,7 @@ class TuningSpec:
             )
 
     def objective(self, draws: Draws | None = None) -> Objective:
-        """The objective; with draws and ``risk="regret"``, each draw's loss beyond its own optimum with all stages."""
+        """The objective; with draws and ``risk="regret"``, of each draw's loss beyond its own optimum."""
         tail = None if self.risk == "mean" else float(self.alpha)
         reference = None
         if draws is not None and self.risk == "regret" and self.error_price is not None:

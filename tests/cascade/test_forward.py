@@ -275,7 +275,7 @@ def test_thresholds_come_as_a_solution_or_a_policy_too(example_fit, example_log)
     solution = bayescascade.tune(example_fit, error_price=0.01)
     plain = bayescascade.score(example_log, solution.thresholds)
     for given in (solution, solution.to_policy()):
-        assert bayescascade.score(example_log, given)[list(plain.data_vars)].identical(plain)
+        assert bayescascade.score(example_log, given)[list(plain.data_vars)].equals(plain)
         assert bayescascade.evaluate(example_fit, given)["error"].dims == ("chain", "draw")
 
 

@@ -237,10 +237,13 @@ def test_an_update_reads_the_stages_of_the_fit(calls, folder, updated):
     assert calls["fit"][0][0]["stage"].values.tolist() == STAGES[::-1]
 
 
-def test_an_update_in_place(calls, folder, updated):
+def test_an_update_does_not_replace_the_earlier_fit(calls, folder, updated):
     updated |= {"update": "sampled anew", "update_k": 1.25}
-    assert run(*FIT[:-1], "fit.nc", "--previous", "fit.nc").exit_code == 0
-    assert Path("fit.nc").read_text() == "a fit"
+    before = Path("fit.nc").read_bytes()
+    result = run(*FIT[:-1], "fit.nc", "--previous", "fit.nc")
+    assert result.exit_code == 2
+    assert "is the input itself" in result.output
+    assert Path("fit.nc").read_bytes() == before
 
 
 @pytest.mark.parametrize(
