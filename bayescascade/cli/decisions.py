@@ -63,7 +63,7 @@ def tune(
     alpha: Annotated[float | None, typer.Option(help="Share of the worst draws.", show_default="0.1")] = None,
     stages: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Run these stages only, or search for the best.", show_default="all"),
+        typer.Option(metavar="A,B,...", help="Run these stages only.", show_default="the best ones"),
     ] = None,
     doubt: Annotated[
         float | None,
