@@ -32,7 +32,7 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
     keeps = best_subsets(
         mean_kernel(some),
-        _prices(some, spec),
+        _prices(few, spec, discrepancy),
         _N_SUBSETS,
         abstain_price=spec.abstain_price,
         latency_price=spec.latency_price,
@@ -46,17 +46,18 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
 
 
-def _prices(draws: Draws, spec: TuningSpec) -> list[float]:
+def _prices(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> list[float]:
     """Prices of an error at which subsets are compared: the one given, or those about where the bounds bind.
 
-    A bound has a shadow price, its Lagrange multiplier; that of the best point of the frontier of all stages says
-    where other subsets' multipliers may lie.
+    A bound has a shadow price, its Lagrange multiplier; that of the best point of the frontier of all stages, with
+    the safety margin if any, says where other subsets' multipliers may lie.
     """
     if spec.error_price is not None and not spec.bounds:
         return [spec.error_price]
     rows, prices = sweep(draws, _N_SWEEP, abstain_price=spec.abstain_price, latency_price=spec.latency_price)
     objective = replace(spec, risk="mean").objective()
-    amounts = Evaluator(draws).amounts(round_to_atoms(draws, rows), objective.names)
+    evaluator = Evaluator(draws, discrepancy=discrepancy)
+    amounts = evaluator.amounts(round_to_atoms(draws, rows), objective.names)
     price = float(prices[objective.rank(amounts)[0][0]])
     price = float(np.clip(price, prices[prices > 0].min(), prices[np.isfinite(prices)].max()))
     least = 0.0 if spec.abstain_price is None else 1.001 * spec.abstain_price
