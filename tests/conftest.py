@@ -14,6 +14,22 @@ def example_log():
 
 
 @pytest.fixture(scope="session")
+def hard_log():
+    """Queries with a difficulty that raises or lowers all of their signals and answers."""
+    how = {"loading": 0.7, "discrimination": 1.2, "tau": 0.1, "copula": "gaussian", "top_atom": [0.2, 0.0, 0.1]}
+    return bc.simulate(400, n_stages=3, random_seed=3, **how)
+
+
+@pytest.fixture(scope="session")
+def hard_fit(hard_log):
+    """A fit of it that knows of the difficulty."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.CascadeWarning)
+        how = {"draws": 150, "tune": 200, "chains": 2, "random_seed": 1, "progressbar": False}
+        return stored_fit(hard_log, difficulty=True, **how)
+
+
+@pytest.fixture(scope="session")
 def example_fit(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat

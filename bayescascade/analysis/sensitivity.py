@@ -282,7 +282,7 @@ class _AsTuned:
 
     def _drifted(self, kernel: Kernel, amount: float) -> Kernel:
         """A kernel of the fit's stages under drift, for the solution's stages."""
-        changed = tilted(kernel, density_ratios(kernel.mass[:, 0], amount))
+        changed = tilted(kernel, density_ratios(kernel.draws.mass[:, 0], amount))
         return changed if self.draws.parent is None else restrict_kernel(changed, self.draws.keep)
 
 

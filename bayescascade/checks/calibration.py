@@ -12,11 +12,12 @@ from scipy.special import ndtri
 from scipy.stats import gamma
 
 from bayescascade._common.messages import joined
-from bayescascade.checks.evidence import LEAST, Evidence, centre_range, tail_area, two_sided
+from bayescascade.checks.evidence import LEAST, MANY, Evidence, centre_range, tail_area, two_sided
+from bayescascade.checks.given import p_correct_given
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.display import checks as pictures
 from bayescascade.display.format import LEVEL
-from bayescascade.errors import option, said
+from bayescascade.errors import Message, option, said
 from bayescascade.model.calibration import N_ATOMS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import to_confidence
@@ -103,7 +104,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     labels = []
     for j, name in enumerate(evidence.stages):
         queries = evidence.labelled(j)
-        p = evidence.many.p_correct(j, evidence.signal[queries, j])  # (draw, query)
+        p = _p_correct(evidence, j, queries)  # (draw, query)
         labels.append(LabelReplicates(name, evidence.correct[queries, j], rng.uniform(size=p.shape) < p))
         if len(queries) < LEAST:
             rows.append((name, "curve", len(queries), 0, *[np.nan] * 4))
@@ -141,6 +142,15 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: label at least {LEAST} answers there."
     return CheckResult("calibration", False if len(failed) else None if unseen else True, table, text, picture)
+
+
+def _p_correct(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
+    """P(correct) of a stage's queries given their signals up to there (draw, query)."""
+    if evidence.many.loading is None:
+        return p_correct_given(evidence.many, j, evidence.signal[queries])
+    # each is a sum over nodes of ease, so few draws stand for many
+    p = p_correct_given(evidence.few, j, evidence.signal[queries])
+    return p[np.arange(MANY) % len(p)]
 
 
 def _parts(
@@ -220,7 +230,7 @@ def tangent(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
 
 
 def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Does the previous stage's signal say more about correctness than a stage's own?"""
+    """Does the previous stage's signal say more about correctness than the fit knows?"""
     rows = []
     for j in range(1, len(evidence.stages)):
         queries = evidence.labelled(j)
@@ -229,7 +239,7 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         if len(queries) < LEAST or y.min() == y.max():
             continue
         # (draw, query)
-        p = evidence.few.p_correct(j, evidence.signal[queries, j])
+        p = p_correct_given(evidence.few, j, evidence.signal[queries])
         mean = p.mean(axis=0)
         weight = mean * (1.0 - mean)
         score = _normal_score(evidence, j - 1, queries)
@@ -245,21 +255,26 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     columns = ["stage", "beyond", "labels", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["stage", "beyond"])
     if table["p"].isna().all():
-        text = f"No stage has {LEAST} labels, right and wrong, beside a previous signal that varies."
-        return CheckResult("own signal", None, table, text)
+        nothing = f"No stage has {LEAST} labels, right and wrong, beside a previous signal that varies."
+        return CheckResult("own signal", None, table, nothing)
     failed = rejected(table)
     picture = partial(pictures.own_signal, table)
     if len(failed):
-        text = (
-            f"Correctness at {joined(stage for stage, _ in failed)} depends on the previous stage's confidence "
-            f"beyond what the model knows (score {table.loc[failed, 'observed'].abs().max():.1f}, replicates stay "
-            "near 2). Accuracy after a deferral is then not what the calibration says: score the thresholds on a "
-            "test log."
+        better = Message("fit again with ", option("difficulty", True), ", and ")
+        text = said(
+            "Correctness at {} depends on the previous stage's confidence beyond what the model knows (score "
+            "{:.1f}, replicates stay near 2). Accuracy after a deferral is then not what the calibration says: "
+            "{}score the thresholds on a test log.",
+            (
+                joined(stage for stage, _ in failed),
+                table.loc[failed, "observed"].abs().max(),
+                better if evidence.few.loading is None else "",
+            ),
         )
     else:
-        text = (
-            "Given a stage's own confidence, the previous stage's confidence says no more about correctness than "
-            "in replicates. Calibration on the own signal is enough."
+        text = Message(
+            "Given what the model knows, the previous stage's confidence says no more about correctness than in "
+            "replicates. Accuracy after a deferral can be believed."
         )
     return CheckResult("own signal", not len(failed), table, text, picture)
 

@@ -1,9 +1,4 @@
-"""What the checks look at: the fit's own log beside its draws, and replicates of one given the other.
-
-Signals are replicated one link at a time, given the observed signal before. A log whose later stages ran only
-after a deferral selects queries by exactly those signals, so such replicates are comparable with what was
-observed, where replicates of whole queries would not be.
-"""
+"""What the checks look at: the fit's own log beside its draws; and how unusual a number is among replicates."""
 
 from __future__ import annotations
 
@@ -66,31 +61,6 @@ def gather(fit: xr.DataTree) -> Evidence:
     draws, log = get_draws(fit), observed_log(fit)
     signal = to_signal(log["confidence"].values, draws.kind)
     return Evidence(fit, log, signal, log["correct"].values, draws.thin(FEW), draws.thin(MANY))
-
-
-def given_neighbour(draws: Draws, link: int, low: np.ndarray, high: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """P(V <= level | the neighbour's U lies in (low, high], or equals both), (draw, query).
-
-    Every family is exchangeable, so the neighbour may stand on either side of the link.
-    """
-    copula = draws.link(link)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        smooth = copula.hfunc1(low, level)
-        mass = copula.cdf(high, level) - copula.cdf(low, level)
-        lumped = mass / np.maximum(high - low, 1e-300)
-    return np.clip(np.where(high > low, lumped, smooth), 0.0, 1.0)
-
-
-def randomise(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A uniform point of each interval."""
-    return low + (high - low) * rng.uniform(size=low.shape)
-
-
-def replicate_next(draws: Draws, link: int, signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the later stage's signal of a link given observed signals of the earlier one (draw, query)."""
-    u = np.clip(randomise(*draws.cdf(link, signal), rng), 1e-15, 1.0 - 1e-15)
-    v = draws.link(link).hinv1(rng.uniform(size=u.shape), u)
-    return draws.quantile(link + 1, v)
 
 
 def two_sided(observed: float, replicated: np.ndarray) -> float:

@@ -22,13 +22,14 @@ _MAX_LOO = 8_000_000
 
 
 def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Pareto k of leave-one-query-out, for the signals and for the labels."""
+    """Pareto k of leave-one-query-out, for signals and for labels, or for both together if they share an ease."""
     fit = evidence.fit
     lacking = why_not_computed(fit, "leave-one-out", log_likelihood=True)
     if lacking:
         return CheckResult("loo", None, pd.DataFrame(), lacking)
     likelihood = fit["log_likelihood"].to_dataset()
-    step = int(np.ceil(likelihood["signal"].size / _MAX_LOO))
+    step = int(np.ceil(likelihood["joint"].size / _MAX_LOO))
+    factors = [name for name in ("signal", "correct") if name in likelihood] or ["joint"]
     thin = slice(None, None, step)
     tree = xr.DataTree.from_dict(
         {"posterior": fit["posterior"].to_dataset().isel(draw=thin), "log_likelihood": likelihood.isel(draw=thin)}
@@ -37,7 +38,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if lacking:
         return CheckResult("loo", None, pd.DataFrame(), lacking)
     rows, of_factor = [], {}
-    for name in ("signal", "correct"):
+    for name in factors:
         # a query without a label, or whose signals are certain, has nothing to leave out
         terms = tree["log_likelihood"].to_dataset()[[name]]
         seen = (terms[name].std(("chain", "draw")) > 0.0).values

@@ -23,7 +23,9 @@ SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 # at 1 they lie at least two of these apart.
 CONFLICT = 1.0
 _SIGNALS = ("tau_share", "margin_split")
-_BLOCKS = {"signal": ("tau",), "correct": ("intercept", "slope")}
+# the likelihood's parts and what each is about; where queries have a difficulty, it has one part
+_BLOCKS: dict[str, tuple[str, ...]] = {"signal": ("tau",), "correct": ("intercept", "slope")}
+_LATENT: dict[str, tuple[str, ...]] = {"joint": ("tau", "loading", "intercept", "slope", "discrimination")}
 
 
 def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -32,7 +34,8 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if nothing:
         return CheckResult("sensitivity", None, pd.DataFrame(), nothing)
     tree = thinned(evidence.fit)
-    blocks = [block for factor in _BLOCKS if (block := _of_block(tree, factor)) is not None]
+    about = _BLOCKS if evidence.few.loading is None else _LATENT
+    blocks = [block for part, names in about.items() if (block := _of_block(tree, part, names)) is not None]
     if not blocks:
         return CheckResult(
             "sensitivity", None, pd.DataFrame(), "The log is too short to pull at anything. Log more."
@@ -69,18 +72,18 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     return CheckResult("sensitivity", True, table, text, picture)
 
 
-def _of_block(tree: xr.DataTree, factor: str) -> pd.DataFrame | None:
+def _of_block(tree: xr.DataTree, factor: str, names: tuple[str, ...]) -> pd.DataFrame | None:
     """ArviZ's sensitivities of one block's quantities, and how hard prior and likelihood pull at each.
 
     None where prior or likelihood is flat, as on logs of a few queries whose margins have no splits.
     """
     prior = tree["log_prior"].to_dataset()
-    prior = prior[[name for name in prior if (name in _SIGNALS) == (factor == "signal")]]
+    prior = prior[[name for name in prior if factor == "joint" or (name in _SIGNALS) == (factor == "signal")]]
     likelihood = tree["log_likelihood"].to_dataset()[[factor]]
     powers = prior.to_array().sum("variable"), likelihood[factor].sum("query")
     if not all(float(power.std()) > 0.0 for power in powers):
         return None
-    posterior = tree["posterior"].to_dataset()[list(_BLOCKS[factor])]
+    posterior = tree["posterior"].to_dataset()[list(names)]
     part = xr.DataTree.from_dict({"posterior": posterior, "log_prior": prior, "log_likelihood": likelihood})
     log = logging.getLogger("arviz_stats")
     level = log.level

@@ -1,4 +1,4 @@
-"""Are the signals as the model says: each stage's distribution, and no memory beyond the previous stage?"""
+"""Are the signals of each stage spread as the model says?"""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import pandas as pd
 from arviz_stats.ecdf_utils import ecdf_pit
 
 from bayescascade._common.messages import joined
-from bayescascade.checks.evidence import LEAST, Evidence, centre_range, given_neighbour, randomise, two_sided
-from bayescascade.checks.results import CheckResult, rejected
+from bayescascade.checks.evidence import LEAST, Evidence
+from bayescascade.checks.given import given_earlier
+from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
 from bayescascade.display.format import LEVEL
 from bayescascade.errors import in_python, said
-from bayescascade.posterior.draws import Draws
 
 _BAND_SIMULATIONS = 1000
-_STRATUM = 40  # queries whose middle signals are near enough to count as one
 # The band closes at the ends, where F is off by a little within the outermost segments of a long log. Less than
 # this share of the queries beyond the band moves no reach that anyone would notice.
 _MATERIAL = 0.01
 
 
 class StagePit(NamedTuple):
-    """Randomised PIT of a stage's signals (query,), and the stage that they are conditional on, if any."""
+    """Randomised PIT of a stage's signals (query,), and what they are conditional on, if anything."""
 
     stage: str
     values: np.ndarray
@@ -43,19 +42,11 @@ class PitEcdf(NamedTuple):
     high: np.ndarray
 
 
-class Residuals(NamedTuple):
-    """What is left of two stages given the one between them, by one draw: ``earlier``, ``later`` (query,)."""
-
-    stages: tuple[str, str, str]
-    earlier: np.ndarray
-    later: np.ndarray
-
-
 def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> StagePit:
     """Posterior mean of the randomised PIT of a stage's signals.
 
     Where a stage ran for only part of the queries its signals are a selection and their plain PIT is not
-    uniform; the PIT given the previous stage's signal is.
+    uniform; the PIT given the signals of the stages before is.
     """
     draws, seen = evidence.few, np.isfinite(evidence.signal)
     if stage == 0 or seen[:, stage].sum() == len(seen):
@@ -64,10 +55,9 @@ def stage_pit(evidence: Evidence, stage: int, rng: np.random.Generator) -> Stage
         given = ""
     else:
         rows = evidence.rows(rng, stage - 1, stage)
-        before = draws.cdf(stage - 1, evidence.signal[rows, stage - 1])
-        here = draws.cdf(stage, evidence.signal[rows, stage])
-        low, high = (given_neighbour(draws, stage - 1, *before, level) for level in here)
-        given = evidence.stages[stage - 1]
+        earlier = given_earlier(draws, evidence.signal[rows, :stage])
+        low, high = (earlier.cdf(level) for level in draws.cdf(stage, evidence.signal[rows, stage]))
+        given = evidence.stages[stage - 1] if draws.loading is None else "earlier stages"
     place = rng.uniform(size=len(rows))  # the same for every draw, so that the mean stays uniform
     return StagePit(evidence.stages[stage], (low + place * (high - low)).mean(axis=0), given)
 
@@ -125,85 +115,3 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             "would show here."
         )
     return CheckResult("margins", not failed, table, text, partial(pictures.margins, pits))
-
-
-def check_markov(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
-    """Dependence of stage j on stage j - 2 given stage j - 1."""
-    if len(evidence.stages) < 3:
-        text = "Two stages have no stage before the previous one, so there is nothing to check."
-        return CheckResult("markov", None, pd.DataFrame(), text)
-    rows, shown = [], []
-    for j in range(2, len(evidence.stages)):
-        queries = evidence.rows(rng, j - 2, j - 1, j)
-        if len(queries) < LEAST:
-            continue
-        earlier, later = residuals(evidence, j, queries, rng)
-        strata = _strata(evidence.signal[queries, j - 1], rng)
-        observed = float(np.mean(partial_tau(earlier, later, strata)))
-        # given the middle, the later residual is uniform whatever the earlier one: that is the assumption
-        null = partial_tau(earlier, rng.uniform(size=later.shape), strata)
-        first, middle, last = evidence.stages[j - 2 : j + 1]
-        asked = f"{last} on {first} given {middle}"
-        rows.append((asked, len(queries), observed, *centre_range(null), two_sided(observed, null)))
-        shown.append(Residuals((first, middle, last), earlier[0].copy(), later[0].copy()))
-    columns = ["stages", "queries", "observed", "replicated_low", "replicated_high", "p"]
-    table = pd.DataFrame(rows, columns=columns).set_index("stages")
-    if table["p"].isna().all():
-        text = f"No three consecutive stages ran together for {LEAST} queries, so nothing could be compared."
-        return CheckResult("markov", None, table, text)
-    failed = rejected(table)
-    if len(failed):
-        worst = table["observed"].abs().idxmax()
-        text = (
-            f"Confidence still depends on the stage before the previous one: {joined(failed)} (largest "
-            f"partial tau {table.loc[worst, 'observed']:.2f}). Reach of later stages may be off: score the "
-            "thresholds on a test log, or leave out a stage."
-        )
-    else:
-        text = (
-            "Given the previous stage, no confidence depends on the stage before it more than replicates do. "
-            "The chain of links is enough."
-        )
-    return CheckResult("markov", not len(failed), table, text, partial(pictures.markov, shown, table))
-
-
-def residuals(
-    evidence: Evidence, j: int, queries: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """What is left of stages ``j - 2`` and ``j`` given ``j - 1``: uniform each (draw, query)."""
-    draws = evidence.few
-    first, middle, last = (draws.cdf(i, evidence.signal[queries, i]) for i in (j - 2, j - 1, j))
-    return _residual(draws, j - 2, middle, first, rng), _residual(draws, j - 1, middle, last, rng)
-
-
-def _residual(
-    draws: Draws,
-    link: int,
-    given: tuple[np.ndarray, np.ndarray],
-    here: tuple[np.ndarray, np.ndarray],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Randomised PIT of one side of a link given the other (draw, query)."""
-    low, high = (given_neighbour(draws, link, *given, level) for level in here)
-    return randomise(low, high, rng)
-
-
-def _strata(middle: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Queries in groups of about equal middle signal.
-
-    Only queries of one group are compared: a link of the wrong family leaves both residuals dependent on the
-    middle signal, and thereby on each other, which is not what this check is about.
-    """
-    order = np.lexsort((rng.uniform(size=len(middle)), middle))
-    return np.array_split(order, max(1, len(middle) // _STRATUM))
-
-
-def partial_tau(x: np.ndarray, y: np.ndarray, strata: list[np.ndarray]) -> np.ndarray:
-    """Kendall's tau of pairs of queries within strata (draw,), of values without ties (draw, query)."""
-    concordance, pairs = np.zeros(len(x)), 0
-    for rows in strata:
-        a, b = np.triu_indices(len(rows), 1)
-        a, b = rows[a], rows[b]
-        concordance += np.sum(np.where((x[:, a] < x[:, b]) == (y[:, a] < y[:, b]), 1.0, -1.0), axis=1)
-        pairs += len(a)
-    return concordance / max(pairs, 1)

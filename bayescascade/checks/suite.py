@@ -7,13 +7,13 @@ import xarray as xr
 
 from bayescascade.checks.calibration import check_calibration, check_own_signal
 from bayescascade.checks.convergence import check_convergence
+from bayescascade.checks.dependence import check_dependence
 from bayescascade.checks.evidence import gather
-from bayescascade.checks.links import check_links
 from bayescascade.checks.loo import check_loo
 from bayescascade.checks.power_scaling import check_sensitivity
 from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, CheckResults
-from bayescascade.checks.signals import check_margins, check_markov
+from bayescascade.checks.signals import check_margins
 
 __all__ = ["CheckResult", "CheckResults", "check"]
 
@@ -21,8 +21,7 @@ _CHECKS = (
     check_convergence,
     check_margins,
     check_calibration,
-    check_links,
-    check_markov,
+    check_dependence,
     check_own_signal,
     check_sensitivity,
     check_loo,
@@ -38,7 +37,7 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> checks = bc.check(fit)
     >>> [result.name for result in checks][:4]
-    ['convergence', 'margins', 'calibration', 'links']
+    ['convergence', 'margins', 'calibration', 'dependence']
     >>> checks["cascade"].passed is None  # no thresholds were given
     True
 
@@ -53,9 +52,9 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     Returns
     -------
     CheckResults
-        In this order: convergence, margins, calibration, links, markov, own signal, sensitivity, loo, cascade.
+        In this order: convergence, margins, calibration, dependence, own signal, sensitivity, loo, cascade.
         ``passed`` of each is True, False, or None where it could not be computed; limits are at the 1% level,
-        shared among the stages or links of a check. Each draws what it looked at with ``plot()``.
+        shared among the stages or pairs of a check. Each draws what it looked at with ``plot()``.
 
     Raises
     ------
@@ -70,9 +69,9 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
       divergences, E-BFMI, tree depth.
     * margins: PIT-ECDF with a simultaneous band (Säilynoja et al. 2022, doi:10.1007/s11222-022-10090-6).
     * calibration: score tests of accuracy in bins and near the top, beside what the curve can follow; each atom.
-    * links: tau, joint tails, and likelihood against the other families (Cox 1962, tests of separate families).
-    * markov: partial Kendall's tau of stages j and j - 2 given j - 1.
-    * own signal: score test of the previous signal beside what the calibration knows.
+    * dependence: tau and joint tails of each pair of stages, and likelihood of each link against the other
+      families (Cox 1962, tests of separate families); the later stage is replicated given all earlier ones.
+    * own signal: score test of the previous signal beside what the fit knows.
     * sensitivity: power scaling (Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5).
     * loo: Pareto k of PSIS-LOO (Vehtari et al. 2024, arXiv:1507.02646).
 

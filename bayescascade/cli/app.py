@@ -173,8 +173,7 @@ def fit(
     tasks = terminal.tasks_of(data)
     fitted = posterior.children.get("posterior")
     # checks are of one task at a time; an update may bring queries of one task to a fit of several
-    # and cannot be made of fits with a difficulty yet
-    if (fitted is None or "task" not in fitted.dims) and not posterior.attrs.get("difficulty", 0):
+    if fitted is None or "task" not in fitted.dims:
         with terminal.working("Checking the fit against its log"):
             failed = [result for result in bc.check(posterior) if result.passed is False]
         for result in failed:

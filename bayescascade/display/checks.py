@@ -12,13 +12,13 @@ from arviz_plots import PlotCollection
 from arviz_stats import ess, rhat
 
 from bayescascade.display.format import LEVEL
-from bayescascade.display.model import draw_link
+from bayescascade.display.model import draw_pair
 from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
 
 if TYPE_CHECKING:
     from bayescascade.checks.calibration import LabelReplicates
-    from bayescascade.checks.links import LinkView
-    from bayescascade.checks.signals import Residuals, StagePit
+    from bayescascade.checks.dependence import PairView
+    from bayescascade.checks.signals import StagePit
 
 _WORST = 4  # quantities whose ranks are shown
 _NAME = 24
@@ -164,12 +164,12 @@ def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
     return grid
 
 
-def links(shown: list[LinkView], table: pd.DataFrame, axes: Any) -> np.ndarray:
-    """Each link's pairs, F of one stage against F of the next, with the tenths at the corners."""
-    names = [" > ".join(link.stages) for link in shown]
+def dependence(shown: list[PairView], table: pd.DataFrame, axes: Any) -> np.ndarray:
+    """Each pair of stages, F of one against F of the other, with the tenths at the corners."""
+    names = [" > ".join(pair.stages) for pair in shown]
     grid = panels(axes, names, size=(3.3, 3.5))
-    for ax, link, name in zip(grid, shown, names, strict=True):
-        draw_link(ax, link, 0.9)
+    for ax, pair, name in zip(grid, shown, names, strict=True):
+        draw_pair(ax, pair, 0.9)
         for tail, corner in (("lower", 0.0), ("upper", 0.9)):
             ax.add_patch(_box(corner))
             if (name, f"{tail} tail") in table.index:
@@ -180,12 +180,13 @@ def links(shown: list[LinkView], table: pd.DataFrame, axes: Any) -> np.ndarray:
                 )
                 frame = {"facecolor": ax.get_facecolor(), "alpha": 0.75, "lw": 0, "pad": 1}
                 ax.text(x, y, f"{tail} tail {text}", ha=side, va=rise, fontsize="x-small", bbox=frame)
-        if (name, "family") in table.index:
-            row = table.loc[(name, "family")]
-            likely = f"{row['rival']} against the fit: {row['observed']:+.1f}"
-            ends = f"{row['replicated_low']:.1f} to {row['replicated_high']:.1f}"
-            ax.set_title(f"{ax.get_title()}, log-likelihood of\n{likely} (model {ends})")
-            ax.title.set_fontsize("x-small")
+        said = []
+        for statistic, what in (("tau", "τ of the log"), ("family", "log-likelihood of")):
+            if (name, statistic) in table.index:
+                row = table.loc[(name, statistic)]
+                ends = f"model {row['replicated_low']:.2f} to {row['replicated_high']:.2f}"
+                said.append(f"{what} {row['rival']} {row['observed']:+.2f} ({ends})".replace("  ", " "))
+        ax.set_title("\n".join(said), fontsize="x-small")
     return grid
 
 
@@ -193,24 +194,6 @@ def _box(corner: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((corner, corner), 0.1, 0.1, fill=False, color=VERMILION, lw=1.2)
-
-
-def markov(shown: list[Residuals], table: pd.DataFrame, axes: Any) -> np.ndarray:
-    """What of a stage, and of the one before the previous, is left given the previous: no pattern should show.
-
-    The table has a row for each of the residuals.
-    """
-    grid = panels(axes, list(table.index), size=(3.4, 3.5))
-    for ax, (stages, earlier, later), (_, row) in zip(grid, shown, table.iterrows(), strict=True):
-        first, middle, last = (bare(stage, 16) for stage in stages)
-        ax.plot(earlier, later, ".", color=BLUE, ms=4, alpha=0.7, mew=0)
-        ends = f"{row['replicated_low']:.2f} to {row['replicated_high']:.2f}"
-        ax.set_title(f"partial τ = {row['observed']:.2f} (model {ends})", fontsize="small")
-        ax.set_xlabel(f"{first} given {middle}", fontsize="small")
-        ax.set_ylabel(f"{last} given {middle}", fontsize="small")
-        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        tidy(ax)
-    return grid
 
 
 def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
@@ -262,12 +245,12 @@ def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
 
 
 def loo(of_factor: dict[str, Any], axes: Any) -> np.ndarray:
-    """ArviZ's Pareto k of each query, for signals and for labels."""
+    """ArviZ's Pareto k of each query, for each part of the likelihood."""
     grid = panels(axes, list(of_factor), size=(4.2, 3.2))
     for ax, (name, found) in zip(grid, of_factor.items(), strict=True):
         data = found.pareto_k.to_dataset(name="pareto_k")
         az.plot_khat(found, plot_collection=_collection(data, {"pareto_k": ax}))
-        ax.set_title({"signal": "signals", "correct": "labels"}[name])
+        ax.set_title({"signal": "signals", "correct": "labels", "joint": "signals and labels"}[name])
         ax.set_xlabel("query")
     _small(grid)
     return grid

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bayescascade.checks.calibration import Reliability
-    from bayescascade.checks.links import LinkView
+    from bayescascade.checks.dependence import PairView
     from bayescascade.checks.signals import PitEcdf
 
 _REGIONS = (0.25, 0.5, 0.75)
@@ -68,8 +68,8 @@ def region_levels(density: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     return np.unique(falling[np.searchsorted(mass, np.asarray(shares))])
 
 
-def draw_link(ax: Axes, shown: LinkView, ci_prob: float) -> None:
-    """Draw the pseudo-observations of one link and its copula's contours, with its tau above."""
+def draw_pair(ax: Axes, shown: PairView, ci_prob: float) -> None:
+    """Draw the pseudo-observations of two stages and their copula's contours, with their link's tau above."""
     ax.plot(*shown.points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
     if shown.density is None:
         text = "independent"
@@ -78,7 +78,8 @@ def draw_link(ax: Axes, shown: LinkView, ci_prob: float) -> None:
         levels = region_levels(density, _REGIONS)
         ax.contour(middle, middle, density, levels=levels, colors=[VERMILION], linewidths=1.2)
         low, high = np.quantile(shown.tau, tail_probabilities(ci_prob))
-        text = f"τ = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
+        given = " given the difficulty" if shown.given_ease else ""
+        text = f"τ{given} = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
     ax.set(xlabel=f"F of {bare(shown.stages[0], 22)}", ylabel=f"F of {bare(shown.stages[1], 22)}")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])

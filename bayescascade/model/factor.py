@@ -47,6 +47,13 @@ def conditional_rank(u: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
     return gaussian.normal_cdf((gaussian.normal_score(u, xp) - loading * ease) * scale, xp)
 
 
+def conditional_density(u: Any, ease: Any, loading: Any) -> Any:
+    """Density of ranks u of queries of that ease, the derivative of `conditional_rank`; NumPy only."""
+    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    z = gaussian.normal_score(u, NUMPY)
+    return scale * NUMPY.exp(0.5 * (z**2 - ((z - loading * ease) * scale) ** 2))
+
+
 def rank_of_conditional(v: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
     """The rank u at which h(u | ease) = v, the inverse of `conditional_rank`."""
     rest = ((1.0 - loading) * (1.0 + loading)) ** 0.5

@@ -11,11 +11,11 @@ from bayescascade._common.validation import check_prob
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
+from bayescascade.checks.dependence import pair_view
 from bayescascade.checks.evidence import gather
-from bayescascade.checks.links import link_view
 from bayescascade.checks.signals import pit_ecdf
 from bayescascade.display.frontier import draw_frontier
-from bayescascade.display.model import draw_link, draw_margin, draw_reliability
+from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
 from bayescascade.display.style import new_axes, panels
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
@@ -223,5 +223,5 @@ def plot_links(
     grid = panels(axes, [evidence.links[i] for i in wanted])
     tau = get_draws(fit).tau
     for ax, i in zip(grid, wanted, strict=True):
-        draw_link(ax, link_view(evidence, i, tau[:, i]), ci_prob)
+        draw_pair(ax, pair_view(evidence, i, i + 1, tau[:, i]), ci_prob)
     return grid

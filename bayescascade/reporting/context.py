@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def build_context(
     along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
     n_queries = int(fit.attrs.get("n_queries", 0))
     failed = [result.name for result in checks if result.passed is False]
-    idle = [] if choice is None else idle_links(checks["links"], draws, choice)
+    idle = [] if choice is None else idle_pairs(checks["dependence"], draws, choice)
     return {
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
@@ -90,7 +90,7 @@ def build_context(
         **_exploring(explorer, choice, price),
         "checks": [check_rows(result) for result in checks],
         **panels_of(evidence, draws, ci_prob),
-        "predictive": predictive_figures(along, checks),
+        "predictive": predictive_figures(along, checks, len(draws.stages)),
         "predictive_text": "" if along.picture is not None else along.text,
         "labels": _labels(fit, labels, price, stated),
         "provenance": provenance(fit, choice, ci_prob),
@@ -170,14 +170,14 @@ def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset 
         return None  # where a stage was not run, or an answer has no label
 
 
-def idle_links(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
-    """The links that failed, if all of them lead to stages that the choice hardly ever calls."""
+def idle_pairs(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
+    """The pairs of stages that failed, if all of them lead to stages that the choice hardly ever calls."""
     if result.passed is not False:
         return []
-    names = {f"{a} > {b}": b for a, b in pairwise(draws.stages)}
+    names = {f"{a} > {b}": b for a, b in combinations(draws.stages, 2)}
     called = dict(zip(choice.stages, choice.reach.mean(axis=0), strict=True))
-    failed = list(dict.fromkeys(link for link, _ in rejected(result.table)))
-    return failed if all(called.get(names[link], 0.0) < _IDLE for link in failed) else []
+    failed = list(dict.fromkeys(pair for pair, _ in rejected(result.table)))
+    return failed if all(called.get(names[pair], 0.0) < _IDLE for pair in failed) else []
 
 
 def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:

@@ -15,13 +15,13 @@ from bayescascade.cascade.discrepancy import ModelDiscrepancy
 from bayescascade.cascade.empirical import score
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
+from bayescascade.checks.dependence import pair_view
 from bayescascade.checks.evidence import Evidence
-from bayescascade.checks.links import link_view
 from bayescascade.checks.results import CheckResult, CheckResults
 from bayescascade.checks.signals import pit_ecdf
 from bayescascade.display.format import PER, per_thousand, share
 from bayescascade.display.frontier import draw_flow, draw_frontier
-from bayescascade.display.model import draw_link, draw_margin, draw_reliability
+from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
 from bayescascade.display.svg import inline_svg
 from bayescascade.display.value import draw_label_value, draw_verdict
 from bayescascade.posterior.draws import Draws
@@ -117,17 +117,17 @@ def panels_of(evidence: Evidence, draws: Draws, ci_prob: float) -> dict[str, lis
             "link",
             evidence.links,
             "Scatter of the ranks of confidences, with contours of the fitted copula,",
-            lambda j, ax: draw_link(ax, link_view(evidence, j, draws.tau[:, j]), ci_prob),
+            lambda j, ax: draw_pair(ax, pair_view(evidence, j, j + 1, draws.tau[:, j]), ci_prob),
         ),
     }
 
 
-def predictive_figures(along: CheckResult, checks: CheckResults) -> list[dict[str, Any]]:
+def predictive_figures(along: CheckResult, checks: CheckResults, n_stages: int) -> list[dict[str, Any]]:
     """What the model predicts beside what the log shows, of the checks that could be computed.
 
     ``along`` is the check of error and cost at points of the frontier.
     """
-    markov, own = checks["markov"], checks["own signal"]
+    dependence, own = checks["dependence"], checks["own signal"]
     out = []
 
     def add(result: CheckResult, name: str, caption: str, size: tuple[float, float], n_panels: int) -> None:
@@ -140,13 +140,13 @@ def predictive_figures(along: CheckResult, checks: CheckResults) -> list[dict[st
             "a log of this length, and what the log shows."
         )
         add(along, "predictive", caption, (6.8, 2.9), 2)
-    if markov.picture is not None:
-        n = len(markov.table)
+    if dependence.picture is not None:
+        n = n_stages * (n_stages - 1) // 2
         caption = (
-            "Stages that are not neighbours, given the stage between them: the links leave something out where "
-            "points follow a line."
+            "Every two stages: the fit leaves something out where τ of the log, or the share of queries in both "
+            "tails, lies outside of the model's range."
         )
-        add(markov, "markov", caption, (3.4 * min(n, 3), 3.5 * -(-n // 3)), n)
+        add(dependence, "dependence", caption, (3.4 * min(n, 3), 3.5 * -(-n // 3)), n)
     if own.picture is not None:
         caption = (
             "What an earlier confidence says of correctness beyond a stage's own: calibration leaves something "

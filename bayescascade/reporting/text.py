@@ -141,18 +141,19 @@ def comparison(choice: Choice, draws: Draws) -> str:
     )
 
 
-def caveats(failed: list[str], idle_links: list[str], *, tested: bool, chosen: bool) -> list[str]:
+def caveats(failed: list[str], idle_pairs: list[str], *, tested: bool, chosen: bool) -> list[str]:
     """Warnings where checks failed, and where nothing new was looked at.
 
-    ``idle_links`` are the links that failed, if they lead to stages that the chosen thresholds hardly ever call.
+    ``idle_pairs`` are the pairs of stages that failed, if they lead to stages that the thresholds hardly ever
+    call.
     """
     out = []
     if failed:
         out.append(f"Read this with care: the fit failed the check of {', '.join(failed)}.")
-    if idle_links:
+    if idle_pairs:
         out[-1] += (
-            f" The link that failed is {', '.join(idle_links)}: these thresholds hardly ever use it, so it does "
-            "not touch their error and cost, but other thresholds on this page do use it."
+            f" The pair that failed is {', '.join(idle_pairs)}: these thresholds hardly ever go there, so it does "
+            "not touch their error and cost, but other thresholds on this page do go there."
         )
     if chosen and not tested:
         out.append(

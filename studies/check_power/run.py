@@ -18,11 +18,11 @@ from scipy.special import expit
 
 import bayescascade as bc
 from bayescascade.checks.calibration import check_calibration, check_own_signal
+from bayescascade.checks.dependence import check_dependence
 from bayescascade.checks.evidence import gather
-from bayescascade.checks.links import check_links
 from bayescascade.checks.loo import check_loo
 from bayescascade.checks.power_scaling import check_sensitivity
-from bayescascade.checks.signals import check_margins, check_markov
+from bayescascade.checks.signals import check_margins
 from bayescascade.model.copulas.family import get_family
 from studies.common.command import parse
 
@@ -52,8 +52,7 @@ What the rows mean:
   far from the curve is no violation: the last row shows that the model follows and that no check complains. What it
   cannot follow is a curve that falls before the atom. An atom whose accuracy drifts along the log looks like its mean:
   no check here sees time.
-- Where the links are of the wrong family the other checks are judged with a wrong model of the signals. The Markov check
-  compares queries of about equal middle signal only, so that it answers for the links in few logs only.
+- Where the links are of the wrong family the other checks are judged with a wrong model of the signals.
 - Convergence is left out: 2 chains of 250 draws are too few for its limits, on purpose.
 
 Made by `python -m studies.check_power.run --replications {n}` in {minutes:.0f} minutes.
@@ -159,18 +158,17 @@ def far_atom(rng: np.random.Generator) -> xr.Dataset:
 SCENARIOS = {
     "model": Scenario("from the model", "", nothing),
     "atoms": Scenario("from the model, top atoms of 20%", "", nothing_with_atoms),
-    "order": Scenario("second-order dependence: partial tau 0.25 of stages 1 and 3", "markov", second_order),
+    "order": Scenario("second-order dependence: partial tau 0.25 of stages 1 and 3", "dependence", second_order),
     "previous": Scenario("correctness at stage 3 depends on stage 2's signal", "own signal", previous_signal),
-    "clayton": Scenario("links are Clayton, tau 0.6, and fitted as Gumbel", "links", of_family("clayton")),
-    "joe": Scenario("links are Joe, tau 0.6, and fitted as Gumbel", "links", of_family("joe")),
+    "clayton": Scenario("links are Clayton, tau 0.6, and fitted as Gumbel", "dependence", of_family("clayton")),
+    "joe": Scenario("links are Joe, tau 0.6, and fitted as Gumbel", "dependence", of_family("joe")),
     "top": Scenario("stage 2 is right 35% of the time just below its top atom", "calibration", below_the_atom),
     "atom": Scenario("stage 2 is right 50% of the time at its top atom: the offset follows", "", far_atom),
 }
 CHECKS = {
     "margins": check_margins,
     "calibration": check_calibration,
-    "links": check_links,
-    "markov": check_markov,
+    "dependence": check_dependence,
     "own signal": check_own_signal,
     "sensitivity": check_sensitivity,
     "loo": check_loo,

@@ -47,7 +47,7 @@ def fit(request):
 
 def test_every_check_speaks(fit, tmp_path):
     found = bc.check(fit, thresholds=[0.5, -np.inf])
-    assert len(found) == 9
+    assert len(found) == 8
     for result in found:
         assert result.text.endswith(".")
         assert "nan" not in result.text.lower()
@@ -81,7 +81,10 @@ def test_a_part_that_nobody_looked_at_passes_nothing(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
         found = bc.check(stored_fit(thin, draws=150, tune=200, chains=2, random_seed=3, progressbar=False))
-    assert found["links"].passed is None
-    assert "Nothing is known of medium > large: run both stages on at least 10 queries." in found["links"].text
+    assert found["dependence"].passed is None
+    assert (
+        "Nothing is known of small > large, medium > large: run both stages on at least 10 queries."
+        in found["dependence"].text
+    )
     assert found["calibration"].passed is None
     assert "Nothing is known of large: label at least 10 answers there." in found["calibration"].text

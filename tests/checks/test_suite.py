@@ -12,13 +12,12 @@ import bayescascade as bc
 from bayescascade.checks import evidence as ev
 from bayescascade.checks.calibration import bin_signals
 from bayescascade.checks.results import CheckResult, CheckResults
-from bayescascade.model.simulate import draw_uniforms
 from bayescascade.posterior.draws import get_draws
 
 NAMES = [
-    *("convergence", "margins", "calibration", "links", "markov", "own signal", "sensitivity", "loo", "cascade"),
+    *("convergence", "margins", "calibration", "dependence", "own signal", "sensitivity", "loo", "cascade"),
 ]
-OF_THE_MODEL = NAMES[1:7]
+OF_THE_MODEL = NAMES[1:6]
 INF = np.inf
 
 
@@ -160,24 +159,25 @@ def test_accuracy_that_does_not_rise_fails_calibration():
     assert result.table.loc[("medium", "curve"), "p"] < 0.001 < result.table.loc[("small", "curve"), "p"]
 
 
-def test_a_dependence_that_the_copula_cannot_have_fails_links():
+def test_a_dependence_that_the_copula_cannot_have_fails():
     log = bc.simulate(300, tau=0.5, random_seed=6)
     confidence = log["confidence"].values.copy()
     confidence[:, 2] = expit(-logit(confidence[:, 2]) + 4)
-    result = bc.check(quick_fit(changed(log, confidence=confidence)))["links"]
+    result = bc.check(quick_fit(changed(log, confidence=confidence)))["dependence"]
     assert result.passed is False
     assert "tau of medium > large" in result.text
     assert result.table.loc[("small > medium", "tau"), "p"] > 0.01
 
 
-def test_a_dependence_of_second_order_fails_markov():
+def test_a_dependence_of_second_order_fails():
     rng = np.random.default_rng(7)
     a, b, noise = rng.normal(size=(3, 300))
     signal = np.stack([a, 0.4 * a + b, 0.7 * a + 0.4 * b + 0.6 * noise], axis=1)
     log = changed(bc.simulate(300, random_seed=7), confidence=expit(signal))
     checks = bc.check(quick_fit(log))
-    assert checks["markov"].passed is False
-    assert "large on small given medium" in checks["markov"].text
+    assert checks["dependence"].passed is False
+    assert "tau of small > large" in checks["dependence"].text
+    assert "difficulty=True" in checks["dependence"].text
     assert checks["own signal"].passed
 
 
@@ -190,8 +190,7 @@ def test_correctness_that_depends_on_the_previous_signal_fails_own_signal():
     checks = bc.check(quick_fit(changed(log, correct=right)))
     assert checks["own signal"].passed is False
     assert "large" in checks["own signal"].text
-    assert checks["links"].passed
-    assert checks["markov"].passed
+    assert checks["dependence"].passed
 
 
 def deferred(log, threshold=0.75):
@@ -211,7 +210,10 @@ def test_a_log_with_deferrals_is_judged_on_what_ran_and_not_scored():
     checks = bc.check(quick_fit(log), thresholds=[0.9, 0.9, -INF])
     assert checks["margins"].table["given"].to_dict() == {"small": "", "medium": "small", "large": "medium"}
     n = log["confidence"].notnull().all("stage").sum().item()
-    assert set(checks["markov"].table["queries"]) == {n}
+    of_pair = checks["dependence"].table["queries"]
+    assert (
+        of_pair["small > large", "tau"] == of_pair["medium > large", "tau"] == n < of_pair["small > medium", "tau"]
+    )
     assert all(checks[name].passed for name in OF_THE_MODEL), checks
     assert checks["cascade"].passed is None
     assert "cannot be scored" in checks["cascade"].text
@@ -230,7 +232,7 @@ def test_a_log_with_few_labels_is_not_judged_on_labels():
     assert observed[0, "cost"] == pytest.approx(float(scored["cost"]))
     assert "the 8 queries" in checks["cascade"].text or "the 8 labelled queries" in checks["cascade"].text
     assert "Label more queries" in checks["calibration"].text
-    assert checks["links"].passed is not None
+    assert checks["dependence"].passed is not None
 
 
 def test_a_check_that_has_nothing_to_work_on_gives_no_verdict(example_fit):
@@ -267,6 +269,52 @@ def test_what_is_not_a_fit_is_refused():
 def test_thresholds_of_wrong_length_are_refused(example_fit):
     with pytest.raises(bc.CascadeError, match="one for each of the 3 stages"):
         bc.check(example_fit, thresholds=[0.5, -INF])
+
+
+# ---- queries with a difficulty
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_a_fit_that_knows_of_the_difficulty_passes(hard_fit, hard_log, thin):
+    """Also where later stages ran only after a deferral, which selects queries by their difficulty."""
+    if thin:
+        hard_fit = hard_fit.copy(deep=True)
+        hard_fit["observed_data"] = xr.DataTree(deferred(hard_log, 0.8))
+    checks = bc.check(hard_fit, thresholds=[0.8, 0.8, -INF])
+    assert [result.name for result in checks] == NAMES
+    for name in OF_THE_MODEL[:-1] if thin else [*OF_THE_MODEL, "loo", "cascade"]:
+        assert checks[name].passed, checks[name]
+    table = checks["dependence"].table
+    assert set(table.index.get_level_values("pair")) == {"small > medium", "small > large", "medium > large"}
+    assert "family" not in table.index.get_level_values("statistic")
+    for result in checks:
+        if result.picture is not None:
+            result.plot()[0].figure.canvas.draw()
+
+
+def test_a_fit_that_does_not_know_of_it_fails_and_says_what_to_do():
+    log = bc.simulate(800, copula="gaussian", tau=0.0, loading=0.8, discrimination=[0.0, 0.0, 3.0], random_seed=2)
+    checks = bc.check(quick_fit(log, copula="gaussian"))
+    assert checks["dependence"].passed is False
+    assert "tau of small > large" in checks["dependence"].text
+    assert checks["own signal"].passed is False
+    for name in ("dependence", "own signal"):
+        assert "fit again with difficulty=True, and score" in checks[name].text
+
+
+@pytest.mark.slow
+def test_what_a_difficulty_cannot_say_fails_too():
+    """Stages that are surer where an earlier one is less sure, and the worse for it."""
+    rng = np.random.default_rng(3)
+    log = bc.simulate(600, copula="gaussian", tau=0.0, random_seed=3)
+    z = logit(log["confidence"].values)
+    z[:, 2] -= 0.8 * (z[:, 0] - 1.0)
+    right = log["correct"].values.copy()
+    right[:, 2] = rng.uniform(size=600) < expit(1.6 * (1.8 - z[:, 1]))
+    checks = bc.check(quick_fit(changed(log, correct=right, confidence=expit(z)), difficulty=True))
+    assert checks["dependence"].passed is False
+    assert checks["own signal"].passed is False
+    assert "difficulty=True" not in checks["dependence"].text + checks["own signal"].text
 
 
 # ---- what a check hands back
@@ -322,18 +370,6 @@ def test_cdf_and_quantile_undo_each_other(example_fit):
             assert np.all(level[draw] <= high + 1e-9)
             free = low == high
             np.testing.assert_allclose(low[free], level[draw][free], atol=1e-9)
-
-
-def test_given_neighbour_is_uniform_under_the_model(example_fit):
-    from scipy.stats import kstest
-
-    few = get_draws(example_fit).thin(1)
-    u, v = draw_uniforms([few.link(0)], 2000, np.random.default_rng(0)).T
-    plain = ev.given_neighbour(few, 0, u[None], u[None], v[None])[0]
-    assert kstest(plain, "uniform").pvalue > 0.01
-    low, high = np.where(u > 0.6, 0.6, u), np.where(u > 0.6, 1.0, u)  # the upper 40% are an atom
-    lumped = ev.given_neighbour(few, 0, low[None], high[None], v[None])[0]
-    assert kstest(lumped, "uniform").pvalue > 0.01
 
 
 def test_large_atoms_are_bins_of_their_own():

@@ -134,7 +134,7 @@ def test_a_selected_fit_is_a_fit(one, tmp_path):
     assert policy.metadata["task"] == one.attrs["task"]
     assert policy.metadata["n_queries"] == one.attrs["n_queries"]
     checks = bc.check(one, thresholds=solution.thresholds)
-    for name in ("margins", "calibration", "links", "markov", "own signal", "cascade"):
+    for name in ("margins", "calibration", "dependence", "own signal", "cascade"):
         assert checks[name].passed, checks[name].text
     bc.report(one, tmp_path / "report.html", solution=solution)
     assert f"{one.attrs['n_queries']} queries" in (tmp_path / "report.html").read_text()

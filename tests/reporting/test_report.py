@@ -66,7 +66,7 @@ def test_the_page_needs_no_network(full):
 
 def test_every_figure_is_named_for_those_who_do_not_see_it(full):
     heads = re.findall(r"<svg[^>]*>", full.read_text(encoding="utf-8"))
-    # flow, worth, frontier, explorer; stages, stages, links; cascade, markov, own signal
+    # flow, worth, frontier, explorer; stages, stages, links; cascade, dependence, own signal
     assert len(heads) == 4 + 3 + 3 + 2 + 3
     assert all('role="img"' in head and re.search(r'aria-label="[^"]{10,}"', head) for head in heads)
 
@@ -274,22 +274,22 @@ def test_the_fits_own_log_is_scored_and_the_lack_of_a_test_log_told(example_fit,
 
 def test_a_failed_check_of_links_that_are_not_used_is_told_so(example_fit, monkeypatch):
     from bayescascade.posterior.draws import get_draws
-    from bayescascade.reporting.context import idle_links
+    from bayescascade.reporting.context import idle_pairs
     from bayescascade.reporting.text import Choice, caveats
 
     draws = get_draws(example_fit)
     rows = pd.DataFrame(
         {"link": ["small > medium", "medium > large"], "statistic": "tau", "p": [0.4, 1e-5]}
     ).set_index(["link", "statistic"])
-    result = CheckResult("links", False, rows, "")
+    result = CheckResult("dependence", False, rows, "")
 
     def choice(last):
         reach = np.tile([1.0, 0.5, last], (10, 1))
         return Choice(draws.stages, np.zeros(3), np.zeros(10), np.zeros(10), reach, {}, True, 0.9, {})
 
-    assert idle_links(result, draws, choice(0.001)) == ["medium > large"]
-    assert idle_links(result, draws, choice(0.2)) == []
-    assert "does not touch" in caveats(["links"], ["medium > large"], tested=True, chosen=True)[0]
+    assert idle_pairs(result, draws, choice(0.001)) == ["medium > large"]
+    assert idle_pairs(result, draws, choice(0.2)) == []
+    assert "does not touch" in caveats(["dependence"], ["medium > large"], tested=True, chosen=True)[0]
 
 
 def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
