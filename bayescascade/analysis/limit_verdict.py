@@ -105,6 +105,12 @@ def _best_mix(draws: Draws, spec: TuningSpec, alone: list[Solved]) -> list[Strat
     return [] if best is None else [best[1]]
 
 
+def without_itself(rivals: list[Strategy], solution: ThresholdSolution) -> list[Strategy]:
+    """The rivals but for the pair that a solution runs itself."""
+    own = " > ".join(str(name) for name in solution.thresholds["stage"].values)
+    return [one for one in rivals if one.kind != "pair" or not one.name.startswith(f"{own} at ")]
+
+
 def equal_losses(loss: np.ndarray) -> float:
     """Losses this close are the same."""
     return ROUNDING * float(np.abs(loss).mean())

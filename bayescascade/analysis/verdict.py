@@ -18,7 +18,7 @@ import xarray as xr
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
-from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals
+from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals, without_itself
 from bayescascade.analysis.rival_table import (
     CASCADE,
     CI,
@@ -177,6 +177,7 @@ def verdict(
         *pair_rivals(draws, spec, cascade, equal),
         *mix_rivals(draws, singles, cascade, error_price),
     ]
+    rivals = without_itself(rivals, solution)
     table = rivals_table([Strategy(CASCADE, "cascade", cascade.loss, True), *rivals], equal)
     decision, text = describe(table, spec, THOUSAND * equal)
     if decision.startswith(SHORTER):
@@ -210,6 +211,7 @@ def _by_own_goal(fit: xr.DataTree, solution: ThresholdSolution | None) -> Verdic
     amounts["abstained"] = np.zeros(draws.n) if solution.abstained is None else flat(solution.abstained)
     loss = spec.objective().loss(amounts)
     rivals = limit_rivals(draws, spec, read_discrepancy(fit, spec.doubt, one_sided=True), loss)
+    rivals = without_itself(rivals, solution)
     equal = equal_losses(loss)
     table = rivals_table([Strategy(CASCADE, "cascade", loss, True, kept=solution.kept), *rivals], equal)
     decision, text = describe_limit(table, spec, solution, THOUSAND * equal)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import band, chance, money, per_thousand, share, short
+from bayescascade.display.format import band, chance, money, per_thousand, share, short, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution_text import goal_in_words, promised, sure_of
 from bayescascade.tuning.spec import TuningSpec
@@ -174,13 +174,15 @@ def _rules(choice: Choice) -> list[str]:
 
 
 def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
-    """What each stage does at thresholds (stage,)."""
-    last = int(np.argmax(thresholds == -np.inf))
+    """What each stage does at thresholds (stage,), of those that are run."""
+    run = [(name, t) for name, t in zip(stages, thresholds, strict=True) if not np.isnan(t)]
+    last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
     rules = [
-        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {short(float(t))} up"
-        for name, t in zip(stages[:last], thresholds[:last], strict=True)
+        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {show_threshold(t)} up"
+        for name, t in run[:last]
     ]
-    rules.append(f"{stages[last]} answers {'what is left' if last else 'everything'}")
-    if last < len(stages) - 1:
-        rules.append(f"{', '.join(stages[last + 1 :])} {'is' if last == len(stages) - 2 else 'are'} never called")
+    rules.append(f"{run[last][0]} answers {'what is left' if last else 'everything'}")
+    idle = [name for name, _ in run[last + 1 :]]
+    if idle:
+        rules.append(f"{', '.join(idle)} {'is' if len(idle) == 1 else 'are'} never called")
     return rules
