@@ -11,6 +11,7 @@ import xarray as xr
 from bayescascade.errors import CascadeError, option
 from bayescascade.inference.deferral_weights import seen_weights
 from bayescascade.inference.pointwise import held_out, model_masses, signal_rows
+from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import Design, build_design
@@ -26,7 +27,8 @@ def fit_auto(log: xr.Dataset, options: Options, config: SamplerConfig) -> xr.Dat
     weight = _weights(log, options, config)
     table = compare_families(log, options, config, weight)
     best = [str(table["family"].values[i]) for i in table["elpd"].values.argmax(axis=1)]
-    tree = fit_design(build_design(log, with_families(options, best), weight=weight), log, config)
+    design = build_design(log, with_families(options, best), weight=weight)
+    tree = with_groups(fit_design(design, log, config), design, config.random_seed)
     tree["comparison"] = xr.DataTree(table)
     tree.attrs["copula_choice"] = "auto"
     return tree

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design, tasks_of
 from bayescascade.model.options import Options, check_options, default_copula
@@ -35,7 +36,7 @@ def fit_log(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTr
     weight = seen_weights(log, design.options, config)
     if weight is not None:
         design = build_design(log, design.options, weight=weight)
-    return fit_design(design, log, config)
+    return with_groups(fit_design(design, log, config), design, config.random_seed)
 
 
 def is_thinned(log: xr.Dataset) -> bool:

@@ -66,8 +66,10 @@ def fit(
     -------
     xarray.DataTree
         Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``joint`` of each query and, without a
-        difficulty, its parts ``signal`` and ``correct``), ``margins``, ``copula``, ``observed_data`` and
-        ``constant_data``. Compare fits with ``az.compare({...}, var_name="joint")``.
+        difficulty, its parts ``signal`` and ``correct``), ``margins``, ``copula``, ``observed_data``,
+        ``constant_data``, ``posterior_predictive`` (``confidence`` and ``correct`` of new queries, for 200 draws)
+        and ``prior`` (1000 draws of the parameters). Compare fits with ``az.compare({...}, var_name="joint")``,
+        look at them with ``az.plot_ppc_dist(fit, var_names=["confidence"])`` and ``az.plot_prior_posterior``.
 
     Raises
     ------

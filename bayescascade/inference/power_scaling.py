@@ -107,4 +107,6 @@ def powered(fit: xr.DataTree, tree: xr.DataTree, group: str, power: float) -> tu
     weight, k = psis(log_ratio - log_ratio.max())
     index = resample(weight, np.random.default_rng(0))
     groups = {name: take_draws(fit[name].to_dataset(), index) for name in ("posterior", "margins", "sample_stats")}
-    return replaced(fit, groups, {f"{group}_power": power}), k
+    # what was drawn from the posterior, and from a prior of its full strength
+    stale = dict.fromkeys(("posterior_predictive", "prior"))
+    return replaced(fit, groups | stale, {f"{group}_power": power}), k

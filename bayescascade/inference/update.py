@@ -12,6 +12,7 @@ from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import label_rows, model_masses, query_rows, signal_rows
+from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, assemble, fit_design, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
@@ -56,7 +57,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
             CascadeWarning,
             stacklevel=3,
         )
-        tree = fit_design(joined, log, config)
+        tree = with_groups(fit_design(joined, log, config), joined, config.random_seed)
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
     index = resample(weight, np.random.default_rng(config.random_seed))
@@ -68,6 +69,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
         log,
         config,
     )
+    tree = with_groups(tree, design, config.random_seed)
     kept = {name: previous.attrs[name] for name in ("sampling_time", "tuning_steps", "target_accept")}
     return _with_history(tree, previous, kept | {"update": "reweighted", "update_k": k, "update_share": share})
 

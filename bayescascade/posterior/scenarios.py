@@ -163,7 +163,7 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
             f"a drift of {amount:g} is out of reach: with the confidences of stage {stage!r} as they are, a mix "
             f"of queries can drift by {least:.2g} to {most:.2g}, both exclusive."
         )
-    return replaced(fit, {}, {"drift": amount})
+    return replaced(fit, {"posterior_predictive": None}, {"drift": amount})  # drawn before the drift
 
 
 def drift_range(mass: np.ndarray) -> tuple[float, float]:
@@ -172,9 +172,9 @@ def drift_range(mass: np.ndarray) -> tuple[float, float]:
     return float(least.max()), float(most.min())
 
 
-def replaced(fit: xr.DataTree, groups: dict[str, xr.Dataset], attrs: dict[str, Any]) -> xr.DataTree:
-    """A fit with some groups and attributes replaced, which shares the rest with the one given."""
+def replaced(fit: xr.DataTree, groups: Mapping[str, xr.Dataset | None], attrs: dict[str, Any]) -> xr.DataTree:
+    """A fit with some groups and attributes replaced, or dropped for None; the rest is shared with ``fit``."""
     kept = {name: node.to_dataset() for name, node in fit.children.items()}
-    tree = xr.DataTree.from_dict(kept | groups)
+    tree = xr.DataTree.from_dict({name: group for name, group in {**kept, **groups}.items() if group is not None})
     tree.attrs |= fit.attrs | attrs
     return tree

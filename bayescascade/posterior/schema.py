@@ -69,6 +69,14 @@ GROUPS: dict[str, dict[str, Variable]] = {
     "margins": {"segment_mass": Variable((*_PER_STAGE, "segment"), finite=True)},
     "copula": {"family": Variable(("link",), "int64")},
 }
+# A fit may be without them: earlier ones are, and nothing of the package reads them.
+OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
+    "posterior_predictive": {
+        "confidence": Variable(("chain", "draw", "query", "stage"), finite=False),
+        "correct": Variable(("chain", "draw", "query", "stage"), finite=True),
+    },
+    "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},
+}
 
 
 def family_table(names: Sequence[str]) -> xr.Dataset:
@@ -228,7 +236,8 @@ def why_not_computed(
 def _check_variables(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless the variables of `GROUPS` are there, over their dims, and draws are finite."""
     several = "task" in fit["posterior"].dims
-    for group, variables in GROUPS.items():
+    optional = {group: OPTIONAL_GROUPS[group] for group in OPTIONAL_GROUPS if group in fit.children}
+    for group, variables in (GROUPS | optional).items():
         found = fit[group].variables
         for name, known in variables.items():
             if name not in found:

@@ -154,6 +154,19 @@ def test_a_selected_fit_is_saved_and_loaded(pooled, one, tmp_path):
     assert again.attrs == one.attrs
 
 
+def test_replicated_queries_and_prior_are_its_own(pooled, one):
+    replicated, prior = (one[group].to_dataset() for group in ("posterior_predictive", "prior"))
+    assert replicated.sizes["query"] == PARTS[one.attrs["task"]]["n_queries"]
+    np.testing.assert_allclose(
+        replicated["confidence"].mean(("chain", "draw", "query")),
+        one["observed_data"]["confidence"].mean("query"),
+        atol=0.04,
+    )
+    of_all = pooled["prior"].to_dataset()
+    assert prior["tau"].dims == ("chain", "draw", "link")
+    xr.testing.assert_equal(prior["tau"], of_all["tau"].sel(task=one.attrs["task"], drop=True))
+
+
 def test_selecting_leaves_the_fit_alone(pooled):
     before = pooled.copy(deep=True)
     part = bc.select_task(pooled, "law")
