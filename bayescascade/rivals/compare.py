@@ -155,6 +155,9 @@ def _cascades(wanted: str | Sequence[Sequence[str]] | None, stages: list[str]) -
             raise CascadeError(f"all cascades of {len(stages)} stages are too many to run; name some.")
         return [list(keep) for k in range(2, len(stages) + 1) for keep in combinations(range(len(stages)), k)]
     keeps = [sorted(stage_numbers(names, stages)) for names in wanted]
+    for names in wanted:
+        if len(names) < 2:
+            raise bad_value("cascades", list(names), "name two stages or more in each", "is not a cascade")
     if not keeps:
         raise bad_value("cascades", wanted, "give 'all' or lists of stage names", "names no cascade")
     return keeps
