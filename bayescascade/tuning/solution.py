@@ -234,11 +234,9 @@ class Solved:
     reachable: str
 
     @property
-    def place(self) -> tuple[bool, float, float]:
-        """What to sort by: feasible ones by risk, the others by promise probability, equal ones by violation."""
-        if self.feasible:
-            return False, 0.0, self.risk
-        return True, -self.kept, self.violation
+    def place(self) -> tuple[bool, float]:
+        """What to sort by: feasible ones by risk, the others by how far they are from the promise."""
+        return not self.feasible, self.risk if self.feasible else self.violation
 
 
 def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:
