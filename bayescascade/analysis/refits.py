@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.cascade.single_stages import single_stages
+from bayescascade.checks.given import given_earlier
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design
 from bayescascade.posterior.draws import Draws, get_draws
@@ -52,7 +53,8 @@ class Refits:
 
     The posterior falls into parts that do not inform each other: margins and copula, which see the signals;
     calibration, which sees the labels; and costs. So when several choices of stages to label are compared, only
-    the first is fitted as a whole; for the others the calibration alone is drawn anew.
+    the first is fitted as a whole; for the others the calibration alone is drawn anew. Where queries have a
+    difficulty, which signals and labels share, each is fitted as a whole.
     """
 
     def __init__(self, fit: xr.DataTree, draws: Draws, options: list[list[int]], queries: str, seed: int) -> None:
@@ -89,7 +91,7 @@ class Refits:
             chosen = np.isin(np.arange(len(self._draws.stages)), option)
             correct = np.where(np.isfinite(right) & chosen, right, log["correct"].values)
             design = build_design(log.assign(correct=(_DIMS, correct)), self._model, given)
-            if base is None:
+            if base is None or self._model.difficulty:
                 base = get_draws(fit_design(design, log, how))
                 yield base
             else:
@@ -119,9 +121,11 @@ class Refits:
         one, n_stages = self._draws.take(slice(index, index + 1)), len(self._draws.stages)
         signal = to_signal(self._log["confidence"].values[queries], self._draws.kind)
         right = np.full((self._log.sizes["query"], n_stages), np.nan)
+        # of queries that have a difficulty, all signals tell how easy they are, and all answers share it
+        ease = given_earlier(one, signal).ease(rng)
         for j in range(n_stages):
             seen = np.isfinite(signal[:, j])
-            p = one.p_correct(j, signal[seen, j])[0]
+            p = one.p_correct(j, signal[seen, j], None if ease is None else ease[:, seen])[0]
             right[queries[seen], j] = rng.uniform(size=len(p)) < p
         return self._log, right
 

@@ -68,16 +68,21 @@ class Earlier:
 
     def replicate(self, rng: np.random.Generator) -> np.ndarray:
         """Draw the next stage's signal given the earlier ones (draw, query)."""
-        shape = self.weight[0].shape
-        node = np.minimum(
-            (rng.uniform(size=shape) > np.cumsum(self.weight, axis=0)).sum(axis=0), len(self.weight) - 1
-        )
+        shape, node = self.weight[0].shape, self._node(rng)
         low, high = (np.choose(node, [ends[i] for ends in self.last]) for i in (0, 1))
         v = np.clip(randomise(low, high, rng), 1e-15, 1.0 - 1e-15)
         u = self.draws.link(self.stage - 1).hinv1(rng.uniform(size=shape), v)
         if self.draws.loading is not None:
             u = rank_of_conditional(u, EASE[node], self.draws.loading[:, self.stage, None])
         return self.draws.quantile(self.stage, u)
+
+    def ease(self, rng: np.random.Generator) -> np.ndarray | None:
+        """Draw how easy queries are, given their signals (draw, query); None where they have no difficulty."""
+        return None if self.draws.loading is None else EASE[self._node(rng)]
+
+    def _node(self, rng: np.random.Generator) -> np.ndarray:
+        above = rng.uniform(size=self.weight[0].shape) > np.cumsum(self.weight, axis=0)
+        return np.minimum(above.sum(axis=0), len(self.weight) - 1)
 
     def _rank(self, level: np.ndarray, node: int) -> np.ndarray:
         return _given_ease(self.draws, self.stage, level, node)

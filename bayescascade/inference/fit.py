@@ -50,7 +50,7 @@ def fit(
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
         density by PSIS-LOO, the comparison kept in the group ``comparison``.
     margin, calibration, difficulty
-        As for `build_model`. With ``difficulty`` a posterior is all that there is yet: it is not tuned or checked.
+        As for `build_model`.
     previous : xarray.DataTree, optional
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples

@@ -77,6 +77,24 @@ def test_the_best_subset_by_all_thresholds_of_all_subsets(seed):
             assert loss == pytest.approx(losses[keep], rel=1e-10)
 
 
+@pytest.mark.parametrize("abstain", [False, True])
+def test_where_queries_have_a_difficulty_the_shortlist_holds_the_best_most_of_the_time(abstain):
+    found = off = 0.0
+    for seed in range(10):
+        draws = useless_draws(4, seed, loading=0.8, discrimination=1.5, copula="gaussian")
+        kernel = build_kernel(draws)
+        for price in (4.0, 20.0, 100.0):
+            fee = 0.3 * price if abstain else None
+            losses = {keep: threshold_loss(kernel, keep, price, fee) for keep in every_subset(4)}
+            ranked = rank_subsets(kernel, price, 3, abstain_price=fee)
+            assert not ranked.exact
+            np.testing.assert_allclose(ranked.losses, [losses[keep] for keep in ranked.keeps], rtol=1e-12)
+            lost = ranked.losses[0] / min(losses.values()) - 1.0
+            found, off = found + (lost < 1e-4), max(off, lost)
+    assert found >= 27
+    assert off < 0.02
+
+
 def test_stages_that_cost_much_and_know_nothing_are_left_out():
     draws = make_draws(5, "no atoms", seed=1)
     cost, merit = draws.cost.copy(), draws.curve["intercept"].copy()
