@@ -7,6 +7,7 @@ import bayescascade as bc
 from bayescascade.analysis.refits import Refits
 from bayescascade.posterior.draws import get_draws
 from bayescascade.rivals.ours import Bayes
+from bayescascade.signals.kinds import to_signal
 
 INF = np.inf
 
@@ -46,25 +47,23 @@ def test_verdict_and_sensitivity(hard_fit, solution):
 
 def test_new_answers_of_a_query_share_its_difficulty(hard_fit, hard_log):
     """Those that a draw gives to unlabelled queries, and not their own signals alone, go together."""
-    draws, few = get_draws(hard_fit), hard_log.copy(deep=True)
-    few["correct"][:] = np.nan
-    bare = hard_fit.copy(deep=True)
-    bare["observed_data"]["correct"][:] = np.nan
+    draws, bare = get_draws(hard_fit), hard_fit.copy(deep=True)
+    bare["observed_data"]["correct"][20:] = np.nan
     refits = Refits(bare, draws, [[0, 1, 2]], "logged", 1)
-    assert refits.n_free == 400
+    assert refits.n_free == 380
     rng, left = np.random.default_rng(1), []
-    signal = few["confidence"]
+    signal = to_signal(hard_log["confidence"].values, draws.kind)[20:]
     for index in range(40):
-        _, right = refits._with_labels(index, 400, rng)
-        x = np.log(np.clip(signal.values, 1e-6, 1 - 1e-6) / (1 - np.clip(signal.values, 1e-6, 1 - 1e-6)))
-        p = [draws.take(slice(index, index + 1)).p_correct(j, x[:, j])[0] for j in range(3)]
-        left.append(right - np.stack(p, axis=1))
+        _, right = refits._with_labels(index, 380, rng)
+        one = draws.take(slice(index, index + 1))
+        left.append(right[20:] - np.stack([one.p_correct(j, signal[:, j])[0] for j in range(3)], axis=1))
     together = np.corrcoef(np.concatenate(left).T)
     assert together[0, 1] > 0.05
     assert together[0, 2] > 0.03
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_each_choice_of_stages_to_label_is_fitted_as_a_whole(hard_fit, hard_log):
     few = hard_fit.copy(deep=True)
     few["observed_data"]["correct"][200:] = np.nan
@@ -77,8 +76,8 @@ def test_each_choice_of_stages_to_label_is_fitted_as_a_whole(hard_fit, hard_log)
 @pytest.mark.slow
 def test_it_competes_with_others(hard_log):
     ours = Bayes("difficulty", options=(("difficulty", True), ("draws", 150), ("chains", 2)))
-    found = bc.compare(hard_log.isel(query=slice(250)), hard_log.isel(query=slice(250, None)), methods=[ours, "oracle"],
-                       progressbar=False, n_replicates=20)  # fmt: skip
+    train, test = hard_log.isel(query=slice(250)), hard_log.isel(query=slice(250, None))
+    found = bc.compare(train, test, methods=[ours, "oracle"], progressbar=False, n_replicates=20)
     auc = found.data["auc"]
     assert np.isfinite(auc).all()
     assert float(auc.sel(rival="oracle").mean()) <= float(auc.sel(rival="difficulty").mean())
