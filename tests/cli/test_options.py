@@ -200,7 +200,7 @@ def test_previous_updates_a_fit(calls, folder, updated):
     assert result.exit_code == 0, result.output
     kwargs = calls["fit"][1]
     assert kwargs.pop("previous") is bc.load_fit()
-    assert kwargs == {"random_seed": 3, "tune": 200, "target_accept": 0.8, "progressbar": False}
+    assert kwargs == {"random_seed": 3, "tune": 200, "target_accept": None, "progressbar": False}
     assert calls["fit"][0][0].sizes["query"] == 12
     told = (
         "Updated with 12 new queries: the earlier draws were reweighted (Pareto k-hat 0.31; 71% of them count).\n"
