@@ -138,8 +138,12 @@ def fit(
     tune: Annotated[int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.")] = 200,
     chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
     target_accept: Annotated[
-        float, typer.Option(help="Acceptance rate the sampler aims at; nearer to 1 against divergences.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            help="Acceptance rate the sampler aims at; nearer to 1 against divergences.",
+            show_default="0.8, or 0.9 with --difficulty",
+        ),
+    ] = None,
     seed: Seed = None,
 ) -> None:
     """Fit the model to a log of queries and save the posterior."""

@@ -29,7 +29,7 @@ def fit(
     cores: int | None = None,
     random_seed: int | None = None,
     progressbar: bool = True,
-    target_accept: float = 0.8,
+    target_accept: float | None = None,
     log_likelihood: bool | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of a cascade log.
@@ -57,8 +57,8 @@ def fit(
         anew from all queries. Model and number of draws are those of the earlier fit.
     draws, tune, chains, cores, random_seed, progressbar
         As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``.
-    target_accept : float
-        Target acceptance rate of NUTS, in (0, 1).
+    target_accept : float, optional
+        Target acceptance rate of NUTS, in (0, 1). By default 0.8, and 0.9 with ``difficulty``.
     log_likelihood : bool, optional
         Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 400 MB.
 

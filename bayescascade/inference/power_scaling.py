@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import norm
 
 from bayescascade._common.compiling import compiling
 from bayescascade.inference.importance import psis, resample, take_draws
@@ -58,8 +59,11 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
         "atom_offset": np.isfinite(np.stack([scaling.atoms for scaling in design.scalings])),
     }
     shape = (draws.sizes["chain"], draws.sizes["draw"])
+    known = dict(zip(names, terms, strict=True))
+    if design.options.difficulty and not design.tasks:  # sampled with a shift by the loadings, so not at the top
+        known["tau_logit"] = norm(*design.arrays["tau_prior"]).logpdf(values["tau_logit"])
     out = {}
-    for name, term in zip(names, terms, strict=True):
+    for name, term in known.items():
         if name in used and used[name].shape == term.shape[1:]:
             term = np.where(used[name], term, 0.0)
         out[name] = (("chain", "draw"), term.reshape((shape[0] * shape[1], -1)).sum(axis=1).reshape(shape))

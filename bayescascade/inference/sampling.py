@@ -35,7 +35,10 @@ _MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
 # Rows times draws above which the pointwise log-likelihood is left out unless asked for: 400 MB.
 _MAX_LOG_LIKELIHOOD = 50_000_000
 # Free variables that say the same as a kept one.
-_DROPPED = ("tau_share", "tau_logit", "cost_t", "atom_departure")
+_DROPPED = (
+    *("tau_share", "tau_logit", "tau_logit_shifted", "cost_t", "atom_departure"),
+    *(f"{level}{name}_departure" for level in ("", "task_") for name in ("loading_logit", "log_discrimination")),
+)
 # Names of nutpie's statistics that are kept, and what ArviZ calls them.
 _STATS = {
     "diverging": "diverging",
@@ -59,15 +62,21 @@ class SamplerConfig:
     cores: int | None = None
     random_seed: int = 0
     progressbar: bool = False
-    target_accept: float = 0.8
+    target_accept: float | None = None
     log_likelihood: bool | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (("draws", self.draws, 4), ("tune", self.tune, 10), ("chains", self.chains, 1)):
             if not isinstance(value, int | np.integer) or not least <= value <= _MOST_DRAWS:
                 raise bad_value(name, value, f"give a whole number from {least} to {_MOST_DRAWS}")
-        if not 0.0 < self.target_accept < 1.0:
+        if self.target_accept is not None and not 0.0 < self.target_accept < 1.0:
             raise bad_value("target_accept", self.target_accept, "give a number between 0 and 1")
+
+    def acceptance(self, design: Design) -> float:
+        """The acceptance rate to aim at; with a difficulty, whose loadings meet a steep wall, smaller steps."""
+        if self.target_accept is not None:
+            return float(self.target_accept)
+        return 0.9 if design.options.difficulty else 0.8
 
 
 def fit_design(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
@@ -95,7 +104,7 @@ def sample(design: Design, config: SamplerConfig, *, save_warmup: bool = False) 
         cores=config.cores or min(config.chains, n_cores()),
         seed=int(config.random_seed),
         progress_bar=config.progressbar,
-        target_accept=config.target_accept,
+        target_accept=config.acceptance(design),
         save_warmup=save_warmup,
         blocking=False,
     )
@@ -213,7 +222,7 @@ def assemble(
         "confidence_kind": design.kind,
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),
-        "target_accept": float(config.target_accept),
+        "target_accept": config.acceptance(design),
         "n_queries": int(log.sizes["query"]),
         "data_hash": data_hash(log),
         "versions": json.dumps(

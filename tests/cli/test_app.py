@@ -95,7 +95,7 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "margin": "polya_tree",
         "calibration": "logistic",
         "difficulty": False,
-        "target_accept": 0.8,
+        "target_accept": None,
         "progressbar": False,
     }
     xr.testing.assert_allclose(args[0]["confidence"], make_log()["confidence"])

@@ -204,7 +204,7 @@ def test_previous_updates_a_fit(calls, folder, updated):
     assert result.exit_code == 0, result.output
     kwargs = calls["fit"][1]
     assert kwargs.pop("previous") is bc.load_fit()
-    assert kwargs == {"random_seed": 3, "tune": 200, "target_accept": 0.8, "progressbar": False}
+    assert kwargs == {"random_seed": 3, "tune": 200, "target_accept": None, "progressbar": False}
     assert calls["fit"][0][0].sizes["query"] == 12
     told = (
         "Updated with 12 new queries: the earlier draws were reweighted (Pareto k-hat 0.31; 71% of them count).\n"
@@ -411,10 +411,10 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     scored = run("score", "log.csv", "--policy", "policy.json")
     assert "over 50 queries" in scored.stdout
     assert "The policy is of the task 'law'" in scored.stderr
-    result = run("fit", "new.csv", *kind, "--previous", "fit.nc", "-o", "fit.nc", "--seed", 1)
+    result = run("fit", "new.csv", *kind, "--previous", "fit.nc", "-o", "updated.nc", "--seed", 1)
     assert result.exit_code == 0, result.output
     assert "Updated with 30 new queries" in result.stdout
-    assert bc.load_fit("fit.nc").attrs["n_queries"] == 160
+    assert bc.load_fit("updated.nc").attrs["n_queries"] == 160
 
 
 # ---- goals

@@ -295,7 +295,11 @@ def test_log_likelihood_of_the_model_is_the_pointwise_one(built):
 
 def test_gradients_are_those_of_finite_differences(built):
     model = built[2]
-    own = [rv for rv in model.free_RVs if rv.name in ("tau_logit", "loading_logit", "log_discrimination")]
+    own = [
+        rv
+        for rv in model.free_RVs
+        if rv.name in ("tau_logit_shifted", "loading_logit_departure", "log_discrimination_departure")
+    ]
     logp = model.logp(vars=[*own, *model.observed_RVs])
     inputs = model.value_vars
     function = model.compile_fn([logp, *pt.grad(logp, inputs, disconnected_inputs="ignore")], **GRADIENT_MODE)
@@ -317,7 +321,12 @@ def test_gradients_are_finite_in_the_corners(copula):
     function.set_extra_values({})
 
     start = model.initial_point()
-    for name, shift in {"": 0.0, "margin_split": 25.0, "loading_logit": 12.0, "log_discrimination": 3.0}.items():
+    for name, shift in {
+        "": 0.0,
+        "margin_split": 25.0,
+        "loading_logit_mean": 12.0,
+        "log_discrimination_mean": 3.0,
+    }.items():
         for sign in (-1.0, 1.0):
             point = {key: v + sign * shift * (key.startswith(name) if name else 0) for key, v in start.items()}
             value, slope = function(DictToArrayBijection.map(point).data)
