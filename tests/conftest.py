@@ -2,10 +2,17 @@
 
 import warnings
 
+import matplotlib.pyplot as plt
 import pytest
 from helpers.fits import stored_fit
 
 import bayescascade as bc
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

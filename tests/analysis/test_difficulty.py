@@ -28,8 +28,9 @@ def test_thresholds_do_on_new_queries_what_they_promise(hard_fit, solution):
 
 
 def test_other_prices_and_another_mix(hard_fit, solution):
-    plain = bc.tune(hard_fit, error_price=0.01)
-    dear = bc.tune(bc.reprice(hard_fit, {"large": 0.1}), error_price=0.01)
+    stages = list(hard_fit["posterior"]["stage"].values)
+    plain = bc.tune(hard_fit, error_price=0.01, stages=stages)
+    dear = bc.tune(bc.reprice(hard_fit, {"large": 0.1}), error_price=0.01, stages=stages)
     assert float(dear.reach.sel(stage="large").mean()) < float(plain.reach.sel(stage="large").mean())
     harder = bc.evaluate(bc.drift(hard_fit, 0.3), solution)
     assert (harder["error"] > bc.evaluate(hard_fit, solution)["error"]).all()

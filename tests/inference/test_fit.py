@@ -10,6 +10,7 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.posterior import storage
 from bayescascade.posterior.schema import data_hash, require
 
 QUICK = {"draws": 150, "tune": 200, "chains": 2, "progressbar": False}
@@ -162,12 +163,10 @@ def test_saving_and_loading_changes_nothing(example_fit, tmp_path):
 
 
 def test_an_interrupted_save_leaves_nothing(example_fit, tmp_path, monkeypatch):
-    def stop(self, target, **options):
-        with open(target, "wb") as out:
-            out.write(b"half")
-        raise KeyboardInterrupt
+    def stop(digest):
+        raise KeyboardInterrupt  # when the draws are written, and their checksum is not
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", stop)
+    monkeypatch.setattr(storage, "_seal", stop)
     with pytest.raises(KeyboardInterrupt):
         bc.save_fit(example_fit, tmp_path / "fit.nc")
     assert list(tmp_path.iterdir()) == []

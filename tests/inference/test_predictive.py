@@ -18,9 +18,9 @@ from bayescascade.posterior.scenarios import drift, reprice
 from bayescascade.posterior.schema import require
 
 STRUCTURES = {
-    "plain": Structure(3, 1, ("gumbel", "joe"), True, "polya_tree", "sequential"),
+    "plain": Structure(3, 1, ("gumbel", "joe"), True, "polya_tree", "logistic"),
     "difficulty": Structure(3, 1, ("gaussian",), False, "polya_tree", "monotone", True),
-    "tasks": Structure(3, 2, ("gaussian",), False, "bernstein", "sequential", True),
+    "tasks": Structure(3, 2, ("gaussian",), False, "bernstein", "monotone", True),
 }
 
 
@@ -30,7 +30,7 @@ def test_the_prior_is_that_of_the_model(name):
     found = prior(design, 1)
     some = ["tau", "slope", "intercept", "atom_offset", "margin_split"]
     some += ["loading", "discrimination"] if design.options.difficulty else []
-    some += ["previous_slope"] if design.options.calibration == "sequential" else ["bend"]
+    some += ["bend"] if design.options.calibration == "monotone" else []
     model = model_of_design(design)
     with model:
         values = pm.draw([model[v] for v in some], 400, mode="FAST_COMPILE", random_seed=2)
