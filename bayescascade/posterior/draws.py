@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from bayescascade._common.parallel import cut
 from bayescascade.errors import CascadeError, bad_value, option
@@ -261,13 +261,14 @@ class Draws:
         low, high = self.cdf(stage, signal.reshape(-1))
         loading = self.loading[:, stage, None]
         z, scale = normal_score(low, NUMPY), np.sqrt((1.0 - loading) * (1.0 + loading))
-        weight = np.empty((len(EASE), *low.shape))
-        for i, (node, log_weight) in enumerate(zip(EASE, LOG_WEIGHT, strict=True)):
+        log_weight = np.empty((len(EASE), *low.shape))
+        for i, (node, log_share) in enumerate(zip(EASE, LOG_WEIGHT, strict=True)):
             # an atom tells an interval of ranks, any other signal one rank
             inside = conditional_rank(high, node, loading) - conditional_rank(low, node, loading)
-            here = np.exp(-0.5 * ((z - loading * node) / scale) ** 2)
-            weight[i] = np.exp(log_weight) * np.where(high > low, inside, here)
-        weight /= np.maximum(weight.sum(axis=0), 1e-300)
+            here = -0.5 * ((z - loading * node) / scale) ** 2
+            log_weight[i] = log_share + np.where(high > low, np.log(np.maximum(inside, 1e-300)), here)
+        # at the end of a margin the score is far out: only quotients of the weights are numbers
+        weight = softmax(log_weight, axis=0)
         return weight.reshape(*weight.shape[:2], *signal.shape)
 
     def inputs(self, stage: int, signal: np.ndarray) -> dict[str, np.ndarray]:

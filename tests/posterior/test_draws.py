@@ -82,3 +82,16 @@ def test_without_a_difficulty_nothing_is_given():
     signal = np.linspace(-3.0, 3.0, 7)
     plain = make_draws(3, "top atom", n_draws=2, seed=3)
     np.testing.assert_allclose(zero.p_correct(1, signal), plain.p_correct(1, signal), rtol=1e-12)
+
+
+def test_p_correct_at_and_beyond_the_ends_of_a_margin_is_that_of_the_nearest_ranks():
+    draws = make_draws(2, "no atoms", seed=4, loading=0.9, discrimination=1.5)
+    for stage, margin in enumerate(draws.margins):
+        width = margin.high[-1] - margin.low[0]
+        for end, inside in ((margin.low[0], 1e-9 * width), (margin.high[-1], -1e-9 * width)):
+            near = draws.p_correct(stage, np.array([end + inside]))
+            for signal in (end, end - 1e3 * inside / 1e-9):
+                at = draws.p_correct(stage, np.array([signal]))
+                assert ((at > 0.0) & (at < 1.0)).all()
+                # the ease is as good as known out there, and no less extreme
+                assert ((at - near) * np.sign(-inside) > -1e-9).all()
