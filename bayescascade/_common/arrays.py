@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -21,6 +24,24 @@ def safe_divide(
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     where = np.asarray(denominator) > _TINY if where is None else where
     return np.divide(numerator, denominator, out=np.full(shape, fill), where=where)
+
+
+def concatenated[Fields: tuple[Any, ...]](parts: Iterable[Fields], axis: int = 0) -> Fields:
+    """Named tuples of arrays as one, field by field; a field that the first lacks (None) stays None.
+
+    Examples
+    --------
+    >>> from typing import NamedTuple
+    >>> class Pair(NamedTuple):
+    ...     one: np.ndarray
+    ...     other: np.ndarray | None = None
+    >>> concatenated([Pair(np.array([1, 2])), Pair(np.array([3]))])
+    Pair(one=array([1, 2, 3]), other=None)
+    """
+    listed = list(parts)
+    fields = zip(*listed, strict=True)
+    joined: list[Any] = [None if some[0] is None else np.concatenate(some, axis=axis) for some in fields]
+    return type(listed[0])(*joined)
 
 
 def tail_probabilities(ci_prob: float) -> tuple[float, float]:

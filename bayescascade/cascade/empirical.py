@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.predictive import predict, said
+from bayescascade.cascade.predictive import in_words, predict
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError, bad_value
@@ -107,7 +107,7 @@ def score(
     if not rule.single:
         return out
     out = out.isel(point=0)
-    return out.assign_attrs(text=said(out)) if "error_expected" in out else out
+    return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
 
 
 def _check_labels(log: xr.Dataset, route: Route, confidence: np.ndarray, correct: np.ndarray) -> None:

@@ -47,6 +47,16 @@ def forward_subsets(draws: Draws, parts: Sequence[tuple[Sequence[int], np.ndarra
     return [Outcome.concat(of_part) for of_part in zip(*map_blocks(run, draws.blocks()), strict=True)]
 
 
+def outcome_of(draws: Draws, rule: DecisionRule) -> Outcome:
+    """Outcome (draw, point) of a rule for the draws' stages, of which each point may leave some out."""
+    index, parts = zip(*rule.parts(), strict=True)
+    keeps = [[draws.stages.index(name) for name in part.stages] for part in parts]
+    found = forward_subsets(
+        draws, [(k, part.positions(draws.restrict(k))) for k, part in zip(keeps, parts, strict=True)]
+    )
+    return Outcome.join(found).take(np.argsort(np.concatenate(index)))
+
+
 def evaluate(fit: xr.DataTree, thresholds: Any) -> xr.Dataset:
     """Error, cost and reach that the model expects of thresholds, one value for each posterior draw.
 
@@ -85,12 +95,7 @@ def evaluate_draws(draws: Draws, thresholds: Any) -> xr.Dataset:
     """`evaluate` as a function of posterior draws, for thresholds in any form that `evaluate` takes."""
     rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
     draws = rule.restrict(draws)
-    index, parts = zip(*rule.parts(), strict=True)
-    keeps = [[draws.stages.index(name) for name in part.stages] for part in parts]
-    found = forward_subsets(
-        draws, [(k, part.positions(draws.restrict(k))) for k, part in zip(keeps, parts, strict=True)]
-    )
-    out = Outcome.join(found).take(np.argsort(np.concatenate(index)))._asdict()
+    out = outcome_of(draws, rule)._asdict()
     known = {name: values for name, values in out.items() if values is not None and np.isfinite(values).all()}
     return _fold(draws, rule.single, **known)
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayescascade._common.arrays import concatenated
 from bayescascade.cascade.positions import cut_of
 from bayescascade.posterior.kernel import Kernel
 
@@ -42,17 +43,15 @@ class Outcome(NamedTuple):
         """The same of some of the points."""
         return Outcome._make(None if part is None else part[:, points] for part in self)
 
-    @classmethod
-    def join(cls, parts: Iterable[Outcome]) -> Outcome:
+    @staticmethod
+    def join(parts: Iterable[Outcome]) -> Outcome:
         """The points of all parts, one after another, under the same draws."""
-        joined = zip(*parts, strict=True)
-        return cls._make(None if some[0] is None else np.concatenate(some, axis=1) for some in joined)
+        return concatenated(parts, axis=1)
 
-    @classmethod
-    def concat(cls, parts: Iterable[Outcome]) -> Outcome:
+    @staticmethod
+    def concat(parts: Iterable[Outcome]) -> Outcome:
         """The same points under the draws of all parts, one after another."""
-        joined = zip(*parts, strict=True)
-        return cls._make(None if some[0] is None else np.concatenate(some) for some in joined)
+        return concatenated(parts)
 
 
 def deferred_share(positions: np.ndarray, n_segments: int) -> np.ndarray:

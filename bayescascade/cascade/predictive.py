@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from scipy.stats import betabinom
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.evaluate import outcome_of
 from bayescascade.cascade.forward import Outcome
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import CI_PROB, per_thousand, share
@@ -85,7 +85,7 @@ def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -
                 f"{draws.stages} and {draws.kind!r}; give the fit that these thresholds come from."
             )
         draws = rule.restrict(draws)
-        outcome = forward_all(draws, rule.positions(draws))
+        outcome = outcome_of(draws, rule)
         seen, tails = batch_predictive(outcome, draws, n), tail_probabilities(ci_prob)
         return {
             name: Prediction(getattr(outcome, name).mean(axis=0), *np.quantile(getattr(seen, name), tails, axis=0))
@@ -110,7 +110,7 @@ def _beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple
     return float(low), float(high)
 
 
-def said(found: xr.Dataset) -> str:
+def in_words(found: xr.Dataset) -> str:
     """What was expected, what so many queries should show, and what they showed, in words."""
     n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
     lines = []

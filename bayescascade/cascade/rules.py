@@ -59,6 +59,7 @@ def route(confidence: np.ndarray, accept: np.ndarray, reject: np.ndarray | None 
     value = confidence.T[None]
     defer = value < accept[:, :, None]
     run = ~np.isnan(accept)
+    defer[~run] = True  # a stage that is not run passes everything on
     last = accept.shape[1] - 1 - run[:, ::-1].argmax(axis=1)
     defer[np.arange(len(accept)), last] = False
     below = None if reject is None else value < reject[:, :, None]
@@ -68,7 +69,7 @@ def route(confidence: np.ndarray, accept: np.ndarray, reject: np.ndarray | None 
     coming = np.ones((len(accept), len(confidence)), dtype=bool)
     for j in range(defer.shape[1]):
         np.logical_and(coming, run[:, j, None], out=reach[:, j])
-        coming = coming & (defer[:, j] | ~run[:, j, None])
+        coming &= defer[:, j]
     # who is reached and does not defer is the one where the query ends
     accepted = np.greater(reach, defer, out=defer)
     if below is None:

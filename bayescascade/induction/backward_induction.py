@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.arrays import concatenated
 from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive, check_worth_abstaining
 from bayescascade.cascade.forward import forward
@@ -111,7 +112,7 @@ def backward_induction_draws(
         found = map_blocks(
             lambda block: _solve(build_kernel(draws.take(block)), prices, abstain_price), draws.blocks()
         )
-        solved = Induced.concat(found)
+        solved = concatenated(found)
     else:
         solved = _solve(mean_kernel(draws), prices, abstain_price)
     return _as_dataset(draws, prices, abstain_price, solved, by_draw, np.ndim(error_price) == 0)
@@ -134,12 +135,6 @@ class Induced(NamedTuple):
     best_loss: np.ndarray | None = None
     actions: np.ndarray | None = None
     mass: np.ndarray | None = None
-
-    @classmethod
-    def concat(cls, parts: list[Induced]) -> Induced:
-        """The same prices for the draws of all parts, one after another."""
-        joined = zip(*parts, strict=True)
-        return cls._make(None if some[0] is None else np.concatenate(some) for some in joined)
 
 
 def _solve(kernel: Kernel, prices: np.ndarray, abstain_price: float | None) -> Induced:
@@ -185,13 +180,12 @@ def _as_dataset(
 
 def _explain(draws: Draws, prices: np.ndarray, solved: Induced) -> str:
     """Say for which prices and stages no threshold does what is best, and what that loses at most."""
-    sets = ~solved.half_line.all(axis=2)
     if solved.best_loss is None:
         return (
             "Each stage decides by its own confidence. Each threshold is the best given the others; a policy that "
             "remembers earlier confidences could tell more of a query's difficulty."
         )
-    lost = solved.loss - solved.best_loss
+    lost, sets = solved.loss - solved.best_loss, ~solved.half_line.all(axis=2)
     if not sets.any():
         return (
             "What each stage should accept is all that is above a threshold: no policy of any kind does "

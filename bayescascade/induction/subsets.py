@@ -169,9 +169,8 @@ def _undominated(task: _Task, found: _Suffixes, n: int) -> tuple[_Suffixes, bool
         if (value[kept] >= value[k] - _SAME).all(axis=1).sum() < n:
             kept.append(int(k))
     some = kept[:_MAX_SUFFIXES]
-    return _Suffixes(
-        [found.keeps[k] for k in some], found.value[:, some]
-    ), some == kept and task.kernel.draws.n_nodes == 1
+    certain = some == kept and task.kernel.draws.n_nodes == 1
+    return _Suffixes([found.keeps[k] for k in some], found.value[:, some]), certain
 
 
 def _joined(parts: list[_Suffixes]) -> _Suffixes:

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from helpers.draws import make_draws, random_thresholds, tune_by_hand
 from scipy.stats import betabinom
 
@@ -128,3 +129,16 @@ def test_a_fit_of_another_log_is_refused(example_fit):
     log = bc.simulate(20, n_stages=2, random_seed=1).assign_coords(stage=["a", "b"])
     with pytest.raises(bc.CascadeError, match="give the fit that these thresholds come from"):
         score(log, [0.5, -INF], fit=example_fit)
+
+
+def test_points_that_leave_stages_out_are_predicted_by_a_fit(example_fit, example_log):
+    nan, stages = np.nan, example_log["stage"].values
+    rows = [[-INF, nan, nan], [0.8, nan, -INF], [nan, 0.7, -INF], [0.8, 0.7, -INF]]
+    thresholds = xr.DataArray(rows, dims=("point", "stage"), coords={"stage": stages})
+    scored = score(example_log, thresholds, fit=example_fit)
+    for i in range(len(rows)):
+        alone = bc.evaluate(example_fit, thresholds.isel(point=i).dropna("stage"))
+        for name in ("error", "cost"):
+            assert float(scored[f"{name}_expected"][i]) == pytest.approx(float(alone[name].mean()))
+    assert (scored["error_low"] < scored["error_expected"]).all()
+    assert (scored["error_expected"] < scored["error_high"]).all()
