@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescascade.analysis.rival_table import CASCADE, SHORTER, SURE, TIE, Strategy, against
+from bayescascade.analysis.rival_table import CASCADE, SHORTER, SURE, TIE, Strategy, against, pair_of
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
-from bayescascade.cascade.forward import split_positions
-from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING
-from bayescascade.display.format import show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.objective import Amounts, amounts_of
 from bayescascade.tuning.solution import Solved, ThresholdSolution
@@ -50,7 +47,7 @@ def limit_rivals(
     if len(draws.stages) > 2:
         pair = _best_pair(draws, spec, discrepancy)
         loss = objective.loss(_amounts(pair, objective.names))[:, 0]
-        found.append(Strategy(_pair_name(pair), "pair", loss, pair.feasible, kept=pair.kept))
+        found.append(pair_of(pair.draws, pair.row, loss, pair.feasible, kept=pair.kept))
     return [*found, *_best_mix(draws, spec, alone)]
 
 
@@ -69,12 +66,6 @@ def _best_pair(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | N
     pairs = combinations(range(len(draws.stages)), 2)
     first = min(pairs, key=lambda pair: search_thresholds(some.restrict(pair), spec, discrepancy).place)
     return search_thresholds(draws.restrict(first), spec, discrepancy)
-
-
-def _pair_name(pair: Solved) -> str:
-    accept, _ = split_positions(pair.row[None], 2)
-    threshold = float(to_thresholds(accept, pair.draws)[0, 0])
-    return f"{' > '.join(pair.draws.stages)} at {show_threshold(threshold)}"
 
 
 def _best_mix(draws: Draws, spec: TuningSpec, alone: list[Solved]) -> list[Strategy]:
@@ -103,12 +94,6 @@ def _best_mix(draws: Draws, spec: TuningSpec, alone: list[Solved]) -> list[Strat
                 Strategy(name, "random mix", spec.objective().loss(mixed(by_model))[:, at], True, kept=kept),
             )
     return [] if best is None else [best[1]]
-
-
-def without_itself(rivals: list[Strategy], solution: ThresholdSolution) -> list[Strategy]:
-    """The rivals but for the pair that a solution runs itself."""
-    own = " > ".join(str(name) for name in solution.thresholds["stage"].values)
-    return [one for one in rivals if one.kind != "pair" or not one.name.startswith(f"{own} at ")]
 
 
 def equal_losses(loss: np.ndarray) -> float:

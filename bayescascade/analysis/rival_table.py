@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.format import CI_PROB, chance
+from bayescascade.cascade.forward import split_positions
+from bayescascade.cascade.positions import to_thresholds
+from bayescascade.display.format import CI_PROB, chance, show_threshold
+from bayescascade.posterior.draws import Draws
+from bayescascade.tuning.solution import ThresholdSolution
 
 SURE = 0.9
 TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
@@ -24,7 +28,8 @@ class Strategy:
     """One way to answer queries, and its loss (draw,), as the posterior has it.
 
     ``beats_any`` says where the cascade beats the best of this kind, draw by draw (draw,). ``kept`` is the
-    probability with which it keeps the goal's limits, safety margin included; NaN where there are none.
+    probability with which it keeps the goal's limits, safety margin included; NaN where there are none. ``stages``
+    are those of a pair.
     """
 
     name: str
@@ -33,6 +38,21 @@ class Strategy:
     chosen: bool = False
     beats_any: np.ndarray | None = None
     kept: float = float("nan")
+    stages: tuple[str, ...] = ()
+
+
+def pair_of(draws: Draws, row: np.ndarray, loss: np.ndarray, chosen: bool, **further: Any) -> Strategy:
+    """The cascade of two stages whose draws these are, at a row of positions (row,)."""
+    accept, _ = split_positions(row[None], 2)
+    threshold = show_threshold(float(to_thresholds(accept, draws)[0, 0]))
+    name = f"{' > '.join(draws.stages)} at {threshold}"
+    return Strategy(name, "pair", loss, chosen, stages=tuple(draws.stages), **further)
+
+
+def without_itself(rivals: list[Strategy], solution: ThresholdSolution) -> list[Strategy]:
+    """The rivals but for the pair that a solution runs itself."""
+    own = tuple(str(name) for name in solution.thresholds["stage"].values)
+    return [one for one in rivals if one.kind != "pair" or one.stages != own]
 
 
 def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:

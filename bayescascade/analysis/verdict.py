@@ -18,7 +18,7 @@ import xarray as xr
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive
-from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals, without_itself
+from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals
 from bayescascade.analysis.rival_table import (
     CASCADE,
     CI,
@@ -29,14 +29,15 @@ from bayescascade.analysis.rival_table import (
     Strategy,
     against,
     p_less,
+    pair_of,
     rivals_table,
     shown,
+    without_itself,
 )
 from bayescascade.cascade.discrepancy import read_discrepancy
 from bayescascade.cascade.forward import Outcome, forward
-from bayescascade.cascade.positions import to_thresholds
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
-from bayescascade.display.format import chance, show_threshold
+from bayescascade.display.format import chance
 from bayescascade.display.value import draw_verdict
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.induction.free_positions import split_at_atoms
@@ -320,11 +321,9 @@ def pair_rivals(draws: Draws, spec: TuningSpec, cascade: StrategyOutcome, equal:
 
     losses = np.concatenate(map_blocks(run, draws.blocks()))
     best = int(np.argmin(losses.mean(axis=0)))
-    first_name, second_name = (draws.stages[j] for j in pairs[best])
-    threshold = to_thresholds(positions[best][:, :2], draws.restrict(pairs[best]))[0, 0]
-    name = f"{first_name} > {second_name} at {show_threshold(float(threshold))}"
     every = _beats(cascade.loss, losses.min(axis=1), equal)
-    return [Strategy(name, "pair", losses[:, best], True, every)]
+    loss = losses[:, best]
+    return [pair_of(draws.restrict(pairs[best]), positions[best][0], loss, True, beats_any=every)]
 
 
 def _best_pair(kernel: Kernel, spec: TuningSpec) -> tuple[float, np.ndarray]:
