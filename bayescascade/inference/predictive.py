@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.compiling import compiling
 from bayescascade.inference.sampling import labelled, placeholder
 from bayescascade.model.build import model_of_design
 from bayescascade.model.design import Design, tasks_of
@@ -64,13 +65,15 @@ def prior(design: Design, seed: int) -> xr.Dataset:
 
     Mean costs are known in closed form from the log, and have no prior of their own.
     """
-    from pymc.pytensorf import reseed_rngs
+    with compiling():  # the function, its data and its random states are shared by all that use it
+        from pymc.pytensorf import reseed_rngs
 
-    function, rngs, data, dims = _prior_function(design.structure)
-    for shared in data:
-        shared.set_value(design.arrays[shared.name])
-    reseed_rngs(rngs, [seed, 4])
-    found = zip(dims.items(), function(), strict=True)
+        function, rngs, data, dims = _prior_function(design.structure)
+        for shared in data:
+            shared.set_value(design.arrays[shared.name])
+        reseed_rngs(rngs, [seed, 4])
+        values = function()
+    found = zip(dims.items(), values, strict=True)
     drawn = xr.Dataset({name: (("chain", "draw", *own), values[None]) for (name, own), values in found})
     return labelled(drawn.assign_coords(chain=[0], draw=np.arange(_PRIOR_DRAWS)), design)
 

@@ -159,7 +159,7 @@ def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:
 def _restricted(kernel: Kernel, draws: Draws, keep: tuple[int, ...]) -> Kernel:
     index = list(keep)
     pair = [compose(kernel, a, c) for a, c in pairwise(keep)]
-    given, averaged = draws.given_ease(), kernel.averaged
+    given, averaged = kernel.given.pick(keep), kernel.averaged
     mass, correct, cost = kernel.mass[:, index], kernel.correct[:, index], kernel.cost[:, index]
     return Kernel(draws, given, mass, pair, correct, cost, averaged)
 

@@ -15,9 +15,10 @@ from bayescascade.cascade.evaluate import evaluate
 from bayescascade.display.format import PER, per_thousand, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
+from bayescascade.induction.price_sweep import sweep_subsets
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
-from bayescascade.tuning.frontier import frontier_draws
+from bayescascade.tuning.frontier import thresholds_of
 
 _N_POINTS = 100
 _SIZE = (6.6, 3.9)
@@ -159,7 +160,7 @@ def make_explorer(
     check_prob("prob", prob)
     margin = default_spread(fit)
     draws = get_draws(fit)
-    thresholds = frontier_draws(draws, n_points=_N_POINTS)["threshold"].values
+    thresholds, _ = thresholds_of(draws, sweep_subsets(draws, _N_POINTS))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})

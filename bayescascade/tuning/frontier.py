@@ -126,12 +126,10 @@ def frontier_draws(
     draws = draws.thin(_MOST_STATES // draws.n_nodes)
     found = forward_subsets(draws, paths)
     if discrepancy is not None:
+        of_path = [(path.rows, draws.restrict(path.keep)) for path in paths]
         found = [
-            out._replace(
-                error=discrepancy.error(out.error, path.rows, draws.restrict(path.keep)),
-                cost=discrepancy.cost(out.cost, path.rows, draws.restrict(path.keep)),
-            )
-            for out, path in zip(found, paths, strict=True)
+            out._replace(error=discrepancy.error(out.error, *at), cost=discrepancy.cost(out.cost, *at))
+            for out, at in zip(found, of_path, strict=True)
         ]
     outcome = Outcome.join(found)
     order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
@@ -140,7 +138,7 @@ def frontier_draws(
     outcome, order = outcome.take(best), order[best]
     seen = outcome if batch is None else batch_predictive(outcome, draws, batch)
     tails = tail_probabilities(ci_prob)
-    accept, reject = _thresholds(draws, paths)
+    accept, reject = thresholds_of(draws, paths)
     out = xr.Dataset(
         {
             "threshold": (("point", "stage"), accept[order]),
@@ -163,7 +161,7 @@ def frontier_draws(
     return out
 
 
-def _thresholds(draws: Draws, paths: list[Path]) -> tuple[np.ndarray, np.ndarray | None]:
+def thresholds_of(draws: Draws, paths: list[Path]) -> tuple[np.ndarray, np.ndarray | None]:
     """Accepting and any rejecting thresholds of paths (point, stage), NaN at stages that a point does not run."""
     both = []
     for path in paths:

@@ -37,7 +37,7 @@ def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepa
     search = Evaluator(few, build_kernels(few), discrepancy)
     row, tried = _search(search, spec, by_few)
     solved = _solved(row, tried, objective, full)
-    if not solved.feasible and _solved(row, tried, by_few, search).feasible:
+    if not solved.feasible and by_few.rank(search.amounts(row[None], by_few.names))[1][0]:
         # the few see a promise kept that all of them do not: tighten it by as much
         solved = _solved(*_search(search, spec, by_few.tightened(solved.violation)), objective, full)
     return solved
