@@ -1,11 +1,17 @@
 """Kinds of confidence go the whole way: from a log to thresholds, their pictures, and a policy's decisions."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from helpers.draws import draws_around, tune_by_hand
 from helpers.fits import stored_fit
 from scipy.stats import rankdata
 
 import bayescascade as bc
+from bayescascade.display.format import show_threshold
+from bayescascade.display.style import confidence_axis
+from bayescascade.model.design import signal_bounds
+from bayescascade.model.margins.segments import build_margin
 from bayescascade.signals.kinds import off_scale, to_confidence, to_signal
 
 KINDS = ["log_likelihood", "percent", "logprob_gap"]
@@ -34,6 +40,42 @@ def test_simulated_confidences_are_of_their_kind(kind):
 def test_kinds_that_are_not_simulated_are_named(kind):
     with pytest.raises(bc.CascadeError, match=f"simulate makes probability, percent, .* or score, not '{kind}'"):
         bc.simulate(10, confidence_kind=kind)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "probability"])
+def test_thresholds_from_draws_made_by_hand(kind, tmp_path):
+    log = log_of(kind)
+    draws = draws_around(to_signal(log["confidence"].values, kind), kind, np.random.default_rng(2), n_draws=20)
+    log = log.assign_coords(stage=draws.stages)
+    solution = tune_by_hand(draws, error_price=10.0)
+    solution.to_policy(tmp_path / "policy.json")
+    policy = bc.Policy.load(tmp_path / "policy.json")
+    assert policy.confidence_kind == kind
+    deferred = np.mean([policy.decide(0, value) == "defer" for value in log["confidence"].values[:, 0]])
+    assert 0.02 < deferred < 0.98
+    assert float(bc.score(log, policy)["reach"][-1]) == pytest.approx(deferred)
+    # what the draws expect of the threshold is about what it does to the log that they were made from
+    assert float(solution.reach.isel(stage=-1).mean()) == pytest.approx(deferred, abs=0.05)
+    assert show_threshold(policy.thresholds[0]) in str(solution)
+    if kind != "logprob_gap":  # whose signals differ: all others are the probabilities'
+        assert to_signal(policy.thresholds[0], kind) == pytest.approx(to_signal(0.383482611, "probability"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_axis_has_round_confidences_where_they_belong(kind):
+    signal = to_signal(log_of(kind)["confidence"].values[:, 0], kind)
+    margin = build_margin(signal, bounds=signal_bounds(kind))
+    axis = confidence_axis(margin, kind)
+    figure, ax = plt.subplots()
+    axis.label(ax)
+    places, texts = ax.get_xticks(), [text.get_text() for text in ax.get_xticklabels()]
+    order = np.argsort(places)
+    values = np.array([float(text) for text in texts])[order]
+    assert len(texts) >= 3
+    assert (np.diff(values) > 0).all()
+    inside = (places[order] > axis.low) & (places[order] < axis.high)
+    np.testing.assert_allclose(to_signal(values[inside], kind), places[order][inside])
+    plt.close(figure)
 
 
 @pytest.mark.slow
