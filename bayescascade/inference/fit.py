@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning, option
+from bayescascade.errors import CascadeWarning
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
@@ -48,7 +48,8 @@ def fit(
         calibration and tau are partially pooled, and `select_task` gives the fit of one task.
     copula : str or sequence of str, optional
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
-        density by PSIS-LOO, the comparison kept in the group ``comparison``.
+        density by PSIS-LOO, the comparison kept in the group ``comparison``. With ``difficulty`` a family is tried
+        at one link at a time, the others Gaussian, and whole queries are left out.
     margin, calibration, difficulty
         As for `build_model`.
     previous : xarray.DataTree, optional
@@ -96,12 +97,6 @@ def fit(
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula
-    if compared and difficulty:
-        raise CascadeError(
-            option("copula", "auto")
-            + " chooses a family link by link, which a difficulty leaves no likelihood for; name the families, or "
-            "fit with " + option("difficulty", False) + "."
-        )
     design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
     _remark(design, log)
     if compared:

@@ -430,8 +430,3 @@ def test_replicates_of_a_draw_are_like_the_log(fitted):
     np.testing.assert_allclose(*ranks, atol=0.08)
     together = [np.corrcoef(y.T) for y in (correct, log["correct"].values)]
     np.testing.assert_allclose(*together, atol=0.08)
-
-
-def test_choosing_families_is_refused():
-    with pytest.raises(CascadeError, match="copula='auto' chooses a family link by link"):
-        bc.fit(make_log("no atoms"), copula="auto", difficulty=True, random_seed=1)
