@@ -58,6 +58,14 @@ def compare_families(
     return _table(links, compare(log, options, short, seen))
 
 
+def steps_of_choice(options: Options, config: SamplerConfig) -> int:
+    """How many steps of the sampler the fits of `compare_families` have together."""
+    n_links = len(options.copula)
+    # with a difficulty, the default at all links is one fit
+    n_fits = (len(CANDIDATES) - 1) * n_links + 1 if options.difficulty else len(CANDIDATES)
+    return n_fits * _CHAINS * (_DRAWS + config.tune)
+
+
 def _by_rows(log: xr.Dataset, options: Options, short: SamplerConfig, seen: np.ndarray | None) -> ByLink:
     """Leave-one-out of each candidate's rows at each link, from one fit with the family at all links."""
     n_links = log.sizes["stage"] - 1

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayescascade.errors import CascadeWarning
 from bayescascade.inference.deferral_weights import fit_log
+from bayescascade.inference.effort import announce
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.design import Design, build_design
@@ -61,7 +62,8 @@ def fit(
     target_accept : float, optional
         Target acceptance rate of NUTS, in (0, 1). By default 0.8, and 0.9 with ``difficulty``.
     log_likelihood : bool, optional
-        Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 400 MB.
+        Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 50 million queries
+        times draws: 400 MB, and three times as much without ``difficulty``.
 
     Returns
     -------
@@ -99,11 +101,14 @@ def fit(
     given = "independence" if compared else copula
     design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
     _remark(design, log)
+    n_queries = int(log.sizes["query"])
     if compared:
-        from bayescascade.inference.copula_selection import fit_auto
+        from bayescascade.inference.copula_selection import fit_auto, steps_of_choice
 
+        announce(design, n_queries, config, steps_of_choice(design.options, config))
         tree = fit_auto(log, design.options, config)
     else:
+        announce(design, n_queries, config)
         tree = fit_log(design, log, config)
     warn_unconverged(tree)
     return tree
