@@ -22,7 +22,22 @@ from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
 _PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
+# A million queries of 30 stages, and some more.
+MOST_CELLS = 40_000_000
+_BYTES_A_CELL = 100  # at the peak of reading
 STAGE_ORDERS = ("as given", "by mean cost")
+
+
+def check_size(n_queries: int, names: list[str]) -> None:
+    """Refuse a log whose matrices over queries and stages would take gigabytes, before they are made."""
+    cells = n_queries * len(names)
+    if cells > MOST_CELLS:
+        raise CascadeError(
+            f"{n_queries:,} queries of {len(names):,} stages ({listed(names)}) are {cells:,} answers, which take "
+            f"about {cells * _BYTES_A_CELL / 1e9:.0f} GB; at most {MOST_CELLS:,} can be read. If the stages are "
+            "not the models that were called, name the right columns 'query' and 'stage'; else keep some of the "
+            "stages with " + option("stages", [TO_FILL_IN]) + ", or some of the queries"
+        )
 
 
 def check_enough_stages(names: list[str]) -> None:

@@ -135,6 +135,18 @@ def test_correctness(table, value, layout):
     refuse(table if layout == "long" else wide(table), message)
 
 
+def test_a_log_of_too_many_stages_is_refused_before_it_takes_memory():
+    """A column of texts that are all different, taken for the stages."""
+    n = 30_000
+    texts = [f"text {i}" for i in range(n)]
+    table = pd.DataFrame({"query": range(n), "stage": texts, "confidence": 0.5, "correct": 1, "cost": 1.0})
+    message = r"30,000 queries of 30,000 stages \('text 0', .*\) are 900,000,000 answers, .* about 90 GB; at most"
+    with pytest.raises(CascadeError, match=message):
+        read_log(table, confidence_kind="probability")
+    with pytest.raises(CascadeError, match="no query ran both 'text 0'"):
+        read_log(table, confidence_kind="probability", stages=["text 0", "text 1"])
+
+
 def test_duplicates(table):
     table.loc[5, "query"] = "a"
     place = r"row 5 \(counted from 0; query 'a', stage 'large'\)"
