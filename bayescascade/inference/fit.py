@@ -85,6 +85,11 @@ def fit(
         When the log is so small or so one-sided that the prior decides, when the sampler did not converge, and
         when an update had to sample anew.
 
+    Notes
+    -----
+    A fit that takes more than a minute, or more than half of the machine's memory, says so before it starts: a
+    warning of the logger ``bayescascade``.
+
     References
     ----------
     Hoffman & Gelman (2014), NUTS; Vehtari et al. (2024), PSIS, arXiv:1507.02646.
