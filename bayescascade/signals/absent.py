@@ -54,4 +54,7 @@ class NoConfidence(CascadeError):
     def __init__(self, reason: str, detail: str = "") -> None:
         parts = filter(None, (reason + detail, _ADVICE.get(reason)))
         super().__init__("no confidence: " + "; ".join(parts))
-        self.reason = reason
+        self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[type[NoConfidence], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)

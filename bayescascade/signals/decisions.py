@@ -38,6 +38,8 @@ def softmax(loglikelihoods: Sequence[float]) -> list[float]:
     [0.5, 0.5]
     """
     values = [logprob_of(value) for value in loglikelihoods]
+    if not values:
+        raise NoConfidence(absent.EMPTY)
     weights = [math.exp(value - max(values)) for value in values]
     return [weight / math.fsum(weights) for weight in weights]
 
@@ -62,7 +64,7 @@ def _sorted(answer: Any) -> list[float]:
     if isinstance(answer, Mapping) and "noul" in answer:
         yes = _probability(answer["noul"])
         return [max(yes, 1.0 - yes), min(yes, 1.0 - yes)]
-    given = plain(answer.get("probabilities", answer)) if isinstance(answer, Mapping) else answer
+    given = plain(answer.get("probabilities")) if isinstance(answer, Mapping) else answer
     values = [*given.values()] if isinstance(given, Mapping) else given
     if not is_list(values) or not values:
         raise NoConfidence(absent.UNREADABLE)

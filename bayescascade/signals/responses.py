@@ -26,6 +26,7 @@ SENTINEL = -9999.0  # what OpenAI writes for a token that is not among the twent
 _STOP = re.compile(r"(<[|｜].*[|｜]>|</s>|<eos>|<end_of_turn>|)", re.DOTALL)
 
 
+_OF_A_CHOICE = {"message", "text", "content", "logprobs"}
 _JSON = {dict, list, str, float, int, bool, type(None)}
 
 
@@ -107,12 +108,32 @@ def choices_of(response: Any) -> list[Any]:
         return [response]
     if response.get("error"):
         raise NoConfidence(absent.FAILED)
+    if is_list(response.get("output")):
+        return [_joined_output(response["output"])]
     if "choices" not in response:
         return [response]
     choices = response["choices"]
     if not is_list(choices) or not choices:
         raise NoConfidence(absent.EMPTY)
     return [plain(choice) for choice in choices]
+
+
+def _joined_output(output: Iterable[Any]) -> dict[str, Any]:
+    """The texts of OpenAI's newer responses as one legacy choice, with their tokens."""
+    said = [part for item in _typed(output, "message") for part in _typed(item.get("content"), "output_text")]
+    complete = all(is_list(part.get("logprobs")) for part in said)
+    tokens = [token for part in said for token in part["logprobs"]] if complete else None
+    texts = [part.get("text") for part in said]
+    return {
+        "text": "".join(text for text in texts if isinstance(text, str)),
+        "logprobs": {"content": tokens},
+    }
+
+
+def _typed(items: Any, kind: str) -> list[Mapping[str, Any]]:
+    """Those of a list's objects that are of a type."""
+    found = map(plain, items) if is_list(items) else ()
+    return [item for item in found if isinstance(item, Mapping) and item.get("type") == kind]
 
 
 def text_of(response: Any) -> str:
@@ -156,7 +177,12 @@ def _text(choice: Any) -> str | None:
     if not isinstance(choice, Mapping):
         return None
     message = plain(choice.get("message"))
-    content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    if isinstance(message, Mapping):
+        content = message.get("content")
+    else:
+        content = choice["text"] if "text" in choice else choice.get("content")
+        if not isinstance(content, str):  # a list of tokens is called content, too
+            return None
     if is_list(content):
         parts = [part.get("text") for part in map(plain, content) if isinstance(part, Mapping)]
         content = "".join(part for part in parts if isinstance(part, str))
@@ -182,22 +208,22 @@ def tokens_of(response: Any) -> list[Token]:
     """
     response = plain(response)
     choice = choices_of(response)[0]
+    text = _text(choice)
+    if text is not None and not text.strip():
+        raise NoConfidence(absent.EMPTY)
     logprobs = plain(choice["logprobs"]) if isinstance(choice, Mapping) and "logprobs" in choice else choice
-    if logprobs is None:
-        raise NoConfidence(absent.NO_LOGPROBS)
     if is_list(logprobs):
         found = [*_read(logprobs)]
     elif isinstance(logprobs, Mapping) and "token_logprobs" in logprobs:
         found = _without_prompt([*_legacy(logprobs)], response)
-    elif isinstance(logprobs, Mapping) and ("content" in logprobs or logprobs is not choice):
-        if not is_list(logprobs.get("content")):
-            raise NoConfidence(absent.NO_LOGPROBS)
+    elif isinstance(logprobs, Mapping) and is_list(logprobs.get("content")):
         found = [*_read(logprobs["content"])]
-    elif isinstance(choice, Mapping) and ("message" in choice or "text" in choice):
-        raise NoConfidence(absent.NO_LOGPROBS)
     else:
-        raise NoConfidence(absent.UNREADABLE)
-    kept = _without_stop(found, _text(choice))
+        known = isinstance(choice, Mapping) and not choice.keys().isdisjoint(_OF_A_CHOICE)
+        raise NoConfidence(absent.NO_LOGPROBS if known else absent.UNREADABLE)
+    if not found:
+        raise NoConfidence(absent.NO_LOGPROBS)
+    kept = _without_stop(found, text)
     if not kept:
         raise NoConfidence(absent.EMPTY)
     return kept
@@ -229,20 +255,20 @@ def _word(value: Any) -> str | None:
 
 
 def _without_prompt(tokens: list[Token], response: Any) -> list[Token]:
-    """Legacy tokens of the answer alone: where the prompt is echoed, its first token has no log-probability."""
+    """Legacy tokens of the answer alone: an echoed prompt stands before it, whose first token has no value."""
     if not tokens or tokens[0].logprob is not None:
         return tokens
     usage = plain(response.get("usage")) if isinstance(response, Mapping) else None
     answered = number(usage.get("completion_tokens")) if isinstance(usage, Mapping) else nan
-    return tokens[-int(answered) :] if 1 <= answered < len(tokens) else tokens[1:]
+    return tokens[-int(answered) :] if 1 <= answered < len(tokens) else tokens
 
 
 def _without_stop(tokens: list[Token], text: str | None) -> list[Token]:
     """Tokens up to the end of the text: vLLM also lists the one that ends it, OpenAI does not."""
-    if tokens and all(token.text is None for token in tokens):
+    if all(token.text is None for token in tokens):
         return tokens
     if text is not None:
-        if "".join(token.text or "" for token in tokens) == text:
+        if tokens[-1].text and "".join(token.text or "" for token in tokens) == text:
             return tokens
         whole = text.encode("utf-8", "surrogatepass")
         if b"".join(token.utf8 for token in tokens).startswith(whole):

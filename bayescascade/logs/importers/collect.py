@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError
+from bayescascade.logs.grade import grader
 from bayescascade.logs.importers.answers import answer_of
 from bayescascade.logs.importers.calls import Call, fault
-from bayescascade.logs.importers.grading import Grade, check_grade, graded
+from bayescascade.logs.importers.grading import graded
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.prices import Prices, Unpriced
 from bayescascade.logs.importers.summary import Summary
@@ -53,7 +54,7 @@ class Options:
     signal_options: Mapping[str, Any] = field(default_factory=dict)
     prices: Prices = field(default_factory=Prices)
     labels: Labels = field(default_factory=Labels)
-    grade: str | Grade = "normalised"
+    grade: str | Callable[[Any, Any], bool | float | None] = "normalised"
     stages: Sequence[str] | None = None
 
     @property
@@ -88,7 +89,7 @@ class Collector:
         self.options = options
         self.summary = Summary()
         self.notes: list[str] = []  # of the reader, for the summary
-        self._grade = check_grade(options.grade)
+        self._grade = grader(options.grade)
         self._signal: Signal | None = None
         if options.signal is not None:
             self._choose(options.signal)

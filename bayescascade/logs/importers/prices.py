@@ -126,7 +126,9 @@ def tokens_of_usage(usage: Any) -> Tokens | None:
     sent, answered = (_first(usage, names) for names in (_INPUT, _OUTPUT))
     if math.isnan(sent):
         return None
-    details: Mapping[str, Any] = next((usage[name] for name in _DETAILS if isinstance(usage.get(name), Mapping)), {})
+    details: Mapping[str, Any] = next(
+        (usage[name] for name in _DETAILS if isinstance(usage.get(name), Mapping)), {}
+    )
     cached = number(details.get("cached_tokens"))
     answered, cached = (0.0 if math.isnan(value) else value for value in (answered, cached))
     if min(sent, answered, cached) < 0.0 or cached > sent:

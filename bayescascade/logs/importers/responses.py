@@ -13,7 +13,6 @@ from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.importers.calls import Call, fault
 from bayescascade.logs.importers.collect import Options, collect
 from bayescascade.logs.importers.finish import finished
-from bayescascade.logs.importers.grading import Grade
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.lines import Advance, json_lines, name_of
 from bayescascade.logs.importers.one_line import at, call_of, is_batch, is_response
@@ -31,7 +30,7 @@ def read_responses(
     *,
     signal: str | Signal | None = None,
     labels: Any = None,
-    grade: str | Grade = "normalised",
+    grade: str | Callable[[Any, Any], bool | float | None] = "normalised",
     prices: Any = None,
     query: str | None = None,
     batch_discount: float = BATCH_DISCOUNT,
@@ -73,7 +72,8 @@ def read_responses(
         From queries to true answers; or a table with the columns ``query`` and ``answer``, or ``query``,
         ``stage`` and ``correct``.
     grade : str or callable
-        Compares an answer with the true one. Your own takes both and returns True, False, or None for not scored.
+        How an answer is compared with the true one: ``exact``, ``normalised`` (but for case, spaces and punctuation),
+        ``number`` or ``letter``; or a function of both that returns True, False, or None for not scored.
     prices : mapping, path or DataFrame, optional
         By stage or model: the price of one call, or ``(input, output)`` of a million tokens; a third number is
         the price of input from a cache. Or a table with the columns ``model``, ``input`` and ``output``. By
