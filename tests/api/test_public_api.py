@@ -40,6 +40,7 @@ NAMES = [
     "plot_thresholds",
     "read_log",
     "read_responses",
+    "read_traces",
     "report",
     "reprice",
     "save_fit",
@@ -58,6 +59,7 @@ REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
     "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
+    "read_traces": (["source"], {"preset": None, "columns": None, "scores": None, "score": None, "signal": None}),
     "validate_log": (["log"], {}),
     "write_log": (["log", "path"], {}),
     "combine_tasks": (["logs"], {}),
