@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bayescascade._common.validation import check_text
 from bayescascade.errors import CascadeError
 
 
@@ -74,3 +75,11 @@ class Call:
 def fault(where: str, problem: str) -> CascadeError:
     """The error of something in a file that a user has to mend: where it stands, and what it is."""
     return CascadeError(f"{where}: {problem}")
+
+
+def check_id_text(what: str, text: str | int | None, where: str) -> None:
+    """Raise `CascadeError` for an id that no file or terminal can hold, and say where it stands."""
+    try:
+        check_text(what, str(text), allowed="\t\n\r" if what == "query" else "")
+    except CascadeError as error:
+        raise fault(where, error.message) from None

@@ -17,7 +17,7 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError
 from bayescascade.logs.grade import grader
 from bayescascade.logs.importers.answers import answer_of
-from bayescascade.logs.importers.calls import Call, fault
+from bayescascade.logs.importers.calls import Call, check_id_text, fault
 from bayescascade.logs.importers.grading import graded
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.prices import Prices, Unpriced
@@ -108,6 +108,8 @@ class Collector:
         """Keep a call, or count why it is left out."""
         if call.stage is None:
             raise fault(call.where, "no model is named; give each stage a file of its own, by the stage's name")
+        if call.stage not in self.summary.stages:
+            check_id_text("stage", call.stage, call.where)
         counts = self.summary.stage(call.stage)
         counts.calls += 1
         if call.model is not None:
@@ -125,6 +127,8 @@ class Collector:
             counts.leave_out(error.reason, call.where)
             return
         counts.kept += 1
+        check_id_text("query", call.query, call.where)
+        check_id_text("task", call.task, call.where)
         self._codes["query"].append(self._queries.setdefault(call.query, len(self._queries)))
         self._codes["stage"].append(self._stages.setdefault(call.stage, len(self._stages)))
         self._codes["task"].append(self._tasks.setdefault(call.task or "", len(self._tasks)))
@@ -154,11 +158,11 @@ class Collector:
         counts, labels = self.summary.stage(stage), self.options.labels
         found = labels.grade(query, stage)
         if found is None:
-            true = labels.expected(query)
-            if true is None and call.correct is not None:
-                found = call.correct
-            else:
-                found = self._compared(call, call.expected if true is None else true)
+            found = self._compared(call, labels.expected(query))
+        if math.isnan(found) and call.correct is not None:
+            found = call.correct
+        if math.isnan(found) and call.correct is None:
+            found = self._compared(call, call.expected)
         if math.isnan(found):
             counts.lack(UNLABELLED, call.where)
             return math.nan
@@ -251,7 +255,7 @@ class Collector:
         ids = np.array([*self._queries, None], dtype=object)[:-1]  # not a two-dimensional array of tuples
         ordered = self.options.stages is not None
         columns: dict[str, Any] = {
-            "query": ids[self._codes_of("query")],
+            "query": pd.Series(ids[self._codes_of("query")], dtype=object),
             "stage": pd.Categorical.from_codes(self._codes_of("stage"), names, ordered=ordered),
         }
         if len(self._tasks) > 1 or "" not in self._tasks:

@@ -24,7 +24,7 @@ def at(line: Any, path: str) -> Any:
     2
     """
     line = from_json(line)
-    if not isinstance(line, Mapping):
+    if not isinstance(line, dict):
         return None
     if line.get(path) is not None:
         return line[path]
@@ -64,13 +64,13 @@ def call_of(line: Mapping[str, Any], query: Any, stage: str | None, where: str) 
         body, problem = _unwrapped(line)
         batch = is_batch(line)
     usage, model = body.get("usage"), body.get("model") or line.get("model")
-    cost = line.get("cost", usage.get("cost") if isinstance(usage, Mapping) else None)
+    cost = line.get("cost", usage.get("cost") if isinstance(usage, dict) else None)
     return Call(
         query=check_id(query, where),
         model=model if isinstance(model, str) else None,
         response=body if problem is None else None,
         stage=stage,
-        usage=usage if isinstance(usage, Mapping) else None,
+        usage=usage if isinstance(usage, dict) else None,
         cost=cost,
         latency=line.get("latency"),
         batch=batch,
@@ -82,15 +82,15 @@ def call_of(line: Mapping[str, Any], query: Any, stage: str | None, where: str) 
 def _unwrapped(line: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
     """The response in a line around it, or why there is none."""
     response = line.get("response")
-    body = response.get("body", response) if isinstance(response, Mapping) else None
-    status = response.get("status_code") if isinstance(response, Mapping) else None
+    body = response.get("body", response) if isinstance(response, dict) else None
+    status = response.get("status_code") if isinstance(response, dict) else None
     if isinstance(status, int) and status != 200:
-        return body if isinstance(body, Mapping) else {}, f"status {status}"
-    error = line.get("error") or (body.get("error") if isinstance(body, Mapping) else None)
+        return body if isinstance(body, dict) else {}, f"status {status}"
+    error = line.get("error") or (body.get("error") if isinstance(body, dict) else None)
     if error:
-        code = error.get("code") if isinstance(error, Mapping) else None
+        code = error.get("code") if isinstance(error, dict) else None
         return {}, f"error {code}" if isinstance(code, str) and len(code) < 60 else absent.FAILED
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return {}, "there is no response"
     return body, None
 

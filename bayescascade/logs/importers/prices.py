@@ -121,14 +121,12 @@ def tokens_of_usage(usage: Any) -> Tokens | None:
     >>> tokens_of_usage({"input_tokens": 45, "output_tokens": 0})
     Tokens(input=45.0, output=0.0, cached=0.0)
     """
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     sent, answered = (_first(usage, names) for names in (_INPUT, _OUTPUT))
     if math.isnan(sent):
         return None
-    details: Mapping[str, Any] = next(
-        (usage[name] for name in _DETAILS if isinstance(usage.get(name), Mapping)), {}
-    )
+    details: Mapping[str, Any] = next((usage[name] for name in _DETAILS if isinstance(usage.get(name), dict)), {})
     cached = number(details.get("cached_tokens"))
     answered, cached = (0.0 if math.isnan(value) else value for value in (answered, cached))
     if min(sent, answered, cached) < 0.0 or cached > sent:

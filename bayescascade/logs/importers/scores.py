@@ -28,7 +28,7 @@ class Scores:
         self, rows: Iterable[tuple[str, Mapping[str, Any]]], fields: Fields, name: str | None = None
     ) -> None:
         self._fields, self._name = fields, name
-        self._found: dict[str, float] = {}
+        found: dict[str, tuple[Any, str]] = {}
         self._names: dict[str, None] = {}
         self.used: set[str] = set()
         for where, row in rows:
@@ -38,10 +38,11 @@ class Scores:
                     f"{where}: no column says what the score is of; it should be one of "
                     f"{listed(fields.score_key)}, but there are {listed(row)}"
                 )
-            found = self._read(row, where)
-            if found is not None:
-                self._found[str(key)] = found
+            value = self._value(row)
+            if value is not None:
+                found[str(key)] = (value, where)
         self._check_names()
+        self._found = {key: _grade(value, where) for key, (value, where) in found.items()}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -55,15 +56,12 @@ class Scores:
 
     def among(self, items: Any, where: str) -> float | None:
         """The grade in a list of scores that a row holds itself."""
-        found = None
-        for item in items if isinstance(items, list) else []:
-            if isinstance(item, Mapping):
-                value = self._read(item, where)
-                found = value if value is not None else found
+        rows = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+        values = [value for row in rows if (value := self._value(row)) is not None]
         self._check_names()
-        return found
+        return _grade(values[-1], where) if values else None
 
-    def _read(self, row: Mapping[str, Any], where: str) -> float | None:
+    def _value(self, row: Mapping[str, Any]) -> Any:
         name = first(row, self._fields.score_name)
         if self._name is not None and name is not None and str(name) != self._name:
             return None
@@ -72,7 +70,7 @@ class Scores:
             return None
         if name is not None:
             self._names.setdefault(str(name))
-        return _grade(value, where)
+        return value
 
     def _check_names(self) -> None:
         if len(self._names) > 1:

@@ -138,7 +138,7 @@ def collect_traces(
     found = Scores(rows_of(scores) if scores is not None else (), fields, score)
     if isinstance(source, str | os.PathLike) and os.fspath(source) == STDIN:
         source = list(rows_of(source))  # it is read twice where scores are of traces
-    last = _last_calls(source, fields) if len(found) else set()
+    last = _last_calls(source, fields) if len(found) or fields.scores else set()
     sizes = [source] if isinstance(source, str | os.PathLike) else []
     with progress(sizes, progressbar) as advance:
         collector = collect(_calls(source, fields, found, last, advance), options)
@@ -197,7 +197,7 @@ def _calls(source: Any, fields: Fields, scores: Scores, last: set[int], advance:
         correct = scores.of(key)
         if correct is None and place in last:
             correct = scores.of(query)
-        if correct is None and fields.scores:
+        if correct is None and place in last and fields.scores:
             correct = scores.among(from_json(first(row, fields.scores)), where)
         yield _call(row, fields, query, correct, where)
 
@@ -205,7 +205,7 @@ def _calls(source: Any, fields: Fields, scores: Scores, last: set[int], advance:
 def _call(row: Mapping[str, Any], fields: Fields, query: Any, correct: float | None, where: str) -> Call:
     response = from_json(first(row, fields.response))
     inner = response if isinstance(response, Mapping) else {}
-    model = first(row, fields.model) or inner.get("model")
+    model = from_json(first(row, fields.model)) or inner.get("model")
     return Call(
         query=check_id(query.item() if hasattr(query, "item") else query, where),
         model=str(model) if model is not None else None,
