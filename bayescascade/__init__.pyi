@@ -1,5 +1,6 @@
 from bayescascade.analysis.label_value import label_value as label_value
 from bayescascade.analysis.sensitivity import sensitivity as sensitivity
+from bayescascade.analysis.signal_quality import signal_quality as signal_quality
 from bayescascade.analysis.verdict import verdict as verdict
 from bayescascade.cascade.empirical import score as score
 from bayescascade.cascade.evaluate import evaluate as evaluate
@@ -26,6 +27,7 @@ from bayescascade.plots.fit import plot_frontier as plot_frontier
 from bayescascade.plots.fit import plot_links as plot_links
 from bayescascade.plots.fit import plot_margins as plot_margins
 from bayescascade.plots.fit import plot_reliability as plot_reliability
+from bayescascade.plots.signals import plot_signal_quality as plot_signal_quality
 from bayescascade.posterior.scenarios import drift as drift
 from bayescascade.posterior.scenarios import reprice as reprice
 from bayescascade.posterior.storage import load_fit as load_fit

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import isfinite, nan
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def plain(response: Any) -> Any:
     return response.model_dump() if hasattr(response, "model_dump") else response
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether this is a list, as JSON has them."""
     return type(value) is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray))
 

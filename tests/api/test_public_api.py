@@ -37,6 +37,7 @@ NAMES = [
     "plot_margins",
     "plot_promise",
     "plot_reliability",
+    "plot_signal_quality",
     "plot_thresholds",
     "read_log",
     "read_responses",
@@ -47,6 +48,7 @@ NAMES = [
     "score",
     "select_task",
     "sensitivity",
+    "signal_quality",
     "simulate",
     "tune",
     "validate_log",
@@ -104,6 +106,8 @@ SIGNATURES = {
     "plot_comparison": (["comparison"], {"reference": None, "ax": None}),
     "plot_frontier": (["fit_or_frontier"], {}),
     "plot_reliability": (["fit"], {}),
+    "signal_quality": (["candidates"], {"ci_prob": 0.9}),
+    "plot_signal_quality": (["quality"], {"measure": "auroc", "axes": None}),
     "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
 }
 
