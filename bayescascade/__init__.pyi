@@ -33,6 +33,8 @@ from bayescascade.reporting.report import report as report
 from bayescascade.rivals.compare import compare as compare
 from bayescascade.rivals.thresholds.learn_then_test import learn_then_test as learn_then_test
 from bayescascade.runtime.policy import Policy as Policy
+from bayescascade.signals.absent import NoConfidence as NoConfidence
+from bayescascade.signals.confidence import confidence as confidence
 from bayescascade.tuning.frontier import frontier as frontier
 from bayescascade.tuning.solution import ThresholdSolution as ThresholdSolution
 from bayescascade.tuning.tune import tune as tune

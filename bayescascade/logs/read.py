@@ -75,8 +75,8 @@ def read_log(
 
         Either layout may have a column of tasks, see ``task``.
     confidence_kind : str
-        What the confidences are: ``logprob``, ``p_true``, ``probability``, ``margin``, ``votes`` or
-        ``score``. See `bayescascade.signals.KINDS`.
+        What the confidences are: ``logprob``, ``log_likelihood``, ``p_true``, ``probability``, ``percent``,
+        ``margin``, ``logprob_gap``, ``votes`` or ``score``. See `bayescascade.signals.kinds.KINDS`.
     cost : str or mapping
         Name of the cost column (of the last part of its name in a wide table), or the price of one call by
         stage, e.g. ``{"small": 1e-4, "large": 1e-3}``. Any currency, the same everywhere.

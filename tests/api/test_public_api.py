@@ -11,6 +11,7 @@ import bayescascade as bc
 NAMES = [
     "CascadeError",
     "CascadeWarning",
+    "NoConfidence",
     "Policy",
     "ThresholdSolution",
     "backward_induction",
@@ -18,6 +19,7 @@ NAMES = [
     "check",
     "combine_tasks",
     "compare",
+    "confidence",
     "drift",
     "evaluate",
     "explore",
@@ -73,6 +75,7 @@ SIGNATURES = {
     "verdict": (["fit"], {"error_price": None, "solution": None}),
     "label_value": (["fit"], {"error_price": REQUIRED, "stages": "all", "label_price": 0.0}),
     "learn_then_test": (["log"], {"max_error": REQUIRED, "prob": 0.9}),
+    "confidence": (["response"], {}),
     "reprice": (["fit"], {"factor": None}),
     "drift": (["fit", "amount"], {}),
     "sensitivity": (["fit", "solution"], {}),
@@ -125,7 +128,7 @@ def test_signature(name):
         assert parameters[keyword].default == default, keyword
     # whatever else there is can be left out
     extra = [p for p in parameters.values() if p.name not in (*required, *keywords)]
-    assert all(p.default is not REQUIRED for p in extra)
+    assert all(p.default is not REQUIRED or p.kind is p.VAR_KEYWORD for p in extra)
 
 
 @pytest.mark.parametrize("name", sorted(SIGNATURES))
