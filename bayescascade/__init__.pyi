@@ -9,6 +9,7 @@ from bayescascade.errors import CascadeWarning as CascadeWarning
 from bayescascade.induction.backward_induction import backward_induction as backward_induction
 from bayescascade.inference.fit import fit as fit
 from bayescascade.logs.example import load_example as load_example
+from bayescascade.logs.importers.responses import read_responses as read_responses
 from bayescascade.logs.read import read_log as read_log
 from bayescascade.logs.tasks import combine_tasks as combine_tasks
 from bayescascade.logs.validate import validate_log as validate_log

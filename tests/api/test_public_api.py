@@ -39,6 +39,7 @@ NAMES = [
     "plot_reliability",
     "plot_thresholds",
     "read_log",
+    "read_responses",
     "report",
     "reprice",
     "save_fit",
@@ -55,6 +56,7 @@ NAMES = [
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
+    "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
     "validate_log": (["log"], {}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
