@@ -150,7 +150,9 @@ def cascade(small: Model, large: Model, threshold: float) -> Callable:
 
 
 def grader() -> Model:
-    return get_model("mockllm/grader", custom_outputs=lambda *_: output("grader", "Yes", 0.99, 1e-4), memoize=False)
+    return get_model(
+        "mockllm/grader", custom_outputs=lambda *_: output("grader", "Yes", 0.99, 1e-4), memoize=False
+    )
 
 
 def main() -> None:

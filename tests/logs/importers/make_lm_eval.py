@@ -40,7 +40,11 @@ class Adding(LM):
         words = continuation.strip()
         value = WORDS.get(words, int(words) if words.isdigit() else -1)
         right = sum(numbers) == value if numbers else False
-        return -0.35 * len(continuation) - rng.expovariate(0.8) - (0.0 if right else rng.gammavariate(self.skill, 1.0))
+        return (
+            -0.35 * len(continuation)
+            - rng.expovariate(0.8)
+            - (0.0 if right else rng.gammavariate(self.skill, 1.0))
+        )
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         scores = [self._score(*request.args) for request in requests]
@@ -66,7 +70,9 @@ def sums(words: bool, seed: int) -> dict[str, Any]:
         gold = rng.randrange(4)
         total = WORDS[choices[gold]] if words else int(choices[gold])
         first = rng.randrange(1, total)
-        documents.append({"question": f"{first} + {total - first}", "choices": choices, "gold": gold, "sum": total})
+        documents.append(
+            {"question": f"{first} + {total - first}", "choices": choices, "gold": gold, "sum": total}
+        )
     return {"test": datasets.Dataset.from_list(documents)}
 
 
@@ -94,7 +100,11 @@ def tasks() -> list[ConfigurableTask]:
     return [
         task("sums", False, 1, metric_list=[metric("acc"), metric("acc_norm")], **choice),
         task(
-            "sums_in_words", True, 2, metric_list=[metric("acc"), metric("acc_norm"), metric("acc_mutual_info")], **choice
+            "sums_in_words",
+            True,
+            2,
+            metric_list=[metric("acc"), metric("acc_norm"), metric("acc_mutual_info")],
+            **choice,
         ),
         task(
             "sums_given",
@@ -102,7 +112,10 @@ def tasks() -> list[ConfigurableTask]:
             3,
             output_type="loglikelihood",
             doc_to_target="{{sum}}",
-            metric_list=[{**metric("perplexity"), "aggregation": "perplexity", "higher_is_better": False}, metric("acc")],
+            metric_list=[
+                {**metric("perplexity"), "aggregation": "perplexity", "higher_is_better": False},
+                metric("acc"),
+            ],
         ),
         task(
             "sums_written",
@@ -125,7 +138,10 @@ def main() -> None:
     for name, skill in (("adders/small", 1.0), ("adders/large", 3.0)):
         tracker = EvaluationTracker(output_path=str(HERE))
         tracker.general_config_tracker.log_experiment_args(
-            model_source="adding", model_args=f"pretrained={name}", system_instruction=None, chat_template=None,
+            model_source="adding",
+            model_args=f"pretrained={name}",
+            system_instruction=None,
+            chat_template=None,
             fewshot_as_multiturn=False,
         )
         results = lm_eval.simple_evaluate(

@@ -85,9 +85,15 @@ def provider(name: str, **options: float) -> dict[str, Any]:
 def run(program: str, folder: Path, tests: int, output: str) -> None:
     (folder / "provider.js").write_text(PROVIDER)
     (folder / "config.json").write_text(json.dumps(config(tests)))
-    quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_CONFIG_DIR": str(folder)}
+    quiet = {
+        "PROMPTFOO_DISABLE_TELEMETRY": "1",
+        "PROMPTFOO_DISABLE_UPDATE": "1",
+        "PROMPTFOO_CONFIG_DIR": str(folder),
+    }
     command = [program, "eval", "-c", "config.json", "-o", output, "--no-cache", "--no-write", "-j", "1"]
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **quiet}, capture_output=True, text=True, timeout=300
+    )
     if not (folder / output).exists():  # it fails, too, where an answer is wrong
         raise SystemExit(done.stdout + done.stderr)
 
