@@ -62,8 +62,8 @@ def read_inspect(
     >>> write("small", sample(1, "Lyon", -0.9, "I"), sample(2, "Rome", -0.1, "C"))
     >>> write("large", sample(1, "Paris", -0.2, "C"), sample(2, "Rome", -0.1, "C"))
     >>> log = read_inspect(folder, prices={"small": 1e-4, "large": 1e-3})
-    >>> log["confidence"].sel(stage="small").values.tolist(), log["correct"].sel(stage="small").values.tolist()
-    ([-0.9, -0.1], [0.0, 1.0])
+    >>> log["confidence"].values.tolist(), log["correct"].values.tolist()
+    ([[-0.9, -0.2], [-0.1, -0.1]], [[0.0, 1.0], [1.0, 1.0]])
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _taken(calls: list[ModelCall], output: dict[str, Any]) -> str:
 
 
 def _usage(outputs: list[dict[str, Any]], where: str) -> dict[str, float] | None:
-    """Tokens and costs of all calls together, in the names of OpenAI: there, cached tokens are part of the input."""
+    """Tokens and costs of all calls, in the names of OpenAI: there, cached tokens are part of the input."""
     usages = [object_at(output, "usage", where) for output in outputs]
     if not all(usages):
         return None

@@ -104,7 +104,7 @@ class ModelCall(NamedTuple):
 
 
 def solver_calls(sample: dict[str, Any], where: str) -> list[ModelCall]:
-    """The calls that a sample's solvers made, in order; those of its scorers, such as of a grader, are left out."""
+    """The calls that a sample's solvers made, in order; those of its scorers, such as a grader's, are left out."""
     inside: set[str] = set()  # spans of scorers, and what is inside of them
     steps = 0  # the same in logs from before there were spans
     calls = []
