@@ -3,8 +3,8 @@
     npm install promptfoo@0.123.1    (its Node is 22.22 or newer)
     python tests/logs/importers/make_promptfoo.py node_modules/.bin/promptfoo
 
-``files/promptfoo/results.json`` and, of fewer tests, ``results.jsonl``. With an older version, which writes an
-older layout, name what to call the file: ``make_promptfoo.py PROMPTFOO version-2.json``.
+``files/promptfoo/results.json`` and, of fewer tests, ``results.jsonl``. An older version writes an older layout:
+``version-2.json`` is by promptfoo 0.80.3, from ``make_promptfoo.py PROMPTFOO version-2.json``.
 """
 
 from __future__ import annotations
