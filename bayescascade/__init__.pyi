@@ -13,6 +13,7 @@ from bayescascade.logs.importers.responses import read_responses as read_respons
 from bayescascade.logs.read import read_log as read_log
 from bayescascade.logs.tasks import combine_tasks as combine_tasks
 from bayescascade.logs.validate import validate_log as validate_log
+from bayescascade.logs.write import write_log as write_log
 from bayescascade.model.build import build_model as build_model
 from bayescascade.model.simulate import simulate as simulate
 from bayescascade.plots.comparison import plot_comparison as plot_comparison

@@ -116,6 +116,13 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def a_log(path: Path | None) -> Path | None:
+    """A log is written as Parquet or CSV."""
+    if path is not None and path.suffix not in (".parquet", ".csv"):
+        raise typer.BadParameter(f"a log is written as .parquet or .csv, but the output is called {path.name!r}.")
+    return writable(path)
+
+
 def page(path: Path) -> Path:
     """A report is written in HTML, whatever its name says, so the name must not say anything else."""
     if path.suffix.lower() not in (".html", ".htm"):
@@ -218,6 +225,7 @@ FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
 ]
 KIND_HELP = "What a confidence is: {kinds}."
+Kind = Annotated[str | None, typer.Option("--kind", help=KIND_HELP, show_default="what a Parquet log says")]
 COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
 Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
 GRADES_HELP = "What texts in the column correct stand for: 1, 0, or nothing for not scored."

@@ -50,14 +50,16 @@ NAMES = [
     "tune",
     "validate_log",
     "verdict",
+    "write_log",
 ]
 
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
-    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
+    "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
     "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
     "validate_log": (["log"], {}),
+    "write_log": (["log", "path"], {}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
     "load_example": ([], {}),

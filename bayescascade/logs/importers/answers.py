@@ -7,6 +7,7 @@ from typing import Any
 
 from bayescascade.signals import absent
 from bayescascade.signals.absent import NoConfidence
+from bayescascade.signals.decisions import answers_of, probabilities_of, yes_of
 from bayescascade.signals.responses import number, plain, text_of
 
 
@@ -29,27 +30,19 @@ def answer_of(response: Any, question: str | None = None) -> Any:
     response = plain(response)
     if not isinstance(response, Mapping) or "answers" not in response:
         return text_of(response).strip()
-    answers = plain(response["answers"])
-    if not isinstance(answers, Mapping) or not answers:
-        raise NoConfidence(absent.EMPTY)
-    if question is not None:
-        if question not in answers:
-            raise NoConfidence(absent.NO_QUESTION)
-        return _decided(answers[question])
-    found = {name: _decided(answer) for name, answer in answers.items()}
+    found = {name: _decided(answer) for name, answer in answers_of(response, question).items()}
     return next(iter(found.values())) if len(found) == 1 else found
 
 
 def _decided(answer: Any) -> Any:
     """The answer to one question: True or False, a choice, or the likeliest score."""
-    answer = plain(answer)
     if not isinstance(answer, Mapping):
         raise NoConfidence(absent.UNREADABLE)
-    if "noul" in answer:
-        return number(answer["noul"]) >= 0.5
+    if yes_of(answer) is not None:
+        return number(yes_of(answer)) >= 0.5
     if answer.get("choice") is not None:
         return str(answer["choice"])
-    values = plain(answer.get("probabilities"))
-    if not isinstance(values, Mapping) or not values:
+    values = {name: number(value) for name, value in probabilities_of(answer).items()}
+    if not values:
         raise NoConfidence(absent.UNREADABLE)
-    return str(max(values, key=lambda name: number(values[name])))
+    return max(values, key=lambda name: values[name])

@@ -174,7 +174,9 @@ class Collector:
             answer = answer_of(call.response, self.options.question) if call.answer is None else call.answer
         except NoConfidence:
             return math.nan
-        return graded(answer, expected, self._grade, call.where)
+        if isinstance(expected, Mapping) and not isinstance(answer, Mapping):  # of one question of several
+            expected = expected.get(self.options.question)
+        return math.nan if expected is None else graded(answer, expected, self._grade, call.where)
 
     # ---- at the end
 

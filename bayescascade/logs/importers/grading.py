@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bayescascade._common.messages import show
+from bayescascade._common.messages import listed, show
 from bayescascade.logs.grade import Grader
 from bayescascade.logs.importers.calls import fault
 from bayescascade.logs.tables import TRUTH
@@ -37,7 +37,7 @@ def _of_questions(answers: Mapping[Any, Any], expected: Any, grade: Grader, wher
     if not isinstance(expected, Mapping):
         raise fault(
             where,
-            f"the questions {', '.join(map(show, answers))} are answered, but the label {show(expected)} is one; name the question "
+            f"{listed(answers)} are answered, but the label {show(expected)} is one answer; name the question "
             "or give the true answer to each",
         )
     grades = [graded(answers[name], true, grade, where) for name, true in expected.items() if name in answers]

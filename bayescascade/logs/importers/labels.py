@@ -74,10 +74,11 @@ class Labels:
 
     def _from_mapping(self, labels: Mapping[Any, Any]) -> None:
         for query, value in labels.items():
-            if isinstance(value, Mapping) and not _is_questions(value):
+            if isinstance(value, Mapping) and all(_is_grade(graded) for graded in value.values()):
+                # of stages; or true answers to questions, which are found where no stage has the name
                 for stage, graded in value.items():
                     self._grades[_key(query), str(stage)] = _grade(graded, f"the label of {show(query)}")
-            elif not _is_missing(value):
+            if not _is_missing(value):
                 self._answers[_key(query)] = value
 
     def _from_table(self, table: pd.DataFrame, source: Any) -> None:
@@ -146,9 +147,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value != value or (isinstance(value, str) and not value.strip())
 
 
-def _is_questions(value: Mapping[Any, Any]) -> bool:
-    """Whether these are the true answers to several questions; grades are 0 and 1."""
-    return not all(isinstance(answer, bool | int | float) or answer is None for answer in value.values())
+def _is_grade(value: Any) -> bool:
+    return value is None or (isinstance(value, bool | int | float) and (value != value or value in (0, 1)))
 
 
 def _grade(value: Any, what: str) -> float:

@@ -72,7 +72,7 @@ def read_responses(
         From queries to true answers; or a table with the columns ``query`` and ``answer``, or ``query``,
         ``stage`` and ``correct``.
     grade : str or callable
-        How an answer is compared with the true one: ``exact``, ``normalised`` (but for case, spaces and punctuation),
+        How an answer is compared with the true one: ``exact``, ``normalised`` (but for case and punctuation),
         ``number`` or ``letter``; or a function of both that returns True, False, or None for not scored.
     prices : mapping, path or DataFrame, optional
         By stage or model: the price of one call, or ``(input, output)`` of a million tokens; a third number is
