@@ -1,4 +1,4 @@
-"""Samples of lm-evaluation-harness: a confidence from the likelihoods of choices, and a metric of each document."""
+"""Samples of lm-evaluation-harness: confidences from the likelihoods of choices, and a metric of each document."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ def read_promptfoo(
         one that answers several prompts is a stage with each. Or a file for each stage by its name, in the order
         of the cascade. Tests are the queries; those of several files are joined by their ``vars``.
     score : str, optional
-        By default an answer is right where promptfoo says ``success``. ``"score"`` takes the score of the test, any
-        other name that of its named scores.
+        By default an answer is right where promptfoo says ``success``. ``"score"`` takes the score of the test,
+        any other name that of its named scores.
     pass_mark : float, optional
         The least score of a right answer, where one is neither 0 nor 1.
     signal, labels, grade, prices, **signal_options
@@ -110,7 +110,9 @@ def collect_promptfoo(
     reader = _Reader(score, check_pass_mark(pass_mark), several=len(files) > 1)
     collector = collect((call for file in files for call in reader.calls(file)), options)
     if reader.cached:
-        collector.notes.append(f"{reader.cached} answers came from promptfoo's cache; they have no cost and no time.")
+        collector.notes.append(
+            f"{reader.cached} answers came from promptfoo's cache; they have no cost and no time."
+        )
     return collector
 
 
@@ -234,7 +236,11 @@ def _prompt(result: dict[str, Any], where: str) -> str:
 def _problem(result: dict[str, Any], response: dict[str, Any]) -> str | None:
     """Why there is no answer; an answer that an assertion rejects has an error, too, and is one."""
     reason = result.get("failureReason")
-    if reason == _ERROR or response.get("error") or (reason is None and result.get("error") and "output" not in response):
+    if (
+        reason == _ERROR
+        or response.get("error")
+        or (reason is None and result.get("error") and "output" not in response)
+    ):
         return "the call failed"
     return None if response else "there is no response"
 

@@ -3,9 +3,9 @@
     pip install lm_eval==0.4.13
     python tests/logs/importers/make_lm_eval.py
 
-For each of two models a folder in ``files/lm_eval``, as ``lm_eval --log_samples --output_path`` writes it: two tasks
-of multiple choice (one also has the metric that asks for every choice twice), one that scores a given text, and one
-that generates. The models' scores are drawn from a fixed seed for each document.
+For each of two models a folder in ``files/lm_eval``, as ``lm_eval --log_samples --output_path`` writes it: two
+tasks of multiple choice (one also has the metric that asks for every choice twice), one that scores a given text,
+and one that generates. The models' scores are drawn from a fixed seed for each document.
 """
 
 from __future__ import annotations
