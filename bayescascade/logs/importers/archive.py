@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import copy
 import os
+import struct
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import Any
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.importers.calls import fault
 from bayescascade.logs.importers.lines import opened
 
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError, ZstdFile
-else:
-    from backports.zstd import ZstdError, ZstdFile
-
 ZSTD = 93  # the method's number in a zip file
 MAX_MEMBER = 1 << 28  # bytes, unpacked; a member without end would take all memory
 MAX_TOTAL = 1 << 36
 _ENCRYPTED = 0x1
-_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, ValueError, zlib.error, ZstdError)
+# what `zipfile` raises for what is no zip file, or no whole one
+_DAMAGED = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
 
 
 class Archive:
@@ -63,26 +70,43 @@ class Archive:
         if info.file_size > MAX_MEMBER:
             raise _too_long(where)
         try:
-            with self._stream(info) as stream:
-                content = stream.read(MAX_MEMBER + 1)
-        except (NotImplementedError, RuntimeError) as error:
-            raise fault(where, f"cannot be unpacked ({error}); write the log again") from None
+            content = self._content(info)
         except _DAMAGED as error:
-            raise fault(where, f"damaged or cut off ({error}); write the log again") from None
+            raise fault(
+                where, f"damaged, cut off, or packed in an unknown way ({error}); write the log again"
+            ) from None
         if len(content) > MAX_MEMBER:
             raise _too_long(where)
         if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
             raise fault(where, "damaged: it is not what its checksum says; write the log again")
         return content
 
-    def _stream(self, info: zipfile.ZipInfo) -> IO[bytes]:
+    def _content(self, info: zipfile.ZipInfo) -> bytes:
+        """One byte more than allowed, if there are so many."""
         if info.compress_type != ZSTD:
-            return self._source.open(info)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile(f"method {info.compress_type}")
+            with self._source.open(info) as stream:
+                return stream.read(MAX_MEMBER + 1)
         # Taken out as it is stored, because `zipfile` reads zstd from Python 3.14 on only, and one frame of it.
         packed = copy.copy(info)
         packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
         del packed.CRC  # that of the unpacked content
-        return ZstdFile(self._source.open(packed))  # type: ignore[no-any-return]
+        zstd = _zstd()
+        try:
+            with self._source.open(packed) as stored, zstd.ZstdFile(stored) as frames:
+                return bytes(frames.read(MAX_MEMBER + 1))
+        except zstd.ZstdError as error:
+            raise zipfile.BadZipFile(str(error)) from None
+
+
+def _zstd() -> Any:
+    """The library of zstd, loaded for the logs that need it alone."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
 
 
 def _too_long(where: str) -> CascadeError:

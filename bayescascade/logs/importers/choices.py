@@ -16,7 +16,7 @@ MUTUAL = "acc_mutual_info"
 
 
 def is_pair(value: Any) -> bool:
-    """Whether this is a log-likelihood with whether its text is the likeliest, not two texts that were generated."""
+    """Whether this is a log-likelihood and whether its text is the likeliest, not two texts that were generated."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -32,7 +32,7 @@ def choice_scores(line: Mapping[str, Any], pairs: list[Any], metric: str, where:
     --------
     >>> line = {"arguments": [["2 + 2 =", " 4"], ["2 + 2 =", " five"]], "metrics": ["acc", "acc_norm"]}
     >>> pairs = [["-1.5", "False"], ["-4.0", "False"]]
-    >>> choice_scores(line, pairs, "acc", "s.jsonl, line 1"), choice_scores(line, pairs, "acc_norm", "s.jsonl, line 1")
+    >>> choice_scores(line, pairs, "acc", "line 1"), choice_scores(line, pairs, "acc_norm", "line 1")
     ([-1.5, -4.0], [-1.5, -1.0])
 
     Raises

@@ -160,8 +160,8 @@ def _refuse_pickle(source: Any) -> None:
         return
     made = show(str(Path(source).with_suffix(".parquet")))
     raise CascadeError(
-        f"{source} is a pickle, which can run any code when opened, so it is never read. If you trust where it comes "
-        f"from, convert it once with pandas.read_pickle({show(str(source))}).to_parquet({made}), and read that"
+        f"{source} is a pickle, which can run any code when opened, so it is never read. If you trust where it "
+        f"comes from, convert it once with pandas.read_pickle({show(str(source))}).to_parquet({made}), and read that"
     )
 
 
