@@ -62,7 +62,7 @@ REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
     "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
-    "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "signal": None, "prices": None}),
+    "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "prices": None}),
     "read_inspect": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
     "read_promptfoo": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
     "read_routerbench": (["source"], {"confidence": REQUIRED, "confidence_kind": REQUIRED, "models": None}),

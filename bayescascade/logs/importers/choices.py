@@ -16,7 +16,7 @@ MUTUAL = "acc_mutual_info"
 
 
 def is_pair(value: Any) -> bool:
-    """Whether this is a log-likelihood and whether its text is the likeliest, not two texts that were generated."""
+    """Whether this is a log-likelihood and whether its text is the likeliest; it could be two generated texts."""
     return (
         isinstance(value, list)
         and len(value) == 2

@@ -116,7 +116,8 @@ def collect_inspect(
     files = sources_of(source, SUFFIXES)
     if isinstance(source, Mapping):
         options.stages = list(dict.fromkeys(str(stage) for stage in source))
-    reader = _Reader(score, check_pass_mark(pass_mark), several=len(_tasks(files)) > 1)
+    needed = score is not None or not options.labels.given
+    reader = _Reader(score, check_pass_mark(pass_mark), needed, several=len(_tasks(files) - {None}) > 1)
     with progress([file.path for file in files], progressbar) as advance:
         collector = collect((call for file in files for call in reader.calls(file, advance)), options)
     collector.notes += reader.notes()
@@ -133,10 +134,10 @@ def _tasks(files: list[Source]) -> set[str | None]:
 
 
 class _Reader:
-    """Samples to calls."""
+    """Samples to calls; ``needed`` is whether their scores are."""
 
-    def __init__(self, score: str | None, pass_mark: float | None, several: bool) -> None:
-        self._score, self._pass_mark, self._several = score, pass_mark, several
+    def __init__(self, score: str | None, pass_mark: float | None, needed: bool, several: bool) -> None:
+        self._score, self._pass_mark, self._needed, self._several = score, pass_mark, needed, several
         self._unfinished: list[str] = []
         self._epochs = 1
 
@@ -158,7 +159,7 @@ class _Reader:
             yield f"Samples ran in up to {self._epochs} epochs; each is a query of its own."
 
     def _sample(self, sample: dict[str, Any], run: Run, stage: str | None, where: str) -> Iterator[Call]:
-        task = run.task if self._several else None
+        task = (run.task or "no task") if self._several else None
         query = self._query(sample, task, where)
         problem = _problem(sample)
         made = [] if problem else solver_calls(sample, where)
@@ -219,7 +220,7 @@ class _Reader:
 
     def _correct(self, sample: dict[str, Any], where: str) -> float:
         scores = object_at(sample, "scores", where)
-        if not scores:
+        if not scores or not self._needed:
             return math.nan
         name, _, key = (self._score or "").partition(".")
         if self._score in scores:

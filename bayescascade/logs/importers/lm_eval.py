@@ -126,7 +126,7 @@ def collect_lm_eval(
     files, older = files_of(source)
     if isinstance(source, Mapping):
         options.stages = list(dict.fromkeys(str(stage) for stage in source))
-    several = len({file.task for file in files}) > 1
+    several = len({file.task for file in files} - {None}) > 1
     reader = _Reader(metric, filter, check_pass_mark(pass_mark), several, texts=options.signal is not None)
     with progress([file.path for file in files], progressbar) as advance:
         collector = collect((call for file in files for call in reader.calls(file, advance)), options)
@@ -151,11 +151,15 @@ class _Reader:
             found = _filter(line, where)
             wanted = found if wanted is None else wanted
             if found == wanted:
-                yield self._call(line, file, self._query(line, file.task, seen, where), where)
+                yield self._call(line, file, self._query(line, self._task(file), seen, where), where)
             elif self._filter is None and self._texts:
                 raise fault(
                     where, f"the task has the filters {show(wanted)} and {show(found)}; name one with filter="
                 )
+
+    def _task(self, file: File) -> str | None:
+        """The task, where there are several: a file that does not say counts as one of its own."""
+        return (file.task or file.path.stem) if self._several else None
 
     def _named_filter(self, path: Path) -> str:
         """The filter that was named, or the only one of a task that has no choice."""
@@ -173,7 +177,7 @@ class _Reader:
         seen[query] += 1
         if seen[query] > 1:  # a document that the task has twice
             query = f"{query} ({seen[query]})"
-        return f"{task}/{query}" if self._several else query
+        return f"{task}/{query}" if task is not None else query
 
     def _call(self, line: dict[str, Any], file: File, query: str, where: str) -> Call:
         response, problem = self._response(line, where)
@@ -187,7 +191,7 @@ class _Reader:
             response,
             stage=file.stage,
             correct=correct,
-            task=file.task if self._several else None,
+            task=self._task(file),
             where=where,
             problem=problem,
         )

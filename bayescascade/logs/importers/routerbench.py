@@ -161,7 +161,7 @@ def _refuse_pickle(source: Any) -> None:
     made = show(str(Path(source).with_suffix(".parquet")))
     raise CascadeError(
         f"{source} is a pickle, which can run any code when opened, so it is never read. If you trust where it "
-        f"comes from, convert it once with pandas.read_pickle({show(str(source))}).to_parquet({made}), and read that"
+        f"is from, convert it once with pandas.read_pickle({show(str(source))}).to_parquet({made}), and read that"
     )
 
 
