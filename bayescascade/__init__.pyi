@@ -14,6 +14,7 @@ from bayescascade.logs.importers.lm_eval import read_lm_eval as read_lm_eval
 from bayescascade.logs.importers.promptfoo import read_promptfoo as read_promptfoo
 from bayescascade.logs.importers.responses import read_responses as read_responses
 from bayescascade.logs.importers.routerbench import read_routerbench as read_routerbench
+from bayescascade.logs.importers.traces import read_traces as read_traces
 from bayescascade.logs.read import read_log as read_log
 from bayescascade.logs.tasks import combine_tasks as combine_tasks
 from bayescascade.logs.validate import validate_log as validate_log

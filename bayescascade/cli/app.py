@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, terminal
+from bayescascade.cli import decisions, reading, terminal
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
@@ -183,6 +183,7 @@ def fit(
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
+app.command(cls=WithChoices)(reading.read)
 app.command()(decisions.tune)
 app.command(cls=WithChoices)(decisions.score)
 app.command()(decisions.check)

@@ -33,14 +33,18 @@ class WithChoices(TyperCommand):
 
 
 def _choices() -> dict[str, list[str]]:
+    from bayescascade.logs.grade import GRADERS
+    from bayescascade.logs.importers.formats import FORMATS
     from bayescascade.model.calibration import CALIBRATIONS
     from bayescascade.model.copulas.family import FAMILIES
     from bayescascade.model.margins.models import MARGIN_MODELS
     from bayescascade.rivals.registry import METHODS
+    from bayescascade.signals.confidence import SIGNALS
     from bayescascade.signals.kinds import KINDS
 
+    files = {"formats": list(FORMATS), "graders": list(GRADERS), "signals": list(SIGNALS)}
     stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
-    return stages | {"kinds": list(KINDS), "methods": list(METHODS)}
+    return files | stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 
 
 def _words(names: list[str]) -> str:

@@ -25,7 +25,7 @@ from bayescascade.logs.importers.lines import Advance
 from bayescascade.logs.importers.one_line import check_id
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.scores import check_pass_mark, label, pick_score
+from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.sources import Source, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number

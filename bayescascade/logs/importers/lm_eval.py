@@ -24,7 +24,7 @@ from bayescascade.logs.importers.lines import Advance, json_lines
 from bayescascade.logs.importers.lm_eval_files import File, files_of
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.scores import check_pass_mark, label, pick_score
+from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.decisions import softmax
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,19 +14,37 @@ BODIES = ("choices", "answers", "logprobs")  # keys that only a response has
 
 
 def at(line: Any, path: str) -> Any:
-    """The value at a path of names with points between them; a name may hold points itself.
+    """The value at a path of names with points between them, also within texts of JSON; a name may hold points.
 
     Examples
     --------
     >>> at({"metadata": {"row": 7}, "llm.cost": 2}, "metadata.row")
     7
+    >>> at({"attributes": '{"llm.cost": 2}'}, "attributes.llm.cost")
+    2
     """
+    line = from_json(line)
     if not isinstance(line, Mapping):
         return None
-    if path in line:
+    if line.get(path) is not None:
         return line[path]
-    head, _, rest = path.partition(".")
-    return at(line.get(head), rest) if rest else None
+    parts = path.split(".")
+    for length in range(1, len(parts)):
+        head = line.get(".".join(parts[:length]))
+        found = None if head is None else at(head, ".".join(parts[length:]))
+        if found is not None:
+            return found
+    return None
+
+
+def from_json(value: Any) -> Any:
+    """What a text of JSON stands for; anything else as it is."""
+    if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def is_response(line: Mapping[str, Any]) -> bool:

@@ -23,8 +23,8 @@ NO_PRICE = "its model has no price"
 NO_USAGE = "its tokens are not counted"
 
 # what providers call the tokens of a call, and the part of the input that came from a cache
-_INPUT = ("prompt_tokens", "input_tokens")
-_OUTPUT = ("completion_tokens", "output_tokens")
+_INPUT = ("prompt_tokens", "input_tokens", "input")
+_OUTPUT = ("completion_tokens", "output_tokens", "output")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 

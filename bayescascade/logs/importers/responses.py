@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -11,7 +11,7 @@ import xarray as xr
 from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.importers.calls import Call, fault
-from bayescascade.logs.importers.collect import Options, collect
+from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.lines import Advance, json_lines, name_of
@@ -26,7 +26,7 @@ BATCH_DISCOUNT = 0.5  # what OpenAI, Anthropic and Google take for a batch
 
 
 def read_responses(
-    source: Path | Mapping[str, Path],
+    source: Path | Sequence[Path] | Mapping[str, Path],
     *,
     signal: str | Signal | None = None,
     labels: Any = None,
@@ -60,9 +60,9 @@ def read_responses(
 
     Parameters
     ----------
-    source : path or mapping of str to path
-        A file for each stage by its name, in the order of the cascade; or one file whose responses name their
-        model. Each line is a response (a chat completion of OpenAI or of a server that speaks like it, a legacy
+    source : path, list of paths, or mapping of str to path
+        A file for each stage by its name, in the order of the cascade; or files whose responses name their model.
+        Each line is a response (a chat completion of OpenAI or of a server that speaks like it, a legacy
         completion, the answers of a decision model), a line of a batch's output, or an object with an id and the
         response under ``response``. Also as ``.gz``; ``"-"`` is standard input.
     signal : str or Signal, optional
@@ -110,16 +110,16 @@ def read_responses(
     return finished(collect_responses(source, options, query, progressbar))
 
 
-def collect_responses(source: Any, options: Options, query: str | None = None, progressbar: bool = True) -> Any:
+def collect_responses(
+    source: Any, options: Options, query: str | None = None, progressbar: bool = True
+) -> Collector:
     """The calls of files of responses, collected; a file for each stage gives the stages' order."""
     files = files_of(source)
     if isinstance(source, Mapping):
-        options.stages = list(files)
+        options.stages = [stage for stage, _ in files if stage is not None]
     numbered: dict[str, int] = {}  # calls of files that are joined by the number of the line
-    with progress(files.values(), progressbar) as advance:
-        calls = (
-            call for stage, path in files.items() for call in _calls(path, stage or None, query, numbered, advance)
-        )
+    with progress([path for _, path in files], progressbar) as advance:
+        calls = (call for stage, path in files for call in _calls(path, stage, query, numbered, advance))
         collector = collect(calls, options)
     _check_joined(files, numbered)
     if numbered:
@@ -127,18 +127,18 @@ def collect_responses(source: Any, options: Options, query: str | None = None, p
     return collector
 
 
-def files_of(source: Any) -> dict[str, Path]:
-    """Files by stage; one file alone has the stage ""."""
-    files = source if isinstance(source, Mapping) else {"": source}
-    for path in files.values():
-        if not isinstance(path, str | os.PathLike):
-            raise bad_value("source", source, 'give a path, or {"small": path, "large": path}')
-    if not files:
-        raise bad_value("source", source, "give a file for each stage")
-    return {str(stage): path for stage, path in files.items()}
+def files_of(source: Any) -> list[tuple[str | None, Path]]:
+    """Stage and path of each file; the stage is None where the responses name their model."""
+    if isinstance(source, Mapping):
+        files: list[tuple[str | None, Any]] = [(str(stage), path) for stage, path in source.items()]
+    else:
+        files = [(None, path) for path in (source if isinstance(source, list | tuple) else [source])]
+    if not files or not all(isinstance(path, str | os.PathLike) for _, path in files):
+        raise bad_value("source", source, 'give a path, or {"small": path, "large": path}')
+    return files
 
 
-def _check_joined(files: Mapping[str, Path], numbered: Mapping[str, int]) -> None:
+def _check_joined(files: list[tuple[str | None, Path]], numbered: Mapping[str, int]) -> None:
     if not numbered:
         return
     if len(numbered) < len(files) or len(files) < 2:

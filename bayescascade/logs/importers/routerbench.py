@@ -19,7 +19,7 @@ from bayescascade.logs.importers.calls import Call
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
 from bayescascade.logs.importers.lines import PICKLES
-from bayescascade.logs.importers.scores import check_pass_mark, label
+from bayescascade.logs.importers.marks import check_pass_mark, label
 from bayescascade.logs.tables import column, load_table, to_numbers
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.kinds import check_kind

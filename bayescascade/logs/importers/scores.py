@@ -1,97 +1,107 @@
-"""Scores of evaluation runs to labels: right or wrong, or not scored."""
+"""Scores of traces: a second table, by the id of a call or of a whole trace."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bayescascade._common.messages import show
-from bayescascade.errors import bad_value
-from bayescascade.logs.importers.calls import fault
-from bayescascade.logs.spelling import plain_number
-from bayescascade.signals.responses import number
-
-WORDS = {"c": 1.0, "i": 0.0, "p": 0.5, "n": 0.0, "yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
+from bayescascade._common.messages import listed, show
+from bayescascade.errors import CascadeError, option
+from bayescascade.logs.importers.one_line import at
+from bayescascade.logs.importers.presets import Fields, Names
+from bayescascade.logs.tables import TRUTH
 
 
-def check_pass_mark(pass_mark: Any) -> float | None:
-    """A user's pass mark, None where none is given."""
-    if pass_mark is None:
-        return None
-    value = number(pass_mark)
-    if math.isnan(value):
-        raise bad_value("pass_mark", pass_mark, "give the least score of a right answer, such as 1 or 0.5")
-    return value
-
-
-def label(value: Any, pass_mark: float | None, where: str, name: str) -> float:
-    """1 for a right answer, 0 for a wrong one, NaN for one that is not scored.
+class Scores:
+    """Grades by the id of a call, or of a trace.
 
     Examples
     --------
-    >>> label("C", None, "a.eval", "match"), label(0.7, 0.5, "a.eval", "f1"), label(None, None, "a.eval", "match")
-    (1.0, 1.0, nan)
-
-    Parameters
-    ----------
-    value : object
-        True or False, a number, a number as text, or a word of `WORDS`; None and NaN are not scored.
-    pass_mark : float or None
-        The least score that counts as right.
-    where, name : str
-        Where the score stands and what it is called, for messages.
-
-    Raises
-    ------
-    CascadeError
-        If it is none of these; if it is neither 0 nor 1 and there is no pass mark.
+    >>> from bayescascade.logs.importers.presets import PRESETS
+    >>> from bayescascade.logs.importers.scores import Scores
+    >>> rows = [("line 1", {"traceId": "t1", "name": "correct", "value": 1})]
+    >>> Scores(rows, PRESETS["langfuse"]).of("t1")
+    1.0
     """
-    score = _as_number(value, where, name)
-    if pass_mark is not None and not math.isnan(score):
-        return float(score >= pass_mark)
-    if score in (0.0, 1.0) or math.isnan(score):
-        return score
-    raise fault(
-        where,
-        f"the score {name!r} is {show(value)}, neither right nor wrong; say which scores count as right with "
-        "pass_mark=, such as pass_mark=1 if nothing less is right",
-    )
+
+    def __init__(
+        self, rows: Iterable[tuple[str, Mapping[str, Any]]], fields: Fields, name: str | None = None
+    ) -> None:
+        self._fields, self._name = fields, name
+        self._found: dict[str, float] = {}
+        self._names: dict[str, None] = {}
+        self.used: set[str] = set()
+        for where, row in rows:
+            key = first(row, fields.score_key)
+            if key is None:
+                raise CascadeError(
+                    f"{where}: no column says what the score is of; it should be one of "
+                    f"{listed(fields.score_key)}, but there are {listed(row)}"
+                )
+            found = self._read(row, where)
+            if found is not None:
+                self._found[str(key)] = found
+        self._check_names()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def of(self, key: Any) -> float | None:
+        """The grade of a call or a trace, None where there is none."""
+        found = self._found.get(str(key))
+        if found is not None:
+            self.used.add(str(key))
+        return found
+
+    def among(self, items: Any, where: str) -> float | None:
+        """The grade in a list of scores that a row holds itself."""
+        found = None
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, Mapping):
+                value = self._read(item, where)
+                found = value if value is not None else found
+        self._check_names()
+        return found
+
+    def _read(self, row: Mapping[str, Any], where: str) -> float | None:
+        name = first(row, self._fields.score_name)
+        if self._name is not None and name is not None and str(name) != self._name:
+            return None
+        value = first(row, self._fields.score_value)
+        if value is None or value != value:
+            return None
+        if name is not None:
+            self._names.setdefault(str(name))
+        return _grade(value, where)
+
+    def _check_names(self) -> None:
+        if len(self._names) > 1:
+            names = list(self._names)
+            raise CascadeError(
+                f"the scores are of {listed(names)}; say which one tells right from wrong: "
+                + option("score", names[0]),
+                parameter="score",
+            )
 
 
-def _as_number(value: Any, where: str, name: str) -> float:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return math.nan
-    if isinstance(value, bool):
-        return float(value)
+def _grade(value: Any, where: str) -> float:
+    found = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
     try:
-        found = _of_text(value.strip().casefold()) if isinstance(value, str) else number(value)
-    except ValueError:
-        found = math.nan
-    if math.isnan(found):
-        raise fault(
-            where, f"the score {name!r} is {show(value)}; it should be a number, true or false, or C, I, P or N"
+        grade = float(found)
+    except (TypeError, ValueError, OverflowError):
+        grade = -1.0
+    if grade not in (0.0, 1.0):
+        raise CascadeError(
+            f"{where}: the score is {show(value)}; it should be 0 or 1, true or false: say from which score on an "
+            "answer counts as right, and give the table with that"
         )
-    return found
+    return grade
 
 
-def _of_text(text: str) -> float:
-    return WORDS[text] if text in WORDS else number(plain_number(text))
-
-
-def pick_score(scores: Mapping[str, Any], wanted: str | None, where: str, what: str = "score") -> str:
-    """The name of the score that says whether an answer is right: the one wanted, or the only one.
-
-    Raises
-    ------
-    CascadeError
-        If there are several and none is named, or the one named is not there.
-    """
-    names = ", ".join(map(show, scores)) or "none"
-    if wanted is not None:
-        if wanted not in scores:
-            raise fault(where, f"there is no {what} {wanted!r} (given as {what}); there are: {names}")
-        return wanted
-    if len(scores) != 1:
-        raise fault(where, f"nothing says which {what} tells right from wrong; name one with {what}=: {names}")
-    return next(iter(scores))
+def first(row: Mapping[str, Any], names: Names) -> Any:
+    """The first value that a row has under one of some names."""
+    for name in names:
+        found = at(row, name)
+        if found is not None and found == found:
+            return found
+    return None
