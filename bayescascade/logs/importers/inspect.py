@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.importers.calls import Call, fault
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.fields import object_at
@@ -22,10 +23,10 @@ from bayescascade.logs.importers.inspect_log import (
 )
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.lines import Advance
+from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.one_line import check_id
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.sources import Source, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
@@ -231,7 +232,11 @@ class _Reader:
             value, name = value.get(key), f"{name}.{key}"
         elif isinstance(value, dict):
             keys = ", ".join(f"{name}.{inner}" for inner in value)
-            raise fault(where, f"the score {name!r} holds several values; name one with score=: {keys}")
+            raise CascadeError(
+                f"{where}: the score {name!r} holds several values; name one with "
+                + option("score", TO_FILL_IN)
+                + f": {keys}"
+            )
         return label(value, self._pass_mark, where, name)
 
 

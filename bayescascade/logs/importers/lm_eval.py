@@ -22,9 +22,9 @@ from bayescascade.logs.importers.finish import finished
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.lines import Advance, json_lines
 from bayescascade.logs.importers.lm_eval_files import File, files_of
+from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.decisions import softmax
 
@@ -104,14 +104,7 @@ def read_lm_eval(
         If documents are left out, such as those of tasks without choices.
     """
     options = Options(signal, signal_options, Prices(prices), Labels(labels), grade)
-    collector = collect_lm_eval(source, options, metric, filter, pass_mark, progressbar)
-    if prices is None:
-        raise CascadeError(
-            "files of lm-evaluation-harness hold no costs; give the price of a call with "
-            + option("prices", dict.fromkeys(collector.summary.stages, TO_FILL_IN)),
-            parameter="prices",
-        )
-    return finished(collector)
+    return finished(collect_lm_eval(source, options, metric, filter, pass_mark, progressbar))
 
 
 def collect_lm_eval(
@@ -153,8 +146,9 @@ class _Reader:
             if found == wanted:
                 yield self._call(line, file, self._query(line, self._task(file), seen, where), where)
             elif self._filter is None and self._texts:
-                raise fault(
-                    where, f"the task has the filters {show(wanted)} and {show(found)}; name one with filter="
+                raise CascadeError(
+                    f"{where}: the task has the filters {show(wanted)} and {show(found)}; name one with "
+                    + option("filter", TO_FILL_IN)
                 )
 
     def _task(self, file: File) -> str | None:
@@ -170,7 +164,7 @@ class _Reader:
                 break
         if self._filter in found or len(found) == 1:
             return next(reversed(found))
-        raise fault(str(path), f"there is no filter {self._filter!r} (given as filter); there are {listed(found)}")
+        raise fault(str(path), f"there is no filter {self._filter!r}; there are {listed(found)}")
 
     def _query(self, line: dict[str, Any], task: str | None, seen: Counter[str], where: str) -> str:
         query = text_at(line, "doc_hash", where) or _hash(line, where)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayescascade._common.messages import show
-from bayescascade.errors import bad_value
+from bayescascade.errors import TO_FILL_IN, CascadeError, bad_value, option
 from bayescascade.logs.importers.calls import fault
 from bayescascade.logs.spelling import plain_number
 from bayescascade.signals.responses import number
@@ -52,10 +52,9 @@ def label(value: Any, pass_mark: float | None, where: str, name: str) -> float:
         return float(score >= pass_mark)
     if score in (0.0, 1.0) or math.isnan(score):
         return score
-    raise fault(
-        where,
-        f"the score {name!r} is {show(value)}, neither right nor wrong; say which scores count as right with "
-        "pass_mark=, such as pass_mark=1 if nothing less is right",
+    raise CascadeError(
+        f"{where}: the score {name!r} is {show(value)}, neither right nor wrong; say which scores count as right, "
+        "such as " + option("pass_mark", 1) + " if nothing less is right"
     )
 
 
@@ -90,8 +89,12 @@ def pick_score(scores: Mapping[str, Any], wanted: str | None, where: str, what: 
     names = ", ".join(map(show, scores)) or "none"
     if wanted is not None:
         if wanted not in scores:
-            raise fault(where, f"there is no {what} {wanted!r} (given as {what}); there are: {names}")
+            raise fault(where, f"there is no {what} {wanted!r}; there are: {names}")
         return wanted
     if len(scores) != 1:
-        raise fault(where, f"nothing says which {what} tells right from wrong; name one with {what}=: {names}")
+        raise CascadeError(
+            f"{where}: nothing says which {what} tells right from wrong; name one with "
+            + option(what, TO_FILL_IN)
+            + f": {names}"
+        )
     return next(iter(scores))

@@ -19,8 +19,8 @@ from bayescascade.logs.importers.fields import document, list_at, object_at, tex
 from bayescascade.logs.importers.finish import finished
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.lines import json_lines, name_of, opened
-from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
+from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.sources import Source, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.logs.importers.calls import Call
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
@@ -103,28 +103,35 @@ def read_routerbench(
     CascadeWarning
         If samples are left out because there is no confidence of them.
     """
-    collector = collect_routerbench(source, confidence, confidence_kind, models, pass_mark, task)
-    return finished(collector)
+    return finished(collect_routerbench(source, Options(), confidence, confidence_kind, models, pass_mark, task))
 
 
 def collect_routerbench(
     source: Any,
-    confidence: Any,
-    confidence_kind: str,
+    options: Options,
+    confidence: Any = None,
+    confidence_kind: str | None = None,
     models: Sequence[str] | Mapping[str, str] | None = None,
     pass_mark: float | None = None,
     task: str | None = None,
 ) -> Collector:
     """The samples of a wide table, collected."""
-    signal = Signal("given", check_kind(confidence_kind).name, _given)
     _refuse_pickle(source)
+    if confidence is None or confidence_kind is None:
+        raise CascadeError(
+            f"{_name(source)} holds no confidences, as no table of RouterBench does; give a table of them with "
+            + option("confidence")
+            + ", and say what they are with "
+            + option("confidence_kind"),
+        )
+    signal = Signal("given", check_kind(confidence_kind).name, _given)
     _refuse_pickle(confidence)
     table, name = load_table(source), _name(source)
     samples = _samples(table, name)
     known = _models(table, name)
     values = _confidences(table, samples, known, confidence)
     stages = _stages(models, known, values)
-    options = Options(signal, stages=None if models is None else list(stages))
+    options.signal, options.stages = signal, None if models is None else list(stages)
     found = {stage: _model(table, model, values[model], name) for stage, model in stages.items()}
     tasks = None if task is None else _column(table, task, name).astype(str).tolist()
     return collect(_calls(samples, found, tasks, check_pass_mark(pass_mark), name), options)
