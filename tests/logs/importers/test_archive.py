@@ -1,4 +1,4 @@
-"""Members of zip files: zstd in one frame and in several, and what is no whole zip file or would take all memory."""
+"""Members of zip files: zstd in one frame and in several, and what is no whole zip file or takes all memory."""
 
 import struct
 import zipfile
@@ -15,7 +15,7 @@ TEXT = b'{"eval": {"model": "m"}}' * 100
 
 
 def write(path, name, stored, content, *, method=93, flags=0, size=None, crc=None):
-    """A zip file of one member, byte for byte as the format's note says it, so that anything can be wrong in it."""
+    """A zip file of one member, byte for byte as the format has it, so that anything can be wrong in it."""
     size = len(content) if size is None else size
     crc = zlib.crc32(content) if crc is None else crc
     head = struct.pack("<HHHHHIIIH", 63, flags, method, 0, 0, crc, len(stored), size, len(name))
