@@ -61,6 +61,19 @@ def read(
     score: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which score tells right from wrong, of several.")
     ] = None,
+    pass_mark: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Least score of a right answer, for scores other than 0 and 1."),
+    ] = None,
+    filter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which filter of lm-evaluation-harness, of several.")
+    ] = None,
+    confidence: Annotated[
+        Path | None, file_in("Table of the confidences that a table of RouterBench lacks.", metavar="TABLE")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the confidences of --confidence are.")
+    ] = None,
     batch_discount: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the price that calls of a batch cost.")
     ] = 0.5,
@@ -75,7 +88,7 @@ def read(
             keep_input(Path(path), output)
     import bayescascade as bc
     from bayescascade.logs.importers.collect import Options
-    from bayescascade.logs.importers.formats import check_format, guess_format
+    from bayescascade.logs.importers.formats import check_format, guess_format, refuse_options
     from bayescascade.logs.importers.labels import Labels
     from bayescascade.logs.importers.prices import Prices
 
@@ -89,7 +102,16 @@ def read(
         labels=Labels(labels),
         grade=grade,
     )
-    more: dict[str, Any] = {key: value for key, value in {"scores": scores, "score": score}.items() if value}
+    more: dict[str, Any] = {
+        "scores": scores,
+        "score": score,
+        "pass_mark": pass_mark,
+        "filter": filter,
+        "confidence": confidence,
+        "confidence_kind": kind,
+    }
+    more = {key: value for key, value in more.items() if value is not None}
+    refuse_options(name, reader, more)
     collector = reader.collect(_source(files), options, query, **more)
     collector.finish()
     summary = f"Format: {name}.\n{collector.summary}"
@@ -109,7 +131,7 @@ def files_of(sources: list[str]) -> list[tuple[str, str]]:
         stage, equals, path = text.partition("=")
         if not equals or os.path.exists(text):
             stage, path = "", text
-        if path != STDIN and not os.path.isfile(path):
+        if path != STDIN and not os.path.exists(path):
             raise CascadeError(f"there is no file {path!r}; write FILE, or STAGE=FILE.")
         files.append((stage.strip(), path))
     named = [stage for stage, _ in files if stage]

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.grade import grader
 from bayescascade.logs.importers.answers import answer_of
 from bayescascade.logs.importers.calls import Call, check_id_text, fault
@@ -197,6 +197,12 @@ class Collector:
             if not self.summary.stage(name).kept:
                 raise CascadeError(
                     f"no call of stage {show(name)} can be used, so there is no log.\n{self.summary}"
+                )
+            if not self.summary.stage(name).priced:
+                raise CascadeError(
+                    f"no call of stage {show(name)} has a cost, so there is no log; give the prices of all stages "
+                    "with " + option("prices", dict.fromkeys(self.summary.stages, TO_FILL_IN)),
+                    parameter="prices",
                 )
         table = self.table()
         log = read_log(table, confidence_kind=self.summary.kind)

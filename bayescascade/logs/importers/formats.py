@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.logs.files import STDIN
 from bayescascade.logs.importers.collect import Collector
+from bayescascade.logs.importers.evaluations import EVALUATIONS
 from bayescascade.logs.importers.lines import name_of, opened
 from bayescascade.logs.importers.one_line import at, is_batch, is_response
 from bayescascade.logs.importers.presets import PRESETS
@@ -40,10 +41,13 @@ class Format:
         From a source and `Options` (and ``query`` and ``progressbar``) to a `Collector`.
     looks : callable
         Whether the start of a file is that of this format and of no other.
+    options : tuple of str
+        What ``collect`` takes besides.
     """
 
     collect: Callable[..., Collector]
     looks: Callable[[Head], bool]
+    options: tuple[str, ...] = ()
 
 
 def _traces(name: str) -> Format:
@@ -52,11 +56,14 @@ def _traces(name: str) -> Format:
     def collect(source: Any, options: Any, query: str | None = None, **more: Any) -> Collector:
         return collect_traces(source, options, preset, query, **more)
 
-    return Format(collect, lambda head: any(at(head.first, mark) is not None for mark in preset.marks))
+    return Format(
+        collect, lambda head: any(at(head.first, mark) is not None for mark in preset.marks), ("scores", "score")
+    )
 
 
 FORMATS: dict[str, Format] = {
     **{name: _traces(name) for name in PRESETS},
+    **{name: Format(*functions) for name, functions in EVALUATIONS.items()},
     "responses": Format(collect_responses, lambda head: _is_response(head.first)),
 }
 
@@ -73,8 +80,9 @@ def guess_format(source: str | os.PathLike[str]) -> str:
     CascadeError
         If it could be none of them, or more than one.
     """
-    head = head_of(source)
+    head = head_of(_first_file(source))
     found = [name for name, known in FORMATS.items() if known.looks(head)]
+    found = [name for name in found if name in EVALUATIONS] or found  # which hold responses, too
     if len(found) == 1:
         return found[0]
     reason = f"could be {' or '.join(found)}" if found else "is of no known format"
@@ -83,11 +91,29 @@ def guess_format(source: str | os.PathLike[str]) -> str:
     )
 
 
+def _first_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The file itself, or one of those in a folder of runs."""
+    if not os.path.isdir(source):
+        return source
+    inside = (path for suffix in (".eval", ".jsonl", ".json") for path in sorted(Path(source).rglob(f"*{suffix}")))
+    return next(inside, source)
+
+
 def check_format(name: str) -> Format:
     """A format by its name."""
     if name not in FORMATS:
         raise bad_value("format", name, f"choose one of {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def refuse_options(name: str, known: Format, given: Iterable[str]) -> None:
+    """Refuse options that a format does not have."""
+    for each in given:
+        if each not in known.options:
+            others = [other for other, format_ in FORMATS.items() if each in format_.options]
+            raise CascadeError(
+                option(each) + f" is not for the format {name}, only for {', '.join(others)}; leave it out"
+            )
 
 
 def head_of(source: str | os.PathLike[str]) -> Head:
