@@ -6,6 +6,7 @@ confidence.
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 
@@ -123,3 +124,17 @@ def write_example(log, folder, batch=True):
     )
     labels.write_text("query,answer\n" + "".join(rows), encoding="utf-8")
     return files, labels
+
+
+def write_packed(log, folder):
+    """The example's files as the notebook and the README have them: packed, with some calls that failed."""
+    files, labels = write_example(log, folder)
+    for number, path in enumerate(files.values()):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for place in range(7 + number, 300, 97):
+            lines[place] = in_batch(lines[place]["custom_id"], {"error": {"code": "rate_limit_exceeded"}}, 429)
+        lines[50 + number]["response"]["body"]["choices"][0]["logprobs"] = None
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        path.with_suffix(".jsonl.gz").write_bytes(gzip.compress(content, mtime=0))
+        path.unlink()
+    return labels
