@@ -13,6 +13,7 @@ from bayescascade.model.copulas.link import Link
 from bayescascade.model.factor import conditional_rank, rank_of_conditional
 from bayescascade.signals.kinds import check_kind
 
+_MADE = ("probability", "percent", "logprob", "log_likelihood", "p_true", "score")
 _NAMES = ("small", "medium", "large", "huge")
 
 
@@ -70,7 +71,7 @@ def simulate(
     n_labelled : int, optional
         Only so many queries keep their ``correct``; default is all.
     confidence_kind : str
-        ``"probability"``, ``"logprob"``, ``"p_true"`` or ``"score"``.
+        ``"probability"``, ``"percent"``, ``"logprob"``, ``"log_likelihood"``, ``"p_true"`` or ``"score"``.
     stages : sequence of str, optional
         Names; default is ``small``, ``medium``, ``large``, ...
     random_seed : int, optional
@@ -93,8 +94,9 @@ def simulate(
     times difficulty on the scale of the logit, if the query can be answered.
     """
     check_kind(confidence_kind)
-    if confidence_kind not in ("probability", "logprob", "p_true", "score"):
-        raise CascadeError(f"simulate makes probability, logprob, p_true or score, not {confidence_kind!r}.")
+    if confidence_kind not in _MADE:
+        made = f"{', '.join(_MADE[:-1])} or {_MADE[-1]}"
+        raise CascadeError(f"simulate makes {made}, not {confidence_kind!r}.")
     if n_queries < 1 or n_stages < 2:
         raise CascadeError(
             "{}, {}: give at least 1 query and 2 stages.",
@@ -131,6 +133,8 @@ def simulate(
         confidence = np.where(u > 1.0 - atoms, means + 10.0, signal)
     elif confidence_kind == "probability":
         confidence = probability
+    elif confidence_kind == "percent":
+        confidence = 100.0 * probability
     else:
         confidence = np.log(probability)
     if n_labelled is not None:

@@ -99,7 +99,7 @@ def test_unknown_kind(table):
 )
 @pytest.mark.parametrize("layout", ["long", "wide"])
 def test_confidence_off_its_scale(table, kind, value, allowed, layout):
-    table["confidence"] = -0.2 if kind in ("logprob", "p_true") else 0.2
+    table["confidence"] = -0.2 if kind in ("logprob", "log_likelihood", "p_true") else 0.2
     table.loc[3, "confidence"] = value
     row = 3 if layout == "long" else 1
     message = rf"confidence is {value!r} at row {row} \(counted from 0; query 'b', stage 'large'\); .*{allowed}"
