@@ -49,10 +49,7 @@ def log_likelihood_blocks(
     once they would be many times what is kept.
     """
     names = (
-        "tau",
-        "loading",
-        "discrimination",
-        "unanswerable",
+        *("tau", "loading", "discrimination", "unanswerable"),
         *get_calibration(design.options.calibration).variables,
     )
     flat = posterior[[name for name in names if name in posterior]].stack(sample=("chain", "draw"))

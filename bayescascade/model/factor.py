@@ -8,8 +8,8 @@ positive; both are bounded below by zero, so that theta has no mirror image. Giv
 * the conditional ranks of consecutive stages are tied by the pair copula of their link;
 * the logit of P(correct) has discrimination times theta added to it, as in item response theory.
 
-A share of all queries is *unanswerable*: every stage gets them wrong, whatever its confidence, because the question
-has no answer or the reference is itself wrong. Signals do not tell which these are.
+A share of all queries is *unanswerable*: every stage gets them wrong, whatever its confidence, because the
+question has no answer or the reference is itself wrong. Signals do not tell which these are.
 
 theta is integrated out with fixed nodes. Their axis follows that of rows; in NumPy one over draws may follow.
 """
