@@ -62,11 +62,11 @@ $(VENV)/.stamp-python:
 
 $(VENV)/.stamp-run: $(VENV)/.stamp-python $(SPECS)
 	@echo "Installing bayescascade into $(VENV) (a minute or two the first time)"
-	@$(INSTALL) . && touch $@
+	@$(INSTALL) '.[fit]' && touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-python $(SPECS)
 	@echo "Installing bayescascade and its development tools into $(VENV) (a minute or two the first time)"
-	@$(INSTALL) '.[dev,compare]' && touch $@ $(VENV)/.stamp-run
+	@$(INSTALL) '.[dev]' && touch $@ $(VENV)/.stamp-run
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 	@echo "Installing the documentation tools into $(VENV)"
@@ -132,7 +132,7 @@ constraints: $(VENV)/.stamp-python
 	@rm -rf build/pins && mkdir -p build
 	@$(BIN)/python -m venv build/pins
 	@echo "Resolving all dependencies anew (some minutes)"
-	@build/pins/bin/python -m pip --disable-pip-version-check install -qq -e '.[compare,docs,dev]'
+	@build/pins/bin/python -m pip --disable-pip-version-check install -qq -e '.[docs,dev]'
 	@build/pins/bin/python -m pip --disable-pip-version-check freeze --exclude-editable | grep -v ' @ ' > build/constraints.txt
 	@{ echo "# Versions known to work together: written by make constraints, read by every install in the Makefile."; \
 	  cat build/constraints.txt; } > build/constraints.new && mv build/constraints.new constraints.txt
