@@ -1,8 +1,7 @@
 """Commands run in processes of their own that may be killed at any moment, and what they leave behind.
 
 A process is a fork of one that has everything loaded, so that what is interrupted is the command's own work and a
-hundred trials take minutes. `fit` and `demo` take a fit that is ready: what is interrupted is what comes after
-sampling, most of all the writing.
+hundred trials take minutes. `fit` takes a fit that is ready: what is interrupted is its reading and its writing.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -108,29 +107,37 @@ COMMANDS = (
 )
 
 
-def prepare(folder: Path, fit: xr.DataTree) -> None:
-    """Make the files that the commands read, and load all that they need by running each once."""
+@contextmanager
+def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
+    """Make the files that the commands read, and load all that they need by running each once.
+
+    Until the end `fit` is what the command `fit` gets for sampling, in this process and its forks, and it is not
+    checked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     bc.save_fit(fit, folder / "fit.nc")
     stages = [str(stage) for stage in fit["observed_data"]["stage"].values]
     bc.Policy(stages, [0.8] * (len(stages) - 1) + [float("-inf")], "probability").save(folder / "policy.json")
-    log = bc.load_example().isel(query=slice(60))
-    table = log.to_dataframe().reset_index()
+    table = bc.load_example().isel(query=slice(60)).to_dataframe().reset_index()
     table[["query", "stage", "confidence", "correct", "cost"]].to_csv(folder / "log.csv", index=False)
-    bc.fit = lambda *_, **__: fit  # in this process and its forks
-    here = os.getcwd()
-    trial = fresh(folder, folder.with_name("loading"), COMMANDS[0])
-    with open(os.devnull, "w") as nowhere:
-        kept = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = nowhere
-        try:
-            os.chdir(trial)
-            for command in COMMANDS:
-                _run(command.arguments)
-        finally:
-            os.chdir(here)
-            sys.stdout, sys.stderr = kept
-    shutil.rmtree(trial)
+    kept = bc.fit, bc.check
+    bc.fit, bc.check = (lambda *_, **__: fit), (lambda *_, **__: [])
+    try:
+        for command in COMMANDS:
+            trial = fresh(folder, folder.with_name("loading"), command)
+            with (
+                chdir(trial),
+                open(os.devnull, "w") as nowhere,
+                redirect_stdout(nowhere),
+                redirect_stderr(nowhere),
+            ):
+                code = _run(command.arguments)
+            if code:
+                raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
+        yield
+    finally:
+        bc.fit, bc.check = kept
+        shutil.rmtree(folder.with_name("loading"), ignore_errors=True)
 
 
 def fresh(source: Path, folder: Path, command: Command) -> Path:

@@ -27,7 +27,7 @@ from studies.faults.harness import (
     fresh,
     interrupt,
     parts_in,
-    prepare,
+    prepared,
     trouble_in,
 )
 
@@ -41,7 +41,7 @@ whole new one as its reader takes it.
 ## Killed at a random moment
 
 Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit` is
-given a fit that is ready, so that it is its checks and its writing that are interrupted.
+given a fit that is ready, so that it is its reading and its writing that are interrupted.
 """
 REMARKS = """
 - *Half-written*: files that are neither the older one nor a whole new one.
@@ -64,10 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             warnings.simplefilter("ignore")
             log = bc.load_example().isel(query=slice(60))
             fit = bc.fit(log, draws=25, tune=100, chains=2, random_seed=1, progressbar=False)
-        prepare(ready, fit)
         wanted = [command for command in COMMANDS if command.name in run.parts]
-        killed = [row for command in wanted for row in killed_at_random(run, command, ready)]
-        others = single.all_of(ready, [command for command in wanted if not run.quick or command.name == "tune"])
+        with prepared(ready, fit):
+            killed = [row for command in wanted for row in killed_at_random(run, command, ready)]
+            others = single.all_of(
+                ready, [command for command in wanted if not run.quick or command.name == "tune"]
+            )
     write(run, killed, others, (time.monotonic() - start) / 60)
 
 
