@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,23 +121,20 @@ def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
     bc.Policy(stages, [0.8] * (len(stages) - 1) + [float("-inf")], "probability").save(folder / "policy.json")
     table = bc.load_example().isel(query=slice(60)).to_dataframe().reset_index()
     table[["query", "stage", "confidence", "correct", "cost"]].to_csv(folder / "log.csv", index=False)
-    kept = bc.fit, bc.check
+    kept, handler = (bc.fit, bc.check), signal.getsignal(signal.SIGTERM)
     bc.fit, bc.check = (lambda *_, **__: fit), (lambda *_, **__: [])
     try:
         for command in COMMANDS:
             trial = fresh(folder, folder.with_name("loading"), command)
-            with (
-                chdir(trial),
-                open(os.devnull, "w") as nowhere,
-                redirect_stdout(nowhere),
-                redirect_stderr(nowhere),
-            ):
+            said = StringIO()
+            with chdir(trial), redirect_stdout(said), redirect_stderr(said):
                 code = _run(command.arguments)
             if code:
                 raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
         yield
     finally:
         bc.fit, bc.check = kept
+        signal.signal(signal.SIGTERM, handler)
         shutil.rmtree(folder.with_name("loading"), ignore_errors=True)
 
 
