@@ -72,6 +72,7 @@ def read_log(path: Path) -> xr.Dataset:
     return log
 
 
+_COMPARE = ("compare", "log.csv", "--kind", "probability", "--methods", "grid_search,isotonic_constrained")
 COMMANDS = (
     Command(
         "simulate, CSV", ("simulate", "-o", "new.csv", "--queries", "60", "--seed", "1"), {"new.csv": read_log}
@@ -90,19 +91,7 @@ COMMANDS = (
     Command("report", ("report", "fit.nc", "--policy", "policy.json", "-o", "new.html"), {"new.html": read_page}),
     Command(
         "compare",
-        (
-            *(
-                "compare",
-                "log.csv",
-                "--kind",
-                "probability",
-                "--methods",
-                "grid_search,isotonic_constrained",
-                "--seeds",
-                "2",
-            ),
-            *("--resume", "cells", "-o", "new.csv", "--plot", "new.svg"),
-        ),
+        (*_COMPARE, "--seeds", "2", "--resume", "cells", "-o", "new.csv", "--plot", "new.svg"),
         {"new.csv": pd.read_csv, "new.svg": read_picture},
     ),
 )

@@ -7,7 +7,6 @@ small disk, are named as not run.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 import warnings
@@ -15,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import xarray as xr
 
 import bayescascade as bc
 from studies.common.command import Run, parse
-from studies.faults import single
+from studies.common.resume import Rows
 from studies.faults.harness import (
     COMMANDS,
     Command,
@@ -30,6 +29,7 @@ from studies.faults.harness import (
     prepared,
     trouble_in,
 )
+from studies.faults.single import FAULTS
 
 SIGNALS = {"SIGKILL": 9, "SIGTERM": 15}
 INTRODUCTION = """# Faults
@@ -60,29 +60,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         ready = Path(home, "ready")
+        fit = small_fit(run.build / "faults.nc")
+        with prepared(ready, fit):
+            for command in COMMANDS:
+                if command.name in run.parts:
+                    measure(run, command, ready)
+    write(run, (time.monotonic() - start) / 60)
+
+
+def small_fit(path: Path) -> xr.DataTree:
+    """A fit of few draws, sampled once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log = bc.load_example().isel(query=slice(60))
-            fit = bc.fit(log, draws=25, tune=100, chains=2, random_seed=1, progressbar=False)
-        wanted = [command for command in COMMANDS if command.name in run.parts]
-        with prepared(ready, fit):
-            killed = [row for command in wanted for row in killed_at_random(run, command, ready)]
-            others = single.all_of(
-                ready, [command for command in wanted if not run.quick or command.name == "tune"]
-            )
-    write(run, killed, others, (time.monotonic() - start) / 60)
+            bc.save_fit(bc.fit(log, draws=8, tune=60, chains=2, random_seed=1, progressbar=False), path)
+    return bc.load_fit(path)
 
 
-def killed_at_random(run: Run, command: Command, ready: Path) -> list[dict[str, object]]:
-    """Rows of a command, one for each signal."""
-    n = 3 if run.quick else run.replications
-    rows = run.rows(("command", "signal"))
+def tables(run: Run) -> tuple[Rows, Rows]:
+    """What is kept of signals, and of other faults."""
+    return run.rows(("command", "signal")), run.rows(("fault", "command"), "faults_other", ("trouble",))
+
+
+def measure(run: Run, command: Command, ready: Path) -> None:
+    """Every fault that was not yet injected into a command."""
+    killed, others = tables(run)
     for name, number in SIGNALS.items():
-        if (command.name, name) not in rows:
-            rows.add((command.name, name), [trials(command, ready, number, n)])
-            print(rows.table.iloc[-1].to_dict(), flush=True)
-    table = rows.table
-    return table[table["command"] == command.name].to_dict("records")
+        if (command.name, name) not in killed:
+            killed.add(
+                (command.name, name), [trials(command, ready, number, 3 if run.quick else run.replications)]
+            )
+            print(killed.table.iloc[-1].to_dict(), flush=True)
+    for inject in FAULTS:
+        if (inject.__name__, command.name) not in others:
+            found = inject(ready, [command])
+            row = {"title": found.fault, "should": found.should, "runs": found.runs, "good": found.good}
+            others.add((inject.__name__, command.name), [row | {"trouble": " ".join(found.trouble)}])
+            print(others.table.iloc[-1].to_dict(), flush=True)
 
 
 def trials(command: Command, ready: Path, number: int, n: int) -> dict[str, object]:
@@ -121,16 +137,16 @@ def trials(command: Command, ready: Path, number: int, n: int) -> dict[str, obje
     return {"trials": n, **found, "seconds": round(slowest, 1)}
 
 
-def write(run: Run, killed: list[dict[str, object]], others: list[single.Found], minutes: float) -> None:
-    """The page."""
-    table = pd.DataFrame(killed)
+def write(run: Run, minutes: float) -> None:
+    """The page, of all that was measured so far."""
+    killed, others = (rows.table for rows in tables(run))
     lines = [
         INTRODUCTION,
         "| command | signal | trials | ended by it | half-written | stuck | parts left | parts after the next run "
         "| kept cells |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in table.itertuples():
+    for row in killed.itertuples():
         kept = f"{row.kept} of {row.cells}" if row.cells else ""
         lines.append(
             f"| {row.command} | {row.signal} | {row.trials} | {row.interrupted} | {row.half} | {row.stuck} | "
@@ -143,12 +159,12 @@ def write(run: Run, killed: list[dict[str, object]], others: list[single.Found],
         "| fault | runs | as it should be | what should be |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {row.fault} | {row.runs or 'not run here'} | {row.good} | {row.should} |" for row in others]
-    shown = [f"- {row.fault}: {text}" for row in others for text in row.trouble]
+    for title, rows in others.groupby("title", sort=False):
+        runs = int(rows["runs"].sum())
+        lines.append(f"| {title} | {runs or 'not run here'} | {rows['good'].sum()} | {rows['should'].iloc[0]} |")
+    shown = [f"- {row.title}: {row.trouble}" for row in others.itertuples() if row.trouble]
     lines += ["", *(["What was not:", "", *shown, ""] if shown else [])]
-    lines.append(
-        f"Made by `python -m studies.faults.run` in {minutes:.0f} minutes on {os.cpu_count()} shared cores.\n"
-    )
+    lines.append(f"Made by `python -m studies.faults.run`, the last part of it in {minutes:.0f} minutes.\n")
     run.write("\n".join(lines))
 
 

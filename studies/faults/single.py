@@ -38,14 +38,6 @@ class Found:
         self.trouble += [f"{name}: {problem}" for problem in wrong]
 
 
-def all_of(ready: Path, commands: Sequence[Command]) -> list[Found]:
-    """Every fault for every command."""
-    return [
-        fault(ready, commands)
-        for fault in (full_disk, no_permission, two_writers, clock_jumps, no_home, closed_stdout, slow_pipe)
-    ]
-
-
 def refused(ended: Ended) -> str:
     """What is wrong with an end that should be one sentence and exit code 2."""
     said = ended.stderr.strip().splitlines()
@@ -231,3 +223,6 @@ def _unread(read: Callable[[Path], object], path: Path) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+FAULTS = (full_disk, no_permission, two_writers, clock_jumps, no_home, closed_stdout, slow_pipe)
