@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -155,15 +156,17 @@ class Process:
     """A command in a fork of this process, in a folder of its own."""
 
     def __init__(self, arguments: Sequence[str], folder: Path, before: Callable[[], None] | None = None) -> None:
-        self.said = folder.with_name(folder.name + ".stderr")
+        file, said = tempfile.mkstemp()  # not beside the trial, whose disk may be full
+        self.said = Path(said)
         self.pid = os.fork()
         if self.pid:
+            os.close(file)
             return
         code = 70
         try:
             os.chdir(folder)
-            for number, name in ((1, os.devnull), (2, str(self.said))):
-                os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(file, 2)
             sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             if before is not None:
                 before()
@@ -192,7 +195,8 @@ class Process:
                 code = None
                 break
             time.sleep(0.001)
-        said = self.said.read_text(encoding="utf-8", errors="replace") if self.said.exists() else ""
+        said = self.said.read_text(encoding="utf-8", errors="replace")
+        self.said.unlink()
         return Ended(code, said, time.monotonic() - since)
 
 

@@ -102,7 +102,6 @@ def no_permission(ready: Path, commands: Sequence[Command]) -> Found:
     ready.parent.chmod(0o755)
     for command in commands:
         folder = fresh(ready, ready.with_name("trial"), command)
-        folder.with_name("trial.stderr").touch()
         folder.chmod(0o555)
         ended = complete(command, folder, become_nobody)
         found.add(command.name, refused(ended), *trouble_in(command, folder, {}), *parts_in(folder))
