@@ -121,6 +121,7 @@ def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
                 code = _run(command.arguments)
             if code:
                 raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
+        signal.signal(signal.SIGTERM, handler)  # a new process has none of the command line's
         yield
     finally:
         bc.fit, bc.check = kept
