@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.files import check_path, whole_file
 from bayescascade.errors import CascadeError, call, in_python
 from bayescascade.posterior.schema import require
 from bayescascade.posterior.sound import check_sound
@@ -36,8 +36,9 @@ def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
     CascadeError
         When the folder does not exist or cannot be written.
     """
+    check_path(path, "the fit")
     path = Path(path)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise CascadeError(f"cannot write {path}: the folder {path.parent} does not exist; create it first.")
     # in memory first: HDF5 on a disk that is full brings the process down, and the draws with it
     content = fit.to_netcdf(engine="h5netcdf")
@@ -67,8 +68,9 @@ def load_fit(path: str | os.PathLike[str]) -> xr.DataTree:
     CascadeError
         For a missing, truncated, changed or foreign file, or a fit of a kind that is no longer made.
     """
+    check_path(path, "the fit")
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a name too long, Path's own raises
         raise CascadeError(
             f"there is no file {str(path)!r}; give the path of a fit written by " + call("save_fit") + "."
         )
