@@ -98,7 +98,7 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     columns = ["stage", "queries", "given", "largest_gap", "beyond_band", "inside"]
     table = pd.DataFrame(rows, columns=columns).set_index("stage")
     failed, seen, unseen = (
-        [n for n, inside in table["inside"].items() if inside == is_] for is_ in ("no", "yes", "")
+        [name for name, inside in table["inside"].items() if inside == word] for word in ("no", "yes", "")
     )
     if not table["inside"].any():
         text = f"No stage has {LEAST} queries, too few to judge a margin. Log more queries."
@@ -111,9 +111,10 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             (joined(failed), 1 - LEVEL, _MATERIAL, in_python("plot_margins, and at ")),
         )
     else:
+        who = joined(seen) if unseen else "every stage"
         text = (
-            f"The signals of {joined(seen) if unseen else 'every stage'} stay within {_MATERIAL:.0%} of the queries "
-            f"of the {1 - LEVEL:.0%} band around the fitted distribution. F is flexible and was fitted to them, so only gross failures "
+            f"The signals of {who} stay within {_MATERIAL:.0%} of the queries of the {1 - LEVEL:.0%} band "
+            "around the fitted distribution. F is flexible and was fitted to them, so only gross failures "
             "would show here."
         )
     if unseen:

@@ -20,7 +20,7 @@ from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_va
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
 from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
-from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, clean_matrices
+from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
 from bayescascade.signals.kinds import check_kind
 
 _logger = logging.getLogger("bayescascade")
@@ -129,6 +129,7 @@ def read_log(
     positions, stage_order = _arrange(records, prices, wanted)
     records = records.keep(positions)
     check_enough_stages(records.names)
+    check_size(len(records.queries), len(records.names))
     _check_unique(records)
     check_names("stage", records.names)
     if records.queries.dtype != np.int64:

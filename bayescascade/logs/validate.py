@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayescascade._common.memory import check_memory
 from bayescascade._common.messages import listed, show
 from bayescascade._common.validation import check_text
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option, shown
@@ -22,6 +23,8 @@ from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
 _PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
+_CELL = 100.0  # bytes of all arrays of a log at once, for each query and stage
+_IN_QUERIES = "\t\n\r\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
@@ -141,6 +144,13 @@ def _check_pairs(run: NDArray[np.bool_], names: list[str]) -> None:
         )
 
 
+def check_size(n_queries: int, n_stages: int) -> None:
+    """Refuse a log whose arrays over queries and stages do not fit into memory, and warn where they hardly do."""
+    what = f"a log of {n_queries} queries and {n_stages} stages"
+    advice = "look whether the column of stages holds their names, or keep the stages you need with "
+    check_memory(what, _CELL * n_queries * n_stages, advice + option("stages", [TO_FILL_IN]), stacklevel=4)
+
+
 def check_names(what: str, labels: Iterable[Any]) -> None:
     """Refuse names that a terminal or a file cannot hold, and two that are one in two spellings.
 
@@ -148,7 +158,7 @@ def check_names(what: str, labels: Iterable[Any]) -> None:
     """
     seen: dict[str, str] = {}
     for label in (text_of(value, f"the label of a {what}") for value in labels):
-        check_text(what, label, allowed="\t\n\r" if what == "query" else "")
+        check_text(what, label, allowed=_IN_QUERIES if what == "query" else "")
         alike = re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
         alike = alike if what == "query" else alike.casefold()
         if seen.setdefault(alike, label) != label:
@@ -221,6 +231,7 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     names = [text_of(name, "the name of a stage") for name in log["stage"].values]
     queries = log["query"].values
     check_enough_stages(names)
+    check_size(len(queries), len(names))
     _check_labels("query", queries.tolist())
     _check_labels("stage", names)
 

@@ -67,7 +67,10 @@ SAID = (
 )
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("all answers right", "first and last never together", "one query that ran the first")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES])
 def test_checks_with_nothing_to_look_at_do_not_pass(example_fit, name):
     change, blind = CASES[name]
     found = bc.check(with_log(example_fit, change), thresholds=THRESHOLDS)
@@ -76,12 +79,6 @@ def test_checks_with_nothing_to_look_at_do_not_pass(example_fit, name):
         result = found[check]
         assert result.passed is not True, result
         assert any(word in result.text for word in SAID) or result.passed is False, result
-
-
-def test_no_label_leaves_the_terms_of_labels_unjudged(example_fit):
-    found = bc.check(with_log(example_fit, lambda log: few_labels(log, 0) or few_labels(log, 1)))
-    assert found["calibration"].passed is None
-    assert found["loo"].passed in (None, False)
 
 
 def test_one_query_gives_no_verdict_but_of_the_sampler(example_fit):
@@ -93,10 +90,9 @@ def test_one_query_gives_no_verdict_but_of_the_sampler(example_fit):
 
 def test_few_labels_are_no_evidence_for_thresholds(example_fit):
     """One answer's cost is far from the mean, and nine answers may all be right."""
-    for n in (1, 9):
-        result = bc.check(with_log(example_fit, lambda log: few_labels(log, n)), thresholds=THRESHOLDS)["cascade"]  # noqa: B023
-        assert result.passed is None
-        assert result.text.startswith("Fewer than 10 queries of the fit's own log have labels")
+    result = bc.check(with_log(example_fit, lambda log: few_labels(log, 9)), thresholds=THRESHOLDS)["cascade"]
+    assert result.passed is None
+    assert result.text.startswith("Fewer than 10 queries of the fit's own log have labels")
 
 
 def test_a_verdict_is_given_where_all_was_seen():

@@ -112,8 +112,8 @@ def test_a_file_cut_short_or_changed(content, place, data):
             damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     place.write_bytes(damaged)
     loaded = accepted(lambda: load_fit(place))
-    if loaded is not None:  # whole, or cut within its seal, or with a bit of the seal changed
-        assert bytes(damaged[: len(content) - 84]) == content[: len(content) - 84]
+    if loaded is not None:  # whole, or with hardly a byte of its seal left
+        assert bytes(damaged) == content or end < len(content) - 80
 
 
 def change_variable(fit, data):
