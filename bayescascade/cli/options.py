@@ -172,7 +172,7 @@ def log_for(
 
     kind, stages = policy.confidence_kind, policy.stages
     columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    log = bc.read_log(path, confidence_kind=kind, stages=stages, **columns)
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **columns)
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and own in tasks and len(tasks) > 1:

@@ -13,7 +13,7 @@ from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
-from bayescascade.cascade.empirical import score
+from bayescascade.cascade.empirical import check_followed, score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import gather
@@ -176,7 +176,9 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
     """What the thresholds did on the fit's own log, if that can be told."""
     try:
-        return score(observed_log(fit).sel(stage=choice.stages), chosen)
+        log = observed_log(fit).sel(stage=choice.stages)
+        check_followed(log, chosen)
+        return score(log, chosen)
     except CascadeError:
         return None  # where a stage was not run, or an answer has no label
 
@@ -196,6 +198,7 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
     if log is None:
         return None, []
     try:
+        check_followed(log, curve["threshold"])
         score(log, curve["threshold"])
     except CascadeError as error:
         return None, [f"The log was not scored along the frontier: {error}"]

@@ -245,9 +245,14 @@ class Solved:
     reachable: str
 
     @property
-    def place(self) -> tuple[bool, float]:
-        """What to sort by: feasible ones by risk, the others by how far they are from the promise."""
-        return not self.feasible, self.risk if self.feasible else self.violation
+    def place(self) -> tuple[bool, float, float, float]:
+        """What to sort by: feasible ones by risk, the others by how far they are from the promise.
+
+        Of equal ones by error, then by calls: where all stages are free, the cost is the same everywhere.
+        """
+        error = self.outcome.error if self.error_with_margin is None else self.error_with_margin
+        by = self.risk if self.feasible else self.violation
+        return not self.feasible, by, float(error.mean()), float(self.outcome.reach.sum(axis=1).mean())
 
 
 def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:

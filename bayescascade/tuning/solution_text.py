@@ -67,6 +67,8 @@ def describe(spec: TuningSpec, solved: Solved) -> str:
     said = f"Least {_loss(spec)}"
     if spec.bounds:
         said += f" such that {promise}"
+    if spec.error_price is None and spec.max_error is not None and not found.cost.any():
+        said += "; as these calls are free, with the least error"
     if spec.doubt:
         said += f", with a safety margin for what the model misses (doubt {spec.doubt:g})"
     if not spec.bounds:

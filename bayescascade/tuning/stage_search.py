@@ -11,7 +11,7 @@ from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import mean_kernel
+from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
@@ -31,7 +31,7 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     some = draws.thin(_SEARCH_DRAWS)
     few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
     keeps = best_subsets(
-        mean_kernel(some),
+        with_free_calls(mean_kernel(some)),
         _prices(few, spec, discrepancy),
         _N_SUBSETS,
         abstain_price=spec.abstain_price,
