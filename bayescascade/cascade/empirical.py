@@ -169,7 +169,7 @@ def _remark(log: xr.Dataset, lacks: list[_Lack]) -> int:
             else "so the error is that of the others, which is the same only if labels were given at random"
         )
         warnings.warn(
-            f"{lost} of {asked} answers ({_first(log, unlabelled)}) have no label, {rest}. Label them to know more.",
+            f"{lost} of {asked} answers ({_first(log, unlabelled)}) have no label, {rest}. Label more of them.",
             CascadeWarning,
             stacklevel=3,
         )
@@ -188,7 +188,7 @@ def _first(log: xr.Dataset, lacks: np.ndarray) -> str:
 
 
 def check_followed(log: xr.Dataset, thresholds: Any) -> None:
-    """Raise `CascadeError` unless every query ran the stages that thresholds send it to, and its answer has a label."""
+    """Raise `CascadeError` unless every query ran what thresholds send it to, and its answer has a label."""
     stages = [str(name) for name in log["stage"].values]
     rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]))
     log = log.sel(stage=rule.stages)

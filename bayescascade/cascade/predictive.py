@@ -118,7 +118,7 @@ def in_words(found: xr.Dataset) -> str:
         value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
         if np.isnan(value):
             lines.append(
-                f"{name.capitalize()}: expected {show(float(found[f'{name}_expected']))}; no answer has a label."
+                f"{name.capitalize()}: expected {show(float(found[f'{name}_expected']))}, no label to see."
             )
             continue
         slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width

@@ -147,7 +147,7 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     columns = (scored[name].values for name in ("stage", "reach", "answered"))
     rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
-    error = "not known (no labels)" if np.isnan(scored["error"]) else _number(scored["error"])
+    error = "not known (no labels)" if isnan(scored["error"]) else _number(scored["error"])
     cost = _number(scored["cost"])
     return (
         table,
