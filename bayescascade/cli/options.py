@@ -226,8 +226,19 @@ STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
 ]
-TASK_HELP = "One task, where the fit or the log has several."
-Task = Annotated[str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="all")]
+TASK_HELP = "Which task, where the fit has several."
+Task = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="the only one there is")
+]
+TaskOfLog = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="Score queries of this task only, where the log has several.",
+        show_default="the policy's, or all",
+    ),
+]
 TaskColumn = Annotated[
     str | None,
     typer.Option(

@@ -59,7 +59,10 @@ def _prices(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None
     evaluator = Evaluator(draws, discrepancy=discrepancy)
     amounts = evaluator.amounts(round_to_atoms(draws, rows), objective.names)
     price = float(prices[objective.rank(amounts)[0][0]])
-    price = float(np.clip(price, prices[prices > 0].min(), prices[np.isfinite(prices)].max()))
+    between = prices[(prices > 0) & np.isfinite(prices)]
+    if not between.size:  # no call of a second stage lowers the error, at whatever price
+        between = np.ones(1)
+    price = float(np.clip(price, between.min(), between.max()))
     least = 0.0 if spec.abstain_price is None else 1.001 * spec.abstain_price
     own = [] if spec.error_price is None else [spec.error_price]
     return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]

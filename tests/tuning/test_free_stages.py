@@ -1,5 +1,6 @@
 """Stages that cost nothing: the least error comes, and of equal ones the fewest calls."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ from helpers.draws import make_draws, tune_by_hand
 
 import bayescascade as bc
 from bayescascade.cascade.evaluate import forward_all
-from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.frontier import frontier_draws
 
@@ -37,15 +37,16 @@ def test_a_limit_that_nothing_keeps_says_how_low_it_can_be():
     found = tune_by_hand(draws, max_error=0.01)
     assert not found.feasible
     lowest = np.quantile(forward_all(draws, edges_grid(draws)).error, 0.9, axis=0, method="inverted_cdf").min()
-    assert f"{tune_by_hand(draws, max_error=0.5).upper_bounds['error']:.2f}" == f"{lowest:.2f}"
-    assert f"is {lowest:.2f}" in found.text
+    said = float(re.search(r"probability 0.9 is ([\d.]+\d)\.", found.text).group(1))
+    assert said == pytest.approx(lowest, abs=0.005)
 
 
 def test_the_frontier_is_one_point():
+    least = forward_all(draws_costing(0, 0, 0), edges_grid(draws_costing(0, 0, 0))).error.mean(axis=0).min()
     for stages in (True, False):
         curve = frontier_draws(draws_costing(0, 0, 0), subsets=stages)
         assert curve.sizes["point"] == 1
-        assert float(curve["error"][0]) == pytest.approx(0.2246, abs=2e-3)
+        assert float(curve["error"][0]) < least + 1e-3
 
 
 def test_a_cascade_of_the_free_stages_alone_has_their_least_error():
@@ -57,20 +58,18 @@ def test_a_cascade_of_the_free_stages_alone_has_their_least_error():
     assert float(found.error.mean()) == pytest.approx(least, abs=1e-3)
 
 
-def test_of_equal_errors_the_fewest_calls_win():
-    """The first two stages are one and the same: a call of both is a call too many."""
+def test_a_free_call_counts_for_little_where_others_cost():
+    for costs, counted in (((0, 0, 0), [1.0, 1.0, 1.0]), ((0, 2, 5), [0.002, 2.0, 5.0])):
+        kernel = with_free_calls(mean_kernel(draws_costing(*costs)))
+        np.testing.assert_allclose(kernel.cost[0], counted)
+
+
+def test_an_error_that_no_call_lowers_is_had_with_one_call():
+    """All stages answer alike, whatever their signals: of equal errors the fewest calls win."""
     draws = draws_costing(0, 0, 0)
-    twin = replace(
-        draws,
-        margins=[draws.margins[0], draws.margins[0], draws.margins[2]],
-        scalings=[draws.scalings[0], draws.scalings[0], draws.scalings[2]],
-        mass=draws.mass[:, [0, 0, 2]],
-        tau=np.column_stack([np.full(20, 0.98), draws.tau[:, 1]]),
-        curve={name: value[:, [0, 0, 2]] for name, value in draws.curve.items()},
-    )
-    kernel = mean_kernel(twin)
-    assert len(best_subsets(with_free_calls(kernel), [1e6], 1)[0]) == 2
-    np.testing.assert_array_equal(with_free_calls(kernel).cost, 1.0)
+    flat = {name: 0.0 * value for name, value in draws.curve.items()}
+    found = tune_by_hand(replace(draws, curve=flat), stages=None, max_error=0.6)
+    assert float(found.reach.mean(("chain", "draw")).sum()) == pytest.approx(1.0)
 
 
 def test_rivals_are_compared_by_calls():
