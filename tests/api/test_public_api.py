@@ -53,7 +53,7 @@ NAMES = [
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
-    "validate_log": (["log"], {}),
+    "validate_log": (["log"], {"labels": True}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
     "load_example": ([], {}),
