@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
-from bayescascade.posterior.draws import Draws, get_draws
+from bayescascade.posterior.draws import Draws
 from bayescascade.signals.kinds import to_signal
 
 PARTS = ("labels", "level", "spread")
@@ -15,8 +15,8 @@ _LEAST = 10  # queries below which a comparison says nothing
 _RUN_SHARE = 0.9  # of the queries of the stage before: of fewer, those that are seen were chosen
 
 
-def compare_with_new(previous: xr.DataTree, new: xr.Dataset, random_seed: int) -> xr.Dataset:
-    """New queries beside what an earlier fit of one task predicts of them: ``n, observed, expected, z, p``.
+def compare_with_new(previous: Draws, new: xr.Dataset, random_seed: int) -> xr.Dataset:
+    """New queries beside what the draws of an earlier fit predict of them: ``n, observed, expected, z, p``.
 
     Each over (stage, part). Parts: the share of right ``labels`` given the signals; the ``level`` of the signals,
     that is their mean rank in the margin, one half if nothing changed; their ``spread``, the mean distance of
@@ -24,7 +24,7 @@ def compare_with_new(previous: xr.DataTree, new: xr.Dataset, random_seed: int) -
     chosen queries only. A posterior predictive comparison: p is two-sided and normal, with the spread of the
     queries and that of the earlier draws.
     """
-    draws = get_draws(previous).thin(_DRAWS)
+    draws = previous.thin(_DRAWS)
     rng = np.random.default_rng([random_seed, 2])
     signal = to_signal(new["confidence"].transpose("query", "stage").values, draws.kind)
     correct = new["correct"].transpose("query", "stage").values

@@ -19,6 +19,7 @@ from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.margins.segments import Margin
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import margins_and_scalings, observed_log, options_of, require
 from bayescascade.posterior.tasks import select_task
 
@@ -99,10 +100,10 @@ def _compared(previous: xr.DataTree, fresh: xr.Dataset, random_seed: int) -> xr.
     """`compare_with_new`, task by task where there are several."""
     tasks = _tasks(previous)
     if not tasks:
-        return compare_with_new(previous, fresh, random_seed)
+        return compare_with_new(get_draws(previous), fresh, random_seed)
     of_query = fresh["task"].values
     parts = [
-        compare_with_new(select_task(previous, name), fresh.isel(query=of_query == name), random_seed)
+        compare_with_new(get_draws(select_task(previous, name)), fresh.isel(query=of_query == name), random_seed)
         for name in tasks
     ]
     return xr.concat(parts, xr.Variable("task", tasks))
