@@ -18,13 +18,13 @@ def check_update(evidence: Evidence) -> CheckResult | None:
     found = evidence.fit[GROUP].to_dataset()
     table = found[_COLUMNS].to_dataframe().reset_index().set_index(["stage", "part"])[_COLUMNS]
     if table["p"].isna().all():
-        text = (
-            "The new queries are too few to be compared with what the earlier fit expected. Bring more at a time."
-        )
+        text = "The new queries are too few to compare with what the earlier fit expected. Bring more at a time."
         return CheckResult(GROUP, None, table, text)
     failed = rejected(table)
     if not len(failed):
-        text = "The new queries are as the earlier fit expected them, in what they answer and how sure they are."
+        labelled = table["p"].xs("labels", level="part").notna().any()
+        what = "in how often they are right and how sure they are" if labelled else "in how sure they are"
+        text = f"The new queries are as the earlier fit expected them, {what}."
         return CheckResult(GROUP, True, table, text)
     told = " ".join(_told(stage, part, table.loc[(stage, part)]) for stage, part in failed)
     text = (
