@@ -34,6 +34,7 @@ def read_log(
     stages: Iterable[str | int] | None = None,
     task: str | None = None,
     grades: Mapping[str, float | None] | None = None,
+    labels: bool = True,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -93,6 +94,9 @@ def read_log(
     grades : mapping of str to 0, 1 or None, optional
         What the texts in ``correct`` stand for besides true and false, yes and no, e.g.
         ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same.
+    labels : bool
+        Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
+        fit, or of which reach and cost alone are asked.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def read_log(
     def where(query: int, stage: int) -> str:
         return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
 
-    cleaned = clean_matrices(matrices, records.names, kind, where)
+    cleaned = clean_matrices(matrices, records.names, kind, where, labels)
     warn_of_oddities(cleaned, records.names, kind, stage_order == "as given")
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},

@@ -241,7 +241,7 @@ def _pooled(name: str, centre: float, scale: float, spread: float, task: tuple[s
 
 
 def _label_logit(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> Any:
-    """Logit of P(correct) of each label (label,), at ease 0 of a query that can be answered where it has a difficulty."""
+    """Logit of P(correct) of each label (label,), at ease 0 and if it can be answered."""
     calibration = get_calibration(design.options.calibration)
     return calibration.label_logit(calibration.prior(task), data, xp)
 

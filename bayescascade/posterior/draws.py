@@ -154,6 +154,10 @@ class Draws:
         """Keep some draws only."""
         return replace(self._mapped(lambda x: x[index]), parent=self.parent and self.parent.take(index))
 
+    def untilted(self) -> Draws:
+        """The same draws on the fitted mix of queries."""
+        return replace(self, tilt=None, parent=self.parent and replace(self.parent, tilt=None))
+
     def mean(self) -> Draws:
         """One draw with the means of the parameters."""
         means = self._mapped(lambda x: x.mean(axis=0, keepdims=True))

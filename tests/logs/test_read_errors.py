@@ -70,7 +70,7 @@ def test_missing_cost_column_lists_text_numbers_of_csv(table, tmp_path):
 
 
 def test_missing_cost_column_of_a_wide_table(table):
-    message = "missing cost column 'large.cost', 'small.cost'; the numeric columns are none"
+    message = "missing cost column 'large.cost', 'small.cost'; no other column holds numbers"
     refuse(wide(table).drop(columns=["small.cost", "large.cost"]), message)
     refuse(wide(table), "missing cost column 'large.usd', 'small.usd'.*'large.cost', 'small.cost'", cost="usd")
 
