@@ -10,9 +10,16 @@ from bayescascade.errors import CascadeWarning as CascadeWarning
 from bayescascade.induction.backward_induction import backward_induction as backward_induction
 from bayescascade.inference.fit import fit as fit
 from bayescascade.logs.example import load_example as load_example
+from bayescascade.logs.importers.inspect import read_inspect as read_inspect
+from bayescascade.logs.importers.lm_eval import read_lm_eval as read_lm_eval
+from bayescascade.logs.importers.promptfoo import read_promptfoo as read_promptfoo
+from bayescascade.logs.importers.responses import read_responses as read_responses
+from bayescascade.logs.importers.routerbench import read_routerbench as read_routerbench
+from bayescascade.logs.importers.traces import read_traces as read_traces
 from bayescascade.logs.read import read_log as read_log
 from bayescascade.logs.tasks import combine_tasks as combine_tasks
 from bayescascade.logs.validate import validate_log as validate_log
+from bayescascade.logs.write import write_log as write_log
 from bayescascade.model.build import build_model as build_model
 from bayescascade.model.simulate import simulate as simulate
 from bayescascade.plots.comparison import plot_comparison as plot_comparison

@@ -51,21 +51,61 @@ def _answers(response: Any, question: str | None) -> list[list[float]]:
         raise NoConfidence(absent.FAILED)
     if not isinstance(response, Mapping) or "answers" not in response:
         return [_sorted(response)]  # one answer, or its probabilities
+    return [*map(_sorted, answers_of(response, question).values())]
+
+
+def answers_of(response: Mapping[str, Any], question: str | None = None) -> dict[str, Any]:
+    """A decision model's answers by the names of their questions; in a list, one without a name has its number.
+
+    Examples
+    --------
+    >>> answers_of({"answers": [{"type": "predicate", "name": "refund", "probability": 0.9}]})
+    {'refund': {'type': 'predicate', 'name': 'refund', 'probability': 0.9}}
+
+    Raises
+    ------
+    NoConfidence
+        If there is no answer, or none to the question.
+    """
     answers = plain(response["answers"])
+    if is_list(answers):
+        listed = [plain(answer) for answer in answers]
+        names = [answer.get("name") if isinstance(answer, Mapping) else None for answer in listed]
+        answers = {str(i if names[i] is None else names[i]): answer for i, answer in enumerate(listed)}
     if not isinstance(answers, Mapping) or not answers:
         raise NoConfidence(absent.EMPTY)
     if question is not None and question not in answers:
         raise NoConfidence(absent.NO_QUESTION)
-    return [_sorted(answer) for name, answer in answers.items() if question in (None, name)]
+    return {str(name): plain(answer) for name, answer in answers.items() if question in (None, name)}
+
+
+def probabilities_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Probabilities of an answer's choices or scores by their names, as they came; empty where there are none."""
+    given = plain(answer.get("probabilities"))
+    if is_list(given):  # of objects with a value each
+        items = [item for item in map(plain, given) if isinstance(item, Mapping)]
+        return {str(item.get("value", place)): item.get("probability") for place, item in enumerate(items)}
+    return {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else {}
+
+
+def yes_of(answer: Mapping[str, Any]) -> Any:
+    """P(yes) of an answer to a question of yes or no, as it came; None for an answer to another."""
+    return (
+        answer["probability"]
+        if answer.get("type") == "predicate" and "probability" in answer
+        else answer.get("noul")
+    )
 
 
 def _sorted(answer: Any) -> list[float]:
     answer = plain(answer)
-    if isinstance(answer, Mapping) and "noul" in answer:
-        yes = _probability(answer["noul"])
-        return [max(yes, 1.0 - yes), min(yes, 1.0 - yes)]
-    given = plain(answer.get("probabilities")) if isinstance(answer, Mapping) else answer
-    values = [*given.values()] if isinstance(given, Mapping) else given
+    if isinstance(answer, Mapping):
+        if answer.get("type") == "refusal":
+            raise NoConfidence(absent.REFUSED)
+        if yes_of(answer) is not None:
+            yes = _probability(yes_of(answer))
+            return [max(yes, 1.0 - yes), min(yes, 1.0 - yes)]
+    values = [*probabilities_of(answer).values()] if isinstance(answer, Mapping) else answer
     if not is_list(values) or not values:
         raise NoConfidence(absent.UNREADABLE)
     found = sorted(map(_probability, values), reverse=True)

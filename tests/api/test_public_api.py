@@ -39,7 +39,13 @@ NAMES = [
     "plot_reliability",
     "plot_signal_quality",
     "plot_thresholds",
+    "read_inspect",
+    "read_lm_eval",
     "read_log",
+    "read_promptfoo",
+    "read_responses",
+    "read_routerbench",
+    "read_traces",
     "report",
     "reprice",
     "save_fit",
@@ -51,13 +57,21 @@ NAMES = [
     "tune",
     "validate_log",
     "verdict",
+    "write_log",
 ]
 
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
-    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
-    "validate_log": (["log"], {}),
+    "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
+    "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
+    "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "prices": None}),
+    "read_inspect": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
+    "read_promptfoo": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
+    "read_routerbench": (["source"], {"confidence": REQUIRED, "confidence_kind": REQUIRED, "models": None}),
+    "read_traces": (["source"], {"preset": None, "columns": None, "scores": None, "score": None, "signal": None}),
+    "validate_log": (["log"], {"labels": True}),
+    "write_log": (["log", "path"], {}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
     "load_example": ([], {}),
@@ -108,7 +122,7 @@ SIGNATURES = {
 
 def test_names():
     assert sorted(bc.__all__) == NAMES
-    assert set(NAMES) <= set(dir(bc))
+    assert set(NAMES) == {name for name in dir(bc) if not name.startswith("__")}
     for name in NAMES:
         assert getattr(bc, name).__name__ == name
         assert inspect.getdoc(getattr(bc, name))
