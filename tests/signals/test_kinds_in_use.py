@@ -1,10 +1,9 @@
-"""Kinds of confidence go the whole way: from a log to thresholds, their pictures, and a policy's decisions."""
+"""Kinds of confidence in use: simulated, on an axis, and from draws to thresholds and a policy's decisions."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from helpers.draws import draws_around, tune_by_hand
-from helpers.fits import stored_fit
 from scipy.stats import rankdata
 
 import bayescascade as bc
@@ -76,35 +75,3 @@ def test_an_axis_has_round_confidences_where_they_belong(kind):
     inside = (places[order] > axis.low) & (places[order] < axis.high)
     np.testing.assert_allclose(to_signal(values[inside], kind), places[order][inside])
     plt.close(figure)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_from_a_log_to_a_policy(kind, tmp_path):
-    log = log_of(kind)
-    fit = stored_fit(log, draws=300, tune=200, chains=2, random_seed=1, progressbar=False)
-    solution = bc.tune(fit, error_price=0.005)
-    policy = solution.to_policy()
-    policy.save(tmp_path / "policy.json")
-    loaded = bc.Policy.load(tmp_path / "policy.json")
-    assert loaded.confidence_kind == kind
-    assert not off_scale(loaded.thresholds[0], kind)
-    deferred = [loaded.decide(0, value) == "defer" for value in log["confidence"].values[:, 0]]
-    assert 0.02 < np.mean(deferred) < 0.98
-    scored = bc.score(log, loaded)
-    assert float(scored["reach"][-1]) == pytest.approx(np.mean(deferred))
-    for axes in (bc.plot_thresholds(fit), bc.plot_reliability(fit), bc.plot_margins(fit)):
-        for ax in np.atleast_1d(axes).ravel():
-            ax.figure.canvas.draw()
-    bc.report(fit, tmp_path / "report.html", solution=solution, test=log)
-    assert kind in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_percentages_are_probabilities_times_a_hundred():
-    options = {"draws": 300, "tune": 200, "chains": 2, "random_seed": 1, "progressbar": False}
-    percent, probability = (
-        bc.tune(stored_fit(log_of(kind), **options), error_price=0.005).to_policy().thresholds[0]
-        for kind in ("percent", "probability")
-    )
-    assert percent == pytest.approx(100 * probability, rel=0.02)
