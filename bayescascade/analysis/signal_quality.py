@@ -89,8 +89,8 @@ def signal_quality(
     check_prob("ci_prob", ci_prob)
     names = None if signals is None else list(signals)
     rng = np.random.default_rng(random_seed)
-    rows = [_judged(stage, *parts, ci_prob, rng) for stage, *parts in _stages(candidates, names)]
-    table = pd.concat(rows)
+    stages = _stages(candidates, names)
+    table = pd.concat([_judged(stage, values, correct, ci_prob, rng) for stage, values, correct in stages])
     table.attrs["ci_prob"] = ci_prob
     return table
 

@@ -28,7 +28,7 @@ def draw_signals(axes: Any, table: pd.DataFrame, measure: str) -> np.ndarray:
         nothing = 0.5 if measure == "auroc" else float(part["accuracy"].iloc[0])
         ax.axvline(nothing, color=GREY, lw=1.0, ls="--")
         ax.set_yticks(y, [plain(name) for name in part.index.get_level_values("signal")])
-        ax.invert_yaxis()
+        ax.set_ylim(len(part) - 0.5, -0.5)
         ax.set_title(shortened(stage))
         ax.set_xlabel(LABELS[measure])
         tidy(ax)
