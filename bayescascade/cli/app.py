@@ -162,7 +162,7 @@ def fit(
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
     columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    data = bc.read_log(log, confidence_kind=kind, stages=wanted, **columns)
+    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **columns)
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
@@ -170,7 +170,7 @@ def fit(
     if "comparison" in posterior.children:
         terminal.show(terminal.comparison_table(posterior["comparison"].to_dataset()))
     if previous is not None:
-        typer.echo(terminal.update_text(posterior.attrs, data.sizes["query"]))
+        typer.echo(terminal.update_text(posterior.attrs))
     tasks = terminal.tasks_of(data)
     fitted = posterior.children.get("posterior")
     # checks are of one task at a time; an update may bring queries of one task to a fit of several

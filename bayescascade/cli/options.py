@@ -183,7 +183,7 @@ def log_for(
 
     kind, stages = policy.confidence_kind, policy.stages
     columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    log = bc.read_log(path, confidence_kind=kind, stages=stages, **columns)
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **columns)
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and own in tasks and len(tasks) > 1:
@@ -238,8 +238,19 @@ STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
 ]
-TASK_HELP = "One task, where the fit or the log has several."
-Task = Annotated[str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="all")]
+TASK_HELP = "Which task, where the fit has several."
+Task = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="the only one there is")
+]
+TaskOfLog = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="Score queries of this task only, where the log has several.",
+        show_default="the policy's, or all",
+    ),
+]
 TaskColumn = Annotated[
     str | None,
     typer.Option(

@@ -155,7 +155,8 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     columns = (scored[name].values for name in ("stage", "reach", "answered"))
     rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
-    error, cost = _number(scored["error"]), _number(scored["cost"])
+    error = "not known (no labels)" if isnan(scored["error"]) else _number(scored["error"])
+    cost = _number(scored["cost"])
     return (
         table,
         f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
@@ -201,7 +202,7 @@ def against_table(table: pd.DataFrame, reference: str) -> Table:
     return _table(title, *columns, rows=rows)
 
 
-def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
+def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
     k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"
     if attrs["update"] == "reweighted":
@@ -209,7 +210,11 @@ def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
         did = f"the earlier draws were reweighted ({k}; {share:.0%} of them count)"
     else:
         did = f"all queries were sampled anew ({k})"
-    return f"Updated with {n_new} new queries: {did}."
+    new, labelled = int(attrs["update_new"]), int(attrs["update_labelled"])
+    return (
+        f"Updated with {new} new queries, {labelled if labelled < new else 'all'} of them labelled, beside "
+        f"{int(attrs['update_old'])} earlier ones: {did}."
+    )
 
 
 def checks_table(checks: Iterable[Any], face: Face) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said, shown
 from bayescascade.logs.tables import task_ids
 from bayescascade.logs.validate import check_names, validate_log
 from bayescascade.signals.kinds import KINDS
@@ -57,7 +57,7 @@ def combine_tasks(logs: Mapping[str, xr.Dataset]) -> xr.Dataset:
         )
     for name in logs:
         if not isinstance(name, str) or not name.strip():
-            raise CascadeError(f"a task's name should be a text but is {name!r}")
+            raise CascadeError(f"a task's name should be a text but is {shown(name)}")
     check_names("task", logs)
     checked = {name: _checked(name, log) for name, log in logs.items()}
     first, *rest = checked

@@ -29,6 +29,7 @@ def simulate(
     top_atom: float | Sequence[float] = 0.0,
     loading: float | Sequence[float] = 0.0,
     discrimination: float | Sequence[float] = 0.0,
+    unanswerable: float = 0.0,
     cost: Sequence[float] | None = None,
     n_labelled: int | None = None,
     confidence_kind: str = "probability",
@@ -63,6 +64,8 @@ def simulate(
         the signal's normal score. Links join what the difficulty leaves.
     discrimination : float or sequence (stage,)
         How much a query's difficulty lowers the logit of P(correct), beyond what the signal says.
+    unanswerable : float
+        Share of queries that every stage gets wrong, whatever its confidence.
     cost : sequence (stage,), optional
         Mean cost per query; default is 1e-4 times powers of 5. Costs vary by 20% from query to query.
     n_labelled : int, optional
@@ -88,7 +91,7 @@ def simulate(
     -----
     The signal of stage j is logistic with the given mean and unit scale; consecutive stages are joined by the
     copula; an answer is right with probability ``expit(intercept + slope * (signal - mean))``, less discrimination
-    times difficulty on the scale of the logit.
+    times difficulty on the scale of the logit, if the query can be answered.
     """
     check_kind(confidence_kind)
     if confidence_kind not in _MADE:
@@ -106,6 +109,7 @@ def simulate(
     atoms = _spread("top_atom", top_atom, n_stages, 0.0, 1.0)
     loadings = _spread("loading", loading, n_stages, 0.0, 1.0 - 1e-9)
     discriminations = _spread("discrimination", discrimination, n_stages, 0.0, np.inf)
+    share = float(_spread("unanswerable", unanswerable, 1, 0.0, 1.0)[0])
     hard = bool(loadings.any() or discriminations.any())
     intercepts = _spread("intercept", 0.2 + 0.9 * step if intercept is None else intercept, n_stages)
     means = _spread("signal_mean", 1.0 + 0.8 * step if signal_mean is None else signal_mean, n_stages)
@@ -121,6 +125,8 @@ def simulate(
     signal = means + np.log(u) - np.log1p(-u)
     logit = intercepts + slopes * (signal - means) + discriminations * ease[:, None]
     correct = (rng.uniform(size=signal.shape) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
+    if share > 0.0:
+        correct[rng.uniform(size=n_queries) < share] = 0.0
     probability = 1.0 / (1.0 + np.exp(-signal))
     probability = np.where(u > 1.0 - atoms, 1.0, probability)
     if confidence_kind == "score":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, shown
 
 Array = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def check_kind(kind: str) -> SignalKind:
     """
     if not isinstance(kind, str) or kind not in KINDS:
         allowed = "; ".join(f"{known.name!r} ({known.description})" for known in KINDS.values())
-        raise CascadeError(f"unknown confidence kind {kind!r}; choose one of {allowed}")
+        raise CascadeError(f"unknown confidence kind {shown(kind)}; choose one of {allowed}")
     return KINDS[kind]
 
 

@@ -70,7 +70,7 @@ SIGNATURES = {
     "read_promptfoo": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
     "read_routerbench": (["source"], {"confidence": REQUIRED, "confidence_kind": REQUIRED, "models": None}),
     "read_traces": (["source"], {"preset": None, "columns": None, "scores": None, "score": None, "signal": None}),
-    "validate_log": (["log"], {}),
+    "validate_log": (["log"], {"labels": True}),
     "write_log": (["log", "path"], {}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
@@ -122,7 +122,7 @@ SIGNATURES = {
 
 def test_names():
     assert sorted(bc.__all__) == NAMES
-    assert set(NAMES) <= set(dir(bc))
+    assert set(NAMES) == {name for name in dir(bc) if not name.startswith("__")}
     for name in NAMES:
         assert getattr(bc, name).__name__ == name
         assert inspect.getdoc(getattr(bc, name))

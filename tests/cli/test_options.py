@@ -188,7 +188,7 @@ def test_fit_shows_no_comparison_where_there_is_none(calls, folder):
 @pytest.fixture
 def updated(calls, monkeypatch):
     """Stand-in for a fit that was brought up to date; set its attributes."""
-    attrs = {"confidence_kind": "probability"}
+    attrs = {"confidence_kind": "probability", "update_old": 30, "update_new": 12, "update_labelled": 7}
 
     def fit(*args, **kwargs):
         calls["fit"] = (args, kwargs)
@@ -207,7 +207,8 @@ def test_previous_updates_a_fit(calls, folder, updated):
     assert kwargs == {"random_seed": 3, "tune": 200, "target_accept": None, "progressbar": False}
     assert calls["fit"][0][0].sizes["query"] == 12
     told = (
-        "Updated with 12 new queries: the earlier draws were reweighted (Pareto k-hat 0.31; 71% of them count).\n"
+        "Updated with 12 new queries, 7 of them labelled, beside 30 earlier ones: the earlier draws were "
+        "reweighted (Pareto k-hat 0.31; 71% of them count).\n"
     )
     assert told in result.stdout
     assert Path("new.nc").read_text() == "a fit"

@@ -292,3 +292,25 @@ def test_kind_that_fits_is_proposed():
     table = table_of()
     with pytest.raises(CascadeError, match=r"did you mean confidence_kind='logprob'"):
         read_log(table.assign(confidence=np.log(table["confidence"])), confidence_kind="votes")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("score", 1e6), ("score", -9999.0), ("logprob", -999.0)])
+def test_a_value_that_stands_for_a_missing_one_is_named(kind, value):
+    table = table_of()
+    table["confidence"] = np.log(table["confidence"]) if kind == "logprob" else table["confidence"]
+    assert said(table, kind=kind) == []
+    table.loc[6, "confidence"] = value
+    (message,) = said(table, kind=kind)
+    assert (
+        f"1 of the 120 confidences of stage 'small' are far from all others: {value:g}, where most are" in message
+    )
+    assert "leave the cell empty" in message
+
+
+def test_long_tails_that_a_stage_may_well_have_are_no_oddity():
+    rng = np.random.default_rng(1)
+    table = table_of()
+    table["confidence"] = -(
+        rng.exponential(size=240) ** 2
+    )  # log-probabilities of answers now and then very unsure
+    assert not [text for text in said(table, kind="logprob") if "far from" in text]
