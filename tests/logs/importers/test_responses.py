@@ -126,3 +126,19 @@ def test_decisions_of_the_client(tmp_path):
     both = read_responses(files, labels=whole, prices=prices)  # a row of several questions escalates as one
     assert both["confidence"].values.tolist() == [[0.81, 0.81], [0.81, 0.6]]
     assert both["correct"].values.tolist() == [[1.0, 0.0], [1.0, 1.0]]
+
+
+def test_candidates_stand_beside_the_confidence(example, example_log):
+    files, labels = example
+    names = ["answer_probability", "first_token_gap", "agreement"]
+    options = {"labels": labels, "prices": PRICES, "answers": ["A", "B", "C", "D"]}
+    log = read_responses(files, signal="answer_probability", candidates=names, **options)
+    assert log["signal"].values.tolist() == names
+    assert log["kind"].values.tolist() == ["probability", "logprob_gap", "votes"]
+    np.testing.assert_array_equal(log["candidate"].sel(signal="answer_probability"), log["confidence"])
+    assert np.isnan(log["candidate"].sel(signal="agreement")).all()  # of one sample there is none
+    judged = bc.signal_quality(log, names[:2])
+    assert judged.index.get_level_values("signal").unique().tolist() == names[:2]
+    body = json.loads(files["large"].read_text().splitlines()[0])["response"]["body"]
+    live = bc.confidence(body, "first_token_gap", answers=options["answers"])
+    assert log["candidate"].sel(stage="large", signal="first_token_gap").values[0] == live
