@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, shown
 
 try:
     import fcntl
@@ -161,9 +161,16 @@ def _mode(path: str | os.PathLike[str]) -> int | None:
 
 
 def check_path(path: str | os.PathLike[str], what: str) -> None:
-    """Raise `CascadeError` for a text that cannot be a path."""
-    if "\0" in os.fsdecode(path):
-        raise CascadeError(f"{what} cannot have the path {os.fsdecode(path)!r}: it holds a NUL; take it out.")
+    """Raise `CascadeError` for what cannot be a path."""
+    try:
+        text = os.fspath(path)
+        if not isinstance(text, str):  # bytes, which Path does not take
+            raise TypeError
+        os.fsencode(text)
+    except (TypeError, UnicodeError):
+        raise CascadeError(f"{what} cannot have the path {shown(path)}: give a text or a Path.") from None
+    if "\0" in text:
+        raise CascadeError(f"{what} cannot have the path {shown(text)}: it holds a NUL; take it out.")
 
 
 def read_whole(path: str | os.PathLike[str], what: str) -> bytes:
