@@ -25,7 +25,9 @@ CONFLICT = 1.0
 _SIGNALS = ("tau_share", "margin_split")
 # the likelihood's parts and what each is about; where queries have a difficulty, it has one part
 _BLOCKS: dict[str, tuple[str, ...]] = {"signal": ("tau",), "correct": ("intercept", "slope")}
-_LATENT: dict[str, tuple[str, ...]] = {"joint": ("tau", "loading", "intercept", "slope", "discrimination")}
+_LATENT: dict[str, tuple[str, ...]] = {
+    "joint": ("tau", "loading", "intercept", "slope", "discrimination", "unanswerable")
+}
 
 
 def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResult:

@@ -9,9 +9,9 @@ import typer
 
 from bayescascade._common.files import whole_file
 from bayescascade.cli.options import (
-    KIND_HELP,
     Cost,
     Grades,
+    Kind,
     LogFile,
     Stages,
     cost_of,
@@ -44,7 +44,7 @@ def _picture(path: Path | None) -> Path | None:
 
 def compare(
     train: LogFile,
-    kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
+    kind: Kind = None,
     test: Annotated[Path | None, file_in("Log to measure on.", show_default="five folds of the first")] = None,
     methods: Annotated[
         str | None,

@@ -17,6 +17,7 @@ RENAMED = {
     "n_stages": "stages",
     "n_labelled": "labelled",
     "thresholds": "policy",
+    "metric": "score",
 }
 CALLS = {
     "fit": "`bayescascade fit`",

@@ -280,10 +280,11 @@ def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
     taken |= {
         name for name in table.columns for s in STYLES for f in ("confidence", "correct") if _match(name, s, f)
     }
+    others = numeric_columns(table, taken)
+    found = f"the numeric columns are {listed(others)}" if len(others) else "no other column holds numbers"
     return CascadeError(
-        "missing cost column {}; the numeric columns are {}. Name the column with {}, or give the price of a "
-        "call to each stage: {}",
-        (lacking, listed(numeric_columns(table, taken)), option("cost", TO_FILL_IN), EXAMPLE_PRICES),
+        "missing cost column {}; {}. Name the column with {}, or give the price of a call to each stage: {}",
+        (lacking, found, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
         parameter="cost",
         value=cost,
     )

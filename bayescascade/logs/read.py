@@ -19,9 +19,9 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option, shown
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
-from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
+from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, load_table, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
-from bayescascade.signals.kinds import check_kind
+from bayescascade.signals.kinds import KINDS, check_kind
 
 _logger = logging.getLogger("bayescascade")
 
@@ -29,11 +29,12 @@ _logger = logging.getLogger("bayescascade")
 def read_log(
     source: str | os.PathLike[str] | pd.DataFrame | Any,
     *,
-    confidence_kind: str,
+    confidence_kind: str | None = None,
     cost: str | Mapping[Any, float] = "cost",
     stages: Iterable[str | int] | None = None,
     task: str | None = None,
     grades: Mapping[str, float | None] | None = None,
+    labels: bool = True,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -74,9 +75,10 @@ def read_log(
           ``confidence_<stage>``, ``<stage>_confidence``, and the two-level columns of a pivoted DataFrame.
 
         Either layout may have a column of tasks, see ``task``.
-    confidence_kind : str
-        What the confidences are: ``logprob``, ``p_true``, ``probability``, ``margin``, ``votes`` or
-        ``score``. See `bayescascade.signals.KINDS`.
+    confidence_kind : str, optional
+        What the confidences are: ``logprob``, ``log_likelihood``, ``p_true``, ``probability``, ``percent``,
+        ``margin``, ``logprob_gap``, ``votes`` or ``score``. See `bayescascade.signals.kinds.KINDS`. Parquet of
+        `write_log` says it, so that it can be left out.
     cost : str or mapping
         Name of the cost column (of the last part of its name in a wide table), or the price of one call by
         stage, e.g. ``{"small": 1e-4, "large": 1e-3}``. Any currency, the same everywhere.
@@ -92,6 +94,9 @@ def read_log(
     grades : mapping of str to 0, 1 or None, optional
         What the texts in ``correct`` stand for besides true and false, yes and no, e.g.
         ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same.
+    labels : bool
+        Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
+        fit, or of which reach and cost alone are asked.
 
     Returns
     -------
@@ -114,7 +119,8 @@ def read_log(
         log-probabilities look like sums, a dearer stage is right less often, the stages stand dearest first, part
         of a stage's calls cost 0, or a stage has no known latency; if a file may be cut off or is not in UTF-8.
     """
-    check_kind(confidence_kind)
+    if confidence_kind is not None:
+        check_kind(confidence_kind)
     words = TRUTH | _check_grades(grades)
     prices = _check_cost(cost)
     wanted = _check_stages(stages)
@@ -123,13 +129,14 @@ def read_log(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
         )
     table = load_table(source)
+    kind = _kind_of(table, confidence_kind)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     if prices is not None:
         prices = _by_name(records, prices)
+    check_size(len(records.queries), records.names if wanted is None else [str(name) for name in wanted])
     positions, stage_order = _arrange(records, prices, wanted)
     records = records.keep(positions)
     check_enough_stages(records.names)
-    check_size(len(records.queries), len(records.names))
     _check_unique(records)
     check_names("stage", records.names)
     if records.queries.dtype != np.int64:
@@ -142,12 +149,12 @@ def read_log(
     def where(query: int, stage: int) -> str:
         return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
 
-    cleaned = clean_matrices(matrices, records.names, confidence_kind, where)
-    warn_of_oddities(cleaned, records.names, confidence_kind, stage_order == "as given")
+    cleaned = clean_matrices(matrices, records.names, kind, where, labels)
+    warn_of_oddities(cleaned, records.names, kind, stage_order == "as given")
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
-        attrs={"confidence_kind": confidence_kind, "stage_order": stage_order},
+        attrs={"confidence_kind": kind, "stage_order": stage_order},
     )
     if records.tasks is not None:
         check_names("task", np.unique(records.tasks))
@@ -158,6 +165,24 @@ def read_log(
         log["latency"].attrs["units"] = records.latency_unit
     _logger.info("%d queries; stages %s: %s", log.sizes["query"], stage_order, ", ".join(records.names))
     return log
+
+
+def _kind_of(table: pd.DataFrame, given: str | None) -> str:
+    """The kind of confidence that a user names, else the one that the file names."""
+    stored = table.attrs.get(KIND)
+    if given is None:
+        if stored is None:
+            kinds = ", ".join(KINDS)
+            raise CascadeError(
+                f"nothing says what the confidences are; name their kind, one of {kinds}: "
+                + option(KIND, TO_FILL_IN),
+                parameter=KIND,
+            )
+        return check_kind(stored).name
+    if stored is not None and stored != given:
+        told = "the file says that its confidences are of kind {!r}, but they are read with {}; is that meant?"
+        warnings.warn(CascadeWarning(told, (stored, option(KIND, given))), stacklevel=3)
+    return given
 
 
 def _check_cost(cost: Any) -> dict[Any, float] | None:

@@ -37,7 +37,9 @@ def check_enough_stages(names: list[str]) -> None:
         )
 
 
-def clean_matrices(matrices: dict[str, Matrix], names: list[str], kind: str, where: Where) -> dict[str, Matrix]:
+def clean_matrices(
+    matrices: dict[str, Matrix], names: list[str], kind: str, where: Where, labels: bool = True
+) -> dict[str, Matrix]:
     """Check the values of a log and blank what belongs to stages not run.
 
     `where(query, stage)` describes a cell for messages. Returns new matrices: confidence, correct, cost and,
@@ -74,7 +76,9 @@ def clean_matrices(matrices: dict[str, Matrix], names: list[str], kind: str, whe
         if name != "confidence"
     }
     for stage, name in enumerate(names):
-        _check_stage(name, run[:, stage], cleaned["correct"][:, stage], cleaned["cost"][:, stage])
+        _check_stage(
+            name, run[:, stage], cleaned["correct"][:, stage] if labels else None, cleaned["cost"][:, stage]
+        )
     _check_pairs(run, names)
     return {"confidence": confidence, **cleaned}
 
@@ -111,13 +115,13 @@ def _warn_lost_labels(lost: NDArray[np.bool_], where: Where) -> None:
         )
 
 
-def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix, cost: Matrix) -> None:
+def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix | None, cost: Matrix) -> None:
     if not run.any():
         raise CascadeError(
             f"stage {show(name)} has no confidence in any row, so it counts as never run; log its confidence "
             "(a constant if it reports none), or leave the stage out with " + option("stages", [TO_FILL_IN])
         )
-    if np.isnan(correct).all():
+    if correct is not None and np.isnan(correct).all():
         raise CascadeError(
             f"stage {show(name)} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
             f"label some of its answers (in a wide table the column is called '{name}.correct'), or leave the "
@@ -144,11 +148,14 @@ def _check_pairs(run: NDArray[np.bool_], names: list[str]) -> None:
         )
 
 
-def check_size(n_queries: int, n_stages: int) -> None:
+def check_size(n_queries: int, names: list[str]) -> None:
     """Refuse a log whose arrays over queries and stages do not fit into memory, and warn where they hardly do."""
-    what = f"a log of {n_queries} queries and {n_stages} stages"
-    advice = "look whether the column of stages holds their names, or keep the stages you need with "
-    check_memory(what, _CELL * n_queries * n_stages, advice + option("stages", [TO_FILL_IN]), stacklevel=4)
+    what = f"a log of {n_queries:,} queries and {len(names):,} stages ({listed(names)})"
+    advice = (
+        "if the stages are not the models that were called, name the right columns 'query' and 'stage'; else keep "
+        "some of the stages with " + option("stages", [TO_FILL_IN]) + ", or some of the queries"
+    )
+    check_memory(what, _CELL * n_queries * len(names), advice, stacklevel=4)
 
 
 def check_names(what: str, labels: Iterable[Any]) -> None:
@@ -168,7 +175,7 @@ def check_names(what: str, labels: Iterable[Any]) -> None:
             )
 
 
-def validate_log(log: xr.Dataset) -> xr.Dataset:
+def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
     """Check a log built by hand, and put it into the form that `read_log` gives.
 
     Examples
@@ -193,6 +200,9 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
         Dims ``query`` and ``stage``, in any order; variables ``confidence``, ``correct``, ``cost`` over
         both; a coord ``stage`` of names, cheapest first; the attribute ``confidence_kind``. A coord ``task`` over
         query, if there is one, names the task of every query. Other variables, coords and attributes are kept.
+
+    labels : bool
+        Whether every stage needs a labelled answer, as a log to be fitted does.
 
     Returns
     -------
@@ -231,7 +241,7 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
     names = [text_of(name, "the name of a stage") for name in log["stage"].values]
     queries = log["query"].values
     check_enough_stages(names)
-    check_size(len(queries), len(names))
+    check_size(len(queries), names)
     _check_labels("query", queries.tolist())
     _check_labels("stage", names)
 
@@ -239,7 +249,7 @@ def validate_log(log: xr.Dataset) -> xr.Dataset:
         return f"row {query} (counted from 0; query {show(queries[query])}, stage {show(names[stage])})"
 
     matrices = {name: _floats(log[name]) for name in named}
-    cleaned = clean_matrices(matrices, names, kind, where)
+    cleaned = clean_matrices(matrices, names, kind, where, labels)
     if queries.dtype.kind == "U":  # as `read_log` gives them
         queries = queries.astype(object)
     checked = log.assign_coords(query=queries, stage=np.array(names))

@@ -20,13 +20,13 @@ def table(n, n_stages):
 def test_ids_in_the_place_of_stages_are_refused_at_once():
     with bounded(seconds=60.0, megabytes=600.0), pytest.raises(CascadeError) as caught:
         read_log(table(100_000, 90_000), confidence_kind="probability")
-    assert "a log of 100000 queries and 90000 stages needs about 900.0 GB of memory" in str(caught.value)
-    assert "look whether the column of stages holds their names" in str(caught.value)
+    assert "needs about 900.0 GB of memory" in str(caught.value)
+    assert "if the stages are not the models that were called" in str(caught.value)
 
 
 def test_more_than_half_of_the_memory_is_said(monkeypatch):
     monkeypatch.setattr(memory, "total_memory", lambda: 1.5 * 100.0 * 50 * 2)
-    with pytest.warns(CascadeWarning, match="a log of 50 queries and 2 stages needs about"):
+    with pytest.warns(CascadeWarning, match=r"a log of 50 queries and 2 stages \(.*\) needs about"):
         read_log(table(50, 2), confidence_kind="probability")
 
 
