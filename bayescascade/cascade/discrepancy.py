@@ -7,7 +7,8 @@ bands are as narrow as if nothing but the parameters were unknown. Here error an
 
 and likewise for cost. The residual, what the labelled queries did under these thresholds less what the model
 expects of them, updates delta by conjugate normal regression. With a spread of 0 the model is believed; with a
-large one only the queries' own outcomes count.
+large one only the queries' own outcomes count. Where the log does not say what some queries would have done,
+what is known is weighted (`labelled`); of what no query says anything, the discrepancy stays as wide as it was.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import isotonic_regression
 
+from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.evaluate import evaluate, forward_all
+from bayescascade.cascade.labelled import LabelledQueries, Seen
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.cascade.single_stages import single_stages
-from bayescascade.errors import CascadeError, Short, bad_value, option
-from bayescascade.logs.complete import complete_rows
+from bayescascade.errors import bad_value
 from bayescascade.logs.validate import validate_log
-from bayescascade.posterior.draws import Draws
+from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import observed_log, require
 
 # With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
@@ -33,6 +35,7 @@ SPREAD = 1.0
 _MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3
+_TINY = 1e-300
 
 
 class Discrepancy(NamedTuple):
@@ -49,19 +52,29 @@ def learn(expected: np.ndarray, seen: np.ndarray, noise: np.ndarray, spread: flo
     in-sample, since the model was fitted to the same queries, so the estimated discrepancy is biased towards zero.
     """
     prior = (spread * expected) ** 2
-    weight = prior / np.maximum(prior + noise**2, 1e-300)
+    weight = prior / np.maximum(prior + noise**2, _TINY)
     return Discrepancy(weight * (seen - expected), np.sqrt(prior * (1.0 - weight)))
 
 
-def noise_of_error(expected: np.ndarray, n: int) -> np.ndarray:
+def noise_of_error(expected: np.ndarray, n: np.ndarray | int) -> np.ndarray:
     """Binomial standard deviation of the share of errors in ``n`` queries (point,)."""
-    return np.sqrt(np.maximum(expected * (1.0 - expected), _LEAST_VARIANCE) / n)
+    return np.sqrt(np.maximum(expected * (1.0 - expected), _LEAST_VARIANCE) / np.maximum(n, _TINY))
+
+
+def learn_from(expected: np.ndarray, seen: Seen, noise: np.ndarray, spread: float) -> Discrepancy:
+    """`learn`, where part of what was seen is the model's own expectation (point,).
+
+    That part tells nothing of its discrepancy, which stays as wide as it was, and is taken to go together with
+    that of the rest: the sum of two standard deviations is the most that their sum can have.
+    """
+    by_model = np.minimum(seen.by_model, expected)
+    found = learn(expected - by_model, seen.mean - seen.by_model, noise, spread)
+    return Discrepancy(found.shift, found.sd + spread * by_model)
 
 
 def add_discrepancy(
     error: np.ndarray,
-    seen: np.ndarray,
-    n: int,
+    seen: Seen,
     spread: float,
     rng: np.random.Generator,
     expected: np.ndarray | None = None,
@@ -70,16 +83,17 @@ def add_discrepancy(
 ) -> tuple[np.ndarray, Discrepancy]:
     """Posterior draws of the error with its discrepancy, clipped to [0, 1] (draw, point), and the discrepancy.
 
-    ``error`` (draw, point) is the model's, ``seen`` (point,) the share of the ``n`` labelled queries answered
-    wrongly. ``expected`` (point,) is the error that the model expects on the mix of queries that were seen, where
-    ``error`` is of another mix: the discrepancy then keeps its share of the error. With ``one_sided`` its mean is
-    at least 0: where thresholds are searched for, a search ends where the labelled queries were lucky (winner's
-    curse).
+    ``error`` (draw, point) is the model's, ``seen`` the share of the labelled queries answered wrongly.
+    ``expected`` (point,) is the error that the model expects on the mix of queries that were seen, where ``error``
+    is of another mix: the discrepancy then keeps its share of the error. With ``one_sided`` its mean is at least
+    0: where thresholds are searched for, a search ends where the labelled queries were lucky (winner's curse).
     """
     here = error.mean(axis=0)
     expected = here if expected is None else expected
-    found = learn(expected, seen, noise_of_error(expected, n), spread)
-    share = here / np.maximum(expected, 1e-300)
+    of_known = safe_divide(np.maximum(expected - seen.by_model, 0.0), seen.known)
+    noise = seen.known * noise_of_error(np.minimum(of_known, 1.0), seen.n)
+    found = learn_from(expected, seen, noise, spread)
+    share = here / np.maximum(expected, _TINY)
     shift = np.maximum(found.shift, 0.0) if one_sided else found.shift
     found = Discrepancy(shift * share, found.sd * share)
     # one normal number a draw, common to all points: neighbouring thresholds are wrong together, and independent
@@ -89,20 +103,12 @@ def add_discrepancy(
 
 
 def add_cost_discrepancy(
-    cost: np.ndarray, paid: np.ndarray, spread: float, rng: np.random.Generator
+    cost: np.ndarray, paid: Seen, spread: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, Discrepancy]:
-    """Posterior draws of the cost with its discrepancy (draw, point), given the queries' own (point, query)."""
-    noise = paid.std(axis=1) / np.sqrt(paid.shape[1])
-    found = learn(cost.mean(axis=0), paid.mean(axis=1), noise, spread)
+    """Posterior draws of the cost with its discrepancy (draw, point), given what the queries' own cost."""
+    noise = paid.known * paid.sd / np.sqrt(np.maximum(paid.n, _TINY))
+    found = learn_from(cost.mean(axis=0), paid, noise, spread)
     return np.maximum(cost + found.shift + found.sd * rng.standard_normal(len(cost))[:, None], 0.0), found
-
-
-def empirical_outcome(
-    confidence: np.ndarray, wrong: np.ndarray, price: np.ndarray, rule: DecisionRule
-) -> tuple[np.ndarray, np.ndarray]:
-    """Empirical error of a rule on labelled queries (point,), and each query's cost under it (point, query)."""
-    route = rule.apply(confidence)
-    return route.loss(wrong).mean(axis=1), np.einsum("psq,s->pq", route.reach, price)
 
 
 @dataclass(frozen=True)
@@ -111,10 +117,8 @@ class ModelDiscrepancy:
 
     Attributes
     ----------
-    confidence, wrong : ndarray (query, stage)
-        The labelled queries' confidences, and 1.0 where the stage's answer is wrong; of the whole cascade.
-    price : ndarray (stage,)
-        Mean cost of running each stage.
+    queries : LabelledQueries
+        Of the whole cascade.
     spread : float
         Prior standard deviation of the discrepancy, as a share of what the model expects.
     one_sided : bool
@@ -124,9 +128,7 @@ class ModelDiscrepancy:
         on the empirical error that is believed.
     """
 
-    confidence: np.ndarray
-    wrong: np.ndarray
-    price: np.ndarray
+    queries: LabelledQueries
     spread: float
     one_sided: bool = False
     smooth_error: tuple[np.ndarray, np.ndarray] | None = None
@@ -138,7 +140,7 @@ class ModelDiscrepancy:
         a point at which the labelled queries did better than the trend was lucky.
         """
         order = np.argsort(expected, kind="stable")
-        seen = isotonic_regression(self._empirical(rows, draws)[0][order]).x
+        seen = isotonic_regression(self.seen(rows, draws)[0].mean[order]).x
         return replace(self, smooth_error=(expected[order], seen))
 
     def error(
@@ -147,13 +149,13 @@ class ModelDiscrepancy:
         """Posterior draws of the rows' error with the discrepancy added (draw, point), see `add_discrepancy`."""
         if expected is None and draws.tilt is not None:
             expected = self.expected(rows, draws)
-        seen = self._empirical(rows, draws)[0]
+        seen = self.seen(rows, draws)[0]
         if self.smooth_error is not None:
-            seen = np.maximum(seen, np.interp(error.mean(axis=0), *self.smooth_error))
+            trend = np.interp(error.mean(axis=0), *self.smooth_error)
+            seen = seen._replace(mean=np.maximum(seen.mean, trend))
         # common random numbers: the same at each call, so that points of different calls compare
         rng = np.random.default_rng(0)
-        n = len(self.wrong)
-        return add_discrepancy(error, seen, n, self.spread, rng, expected, one_sided=self.one_sided)[0]
+        return add_discrepancy(error, seen, self.spread, rng, expected, one_sided=self.one_sided)[0]
 
     def stages_alone(self, draws: Draws) -> np.ndarray:
         """Posterior draws of the error of each stage used alone, with the discrepancy added (draw, stage)."""
@@ -163,49 +165,30 @@ class ModelDiscrepancy:
 
     def cost(self, cost: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """Posterior draws of the rows' cost with a discrepancy added (draw, point)."""
-        paid = self._empirical(rows, draws)[1]
-        return add_cost_discrepancy(cost, paid, self.spread, np.random.default_rng(1))[0]
+        return add_cost_discrepancy(cost, self.seen(rows, draws)[1], self.spread, np.random.default_rng(1))[0]
 
     def expected(self, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """Posterior mean error of rows on the labelled queries' own mix, that is without drift (point,)."""
-        parent = None if draws.parent is None else replace(draws.parent, tilt=None)
-        return forward_all(replace(draws, tilt=None, parent=parent).thin(_MEAN_DRAWS), rows).error.mean(axis=0)
+        return forward_all(draws.untilted().thin(_MEAN_DRAWS), rows).error.mean(axis=0)
 
-    def _empirical(self, rows: np.ndarray, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        """`empirical_outcome` of rows of the stages that the draws run."""
-        keep, rule = list(draws.keep) or list(range(len(draws.stages))), DecisionRule.from_positions(rows, draws)
-        return empirical_outcome(self.confidence[:, keep], self.wrong[:, keep], self.price[keep], rule)
+    def seen(self, rows: np.ndarray, draws: Draws) -> tuple[Seen, Seen]:
+        """What the queries did under rows of the stages that the draws run: errors and costs."""
+        return self.queries.outcome(DecisionRule.from_positions(rows, draws), draws)
 
 
 def read_discrepancy(fit: xr.DataTree, spread: float, *, one_sided: bool = False) -> ModelDiscrepancy | None:
-    """The discrepancy that a fit's labelled queries teach; None for a spread of 0, which believes the model.
-
-    Raises `CascadeError` where a labelled query misses a stage.
-    """
+    """The discrepancy that a fit's labelled queries teach; None for a spread of 0, which believes the model."""
     if not spread:
         return None
-    return ModelDiscrepancy(*_complete(validate_log(observed_log(fit)), "doubt", spread), float(spread), one_sided)
+    queries = LabelledQueries.from_log(validate_log(observed_log(require(fit))))
+    return ModelDiscrepancy(queries, float(spread), one_sided)
 
 
-def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy | None:
-    """What promises of an error are made with: one-sided, `SPREAD`; None where a labelled query lacks a stage."""
-    require(fit)
-    try:
-        return read_discrepancy(fit, SPREAD, one_sided=True)
-    except CascadeError:
-        return None
-
-
-def _complete(log: xr.Dataset, name: str, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`complete_rows`, which the argument ``name``, a spread, asks for."""
-    what = "room for what the model misses (" + option(name, Short(spread)) + ")"
-    return complete_rows(log, what, "give " + option(name, 0) + ", which believes the model")
-
-
-def default_spread(fit: xr.DataTree) -> float:
-    """The spread of `default_discrepancy`; 0 where there is none."""
-    discrepancy = default_discrepancy(fit)
-    return 0.0 if discrepancy is None else discrepancy.spread
+def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy:
+    """What promises of an error are made with: one-sided, `SPREAD`."""
+    found = read_discrepancy(fit, SPREAD, one_sided=True)
+    assert found is not None
+    return found
 
 
 def evaluate_with_discrepancy(
@@ -244,7 +227,7 @@ def evaluate_with_discrepancy(
     Raises
     ------
     CascadeError
-        For a negative spread, bad thresholds, or when a labelled query of the fit's log misses a stage.
+        For a negative spread or bad thresholds.
 
     Notes
     -----
@@ -257,14 +240,13 @@ def evaluate_with_discrepancy(
     log = validate_log(observed_log(require(fit)))
     stages, kind = [str(s) for s in log["stage"].values], str(log.attrs["confidence_kind"])
     rule = DecisionRule.from_any(thresholds, stages, kind)
-    confidence, wrong, price = _complete(log.sel(stage=rule.stages), "spread", spread)
     expected = evaluate(fit, replace(rule, single=False))
     dims = ("chain", "draw", "point")
     error, cost = (expected[name].transpose(*dims).values for name in ("error", "cost"))
     shape, rng = error.shape, np.random.default_rng(random_seed)
     error, cost = error.reshape(-1, shape[2]), cost.reshape(-1, shape[2])
-    seen, paid = empirical_outcome(confidence, wrong, price, rule)
-    error, of_error = add_discrepancy(error, seen, len(wrong), spread, rng, one_sided=one_sided)
+    seen, paid = LabelledQueries.from_log(log).outcome(rule, get_draws(fit))
+    error, of_error = add_discrepancy(error, seen, spread, rng, one_sided=one_sided)
     cost, of_cost = add_cost_discrepancy(cost, paid, spread, rng)
     out = expected.assign(
         error=(dims, error.reshape(shape)),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.arrays import safe_divide
 from bayescascade.cascade.predictive import in_words, predict
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import CascadeError, CascadeWarning, bad_value
 from bayescascade.logs.validate import validate_log
 
 
@@ -42,7 +45,7 @@ def score(
     Parameters
     ----------
     log : xarray.Dataset
-        As `read_log` returns it. Every query must have run, and have labelled, the stage that answers it.
+        As `read_log` returns it. Reach and cost need no labels: a log without any has an error of NaN.
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         As for `evaluate`. Those that name some of the log's stages only run these, in their order.
     reject : array-like or DataArray, optional
@@ -71,37 +74,50 @@ def score(
     Raises
     ------
     CascadeError
-        For bad thresholds, or when a query is deferred to a stage that the log has not run or not labelled.
+        For bad thresholds, or when no query can be followed to its answer.
+
+    Warns
+    -----
+    CascadeWarning
+        Where queries are left out because the log has not run the stages that thresholds send them to; where
+        answers have no label, so that the error is that of the others, or NaN if there are none.
     """
-    log = validate_log(log)
+    log = validate_log(log, labels=False)
     stages = [str(name) for name in log["stage"].values]
     rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
     log = log.sel(stage=rule.stages)
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
-    n, own_cost, wrong = len(confidence), _costs(log, cost), correct.T < 0.5
+    own_cost, wrong = _costs(log, cost), correct.T < 0.5
     latency = log["latency"].transpose("query", "stage").values if "latency" in log else None
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
-    waited = []
+    waited, lacks = [], []
     for route in route_blocks(confidence, rule.accept, rule.reject):
-        _check_labels(log, route, confidence, correct)
-        found["error"].append(np.count_nonzero(route.accepted & wrong, axis=(1, 2)) / n)
-        found["cost"].append(_total(own_cost, route.reach, cost).mean(axis=1))
-        found["abstained"].append(route.abstained_share)
-        found["reach"].append(np.count_nonzero(route.reach, axis=2) / n)
-        found["answered"].append(np.count_nonzero(route.accepted, axis=2) / n)
+        lack = _what_lacks(route, confidence, correct)
+        lacks.append(lack)
+        followed = ~lack.unrun.any(axis=1)  # (point, query)
+        n = np.maximum(followed.sum(axis=1), 1)
+        known = followed & ~lack.unlabelled.any(axis=1)
+        wrongly = np.count_nonzero(route.accepted & wrong & known[:, None], axis=(1, 2))
+        found["error"].append(safe_divide(wrongly, known.sum(axis=1), np.nan))
+        found["cost"].append((_total(own_cost, route.reach, cost) * followed).sum(axis=1) / n)
+        abstained = np.zeros_like(followed) if route.abstained is None else route.abstained & followed
+        found["abstained"].append(abstained.sum(axis=1) / n)
+        found["reach"].append(np.count_nonzero(route.reach & followed[:, None], axis=2) / n[:, None])
+        found["answered"].append(np.count_nonzero(route.accepted & followed[:, None], axis=2) / n[:, None])
         if latency is not None:
-            waited.append(_total(latency, route.reach, cost).mean(axis=1))
+            waited.append((_total(latency, route.reach, cost) * followed).sum(axis=1) / n)
+    n_queries = _remark(log, lacks)
     dims = ("point", "stage")
     out = xr.Dataset(
         {name: (dims[: values[0].ndim], np.concatenate(values)) for name, values in found.items()},
         coords={"stage": rule.stages},
-        attrs={"n_queries": n},
+        attrs={"n_queries": n_queries},
     )
     if latency is not None:
         out["latency"] = ("point", np.concatenate(waited), log["latency"].attrs)
     source = fit if fit is not None else None if reject is not None else thresholds
-    for name, of in predict(source, rule, n).items():
+    for name, of in predict(source, rule, n_queries).items():
         out = out.assign({f"{name}_{part}": ("point", values) for part, values in of._asdict().items()})
         out.attrs["ci_prob"] = CI_PROB
     if not rule.single:
@@ -110,19 +126,81 @@ def score(
     return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
 
 
-def _check_labels(log: xr.Dataset, route: Route, confidence: np.ndarray, correct: np.ndarray) -> None:
-    unlabelled, unrun = ~np.isfinite(correct.T), np.isnan(confidence.T)
-    if not (unlabelled.any() or unrun.any()):
-        return
-    missing = (route.accepted & unlabelled) | (route.reach & unrun)
-    if missing.any():
-        first = missing[missing.any(axis=(1, 2)).argmax()]  # (stage, query)
-        j = int(first.any(axis=1).argmax())
-        query, name = log["query"].values[first[j].argmax()], str(log["stage"].values[j])
-        raise CascadeError(
-            f"{first[j].sum()} queries (first: {query}) are answered by stage {name!r}, which the log "
-            "has not run or not labelled for them; score needs a log in which it is run and labelled."
+class _Lack(NamedTuple):
+    """Where queries cannot be followed, and which answers have no label, each (point, stage, query)."""
+
+    unrun: np.ndarray
+    unlabelled: np.ndarray
+
+
+def _what_lacks(route: Route, confidence: np.ndarray, correct: np.ndarray) -> _Lack:
+    unrun = route.reach & np.isnan(confidence.T)
+    return _Lack(unrun, route.accepted & ~np.isfinite(correct.T) & ~unrun)
+
+
+def _remark(log: xr.Dataset, lacks: list[_Lack]) -> int:
+    """Warn of what was left out, at the point that lacks most; how many queries count there.
+
+    Raises `CascadeError` where that is all of them.
+    """
+    n = log.sizes["query"]
+    unrun = _most(lack.unrun for lack in lacks)
+    if unrun.any():
+        left = int(unrun.sum())
+        if left == n:
+            raise CascadeError(
+                f"no query of the log ran the stages that these thresholds send it to ({_first(log, unrun)}); "
+                "score needs queries that can be followed to their answer."
+            )
+        warnings.warn(
+            f"{left} of {n} queries ({_first(log, unrun)}) are sent to a stage that the log has not run for them. "
+            "They are left out of all numbers. Where a cascade at work stopped early these are no random part, so "
+            "run the stages for them, or read error and cost as those of the others.",
+            CascadeWarning,
+            stacklevel=3,
         )
+    unlabelled = _most(lack.unlabelled for lack in lacks)
+    if unlabelled.any():
+        lost, asked = int(unlabelled.sum()), n - int(unrun.sum())
+        none = not log["correct"].notnull().any() or lost == asked
+        rest = (
+            "so the error is not known; reach and cost need no labels"
+            if none
+            else "so the error is that of the others, which is the same only if labels were given at random"
+        )
+        warnings.warn(
+            f"{lost} of {asked} answers ({_first(log, unlabelled)}) have no label, {rest}. Label more of them.",
+            CascadeWarning,
+            stacklevel=3,
+        )
+    return n - int(unrun.sum())
+
+
+def _most(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """What lacks at the point where most does (stage, query)."""
+    each = [part[part.sum(axis=(1, 2)).argmax()] for part in parts]
+    return max(each, key=np.sum)
+
+
+def _first(log: xr.Dataset, lacks: np.ndarray) -> str:
+    j = int(lacks.any(axis=1).argmax())
+    return f"first: query {log['query'].values[lacks[j].argmax()]}, stage {str(log['stage'].values[j])!r}"
+
+
+def check_followed(log: xr.Dataset, thresholds: Any) -> None:
+    """Raise `CascadeError` unless every query ran what thresholds send it to, and its answer has a label."""
+    stages = [str(name) for name in log["stage"].values]
+    rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]))
+    log = log.sel(stage=rule.stages)
+    confidence, correct = (log[name].transpose("query", "stage").values for name in ("confidence", "correct"))
+    for route in route_blocks(confidence, rule.accept, rule.reject):
+        lack = _what_lacks(route, confidence, correct)
+        missing = _most([lack.unrun | lack.unlabelled])
+        if missing.any():
+            raise CascadeError(
+                f"{int(missing.sum())} queries ({_first(log, missing)}) are sent to a stage that the log has not "
+                "run or not labelled for them."
+            )
 
 
 def cost_of_queries(log: xr.Dataset, rule: DecisionRule, cost: str = "mean") -> np.ndarray:

@@ -116,6 +116,10 @@ def in_words(found: xr.Dataset) -> str:
     lines = []
     for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
         value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        if np.isnan(value):  # of the error, where no answer has a label
+            expected = share(float(found["error_expected"]))
+            lines.append(f"Error: expected {expected}, no label to compare it with.")
+            continue
         slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
         judged = "more than that" if value > high + slack else "as expected"
         judged = "less than that" if value < low - slack else judged

@@ -183,6 +183,11 @@ class DecisionRule:
             low = None if self.reject is None else self.reject[at][:, pattern]
             yield at, DecisionRule(names, self.accept[at][:, pattern], self.kind, low)
 
+    def points(self, index: slice) -> DecisionRule:
+        """The rule of some of the points."""
+        low = None if self.reject is None else self.reject[index]
+        return DecisionRule(self.stages, self.accept[index], self.kind, low)
+
     @property
     def abstains(self) -> bool:
         """Whether any stage ever abstains."""

@@ -14,6 +14,7 @@ from bayescascade.checks.power_scaling import check_sensitivity
 from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, CheckResults
 from bayescascade.checks.signals import check_margins
+from bayescascade.checks.update import check_update
 
 __all__ = ["CheckResult", "CheckResults", "check"]
 
@@ -52,7 +53,8 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     Returns
     -------
     CheckResults
-        In this order: convergence, margins, calibration, dependence, own signal, sensitivity, loo, cascade.
+        In this order: convergence, margins, calibration, dependence, own signal, sensitivity, loo, cascade, and
+        update where the fit is one.
         ``passed`` of each is True, False, or None where it could not be computed; limits are at the 1% level,
         shared among the stages or pairs of a check. Each draws what it looked at with ``plot()``.
 
@@ -75,9 +77,13 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     * sensitivity: power scaling (Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5).
     * loo: Pareto k of PSIS-LOO (Vehtari et al. 2024, arXiv:1507.02646).
 
+    * update: right answers, level and spread of the new queries' signals, beside their posterior predictive
+      distribution under the fit before the update (Gelman, Meng & Stern 1996).
+
     ``docs/evidence/check_power.md`` shows how often each fails on logs that break one assumption.
     """
     evidence = gather(fit)
     results = [run(evidence, np.random.default_rng([random_seed, i])) for i, run in enumerate(_CHECKS)]
     results.append(check_cascade(evidence, thresholds, np.random.default_rng([random_seed, len(_CHECKS)])))
-    return CheckResults(results)
+    of_update = check_update(evidence)
+    return CheckResults([*results, *([] if of_update is None else [of_update])])

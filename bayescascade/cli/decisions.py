@@ -20,6 +20,7 @@ from bayescascade.cli.options import (
     Seed,
     Task,
     TaskColumn,
+    TaskOfLog,
     file_in,
     file_out,
     fit_of,
@@ -119,7 +120,7 @@ def score(
     ] = None,
     cost: Cost = "cost",
     grades: Grades = None,
-    task: Task = None,
+    task: TaskOfLog = None,
     task_column: TaskColumn = None,
 ) -> None:
     """Run a policy on the queries of a log and print its error and cost."""

@@ -33,14 +33,18 @@ class WithChoices(TyperCommand):
 
 
 def _choices() -> dict[str, list[str]]:
+    from bayescascade.logs.grade import GRADERS
+    from bayescascade.logs.importers.formats import FORMATS
     from bayescascade.model.calibration import CALIBRATIONS
     from bayescascade.model.copulas.family import FAMILIES
     from bayescascade.model.margins.models import MARGIN_MODELS
     from bayescascade.rivals.registry import METHODS
+    from bayescascade.signals.confidence import SIGNALS
     from bayescascade.signals.kinds import KINDS
 
+    files = {"formats": list(FORMATS), "graders": list(GRADERS), "signals": list(SIGNALS)}
     stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
-    return stages | {"kinds": list(KINDS), "methods": list(METHODS)}
+    return files | stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 
 
 def _words(names: list[str]) -> str:
@@ -116,6 +120,13 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def a_log(path: Path | None) -> Path | None:
+    """A log is written as Parquet or CSV."""
+    if path is not None and path.suffix not in (".parquet", ".csv"):
+        raise typer.BadParameter(f"a log is written as .parquet or .csv, but the output is called {path.name!r}.")
+    return writable(path)
+
+
 def page(path: Path) -> Path:
     """A report is written in HTML, whatever its name says, so the name must not say anything else."""
     if path.suffix.lower() not in (".html", ".htm"):
@@ -172,7 +183,7 @@ def log_for(
 
     kind, stages = policy.confidence_kind, policy.stages
     columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    log = bc.read_log(path, confidence_kind=kind, stages=stages, **columns)
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **columns)
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and own in tasks and len(tasks) > 1:
@@ -218,6 +229,7 @@ FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
 ]
 KIND_HELP = "What a confidence is: {kinds}."
+Kind = Annotated[str | None, typer.Option("--kind", help=KIND_HELP, show_default="what a Parquet log says")]
 COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
 Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
 GRADES_HELP = "What texts in the column correct stand for: 1, 0, or nothing for not scored."
@@ -226,8 +238,19 @@ STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
 ]
-TASK_HELP = "One task, where the fit or the log has several."
-Task = Annotated[str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="all")]
+TASK_HELP = "Which task, where the fit has several."
+Task = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="the only one there is")
+]
+TaskOfLog = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="Score queries of this task only, where the log has several.",
+        show_default="the policy's, or all",
+    ),
+]
 TaskColumn = Annotated[
     str | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayescascade.errors import CascadeWarning, Face, render
@@ -92,6 +94,12 @@ def describe(log: xr.Dataset) -> str:
     return f"{log.sizes['query']} queries; stages {order}: {stages}{told}"
 
 
+def log_words(log: xr.Dataset, path: Path) -> str:
+    """A log just written, as it is typed to read it: CSV does not say what its confidences are."""
+    kind = "" if path.suffix == ".parquet" else f" --kind {log.attrs['confidence_kind']}"
+    return shlex.quote(str(path)) + kind
+
+
 def tasks_of(log: xr.Dataset) -> dict[str, int]:
     """The tasks of a log in order of appearance, and how many queries each has."""
     return dict(Counter(log["task"].values.tolist())) if "task" in log.coords else {}
@@ -147,7 +155,8 @@ def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
     columns = (scored[name].values for name in ("stage", "reach", "answered"))
     rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
     table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
-    error, cost = _number(scored["error"]), _number(scored["cost"])
+    error = "not known (no labels)" if isnan(scored["error"]) else _number(scored["error"])
+    cost = _number(scored["cost"])
     return (
         table,
         f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
@@ -193,7 +202,7 @@ def against_table(table: pd.DataFrame, reference: str) -> Table:
     return _table(title, *columns, rows=rows)
 
 
-def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
+def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
     k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"
     if attrs["update"] == "reweighted":
@@ -201,7 +210,11 @@ def update_text(attrs: Mapping[Any, Any], n_new: int) -> str:
         did = f"the earlier draws were reweighted ({k}; {share:.0%} of them count)"
     else:
         did = f"all queries were sampled anew ({k})"
-    return f"Updated with {n_new} new queries: {did}."
+    new, labelled = int(attrs["update_new"]), int(attrs["update_labelled"])
+    return (
+        f"Updated with {new} new queries, {labelled if labelled < new else 'all'} of them labelled, beside "
+        f"{int(attrs['update_old'])} earlier ones: {did}."
+    )
 
 
 def checks_table(checks: Iterable[Any], face: Face) -> Table:

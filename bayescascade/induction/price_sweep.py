@@ -17,7 +17,7 @@ from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import Kernel, mean_kernel, restrict_kernel, with_latency
+from bayescascade.posterior.kernel import Kernel, mean_kernel, restrict_kernel, with_free_calls, with_latency
 
 _N_PRICES = 400
 _SEARCH_DRAWS = 512
@@ -41,7 +41,7 @@ def sweep(
     if by == "latency":
         assert kernel.draws.latency is not None
         kernel = replace(kernel, cost=kernel.draws.latency)
-    return _sweep(kernel, n_points, abstain_price)
+    return _sweep(with_free_calls(kernel), n_points, abstain_price)
 
 
 def _sweep(kernel: Kernel, n_points: int, abstain_price: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def sweep_subsets(draws: Draws, n_points: int, *, abstain_price: float | None = 
 
     At most ``n_points``, about evenly spaced in cost. The subsets are those that are best for some price.
     """
-    kernel = mean_kernel(draws.thin(_SEARCH_DRAWS))
+    kernel = with_free_calls(mean_kernel(draws.thin(_SEARCH_DRAWS)))
     ranked = _prices(kernel, abstain_price)[:: _N_PRICES // _N_RANKED]
     keeps = best_subsets(kernel, ranked, 1, abstain_price=abstain_price)
     parts = [restrict_kernel(kernel, keep) for keep in keeps]

@@ -48,7 +48,10 @@ def log_likelihood_blocks(
     A query has a row and a label for each stage, and their values take several arrays to compute: for all draws at
     once they would be many times what is kept.
     """
-    names = ("tau", "loading", "discrimination", *get_calibration(design.options.calibration).variables)
+    names = (
+        *("tau", "loading", "discrimination", "unanswerable"),
+        *get_calibration(design.options.calibration).variables,
+    )
     flat = posterior[[name for name in names if name in posterior]].stack(sample=("chain", "draw"))
     flat = flat.transpose("sample", ...).drop_vars(("sample", "chain", "draw"))
     mass, share = model_masses(posterior, design), held_out(design)
@@ -131,7 +134,7 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
     ``flat`` has its draws along the first axis.
     """
     n, data, structure = flat.sizes["sample"], design.arrays, design.structure
-    values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination")]
+    values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination", "unanswerable")]
     values.append(label_logits(flat, design))
     log_mass = np.log(np.maximum(mass.reshape(n, len(design.margins), -1), 1e-300))
     step = max(1, _AT_ONCE // (len(EASE) * max(1, len(data["point_cell"]))))
@@ -143,10 +146,10 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
             "label_correct": data["label_correct"][:, None],
             "zero": np.zeros((1, len(values[0][block]))),
         }
-        tau, loading, discrimination, logit = (value[block].T for value in values)
+        tau, *of_queries, logit = (value[block].T for value in values)
         moved = np.moveaxis(log_mass[block], 0, -1)
         arrays = data | tail
-        return np.asarray(query_logp(moved, tau, loading, discrimination, logit, arrays, structure, NUMPY)).T
+        return np.asarray(query_logp(moved, tau, *of_queries, logit, arrays, structure, NUMPY)).T
 
     return np.concatenate(map_blocks(run, cut(n, step)))
 

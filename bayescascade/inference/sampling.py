@@ -38,6 +38,7 @@ _MAX_LOG_LIKELIHOOD = 50_000_000
 _DROPPED = (
     *("tau_share", "tau_logit", "tau_logit_shifted", "cost_t", "atom_departure"),
     *(f"{level}{name}_departure" for level in ("", "task_") for name in ("loading_logit", "log_discrimination")),
+    *("unanswerable_logit", "task_unanswerable_logit_departure"),
 )
 # Names of nutpie's statistics that are kept, and what ArviZ calls them.
 _STATS = {

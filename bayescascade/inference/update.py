@@ -14,11 +14,14 @@ from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import log_likelihood_blocks
 from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, assemble, fit_design, warn_unconverged
+from bayescascade.inference.shift import compare_with_new
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.costs import draw_means
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.margins.segments import Margin
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import margins_and_scalings, observed_log, options_of, require
+from bayescascade.posterior.tasks import select_task
 
 _MAX_K = 0.7
 _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
@@ -33,6 +36,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
         unchanged="update the fit that it came from, and change the result.",
     )
     log, n_old = _joined(observed_log(previous), new)
+    fresh = log.isel(query=slice(n_old, None))
     options = options_of(previous)
     posterior = previous["posterior"].to_dataset()
     config = replace(config, draws=posterior.sizes["draw"], chains=posterior.sizes["chain"])
@@ -44,7 +48,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
         # what a seen signal stands for depends on all queries, so the segments have to be cut anew
         tree = fit_log(joined, log, config)
         warn_unconverged(tree)
-        return _with_history(tree, previous, {"update": "sampled anew"})
+        return _with_history(tree, previous, {"update": "sampled anew"}, fresh)
     design = build_design(log, options, replace(joined, margins=margins, scalings=scalings))
     log_ratio = _new_log_likelihood(posterior, design, log.sizes["query"], n_old)
     weight, k = psis(log_ratio)
@@ -59,7 +63,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
         )
         tree = with_groups(fit_design(joined, log, config), joined, config.random_seed)
         warn_unconverged(tree)
-        return _with_history(tree, previous, {"update": "sampled anew", "update_k": k})
+        return _with_history(tree, previous, {"update": "sampled anew", "update_k": k}, fresh)
     index = resample(weight, np.random.default_rng(config.random_seed))
     design = replace(design, margins=recount_margins(design))
     tree = assemble(
@@ -71,17 +75,38 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
     )
     tree = with_groups(tree, design, config.random_seed)
     kept = {name: previous.attrs[name] for name in ("sampling_time", "tuning_steps", "target_accept")}
-    return _with_history(tree, previous, kept | {"update": "reweighted", "update_k": k, "update_share": share})
+    return _with_history(
+        tree, previous, kept | {"update": "reweighted", "update_k": k, "update_share": share}, fresh
+    )
 
 
-def _with_history(tree: xr.DataTree, previous: xr.DataTree, attrs: dict[str, object]) -> xr.DataTree:
-    """Note how the fit came about, and how the earlier one had chosen its families."""
-    tree.attrs |= attrs
+def _with_history(
+    tree: xr.DataTree, previous: xr.DataTree, attrs: dict[str, object], fresh: xr.Dataset
+) -> xr.DataTree:
+    """Note how the fit came about, whether its new queries were expected, and how families had been chosen."""
+    labelled = int(fresh["correct"].notnull().any("stage").sum())
+    n_new = fresh.sizes["query"]
+    tree.attrs |= attrs | {"update_old": tree.attrs["n_queries"] - n_new, "update_new": n_new}
+    tree.attrs |= {"update_labelled": labelled}
+    tree["update"] = xr.DataTree(_compared(previous, fresh, int(tree.attrs["random_seed"])))
     if "copula_choice" in previous.attrs:
         tree.attrs["copula_choice"] = previous.attrs["copula_choice"]
     if "comparison" in previous.children:
         tree["comparison"] = previous["comparison"].copy()
     return tree
+
+
+def _compared(previous: xr.DataTree, fresh: xr.Dataset, random_seed: int) -> xr.Dataset:
+    """`compare_with_new`, task by task where there are several."""
+    tasks = _tasks(previous)
+    if not tasks:
+        return compare_with_new(get_draws(previous), fresh, random_seed)
+    of_query = fresh["task"].values
+    parts = [
+        compare_with_new(get_draws(select_task(previous, name)), fresh.isel(query=of_query == name), random_seed)
+        for name in tasks
+    ]
+    return xr.concat(parts, xr.Variable("task", tasks))
 
 
 def _tasks(fit: xr.DataTree) -> list[str]:

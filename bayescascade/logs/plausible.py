@@ -20,12 +20,18 @@ CLEAR = 3.0
 # Half of a model's own tokens would be less likely than 1 in 20: a mean over tokens is not so low, a sum is.
 LOWEST_MEAN = -3.0
 LEAST = 10  # queries from which on a median says something
+# Widths of the range that holds 90%: a value that lies so far beyond it was hardly made as the others were.
+FAR = 100.0
 
 
 def warn_of_oddities(matrices: dict[str, Matrix], names: list[str], kind: str, ordered: bool) -> None:
     """Warn of what in a valid log points to a mistake; ``ordered`` says that the user gave the stages' order."""
     confidence, correct, cost = (matrices[name] for name in ("confidence", "correct", "cost"))
-    found = [*_falling(confidence, correct, names, kind), *_sums(confidence, names, kind)]
+    found = [
+        *_falling(confidence, correct, names, kind),
+        *_sums(confidence, names, kind),
+        *_far_off(confidence, names, kind),
+    ]
     found += [*_worse_and_dearer(correct, cost, names), *_no_latency(matrices, names)]
     if ordered:
         found += _dearest_first(cost, names)
@@ -62,7 +68,8 @@ def _falling(confidence: Matrix, correct: Matrix, names: list[str], kind: str) -
         known = np.isfinite(correct[:, stage])
         gap, errors = rank_gap(confidence[known, stage], correct[known, stage])
         if errors < -CLEAR:
-            better = "1 - x" if KINDS[kind].lower == 0.0 else "-x with " + option("confidence_kind", "score")
+            top = KINDS[kind].upper
+            better = f"{top:g} - x" if 0.0 < top < np.inf else "-x with " + option("confidence_kind", "score")
             yield said(
                 "stage {!r} is right less often where its confidence is higher (rank correlation {:.2f} over {} "
                 "labels), so thresholds on it accept its worst answers. If x is a risk, an uncertainty or a "
@@ -78,10 +85,29 @@ def _sums(confidence: Matrix, names: list[str], kind: str) -> Iterator[str]:
     for stage, name in enumerate(names):
         middle = np.nanmedian(confidence[:, stage])
         if middle < LOWEST_MEAN and np.isfinite(confidence[:, stage]).sum() >= LEAST:
+            yield said(
+                "half of the log-probabilities of stage {!r} are below {:.1f}, which is low for a mean over "
+                "tokens and usual for a sum; divide sums by the number of tokens, or long answers count as "
+                "unsure; or name them with {}",
+                (name, middle, option("confidence_kind", "log_likelihood")),
+            )
+
+
+def _far_off(confidence: Matrix, names: list[str], kind: str) -> Iterator[str]:
+    """Stages with a few values that are far from all others, on scales that have no end."""
+    if np.isfinite([KINDS[kind].lower, KINDS[kind].upper]).all():
+        return
+    for stage, name in enumerate(names):
+        values = confidence[np.isfinite(confidence[:, stage]), stage]
+        if len(values) < 2 * LEAST:
+            continue
+        low, high = np.quantile(values, [0.05, 0.95])
+        far = values[np.maximum(low - values, values - high) > FAR * (high - low)]
+        if high > low and len(far):
             yield (
-                f"half of the log-probabilities of stage {name!r} are below {middle:.1f}, which is low for a mean "
-                "over tokens and usual for a sum; divide sums by the number of tokens, or long answers count as "
-                "unsure"
+                f"{len(far)} of the {len(values)} confidences of stage {name!r} are far from all others: "
+                f"{far[0]:g}, where most are {low:.3g} to {high:.3g}. If it stands for a value that is missing, "
+                "leave the cell empty; if the scale is that long, take logarithms"
             )
 
 

@@ -20,6 +20,7 @@ from bayescascade.posterior.draws import Draws
 
 # Pair masses are exact to 1e-16: where a segment has less than this, they say nothing of what follows it.
 _LEAST_MASS = 1e-14
+_FREE = 1e-3  # what a free call counts for, as a share of the least that another costs
 
 
 def compose(kernel: Kernel, first: int, last: int) -> np.ndarray:
@@ -187,6 +188,16 @@ def mean_kernel(draws: Draws) -> Kernel:
         mean([k.mass * k.correct for k in parts]),
         mean([k.cost for k in parts]),
     )
+
+
+def with_free_calls(kernel: Kernel) -> Kernel:
+    """A one-draw kernel in which a call that costs nothing costs next to nothing: fewer calls are better.
+
+    Where all are free each costs 1, and cost is the number of calls.
+    """
+    paid = kernel.cost[kernel.cost > 0]
+    least = _FREE * paid.min() if paid.size else 1.0
+    return replace(kernel, cost=np.where(kernel.cost > 0, kernel.cost, least))
 
 
 def with_latency(kernel: Kernel, latency_price: float | None) -> Kernel:

@@ -13,7 +13,7 @@ from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
-from bayescascade.cascade.empirical import score
+from bayescascade.cascade.empirical import check_followed, score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import gather
@@ -37,6 +37,7 @@ from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sh
 from bayescascade.reporting.text import Choice, caveats, comparison, summary
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution_text import say_margin
 from bayescascade.tuning.tune import solution_at
 
 _STEPS = 1000  # of the price slider
@@ -76,13 +77,15 @@ def build_context(
         "title": f"Cascade of {len(draws.stages)} stages",
         "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
         "answer": summary(choice, draws, scored, worth, ci_prob),
-        "care": caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
+        "care": [
+            *_margin_lacks(solution),
+            *caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
+        ],
         "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
         "flow": None if choice is None else flow_figure(choice, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
         "ci": f"{ci_prob:.0%}",
-        "margin": bool(curve.attrs["margin"]),
         "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob, default_discrepancy(fit)),
         "frontier_table": frontier_sheet(explorer),
         "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
@@ -95,6 +98,14 @@ def build_context(
         "labels": _labels(fit, labels, price, stated),
         "provenance": provenance(fit, choice, ci_prob),
     }
+
+
+def _margin_lacks(solution: ThresholdSolution | None) -> list[str]:
+    """What a solution's safety margin lacks, if anything."""
+    if solution is None:
+        return []
+    known = None if solution.margin is None else solution.margin.known
+    return [text for text in [say_margin(solution.goal, known).strip()] if text]
 
 
 def _over_all(choice: Choice | None, draws: Draws) -> np.ndarray | None:
@@ -165,7 +176,9 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
     """What the thresholds did on the fit's own log, if that can be told."""
     try:
-        return score(observed_log(fit).sel(stage=choice.stages), chosen)
+        log = observed_log(fit).sel(stage=choice.stages)
+        check_followed(log, chosen)
+        return score(log, chosen)
     except CascadeError:
         return None  # where a stage was not run, or an answer has no label
 
@@ -185,6 +198,7 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
     if log is None:
         return None, []
     try:
+        check_followed(log, curve["threshold"])
         score(log, curve["threshold"])
     except CascadeError as error:
         return None, [f"The log was not scored along the frontier: {error}"]

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
-from bayescascade.cascade.discrepancy import default_spread, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.display.format import PER, per_thousand, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
@@ -114,9 +114,8 @@ class Explorer:
 
     def sure(self, point: int) -> str:
         """What the error of a point stays below, with which probability."""
-        margin = ", safety margin included" if self.points.attrs["margin"] else ""
         kept = share(float(self.points["kept"][point]))
-        return f"You can be {self.prob:.0%} sure that the error is at most {kept}{margin}."
+        return f"You can be {self.prob:.0%} sure that the error is at most {kept}, safety margin included."
 
     def figure(self, name: str) -> tuple[str, np.ndarray]:
         """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
@@ -158,16 +157,13 @@ def make_explorer(
     """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
-    margin = default_spread(fit)
     draws = get_draws(fit)
     thresholds, _ = thresholds_of(draws, sweep_subsets(draws, _N_POINTS))
     if own is not None:
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    promised = plain
-    if margin:
-        promised = evaluate_with_discrepancy(fit, curve, spread=margin, one_sided=True)
+    promised = evaluate_with_discrepancy(fit, curve, spread=SPREAD, one_sided=True)
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"].transpose(..., "stage")
@@ -188,5 +184,5 @@ def make_explorer(
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
     place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
-    attrs = {"margin": margin, "ci_prob": ci_prob, "prob": prob, "own": place}
+    attrs = {"ci_prob": ci_prob, "prob": prob, "own": place}
     return Explorer(points.assign_attrs(attrs), prob)

@@ -40,7 +40,7 @@ def frontier_figure(
     solution: ThresholdSolution | None,
     log: xr.Dataset | None,
     ci_prob: float,
-    discrepancy: ModelDiscrepancy | None,
+    discrepancy: ModelDiscrepancy,
 ) -> Any:
     """The frontier with its band, each stage alone, and the chosen point; apart from that, the safety margin."""
     ends = curve.isel(point=[0, -1])
@@ -51,10 +51,8 @@ def frontier_figure(
         f"{', and the chosen thresholds' if solution is not None else ''}."
     )
 
-    singles, kept = single_stages(draws), None
-    if discrepancy is not None:
-        wide = discrepancy.stages_alone(draws)
-        kept = np.quantile(wide, float(curve.attrs["prob"]), axis=0, method="higher")
+    singles = single_stages(draws)
+    kept = np.quantile(discrepancy.stages_alone(draws), float(curve.attrs["prob"]), axis=0, method="higher")
     scored = None if log is None else score(log, curve["threshold"])
     options: dict[str, Any] = {"singles": singles, "singles_kept": kept, "solution": solution, "scored": scored}
     options["ci_prob"] = ci_prob

@@ -109,7 +109,7 @@ def frontier_sheet(explorer: Explorer) -> Table:
     columns = [
         "error",
         "cost of 1,000 queries",
-        f"{explorer.prob:.0%} sure below" + (", with safety margin" if explorer.points.attrs["margin"] else ""),
+        f"{explorer.prob:.0%} sure below, with safety margin",
         "best where an error costs",
     ]
     return Table([*columns, *explorer.stages[:-1]], rows)

@@ -78,6 +78,8 @@ def compare(
     Comparison
         ``data`` (Dataset over rival, cascade, n, seed), ``table()``, ``plot()``, ``text``.
 
+    Where every call is free, costs are numbers of calls.
+
     Raises
     ------
     CascadeError
@@ -101,6 +103,8 @@ def compare(
         )
     if not isinstance(n_replicates, int | np.integer) or n_replicates < 2:
         raise bad_value("n_replicates", n_replicates, "give a whole number of at least 2")
+    if not np.nansum(train["cost"].values):
+        train, test = _calls_for_cost(train), None if test is None else _calls_for_cost(test)
     sizes = list(n) if isinstance(n, Sequence) else [n]
     has_text = TEXT in train and (test is None or TEXT in test)
     keeps = _cascades(cascades, [str(s) for s in train["stage"].values])
@@ -129,6 +133,11 @@ def _run_all(
             cells[ResultKey(method.name, run.cascade, run.n, run.seed)] = cell
             progress.advance(bar)
     return cells
+
+
+def _calls_for_cost(log: xr.Dataset) -> xr.Dataset:
+    """A log in which every call costs 1: where all are free, what there is to save is calls."""
+    return log.assign(cost=log["confidence"].notnull().astype(float))
 
 
 def _checked(log: xr.Dataset) -> xr.Dataset:

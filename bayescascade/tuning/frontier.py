@@ -132,7 +132,8 @@ def frontier_draws(
             for out, at in zip(found, of_path, strict=True)
         ]
     outcome = Outcome.join(found)
-    order = np.argsort(outcome.cost.mean(axis=0), kind="stable")
+    # of points that cost the same the best comes first, and alone stays
+    order = np.lexsort([part.mean(axis=0) for part in (outcome.reach.sum(axis=2), outcome.error, outcome.cost)])
     outcome = outcome.take(order)
     best = undominated(outcome.error, outcome.cost, outcome.abstained)
     outcome, order = outcome.take(best), order[best]

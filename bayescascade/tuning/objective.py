@@ -160,12 +160,15 @@ class Objective:
     def rank(self, amounts: Amounts) -> tuple[np.ndarray, np.ndarray]:
         """Order of points (draw, point), best first, and which of them are feasible (point,).
 
-        Feasible points go by risk, the others by promise probability and, among equal ones, by violation.
+        Feasible points go by risk, the others by promise probability and, among equal ones, by violation; points
+        that are still equal by error.
         """
         kept = self.promise_probability(amounts)
         feasible = kept >= self.prob if self.bounds else np.ones(len(kept), dtype=bool)
         by = np.where(feasible, self.risk(amounts), self.violation(amounts))
-        return np.lexsort((by, np.where(feasible, 0.0, -kept), ~feasible)), feasible
+        # where all calls are free, all that keep a limit of the error cost the same
+        ties = amounts["error"].mean(axis=0) if "error" in amounts else np.zeros(len(by))
+        return np.lexsort((ties, by, np.where(feasible, 0.0, -kept), ~feasible)), feasible
 
     def first_best(self, amounts: Amounts) -> int:
         """First of the points (draw, point) that none improves on by more than rounding could.

@@ -13,6 +13,7 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import note, table_of, wrapped
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.forward import Outcome, split_positions
+from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.cascade.predictive import stage_square
 from bayescascade.cascade.rules import DecisionRule
@@ -20,7 +21,7 @@ from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
 from bayescascade.runtime.policy import Policy
-from bayescascade.tuning.solution_text import describe, remark_on_idle
+from bayescascade.tuning.solution_text import describe, remark_on_idle, say_margin
 from bayescascade.tuning.spec import TuningSpec
 
 
@@ -43,10 +44,17 @@ class SafetyMargin:
         than the model expects.
     doubt : float
         Prior standard deviation of the discrepancy, as a share of the expected error.
+    known : float
+        Share of the queries of which the log says whether these thresholds err on them, or that have queries like
+        them of which it does.
+    n_queries : float
+        How many queries, run and labelled as far as these thresholds take them, the known ones are worth.
     """
 
     error: xr.DataArray
     doubt: float
+    known: float = 1.0
+    n_queries: float = float("nan")
 
     def bound(self, prob: float = 0.9) -> float:
         """The long-run error that is not exceeded with this probability, the margin included."""
@@ -205,6 +213,8 @@ class Solved:
         Of the row under each draw (draw,), as the model has it.
     error_with_margin : ndarray (draw,), optional
         The error with the discrepancy added, by which promises are judged; None where the model is believed.
+    seen : Seen, optional
+        What the labelled queries did under the row, of which the discrepancy was learnt.
     risk : float
         What was minimised, with the discrepancy.
     feasible : bool
@@ -225,6 +235,7 @@ class Solved:
     row: np.ndarray
     outcome: Outcome
     error_with_margin: np.ndarray | None
+    seen: Seen | None
     risk: float
     feasible: bool
     violation: float
@@ -234,9 +245,14 @@ class Solved:
     reachable: str
 
     @property
-    def place(self) -> tuple[bool, float]:
-        """What to sort by: feasible ones by risk, the others by how far they are from the promise."""
-        return not self.feasible, self.risk if self.feasible else self.violation
+    def place(self) -> tuple[bool, float, float, float]:
+        """What to sort by: feasible ones by risk, the others by how far they are from the promise.
+
+        Of equal ones by error, then by calls: where all stages are free, the cost is the same everywhere.
+        """
+        error = self.outcome.error if self.error_with_margin is None else self.error_with_margin
+        by = self.risk if self.feasible else self.violation
+        return not self.feasible, by, float(error.mean()), float(self.outcome.reach.sum(axis=1).mean())
 
 
 def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:
@@ -253,7 +269,9 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
         return xr.DataArray(values, dims="stage", coords={"stage": draws.stages})
 
     square = np.einsum("dj,dj->d", outcome.reach, stage_square(draws, "cost"))
-    shown = solved.error_with_margin
+    shown, seen, margin = solved.error_with_margin, solved.seen, None
+    if shown is not None and seen is not None:
+        margin = SafetyMargin(by_draw(shown), spec.doubt, float(seen.known[0]), float(seen.n[0]))
     return ThresholdSolution(
         thresholds=by_stage(with_last(to_thresholds(accept[0], draws))),
         error=by_draw(outcome.error),
@@ -267,7 +285,7 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
         kept_without_margin=solved.kept_without_margin,
         upper_bounds=solved.upper_bounds,
         cost_sd=by_draw(np.sqrt(np.maximum(square - outcome.cost**2, 0.0))),
-        margin=None if shown is None else SafetyMargin(by_draw(shown), spec.doubt),
+        margin=margin,
         provenance=provenance or {},
         reject=None if reject is None else by_stage(to_thresholds(reject[0], draws)),
         abstained=None if outcome.abstained is None else by_draw(outcome.abstained),
@@ -276,8 +294,9 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
 
 
 def _text(solved: Solved, spec: TuningSpec) -> str:
-    """Which stages to run, where that is not all of the log's; what is promised and expected; idle stages."""
+    """What the margin lacks; which stages to run, if not all of the log's; what is promised; idle stages."""
     draws = solved.draws
-    text = "" if draws.parent is None else f"Run {', then '.join(draws.stages)}. "
+    text = say_margin(spec.stated, None if solved.seen is None else float(solved.seen.known[0]))
+    text += "" if draws.parent is None else f"Run {', then '.join(draws.stages)}. "
     text += describe(spec, solved)
     return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))

@@ -13,6 +13,8 @@ from bayescascade.errors import TO_FILL_IN, option
 from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
 
+_UNKNOWN = 0.02  # share of queries from which on it is said that nothing is known of them
+
 if TYPE_CHECKING:
     from bayescascade.tuning.solution import Solved
 
@@ -26,6 +28,23 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     names = ", ".join(map(repr, idle))
     leave = " would be paid for and answer next to nothing: leave it out, with " + option("stages", [TO_FILL_IN])
     return f" {names}" + leave + "."
+
+
+def say_margin(goal: Mapping[str, Any], known: float | None) -> str:
+    """What comes before all else: that a promise has no safety margin, or how much of it rests on nothing seen.
+
+    ``known`` is the share of queries that are known, see `SafetyMargin`; None where there is no margin.
+    """
+    if known is None:
+        lost = "max_error" in goal
+        return "No safety margin: nothing is allowed for what the model misses. " if lost else ""
+    if known > 1.0 - _UNKNOWN:
+        return ""
+    return (
+        f"Little to go by: for {1.0 - known:.0%} of the queries neither they nor any like them say whether these "
+        "thresholds err. There the safety margin rests on the model alone. Run every stage on some of these "
+        "queries and label the answers. "
+    )
 
 
 def describe(spec: TuningSpec, solved: Solved) -> str:
@@ -48,10 +67,10 @@ def describe(spec: TuningSpec, solved: Solved) -> str:
     said = f"Least {_loss(spec)}"
     if spec.bounds:
         said += f" such that {promise}"
+    if spec.error_price is None and spec.max_error is not None and not found.cost.any():
+        said += "; as these calls are free, with the least error"
     if spec.doubt:
         said += f", with a safety margin for what the model misses (doubt {spec.doubt:g})"
-    elif spec.max_error is not None:
-        said += ", without a safety margin"
     if not spec.bounds:
         return f"{said}. {expects}"
     said += f"; here that probability is {kept}"

@@ -11,7 +11,7 @@ from bayescascade.induction.free_positions import round_to_atoms
 from bayescascade.induction.price_sweep import sweep
 from bayescascade.induction.subsets import best_subsets
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import mean_kernel
+from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
@@ -31,7 +31,7 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     some = draws.thin(_SEARCH_DRAWS)
     few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
     keeps = best_subsets(
-        mean_kernel(some),
+        with_free_calls(mean_kernel(some)),
         _prices(few, spec, discrepancy),
         _N_SUBSETS,
         abstain_price=spec.abstain_price,
@@ -59,7 +59,10 @@ def _prices(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None
     evaluator = Evaluator(draws, discrepancy=discrepancy)
     amounts = evaluator.amounts(round_to_atoms(draws, rows), objective.names)
     price = float(prices[objective.rank(amounts)[0][0]])
-    price = float(np.clip(price, prices[prices > 0].min(), prices[np.isfinite(prices)].max()))
+    between = prices[(prices > 0) & np.isfinite(prices)]
+    if not between.size:  # no call of a second stage lowers the error, at whatever price
+        between = np.ones(1)
+    price = float(np.clip(price, between.min(), between.max()))
     least = 0.0 if spec.abstain_price is None else 1.001 * spec.abstain_price
     own = [] if spec.error_price is None else [spec.error_price]
     return [*own, *(max(price * factor, least) for factor in _PRICE_FACTORS)]

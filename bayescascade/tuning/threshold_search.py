@@ -101,6 +101,7 @@ def solved_at(
         row=row,
         outcome=posterior.take(0),
         error_with_margin=None if full.discrepancy is None else outcome.error[:, 0],
+        seen=None if full.discrepancy is None else full.discrepancy.seen(row[None], full.draws)[0],
         risk=float(objective.risk(amounts)[0]),
         feasible=feasible,
         violation=float(objective.violation(amounts)[0]),

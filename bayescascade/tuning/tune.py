@@ -19,7 +19,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import ModelDiscrepancy, default_discrepancy, read_discrepancy
+from bayescascade.cascade.discrepancy import SPREAD, ModelDiscrepancy, read_discrepancy
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
@@ -88,8 +88,8 @@ def tune(
         posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
         the model. By default 1 where ``max_error`` is given, because on resplit real logs promises made with 0
         were kept less often than asked, and with 1 about as often (see the page on promises); 0 where there is no
-        such promise, for ``risk="regret"``, which doubt does not go with, and where a labelled query of the fit's
-        log misses a stage.
+        such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or a
+        label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
 
     Returns
     -------
@@ -123,10 +123,8 @@ def tune(
     )
     draws = get_draws(fit)
     if doubt is None and max_error is not None and risk != "regret":
-        discrepancy = default_discrepancy(fit)
-        spec = replace(spec, doubt=0.0 if discrepancy is None else discrepancy.spread)
-    else:
-        discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
+        spec = replace(spec, doubt=SPREAD)
+    discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
     return to_solution(tune_draws(draws, spec, discrepancy, stages), spec, _provenance(fit))
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade.cascade.discrepancy import add_discrepancy, learn
+from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.rules import route
 from studies.bands import limit
 from studies.common import resplits as rs
@@ -51,7 +52,7 @@ def coverage_of(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
     seen, paid = routes.loss(wrong).mean(axis=1), routes.reach.mean(axis=2) @ price
     rows = []
     for spread in SPREADS:
-        wide, _ = add_discrepancy(error, seen, n, spread, rng)
+        wide, _ = add_discrepancy(error, Seen.of_all(seen, n), spread, rng)
         batch_error = rng.binomial(m, wide) / m
         found = learn(cost.mean(axis=0), paid, spread_cost / np.sqrt(n), spread)
         wide = cost + found.shift + found.sd * rng.normal(size=cost.shape)

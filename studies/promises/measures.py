@@ -9,6 +9,7 @@ from scipy.stats import beta, binom
 
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import add_discrepancy
+from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.rules import route
 from bayescascade.rivals.empirical_risk import descend, price_range
 from bayescascade.rivals.thresholds.learn_then_test import certify, plan_tests
@@ -176,7 +177,8 @@ def measure_ours(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
     seen = route(confidence, of["thresholds"]).loss(wrong).mean(axis=1)
     counts = seen * n + 0.5, (1.0 - seen) * n + 0.5
     rng, many = np.random.default_rng([seed, n, k]), np.tile(error, (2, 1))
-    wider = {spread: add_discrepancy(many, seen, n, spread, rng, one_sided=True)[0] for spread in SPREADS}
+    of_all = Seen.of_all(seen, n)
+    wider = {spread: add_discrepancy(many, of_all, spread, rng, one_sided=True)[0] for spread in SPREADS}
     for i, bound in enumerate(bounds):
         add("plug-in, posterior mean", i, np.nan, mean_error <= bound, mean_cost, -mean_error)
         doubted = {spread: batch_keeps(bound, m, wide) for spread, wide in wider.items()}

@@ -11,17 +11,18 @@ import bayescascade as bc
 from bayescascade.cascade.discrepancy import (
     SPREAD,
     add_discrepancy,
-    default_spread,
     evaluate_with_discrepancy,
     learn,
     read_discrepancy,
 )
 from bayescascade.cascade.evaluate import forward_all
+from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.scenarios import drift
 from bayescascade.posterior.schema import observed_log
+from bayescascade.tuning.tune import solution_at
 
 
 def test_the_update_is_bayes_rule():
@@ -44,9 +45,9 @@ def test_no_spread_believes_the_model_and_a_large_one_the_queries():
     rng = np.random.default_rng(1)
     error = np.clip(rng.normal([0.2, 0.3], 0.02, (4000, 2)), 0.0, 1.0)
     seen = np.array([0.26, 0.25])
-    believed, _ = add_discrepancy(error, seen, 150, 0.0, rng)
+    believed, _ = add_discrepancy(error, Seen.of_all(seen, 150), 0.0, rng)
     np.testing.assert_array_equal(believed, error)
-    own, found = add_discrepancy(error, seen, 150, 50.0, rng)
+    own, found = add_discrepancy(error, Seen.of_all(seen, 150), 50.0, rng)
     np.testing.assert_allclose(own.mean(axis=0), seen, atol=0.003)
     binomial = np.sqrt(error.mean(axis=0) * (1 - error.mean(axis=0)) / 150)
     np.testing.assert_allclose(found.sd, binomial, rtol=1e-3)
@@ -60,9 +61,9 @@ def test_a_biased_model_is_covered_when_the_spread_is_as_large_as_the_bias():
     for i in range(600):
         truth = 0.2 * (1.0 + 0.2 * rng.standard_normal())
         error = rng.normal(0.2, 0.01, (800, 1))
-        seen = np.array([rng.binomial(200, truth) / 200])
+        seen = Seen.of_all(np.array([rng.binomial(200, truth) / 200]), 200)
         for j, spread in enumerate((0.0, 0.2)):
-            low, high = np.quantile(add_discrepancy(error, seen, 200, spread, rng)[0], [0.05, 0.95])
+            low, high = np.quantile(add_discrepancy(error, seen, spread, rng)[0], [0.05, 0.95])
             inside[j, i] = low <= truth <= high
     # three binomial standard errors; the model's own 0.01 makes the bands a little too wide
     assert inside[0].mean() < 0.6
@@ -132,7 +133,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     seen = bc.score(observed_log(example_fit), points)["error"].values
     smooth = IsotonicRegression().fit_transform(error.mean(axis=0), seen)
     rng = np.random.default_rng
-    wide = [add_discrepancy(error, x, 300, SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
+    wide = [add_discrepancy(error, Seen.of_all(x, 300), SPREAD, rng(0), one_sided=True)[0] for x in (seen, smooth)]
     keeps = np.all([(each <= max_error).mean(axis=0) >= 0.9 for each in wide], axis=0)
     cheapest = cost[keeps].min()
     found = bc.tune(example_fit, max_error=max_error, prob=0.9, stages=stages)
@@ -143,7 +144,8 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     assert found.kept >= 0.9
     own = bc.evaluate(example_fit, found.thresholds)["error"].values.reshape(-1, 1)
     line = np.interp(own.mean(axis=0), error.mean(axis=0)[::-1], smooth[::-1])
-    assert (add_discrepancy(own, line, 300, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
+    line = Seen.of_all(line, 300)
+    assert (add_discrepancy(own, line, SPREAD, rng(0), one_sided=True)[0] <= max_error).mean() >= 0.88
     # a search that sees the discrepancy would not stay there: the thresholds lie between neighbours of the curve
     low = np.minimum(points[:-1], points[1:]).round(9)
     high = np.maximum(points[:-1], points[1:]).round(9)
@@ -162,12 +164,6 @@ def test_doubt_is_the_default_where_an_error_is_promised_and_the_labels_can_tell
     assert "doubt" not in bc.tune(example_fit, max_cost=1e-3).goal
     assert bc.tune(example_fit, max_error=0.4, error_price=0.01, risk="regret").goal["doubt"] == 0.0
     assert bc.tune(example_fit, max_error=0.4).goal["doubt"] == SPREAD
-    gap = example_fit.copy()
-    gap["observed_data"] = example_fit["observed_data"].to_dataset().copy(deep=True)
-    assert default_spread(gap) == SPREAD
-    gap["observed_data"]["confidence"][3, 2] = np.nan
-    gap["observed_data"]["correct"][3, 2] = np.nan
-    assert default_spread(gap) == 0.0
 
 
 def test_luck_does_not_count_where_thresholds_were_searched_for(example_fit):
@@ -220,25 +216,54 @@ def test_a_frontier_with_doubt_has_the_bands_of_evaluate_with_discrepancy(exampl
     assert (found["error_high"] - found["error_low"]).mean() > (plain["error_high"] - plain["error_low"]).mean()
 
 
-@pytest.mark.parametrize(
-    ("ask", "given"),
-    [
-        (lambda fit: bc.tune(fit, max_error=0.3, doubt=0.5), "doubt=0.5"),
-        (lambda fit: bc.frontier(fit, doubt=0.1), "doubt=0.1"),
-        (lambda fit: evaluate_with_discrepancy(fit, [0.9, 0.9, -np.inf], spread=0.3), "spread=0.3"),
-    ],
-)
-def test_doubt_of_a_fit_with_unrun_stages_is_refused_in_its_own_words(example_fit, ask, given):
-    seen = example_fit["observed_data"].to_dataset()
-    unrun = (seen["query"] == seen["query"][3]) & (seen["stage"] == seen["stage"][-1])
-    fit = example_fit.copy()
-    fit["observed_data"] = xr.DataTree(seen.where(~unrun))
-    message = (
-        r"^1 of the \d+ labelled queries miss an answer or a label at some stage; room for what the model misses "
-        rf"\({given}\) needs every stage .* or give {given.split('=')[0]}=0, which believes the model\.$"
-    )
-    with pytest.raises(bc.CascadeError, match=message):
-        ask(fit)
+def without(fit, unrun):
+    """The same posterior, of a log in which some stages (query, stage) were not run."""
+    seen = fit["observed_data"].to_dataset()
+    out = fit.copy()
+    out["observed_data"] = xr.DataTree(seen.where(~xr.DataArray(unrun, dims=("query", "stage"))))
+    return out
+
+
+def test_one_query_that_misses_a_stage_changes_next_to_nothing(example_fit):
+    unrun = np.zeros((300, 3), dtype=bool)
+    unrun[example_fit["observed_data"]["confidence"].values[:, :2].max(axis=1).argmin(), 2] = True
+    gap = without(example_fit, unrun)
+    whole, holed = (bc.tune(fit, max_error=0.33) for fit in (example_fit, gap))
+    assert holed.goal["doubt"] == SPREAD
+    assert holed.margin.known == whole.margin.known == 1.0
+    assert (whole.margin.n_queries, holed.margin.n_queries) == pytest.approx((300, 299), abs=0.2)
+    np.testing.assert_allclose(holed.thresholds, whole.thresholds, atol=0.01)
+    assert holed.upper_bounds["error"] == pytest.approx(whole.upper_bounds["error"], abs=0.003)
+    assert holed.text[:5] == whole.text[:5] == "Least"
+    wide = [bc.frontier(fit, n_points=6, doubt=0.3)["error_high"].values for fit in (example_fit, gap)]
+    np.testing.assert_allclose(*wide, atol=0.01)
+
+
+def test_what_no_query_tells_stays_as_wide_as_the_prior_and_comes_first(example_fit):
+    """Nobody ran the last stage on what the first was sure of: a cascade that defers it all is a guess there."""
+    seen = example_fit["observed_data"]["confidence"].values
+    sure = seen[:, 0] > np.quantile(seen[:, 0], 0.5)
+    unrun = np.column_stack([np.zeros(300, bool), sure, sure])
+    gap = without(example_fit, unrun)
+    defers_all = [np.inf, np.inf, -np.inf]
+    model = bc.evaluate(example_fit, defers_all)["error"].mean()
+    shown = evaluate_with_discrepancy(gap, defers_all, spread=1.0)
+    whole = evaluate_with_discrepancy(example_fit, defers_all, spread=1.0)
+    # the error of the sure half is less than half of all, and none of it is known
+    assert 0.1 * float(model) < float(shown["error_sd"] - whole["error_sd"]) < 0.5 * float(model)
+    found = bc.tune(gap, max_error=0.45)
+    assert found.margin.known < 1.0 or found.text.startswith("Least")
+    solution = solution_at(gap, defers_all, {"max_error": 0.4, "doubt": 1.0})
+    assert solution.margin.known == pytest.approx(0.5, abs=0.02)
+    assert solution.text.startswith("Little to go by: for 50% of the queries")
+
+
+def test_that_there_is_no_margin_comes_first(example_fit):
+    for how in ({"doubt": 0.0}, {"risk": "regret", "error_price": 0.01}):
+        found = bc.tune(example_fit, max_error=0.4, **how)
+        assert found.text.startswith("No safety margin: nothing is allowed for what the model misses. ")
+        assert found.margin is None
+    assert bc.tune(example_fit, max_cost=1e-3).text.startswith("Least")
 
 
 def test_a_frontier_refuses_a_negative_doubt(example_fit):

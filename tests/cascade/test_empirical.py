@@ -9,7 +9,7 @@ import xarray as xr
 from bayescascade.cascade import rules
 from bayescascade.cascade.empirical import cost_of_queries, score
 from bayescascade.cascade.rules import DecisionRule, route
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.model.simulate import simulate
 from bayescascade.runtime.policy import Policy
 
@@ -124,16 +124,46 @@ def test_score_needs_only_what_the_cascade_runs():
     xr.testing.assert_allclose(partial.drop_vars("cost"), whole.drop_vars("cost"))
 
 
-def test_score_says_which_stage_is_missing():
-    log = simulate(30, n_stages=3, random_seed=6)
-    confidence = log["confidence"].values.copy()
-    confidence[4:, 2] = np.nan
-    log = log.assign(
-        confidence=log["confidence"].copy(data=confidence),
-        correct=log["correct"].where(np.isfinite(confidence)),
+def unrun(log, rows, stage=2):
+    """The log without a stage for some queries."""
+    confidence, correct = log["confidence"].values.copy(), log["correct"].values.copy()
+    confidence[rows, stage] = correct[rows, stage] = np.nan
+    return log.assign(
+        confidence=log["confidence"].copy(data=confidence), correct=log["correct"].copy(data=correct)
     )
-    with pytest.raises(CascadeError, match=r"26 queries \(first: .*4.*\) are answered by stage 'large'.* not run"):
-        score(log, [INF, INF, -INF])
+
+
+def test_queries_that_cannot_be_followed_are_left_out_of_all_numbers_and_named():
+    log = simulate(30, n_stages=3, random_seed=6)
+    names = log["query"].values
+    rows = np.arange(30) % 5 == 0
+    with pytest.warns(
+        CascadeWarning, match=rf"^6 of 30 queries \(first: query {names[0]}, stage 'large'\) are sent"
+    ) as seen:
+        out = score(unrun(log, rows), [INF, INF, -INF])
+    assert len(seen) == 1
+    assert out.attrs["n_queries"] == 24
+    of_others = score(log.isel(query=~rows), [INF, INF, -INF])
+    for name in ("error", "reach", "answered", "abstained"):
+        np.testing.assert_array_equal(out[name], of_others[name])
+    halves = unrun(unrun(log, np.arange(30) % 2 == 0), np.arange(30) % 2 == 1, stage=0)
+    with pytest.raises(CascadeError, match=r"no query of the log ran the stages "):
+        score(halves, [INF, INF, -INF])
+
+
+def test_reach_and_cost_need_no_labels():
+    log = simulate(60, n_stages=3, random_seed=6)
+    thresholds = [0.8, 0.7, -INF]
+    whole = score(log, thresholds)
+    with pytest.warns(CascadeWarning, match=r"^60 of 60 answers .* have no label, so the error is not known"):
+        bare = score(log.assign(correct=log["correct"] * np.nan), thresholds)
+    assert np.isnan(bare["error"])
+    xr.testing.assert_equal(bare.drop_vars("error"), whole.drop_vars("error"))
+    some = np.arange(60) < 20
+    with pytest.warns(CascadeWarning, match=r"^40 of 60 answers .* so the error is that of the others"):
+        partly = score(log.assign(correct=log["correct"].where(xr.DataArray(some, dims="query"))), thresholds)
+    assert float(partly["error"]) == float(score(log.isel(query=some), thresholds)["error"])
+    xr.testing.assert_equal(partly.drop_vars("error"), whole.drop_vars("error"))
 
 
 def test_what_a_policy_or_a_solution_says_of_abstaining_counts(log):

@@ -47,6 +47,22 @@ def test_confidence_without_information_is_not_said_to_fall(seed):
     assert said(table.assign(confidence=np.random.default_rng(seed).uniform(size=len(table)))) == []
 
 
+def test_the_kinds_of_percentages_gaps_and_sums():
+    table = table_of()
+    percent = table.assign(confidence=100 * table["confidence"])
+    assert said(percent, "percent") == []
+    assert "give 100 - x; if" in said(percent.assign(confidence=100 - percent["confidence"]), "percent")[0]
+    with pytest.raises(CascadeError, match="did you mean confidence_kind='percent'"):
+        said(percent)
+    gap = table.assign(confidence=1 / (1 - table["confidence"]))
+    assert said(gap, "logprob_gap") == []
+    falling = said(gap.assign(confidence=100 - gap["confidence"]), "logprob_gap")
+    assert "give -x with confidence_kind='score'" in falling[0]
+    sums = table.assign(confidence=-100 * (1 - table["confidence"]))
+    assert said(sums, "log_likelihood") == []
+    assert "or name them with confidence_kind='log_likelihood'" in said(sums, "logprob")[0]
+
+
 def test_falling_confidence():
     table = table_of()
     (first, second) = said(table.assign(confidence=1 - table["confidence"]))
@@ -276,3 +292,25 @@ def test_kind_that_fits_is_proposed():
     table = table_of()
     with pytest.raises(CascadeError, match=r"did you mean confidence_kind='logprob'"):
         read_log(table.assign(confidence=np.log(table["confidence"])), confidence_kind="votes")
+
+
+@pytest.mark.parametrize(("kind", "value"), [("score", 1e6), ("score", -9999.0), ("logprob", -999.0)])
+def test_a_value_that_stands_for_a_missing_one_is_named(kind, value):
+    table = table_of()
+    table["confidence"] = np.log(table["confidence"]) if kind == "logprob" else table["confidence"]
+    assert said(table, kind=kind) == []
+    table.loc[6, "confidence"] = value
+    (message,) = said(table, kind=kind)
+    assert (
+        f"1 of the 120 confidences of stage 'small' are far from all others: {value:g}, where most are" in message
+    )
+    assert "leave the cell empty" in message
+
+
+def test_long_tails_that_a_stage_may_well_have_are_no_oddity():
+    rng = np.random.default_rng(1)
+    table = table_of()
+    table["confidence"] = -(
+        rng.exponential(size=240) ** 2
+    )  # log-probabilities of answers now and then very unsure
+    assert not [text for text in said(table, kind="logprob") if "far from" in text]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayescascade._common import memory
 from bayescascade.errors import CascadeError
 from bayescascade.logs.read import read_log
 
@@ -69,7 +70,7 @@ def test_missing_cost_column_lists_text_numbers_of_csv(table, tmp_path):
 
 
 def test_missing_cost_column_of_a_wide_table(table):
-    message = "missing cost column 'large.cost', 'small.cost'; the numeric columns are none"
+    message = "missing cost column 'large.cost', 'small.cost'; no other column holds numbers"
     refuse(wide(table).drop(columns=["small.cost", "large.cost"]), message)
     refuse(wide(table), "missing cost column 'large.usd', 'small.usd'.*'large.cost', 'small.cost'", cost="usd")
 
@@ -99,7 +100,7 @@ def test_unknown_kind(table):
 )
 @pytest.mark.parametrize("layout", ["long", "wide"])
 def test_confidence_off_its_scale(table, kind, value, allowed, layout):
-    table["confidence"] = -0.2 if kind in ("logprob", "p_true") else 0.2
+    table["confidence"] = -0.2 if kind in ("logprob", "log_likelihood", "p_true") else 0.2
     table.loc[3, "confidence"] = value
     row = 3 if layout == "long" else 1
     message = rf"confidence is {value!r} at row {row} \(counted from 0; query 'b', stage 'large'\); .*{allowed}"
@@ -135,12 +136,13 @@ def test_correctness(table, value, layout):
     refuse(table if layout == "long" else wide(table), message)
 
 
-def test_a_log_of_too_many_stages_is_refused_before_it_takes_memory():
+def test_a_log_of_too_many_stages_is_refused_before_it_takes_memory(monkeypatch):
     """A column of texts that are all different, taken for the stages."""
     n = 30_000
     texts = [f"text {i}" for i in range(n)]
     table = pd.DataFrame({"query": range(n), "stage": texts, "confidence": 0.5, "correct": 1, "cost": 1.0})
-    message = r"30,000 queries of 30,000 stages \('text 0', .*\) are 900,000,000 answers, .* about 90 GB; at most"
+    monkeypatch.setattr(memory, "total_memory", lambda: 32e9)
+    message = r"30,000 queries and 30,000 stages \('text 0', .*\) needs about 90.0 GB of memory"
     with pytest.raises(CascadeError, match=message):
         read_log(table, confidence_kind="probability")
     with pytest.raises(CascadeError, match="no query ran both 'text 0'"):
