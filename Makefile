@@ -21,8 +21,8 @@ DECISIONS := tests/tuning tests/induction tests/model/test_costs.py
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench constraints
-.PHONY: clean distclean
+.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench release audit
+.PHONY: constraints clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
@@ -35,6 +35,8 @@ help:
 	@echo "make types        mypy on the package and the studies"
 	@echo "make notebooks    execute the notebooks again, into build/notebooks"
 	@echo "make docs         the documentation, into build/docs; a warning is an error"
+	@echo "make release      build sdist and wheel; try them in clean environments of each Python there is"
+	@echo "make audit        ask for known weaknesses of the versions in constraints.txt (needs a network)"
 	@echo "make bench        benchmarks"
 	@echo "make constraints  resolve all dependencies anew and pin them in constraints.txt"
 	@echo "make clean        remove what was built; make distclean removes .venv too"
@@ -62,11 +64,11 @@ $(VENV)/.stamp-python:
 
 $(VENV)/.stamp-run: $(VENV)/.stamp-python $(SPECS)
 	@echo "Installing bayescascade into $(VENV) (a minute or two the first time)"
-	@$(INSTALL) . && touch $@
+	@$(INSTALL) '.[fit]' && touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-python $(SPECS)
 	@echo "Installing bayescascade and its development tools into $(VENV) (a minute or two the first time)"
-	@$(INSTALL) '.[dev,compare]' && touch $@ $(VENV)/.stamp-run
+	@$(INSTALL) '.[dev]' && touch $@ $(VENV)/.stamp-run
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 	@echo "Installing the documentation tools into $(VENV)"
@@ -119,7 +121,7 @@ types: $(VENV)/.stamp-dev
 # run as copies, so that checking never changes the committed outputs
 notebooks: $(VENV)/.stamp-dev
 	@rm -rf build/notebooks && mkdir -p build/notebooks
-	@cp $(NOTEBOOKS) build/notebooks/
+	@cp -r $(NOTEBOOKS) notebooks/responses build/notebooks/
 	@printf '%s\n' $(notdir $(NOTEBOOKS)) | xargs -P $(WORKERS) -I{} sh -c 'echo "Executing {}"; \
 	  $(BIN)/jupyter-execute --inplace --timeout=900 "build/notebooks/{}" && echo "Executed {}"'
 
@@ -127,12 +129,22 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo "The documentation is in build/docs/index.html"
 
+# on Linux and macOS; takes a few minutes for each version of Python, nearly all of it installing
+release: $(VENV)/.stamp-dev
+	@$(BIN)/python .ci/release.py
+
+# --strict: a package that the database does not have is a failure, and no clean bill
+audit: $(VENV)/.stamp-python
+	@rm -rf build/audit && mkdir -p build && $(BIN)/python -m venv build/audit
+	@build/audit/bin/python -m pip --disable-pip-version-check install -qq pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 # a fresh environment, so that nothing installed by hand slips in; constraints.txt is replaced only when all went well
 constraints: $(VENV)/.stamp-python
 	@rm -rf build/pins && mkdir -p build
 	@$(BIN)/python -m venv build/pins
 	@echo "Resolving all dependencies anew (some minutes)"
-	@build/pins/bin/python -m pip --disable-pip-version-check install -qq -e '.[compare,docs,dev]'
+	@build/pins/bin/python -m pip --disable-pip-version-check install -qq -e '.[docs,dev]'
 	@build/pins/bin/python -m pip --disable-pip-version-check freeze --exclude-editable | grep -v ' @ ' > build/constraints.txt
 	@{ echo "# Versions known to work together: written by make constraints, read by every install in the Makefile."; \
 	  cat build/constraints.txt; } > build/constraints.new && mv build/constraints.new constraints.txt

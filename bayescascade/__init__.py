@@ -21,7 +21,13 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'bayescascade' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    try:
+        module = import_module(_HOME[name])
+    except ModuleNotFoundError as missing:
+        from bayescascade._common.extras import not_installed
+
+        raise not_installed(missing, f"bayescascade.{name}") from missing
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,6 @@
 from bayescascade.analysis.label_value import label_value as label_value
 from bayescascade.analysis.sensitivity import sensitivity as sensitivity
+from bayescascade.analysis.signal_quality import signal_quality as signal_quality
 from bayescascade.analysis.verdict import verdict as verdict
 from bayescascade.cascade.empirical import score as score
 from bayescascade.cascade.evaluate import evaluate as evaluate
@@ -9,9 +10,16 @@ from bayescascade.errors import CascadeWarning as CascadeWarning
 from bayescascade.induction.backward_induction import backward_induction as backward_induction
 from bayescascade.inference.fit import fit as fit
 from bayescascade.logs.example import load_example as load_example
+from bayescascade.logs.importers.inspect import read_inspect as read_inspect
+from bayescascade.logs.importers.lm_eval import read_lm_eval as read_lm_eval
+from bayescascade.logs.importers.promptfoo import read_promptfoo as read_promptfoo
+from bayescascade.logs.importers.responses import read_responses as read_responses
+from bayescascade.logs.importers.routerbench import read_routerbench as read_routerbench
+from bayescascade.logs.importers.traces import read_traces as read_traces
 from bayescascade.logs.read import read_log as read_log
 from bayescascade.logs.tasks import combine_tasks as combine_tasks
 from bayescascade.logs.validate import validate_log as validate_log
+from bayescascade.logs.write import write_log as write_log
 from bayescascade.model.build import build_model as build_model
 from bayescascade.model.simulate import simulate as simulate
 from bayescascade.plots.comparison import plot_comparison as plot_comparison
@@ -23,6 +31,7 @@ from bayescascade.plots.fit import plot_frontier as plot_frontier
 from bayescascade.plots.fit import plot_links as plot_links
 from bayescascade.plots.fit import plot_margins as plot_margins
 from bayescascade.plots.fit import plot_reliability as plot_reliability
+from bayescascade.plots.signals import plot_signal_quality as plot_signal_quality
 from bayescascade.posterior.scenarios import drift as drift
 from bayescascade.posterior.scenarios import reprice as reprice
 from bayescascade.posterior.storage import load_fit as load_fit
@@ -33,6 +42,8 @@ from bayescascade.reporting.report import report as report
 from bayescascade.rivals.compare import compare as compare
 from bayescascade.rivals.thresholds.learn_then_test import learn_then_test as learn_then_test
 from bayescascade.runtime.policy import Policy as Policy
+from bayescascade.signals.absent import NoConfidence as NoConfidence
+from bayescascade.signals.confidence import confidence as confidence
 from bayescascade.tuning.frontier import frontier as frontier
 from bayescascade.tuning.solution import ThresholdSolution as ThresholdSolution
 from bayescascade.tuning.tune import tune as tune

@@ -7,9 +7,46 @@ reads as Python and that another face renders in its own names. An f-string arou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from string import Formatter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+_LONGEST = 2000  # characters of a text in a message
+_LONG_WORD = re.compile(r"\S{300,}")
+# what steers a terminal, turns or breaks a line, or is half a character
+_UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(value: Any, longest: int = 300) -> str:
+    """A value as Python writes it, short; never an error, whatever the value is.
+
+    Examples
+    --------
+    >>> shown("small"), shown("a" * 1000, longest=10)
+    ("'small'", "'aaaaaa...")
+    """
+    try:
+        text = repr(value)
+    except Exception:  # of a class of the user's own, or a number of more digits than Python writes
+        text = f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def legible(text: str) -> str:
+    """A text of readable length that a terminal shows as it is: names and values from outside may hold anything.
+
+    Examples
+    --------
+    >>> legible("there is no stage 'a\x1b[2J'")
+    "there is no stage 'a\\\\x1b[2J'"
+    >>> len(legible("a" * 10_000))
+    253
+    """
+    text = _LONG_WORD.sub(lambda word: f"{word[0][:200]}...{word[0][-50:]}", text)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class Code(str):
@@ -41,7 +78,7 @@ class Option(NamedTuple):
     value: object
 
     def __str__(self) -> str:
-        value = repr(self.value)
+        value = shown(self.value)
         return f"{self.name}={value}" if value else self.name
 
 
@@ -53,7 +90,7 @@ class Call(NamedTuple):
     value: object
 
     def __str__(self) -> str:
-        arguments = ", ".join(filter(None, (self.arguments, repr(self.value))))
+        arguments = ", ".join(filter(None, (self.arguments, shown(self.value))))
         return f"{self.name}({arguments})" if arguments else self.name
 
 
@@ -179,7 +216,7 @@ def said(template: str, parts: Iterable[object]) -> Message:
         pieces.append(text)
         if field is not None:
             part = next(rest)
-            plain = repr(part) if conversion == "r" else part
+            plain = shown(part) if conversion == "r" else part
             pieces.append(plain if isinstance(plain, Message) else format(plain, spec or ""))
     return Message(*pieces)
 
@@ -197,6 +234,10 @@ class _Said(Exception):
         hint: str | None = None,
     ) -> None:
         message = said(message, parts) if parts else message
+        if isinstance(message, Message):
+            message = Message(*(legible(part) if isinstance(part, str) else part for part in message.parts))
+        else:
+            message = legible(message)
         super().__init__(message)
         self.message, self.parameter, self.value, self.hint = message, parameter, value, hint
 

@@ -8,10 +8,17 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, shown
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_AT_ONCE = 8  # processes that write one file at the same time; any more take names that nobody takes over
 
 
 @contextmanager
@@ -59,18 +66,87 @@ def whole_file(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
 @contextmanager
 def _beside(target: Path, replaces: bool) -> Iterator[Path]:
     """A path beside ``target``, which takes its place; not through a link, or the link's target would be stale."""
-    # the suffix stays, for writers that go by it; a name has 255 bytes, so not all of a long one
-    stem = os.fsdecode(os.fsencode(target.stem)[:100])
-    part = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix[:20]}")
-    try:
+    with _part_of(target) as part:
         yield part
         with open(part, "rb") as stream:
             os.fsync(stream.fileno())
         if replaces:
             shutil.copymode(target, part)
         os.replace(part, target)
-    finally:
+
+
+@contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """A path that nobody else writes to; parts that killed processes left there are taken over or removed.
+
+    Who writes a part holds a lock on it, which ends with the process: a part without a lock is left over.
+    """
+    # the suffix stays, for writers that go by it; a name has 255 bytes, so not all of a long one
+    stem, suffix = os.fsdecode(os.fsencode(target.stem)[:100]), target.suffix[:20]
+    mine = None
+    with ExitStack() as held:
+        for number in range(_AT_ONCE):
+            part = target.with_name(f".{stem}.{number}.part{suffix}")
+            if mine is not None and not os.path.lexists(part):
+                break
+            file = _locked(part)
+            if file is not None:
+                held.callback(_release, part, file)
+                mine = mine or part
+        if mine is None:
+            mine = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{suffix}")
+            held.callback(mine.unlink, missing_ok=True)
+        yield mine
+
+
+def _locked(part: Path) -> int | None:
+    """The descriptor of a file that is ours to write, made if it is not there; None where it is not ours."""
+    if fcntl is None:
+        return None
+    while True:
+        try:
+            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError:
+            if os.path.lexists(part):  # a link, or somebody else's
+                return None
+            raise
+        free = _lock(part, file)
+        if free and _is_at(part, file):
+            return file
+        os.close(file)
+        if not free:
+            return None
+
+
+def _lock(part: Path, file: int) -> bool:
+    """Lock an open file, unless it is another's."""
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no locks on this disk, so nobody writes under this name
         part.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _is_at(part: Path, file: int) -> bool:
+    """Whether a name is still that of an open file, and its only one."""
+    try:
+        found = os.stat(part, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(file)) and found.st_nlink == 1
+
+
+def _release(part: Path, file: int) -> None:
+    """Remove a part, unless it is in its place by now and the name another's."""
+    if _is_at(part, file):
+        part.unlink()
+    os.close(file)
 
 
 def _mode(path: str | os.PathLike[str]) -> int | None:
@@ -82,9 +158,16 @@ def _mode(path: str | os.PathLike[str]) -> int | None:
 
 
 def check_path(path: str | os.PathLike[str], what: str) -> None:
-    """Raise `CascadeError` for a text that cannot be a path."""
-    if "\0" in os.fsdecode(path):
-        raise CascadeError(f"{what} cannot have the path {os.fsdecode(path)!r}: it holds a NUL; take it out.")
+    """Raise `CascadeError` for what cannot be a path."""
+    try:
+        text = os.fspath(path)
+        if not isinstance(text, str):  # bytes, which Path does not take
+            raise TypeError
+        os.fsencode(text)
+    except (TypeError, UnicodeError):
+        raise CascadeError(f"{what} cannot have the path {shown(path)}: give a text or a Path.") from None
+    if "\0" in text:
+        raise CascadeError(f"{what} cannot have the path {shown(text)}: it holds a NUL; take it out.")
 
 
 def read_whole(path: str | os.PathLike[str], what: str) -> bytes:

@@ -7,16 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.errors import Message
+from bayescascade.errors import Message, shown
 
 
 def show(value: Any) -> str:
     """A cell as the user wrote it, short."""
-    try:
-        text = repr(value.item() if isinstance(value, np.generic) else value)
-    except ValueError:  # a whole number of more digits than Python writes
-        text = f"a {type(value).__name__} of too many digits"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value.item() if isinstance(value, np.generic) else value, longest=60)
 
 
 def listed(names: Any) -> str:

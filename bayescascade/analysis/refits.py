@@ -123,10 +123,11 @@ class Refits:
         right = np.full((self._log.sizes["query"], n_stages), np.nan)
         # of queries that have a difficulty, all signals tell how easy they are, and all answers share it
         ease = given_earlier(one, signal).ease(rng)
+        given, answerable = one.draw_answerable(len(queries), rng)
         for j in range(n_stages):
             seen = np.isfinite(signal[:, j])
-            p = one.p_correct(j, signal[seen, j], None if ease is None else ease[:, seen])[0]
-            right[queries[seen], j] = rng.uniform(size=len(p)) < p
+            p = given.p_correct(j, signal[seen, j], None if ease is None else ease[:, seen])[0]
+            right[queries[seen], j] = answerable[0, seen] & (rng.uniform(size=len(p)) < p)
         return self._log, right
 
     def _relative_costs(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

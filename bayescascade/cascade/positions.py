@@ -24,7 +24,7 @@ def to_positions(thresholds: np.ndarray, draws: Draws) -> np.ndarray:
         t = to_signal(raw, draws.kind)
         # confidences beyond the float32 range share a signal with the end of the scale; one that is not the
         # end itself must not accept it
-        lowest = to_signal(np.array([-np.inf]), draws.kind)[0] if draws.kind in ("logprob", "p_true") else -np.inf
+        lowest = to_signal(np.array([-np.inf]), draws.kind)[0]
         t = np.where((t == lowest) & (raw > -np.inf), np.nextafter(t, np.inf), t)
         segment = np.searchsorted(margin.high, t, side="left")
         inside = np.minimum(segment, len(margin.low) - 1)

@@ -14,7 +14,7 @@ from scipy.stats import gamma
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, MANY, Evidence, centre_range, tail_area, two_sided
 from bayescascade.checks.given import p_correct_given
-from bayescascade.checks.results import CheckResult, rejected
+from bayescascade.checks.results import CheckResult, rejected, verdict
 from bayescascade.display import checks as pictures
 from bayescascade.display.format import LEVEL
 from bayescascade.errors import Message, option, said
@@ -141,7 +141,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: label at least {LEAST} answers there."
-    return CheckResult("calibration", False if len(failed) else None if unseen else True, table, text, picture)
+    return CheckResult("calibration", verdict(failed, unseen), table, text, picture)
 
 
 def _p_correct(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
@@ -258,6 +258,8 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         nothing = f"No stage has {LEAST} labels, right and wrong, beside a previous signal that varies."
         return CheckResult("own signal", None, table, nothing)
     failed = rejected(table)
+    judged = table.index[table["p"].notna()].get_level_values("stage")
+    unseen = [name for name in evidence.stages[1:] if name not in judged]
     picture = partial(pictures.own_signal, table)
     if len(failed):
         better = Message("fit again with ", option("difficulty", True), ", and ")
@@ -276,7 +278,12 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
             "Given what the model knows, the previous stage's confidence says no more about correctness than in "
             "replicates. Accuracy after a deferral can be believed."
         )
-    return CheckResult("own signal", not len(failed), table, text, picture)
+    if unseen:
+        text += (
+            f" Nothing is known of {joined(unseen)}: that takes {LEAST} labels, right and wrong, beside a "
+            "previous signal that varies."
+        )
+    return CheckResult("own signal", verdict(failed, unseen), table, text, picture)
 
 
 def _normal_score(evidence: Evidence, stage: int, queries: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
 from bayescascade.errors import Message, option
-from bayescascade.inference.sampling import convergence
+from bayescascade.inference.sampling import convergence, informed
 from bayescascade.posterior.schema import why_not_computed
 
 MAX_RHAT = 1.01
@@ -34,7 +34,7 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         return CheckResult("convergence", None, pd.DataFrame(), lacking)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a cost that is known exactly never moves: 0/0, shown as NaN
-        table = az.summary(fit, kind="diagnostics", round_to="none")
+        table = az.summary(informed(fit), kind="diagnostics", round_to="none").dropna(how="all")
     table = table[["r_hat", "ess_bulk", "ess_tail", "mcse_mean"]].astype(float)
     groups = table.groupby([str(name).split("[")[0] for name in table.index], sort=False)
     table = groups.agg({"r_hat": "max", "ess_bulk": "min", "ess_tail": "min", "mcse_mean": "max"})

@@ -13,7 +13,7 @@ from scipy.special import bdtr, bdtrc
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, one_sided, two_sided
 from bayescascade.checks.given import given_earlier, randomise
-from bayescascade.checks.results import CheckResult, rejected
+from bayescascade.checks.results import CheckResult, rejected, verdict
 from bayescascade.display import checks as pictures
 from bayescascade.errors import Message, option, said
 from bayescascade.model.copulas.family import FAMILIES, Family
@@ -107,7 +107,7 @@ def check_dependence(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         )
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: run both stages on at least {LEAST} queries."
-    return CheckResult("dependence", False if len(failed) else None if unseen else True, table, text, picture)
+    return CheckResult("dependence", verdict(failed, unseen), table, text, picture)
 
 
 def _advice(evidence: Evidence, failed: pd.Index) -> str:

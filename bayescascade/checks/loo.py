@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._common.messages import sentence
+from bayescascade._common.messages import joined, sentence
 from bayescascade.checks.evidence import Evidence
-from bayescascade.checks.results import CheckResult
+from bayescascade.checks.results import CheckResult, verdict
 from bayescascade.display import checks as pictures
 from bayescascade.posterior.schema import why_not_computed
 
@@ -37,12 +37,13 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     lacking = why_not_computed(tree, "leave-one-out", draws=100)
     if lacking:
         return CheckResult("loo", None, pd.DataFrame(), lacking)
-    rows, of_factor = [], {}
+    rows, of_factor, unseen = [], {}, []
     for name in factors:
         # a query without a label, or whose signals are certain, has nothing to leave out
         terms = tree["log_likelihood"].to_dataset()[[name]]
         seen = (terms[name].std(("chain", "draw")) > 0.0).values
         if not seen.any():
+            unseen.append({"signal": "signals", "correct": "labels"}.get(name, name))
             continue
         part = xr.DataTree.from_dict(
             {"posterior": tree["posterior"].to_dataset(), "log_likelihood": terms.isel(query=seen)}
@@ -60,14 +61,16 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     columns = ["factor", "elpd", "se", "p", "worst_k", "good_k", "share_above"]
     table = pd.DataFrame(rows, columns=columns).set_index("factor")
     worst = table["share_above"].max()
-    passed = bool(worst <= MAX_BAD_SHARE)
+    passed = verdict([worst] if worst > MAX_BAD_SHARE else [], unseen)
     who = f"{worst:.1%} of the queries have" if worst > 0.0 else "no query has"
     found = f"{who} a Pareto k above {table['good_k'].min():.2f}"
-    if passed:
+    if passed is not False:
         text = f"{sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
     else:
         text = (
             f"{sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
             "labels or confidences, and do not compare fits by elpd."
         )
+    if unseen:
+        text += f" Nothing is known of {joined(unseen)}: none of them moves the posterior."
     return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))

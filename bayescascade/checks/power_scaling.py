@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import Evidence
-from bayescascade.checks.results import CheckResult
+from bayescascade.checks.results import CheckResult, verdict
 from bayescascade.display import checks as pictures
 from bayescascade.errors import in_python
 from bayescascade.inference.power_scaling import thinned, why_not
@@ -25,7 +25,9 @@ CONFLICT = 1.0
 _SIGNALS = ("tau_share", "margin_split")
 # the likelihood's parts and what each is about; where queries have a difficulty, it has one part
 _BLOCKS: dict[str, tuple[str, ...]] = {"signal": ("tau",), "correct": ("intercept", "slope")}
-_LATENT: dict[str, tuple[str, ...]] = {"joint": ("tau", "loading", "intercept", "slope", "discrimination")}
+_LATENT: dict[str, tuple[str, ...]] = {
+    "joint": ("tau", "loading", "intercept", "slope", "discrimination", "unanswerable")
+}
 
 
 def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -35,7 +37,9 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         return CheckResult("sensitivity", None, pd.DataFrame(), nothing)
     tree = thinned(evidence.fit)
     about = _BLOCKS if evidence.few.loading is None else _LATENT
-    blocks = [block for part, names in about.items() if (block := _of_block(tree, part, names)) is not None]
+    found = {part: _of_block(tree, part, names) for part, names in about.items()}
+    blocks = [block for block in found.values() if block is not None]
+    unseen = [name for part, names in about.items() if found[part] is None for name in names]
     if not blocks:
         return CheckResult(
             "sensitivity", None, pd.DataFrame(), "The log is too short to pull at anything. Log more."
@@ -69,7 +73,9 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         )
     else:
         text = "A stronger or weaker prior would hardly move tau, intercepts and slopes: the log decides."
-    return CheckResult("sensitivity", True, table, text, picture)
+    if unseen:
+        text += f" Nothing is known of {joined(unseen)}: the log has nothing that moves them."
+    return CheckResult("sensitivity", verdict([], unseen), table, text, picture)
 
 
 def _of_block(tree: xr.DataTree, factor: str, names: tuple[str, ...]) -> pd.DataFrame | None:

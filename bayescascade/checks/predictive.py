@@ -11,7 +11,7 @@ import pandas as pd
 from bayescascade.cascade.empirical import check_followed, cost_of_queries, score
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
-from bayescascade.checks.evidence import MANY, Evidence
+from bayescascade.checks.evidence import LEAST, MANY, Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
 from bayescascade.display.format import LEVEL
@@ -33,6 +33,11 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     rule = replace(DecisionRule.from_any(thresholds, evidence.stages, kind), single=False)
     # of the others nobody knows whether an answer was right
     log = evidence.log.isel(query=evidence.log["correct"].notnull().any("stage").values)
+    if log.sizes["query"] < LEAST:
+        text = (
+            f"Fewer than {LEAST} queries of the fit's own log have labels, too few to compare. Label more queries."
+        )
+        return CheckResult("cascade", None, pd.DataFrame(), text)
     try:
         check_followed(log, rule)
         found = score(log, rule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -19,6 +19,17 @@ WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
 def rejected(table: pd.DataFrame) -> pd.Index:
     """Rows whose ``p`` is below `LEVEL` shared out over the rows that have one (Bonferroni)."""
     return table.index[table["p"] < LEVEL / max(1, table["p"].notna().sum())]
+
+
+def verdict(failed: Sized, unseen: Sized) -> bool | None:
+    """False where something failed, None where part of it gave nothing to look at, else True.
+
+    Examples
+    --------
+    >>> verdict([], []), verdict([], ["large"]), verdict(["small"], ["large"])
+    (True, None, False)
+    """
+    return False if len(failed) else None if len(unseen) else True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from arviz_stats.ecdf_utils import ecdf_pit
 from bayescascade._common.messages import joined
 from bayescascade.checks.evidence import LEAST, Evidence
 from bayescascade.checks.given import given_earlier
-from bayescascade.checks.results import CheckResult
+from bayescascade.checks.results import CheckResult, verdict
 from bayescascade.display import checks as pictures
 from bayescascade.display.format import LEVEL
 from bayescascade.errors import in_python, said
@@ -93,11 +93,13 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             continue
         level, ecdf, low, high = pit_band(values, 1.0 - LEVEL / len(evidence.stages), seed=0)
         beyond = float(np.max(np.maximum(ecdf - high, low - ecdf)))
-        verdict = "no" if beyond > _MATERIAL else "yes"
-        rows.append((name, len(values), given, float(np.abs(ecdf - level).max()), max(beyond, 0.0), verdict))
+        inside = "no" if beyond > _MATERIAL else "yes"
+        rows.append((name, len(values), given, float(np.abs(ecdf - level).max()), max(beyond, 0.0), inside))
     columns = ["stage", "queries", "given", "largest_gap", "beyond_band", "inside"]
     table = pd.DataFrame(rows, columns=columns).set_index("stage")
-    failed = [name for name, inside in table["inside"].items() if inside == "no"]
+    failed, seen, unseen = (
+        [name for name, inside in table["inside"].items() if inside == word] for word in ("no", "yes", "")
+    )
     if not table["inside"].any():
         text = f"No stage has {LEAST} queries, too few to judge a margin. Log more queries."
         return CheckResult("margins", None, table, text)
@@ -109,9 +111,12 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
             (joined(failed), 1 - LEVEL, _MATERIAL, in_python("plot_margins, and at ")),
         )
     else:
+        who = joined(seen) if unseen else "every stage"
         text = (
-            f"The signals of every stage stay within {_MATERIAL:.0%} of the queries of the {1 - LEVEL:.0%} band "
+            f"The signals of {who} stay within {_MATERIAL:.0%} of the queries of the {1 - LEVEL:.0%} band "
             "around the fitted distribution. F is flexible and was fitted to them, so only gross failures "
             "would show here."
         )
-    return CheckResult("margins", not failed, table, text, partial(pictures.margins, pits))
+    if unseen:
+        text += f" Nothing is known of {joined(unseen)}: run at least {LEAST} queries there."
+    return CheckResult("margins", verdict(failed, unseen), table, text, partial(pictures.margins, pits))

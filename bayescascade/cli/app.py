@@ -10,26 +10,26 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from bayescascade._common.files import whole_file
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, terminal
+from bayescascade.cli import decisions, reading, terminal
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
-    KIND_HELP,
     Cost,
     FitFile,
     Grades,
+    Kind,
     LogFile,
     Seed,
     Stages,
     Task,
     TaskColumn,
     WithChoices,
+    a_log,
     copula_of,
     cost_of,
     file_in,
@@ -43,9 +43,6 @@ from bayescascade.cli.options import (
     refuse_with_previous,
 )
 from bayescascade.errors import CascadeError, render
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 # What the demo asks of the embedded example, and the share of it that is kept back for scoring.
 DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.35, 0.9, 1 / 3
@@ -111,7 +108,7 @@ def fit(
     ctx: typer.Context,
     log: LogFile,
     output: Annotated[Path, file_out("Where the fit goes (netCDF), e.g. fit.nc.")],
-    kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
+    kind: Kind = None,
     cost: Cost = "cost",
     stages: Stages = None,
     grades: Grades = None,
@@ -186,6 +183,7 @@ def fit(
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
+app.command(cls=WithChoices)(reading.read)
 app.command()(decisions.tune)
 app.command(cls=WithChoices)(decisions.score)
 app.command()(decisions.check)
@@ -234,7 +232,7 @@ def report(
 
 @app.command()
 def simulate(
-    output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.")],
+    output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.", a_log)],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
     stages: Annotated[int, typer.Option(min=2, help="Stages.")] = 3,
     labelled: Annotated[
@@ -243,14 +241,11 @@ def simulate(
     seed: Seed = None,
 ) -> None:
     """Draw a log from the model with known parameters, to try things on."""
-    if output.suffix not in (".parquet", ".csv"):
-        raise CascadeError(f"a log is written as .parquet or .csv, but the output is called {output.name!r}.")
     import bayescascade as bc
 
     log = bc.simulate(queries, n_stages=stages, n_labelled=labelled, random_seed=seed)
-    _write_log(log, output)
-    kind = log.attrs["confidence_kind"]
-    typer.echo(f"Wrote {output}. Next: bayescascade fit {_quoted(output)} --kind {kind} -o fit.nc")
+    bc.write_log(log, output)
+    typer.echo(f"Wrote {output}. Next: bayescascade fit {terminal.log_words(log, output)} -o fit.nc")
 
 
 @app.command()
@@ -267,7 +262,7 @@ def demo(
     log = bc.load_example()
     n_test = int(log.sizes["query"] * DEMO_TEST_SHARE)
     train, test = log.isel(query=slice(n_test, None)), log.isel(query=slice(n_test))
-    _write_log(log, out / "log.csv")
+    bc.write_log(log, out / "log.csv")
     typer.echo(f"{terminal.describe(log)}; {n_test} queries are kept back for scoring.")
     with terminal.working("Fitting, 4 x 1000 draws (a first fit compiles too: a minute)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
@@ -306,23 +301,5 @@ def main() -> None:
     app(prog_name="bayescascade")
 
 
-# ---- reading and writing
-
-
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _write_log(log: xr.Dataset, path: Path) -> None:
-    """One row for each query and stage that was run, as `read_log` takes it."""
-    fields = [name for name in ("confidence", "correct", "cost", "latency") if name in log]
-    table = log[fields].to_dataframe().reset_index().dropna(subset="confidence")
-    position = {name: number for number, name in enumerate(log["stage"].values)}
-    table = table.rename(columns={"stage": "model"}).assign(stage=lambda t: t["model"].map(position))
-    known = ["query", *(["task"] if "task" in log.coords else []), "stage", "model", *fields]
-    table = table[known].astype({"correct": "Int8"})
-    with whole_file(path, "the log") as part:
-        if path.suffix == ".csv":
-            table.to_csv(part, index=False)
-        else:
-            table.to_parquet(part, index=False)

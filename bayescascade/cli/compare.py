@@ -9,9 +9,9 @@ import typer
 
 from bayescascade._common.files import whole_file
 from bayescascade.cli.options import (
-    KIND_HELP,
     Cost,
     Grades,
+    Kind,
     LogFile,
     Stages,
     cost_of,
@@ -26,6 +26,7 @@ from bayescascade.cli.terminal import against_table, say, show
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 
@@ -43,7 +44,7 @@ def _picture(path: Path | None) -> Path | None:
 
 def compare(
     train: LogFile,
-    kind: Annotated[str, typer.Option("--kind", help=KIND_HELP)],
+    kind: Kind = None,
     test: Annotated[Path | None, file_in("Log to measure on.", show_default="five folds of the first")] = None,
     methods: Annotated[
         str | None,
@@ -125,7 +126,7 @@ def compare(
     # files before the table, whose reader may hang up
     if output is not None:
         with whole_file(output, "the table") as path:
-            table.to_csv(path)
+            _for_spreadsheets(table.reset_index()).to_csv(path, index=False)
         say(f"Wrote {output}.")
     if plot is not None:
         with whole_file(plot, "the picture") as path:
@@ -135,6 +136,15 @@ def compare(
         say(f"Wrote {plot}.")
     show(against_table(table, reference or str(found.data["rival"].values[0])))
     typer.echo(found.text)
+
+
+def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with texts that a spreadsheet would take for formulas behind an apostrophe, which it hides."""
+
+    def plain(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+    return table.map(plain)
 
 
 def _size(text: str) -> int | None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bayescascade.errors import Blank
+from bayescascade.errors import Blank, legible
 
 # Arguments whose option is called otherwise; all others are found by their own name.
 RENAMED = {
@@ -17,6 +17,7 @@ RENAMED = {
     "n_stages": "stages",
     "n_labelled": "labelled",
     "thresholds": "policy",
+    "metric": "score",
 }
 CALLS = {
     "fit": "`bayescascade fit`",
@@ -58,14 +59,14 @@ class CommandLine:
         if _is_blank(value):
             words.append((param and param.metavar) or "...")
         elif repr(value):
-            words.append(shlex.quote(_typed(value)))
+            words.append(shlex.quote(legible(_typed(value))))
         return " ".join(words)
 
     def call(self, name: str, arguments: str, value: object) -> str:
         """The command, or the option, that does what a function does."""
         words = [CALLS.get(name, name)]
         if repr(value):
-            words.append(shlex.quote(_typed(value)))
+            words.append(shlex.quote(legible(_typed(value))))
         return " ".join(words)
 
 

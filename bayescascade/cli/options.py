@@ -33,14 +33,18 @@ class WithChoices(TyperCommand):
 
 
 def _choices() -> dict[str, list[str]]:
+    from bayescascade.logs.grade import GRADERS
+    from bayescascade.logs.importers.formats import FORMATS
     from bayescascade.model.calibration import CALIBRATIONS
     from bayescascade.model.copulas.family import FAMILIES
     from bayescascade.model.margins.models import MARGIN_MODELS
     from bayescascade.rivals.registry import METHODS
+    from bayescascade.signals.confidence import SIGNALS
     from bayescascade.signals.kinds import KINDS
 
+    files = {"formats": list(FORMATS), "graders": list(GRADERS), "signals": list(SIGNALS)}
     stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
-    return stages | {"kinds": list(KINDS), "methods": list(METHODS)}
+    return files | stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 
 
 def _words(names: list[str]) -> str:
@@ -114,6 +118,13 @@ def writable(path: Path | None) -> Path | None:
         if not os.access(folder, os.W_OK):
             raise typer.BadParameter(f"the folder {folder} cannot be written to; choose another.")
     return path
+
+
+def a_log(path: Path | None) -> Path | None:
+    """A log is written as Parquet or CSV."""
+    if path is not None and path.suffix not in (".parquet", ".csv"):
+        raise typer.BadParameter(f"a log is written as .parquet or .csv, but the output is called {path.name!r}.")
+    return writable(path)
 
 
 def page(path: Path) -> Path:
@@ -218,6 +229,7 @@ FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
 ]
 KIND_HELP = "What a confidence is: {kinds}."
+Kind = Annotated[str | None, typer.Option("--kind", help=KIND_HELP, show_default="what a Parquet log says")]
 COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
 Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
 GRADES_HELP = "What texts in the column correct stand for: 1, 0, or nothing for not scored."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
 from math import isnan
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayescascade.errors import CascadeWarning, Face, render
@@ -90,6 +92,12 @@ def describe(log: xr.Dataset) -> str:
     tasks = tasks_of(log)
     told = f"; tasks: {', '.join(f'{name} ({count})' for name, count in tasks.items())}" if len(tasks) > 1 else ""
     return f"{log.sizes['query']} queries; stages {order}: {stages}{told}"
+
+
+def log_words(log: xr.Dataset, path: Path) -> str:
+    """A log just written, as it is typed to read it: CSV does not say what its confidences are."""
+    kind = "" if path.suffix == ".parquet" else f" --kind {log.attrs['confidence_kind']}"
+    return shlex.quote(str(path)) + kind
 
 
 def tasks_of(log: xr.Dataset) -> dict[str, int]:

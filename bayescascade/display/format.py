@@ -54,16 +54,18 @@ def show_threshold(threshold: float) -> str:
 
 
 def short(threshold: float) -> str:
-    """A finite threshold to three digits, of its distance from 1 where it is close to that.
+    """A finite threshold to three digits, of its distance from 1 or 100 where it is close to that.
 
     Examples
     --------
-    >>> short(0.847784), short(-0.0684512), short(0.99987)
-    ('0.848', '-0.0685', '0.99987')
+    >>> short(0.847784), short(-0.0684512), short(0.99987), short(99.98)
+    ('0.848', '-0.0685', '0.99987', '99.98')
     """
-    if 0.9 < threshold < 1.0:
-        # the digits that tell it from certainty: 0.99987 is not 1
-        return f"{threshold:.{max(3, int(np.ceil(-np.log10(1.0 - threshold))) + 1)}f}".rstrip("0")
+    for top, digits in ((1.0, 3), (100.0, 1)):  # a probability, and in percent
+        if 0.9 * top < threshold < top:
+            # the digits that tell it from certainty: 0.99987 is not 1
+            digits = max(digits, int(np.ceil(-np.log10(top - threshold))) + 1)
+            return f"{threshold:.{digits}f}".rstrip("0").rstrip(".")
     return f"{threshold:.3g}"
 
 

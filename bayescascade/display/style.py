@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescascade.errors import CascadeError
 from bayescascade.model.margins.segments import Margin
-from bayescascade.signals.kinds import EPS, to_confidence, to_signal
+from bayescascade.signals.kinds import EPS, KINDS, to_confidence, to_signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +24,12 @@ EXTREMES = {-np.inf: "accept all", np.inf: "defer all"}
 
 _TITLES = {
     "logprob": "mean log-probability",
+    "log_likelihood": "log-likelihood",
     "p_true": "log P(True)",
     "probability": "probability",
+    "percent": "percent",
     "margin": "probability margin",
+    "logprob_gap": "gap of log-probabilities",
     "votes": "share of votes",
     "score": "score",
 }
@@ -171,7 +174,11 @@ def rounded(confidence: float, kind: str) -> str:
     # the signal cannot tell the end of the scale from what is this near to it
     if abs(confidence) <= 1.01 * EPS:
         return "0"
-    if kind in ("probability", "margin", "votes") and confidence >= 0.5:
-        rest = 1.0 - confidence
-        return "1" if rest <= 1.01 * EPS else f"{confidence:.{max(1, -int(np.floor(np.log10(rest))))}f}"
-    return f"{confidence:.2g}"
+    top = KINDS[kind].upper
+    if 0.5 * top <= confidence and 0.0 < top < np.inf:
+        rest = top - confidence
+        least = 1 if top == 1.0 else 0
+        if rest <= 1.01 * EPS * top:
+            return f"{top:g}"
+        return f"{confidence:.{max(least, -int(np.floor(np.log10(rest))))}f}"
+    return f"{confidence:.2g}" if not 100.0 <= abs(confidence) < 1e6 else f"{float(f'{confidence:.2g}'):.0f}"

@@ -1,4 +1,9 @@
-"""Which family for which link: every candidate is fitted, and PSIS-LOO decides link by link."""
+"""Which family for which link: every candidate is fitted, and PSIS-LOO decides link by link.
+
+Without a difficulty, the likelihood of a signal given the one before has one link in it, so that a fit with one
+family at all links ranks it at each of them. With a difficulty only whole queries have a likelihood: a candidate
+is fitted at one link at a time, with the default family at the others, and the queries' densities are compared.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,16 @@ import xarray as xr
 
 from bayescascade.errors import CascadeError, option
 from bayescascade.inference.deferral_weights import seen_weights
-from bayescascade.inference.pointwise import held_out, model_masses, signal_rows
+from bayescascade.inference.pointwise import held_out, log_likelihood_of, model_masses, signal_rows
 from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.design import Design, build_design
-from bayescascade.model.options import Options
+from bayescascade.model.options import Options, default_copula
 
 CANDIDATES = tuple(FAMILIES)
+# By family, for each link: expected log predictive density of each row or query, and the worst Pareto k-hat.
+ByLink = dict[str, list[tuple[np.ndarray, float]]]
 # A short run of each candidate is enough to rank them.
 _DRAWS, _CHAINS = 400, 2
 
@@ -45,24 +52,64 @@ def compare_families(
         ``elpd``, ``se``, ``elpd_diff`` and ``dse`` (from the best of its link), ``worst_k`` (Pareto k-hat) over
         (link, family).
     """
-    n_links = log.sizes["stage"] - 1
     short = replace(config, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
-    by_link: dict[str, list[tuple[np.ndarray, float]]] = {}
-    links: list[str] = []
+    links = _design(log, options, [CANDIDATES[0]] * (log.sizes["stage"] - 1), seen).links
+    compare = _by_whole_queries if options.difficulty else _by_rows
+    return _table(links, compare(log, options, short, seen))
+
+
+def steps_of_choice(options: Options, config: SamplerConfig) -> int:
+    """How many steps of the sampler the fits of `compare_families` have together."""
+    n_links = len(options.copula)
+    # with a difficulty, the default at all links is one fit
+    n_fits = (len(CANDIDATES) - 1) * n_links + 1 if options.difficulty else len(CANDIDATES)
+    return n_fits * _CHAINS * (_DRAWS + config.tune)
+
+
+def _by_rows(log: xr.Dataset, options: Options, short: SamplerConfig, seen: np.ndarray | None) -> ByLink:
+    """Leave-one-out of each candidate's rows at each link, from one fit with the family at all links."""
+    n_links = log.sizes["stage"] - 1
+    by_link: ByLink = {}
     for name in CANDIDATES:
-        design = build_design(log, with_families(options, [name] * n_links), weight=seen)
-        if design.tasks:
-            raise CascadeError(
-                option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
-                parameter="copula",
-                value="auto",
-            )
-        links = design.links
-        fit = fit_design(design, log, short)
-        rows, column = _rows(fit, design)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a high k is in the table
-            by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
+        design = _design(log, options, [name] * n_links, seen)
+        rows, column = _rows(fit_design(design, log, short), design)
+        by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
+    return by_link
+
+
+def _by_whole_queries(log: xr.Dataset, options: Options, short: SamplerConfig, seen: np.ndarray | None) -> ByLink:
+    """Leave-one-out of whole queries for each candidate at each link, the default family at all others."""
+    n_links, usual = log.sizes["stage"] - 1, default_copula(True)
+    done: dict[tuple[str, ...], tuple[np.ndarray, float]] = {}
+
+    def loo(copula: list[str]) -> tuple[np.ndarray, float]:
+        if tuple(copula) not in done:
+            design = _design(log, options, copula, seen)
+            posterior = fit_design(design, log, short)["posterior"].to_dataset()
+            joint = log_likelihood_of(posterior, design, log["query"].values)["joint"]
+            done[tuple(copula)] = _loo(joint.transpose("chain", "draw", "query").values)
+        return done[tuple(copula)]
+
+    return {
+        name: [loo([name if i == j else usual for i in range(n_links)]) for j in range(n_links)]
+        for name in CANDIDATES
+    }
+
+
+def _design(log: xr.Dataset, options: Options, copula: list[str], seen: np.ndarray | None) -> Design:
+    design = build_design(log, with_families(options, copula), weight=seen)
+    if design.tasks:
+        raise CascadeError(
+            option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
+            parameter="copula",
+            value="auto",
+        )
+    return design
+
+
+def _table(links: list[str], by_link: ByLink) -> xr.Dataset:
+    """The candidates beside each other, and beside the best of each link."""
+    n_links = len(links)
     rows_elpd = np.array([[elpd.sum() for elpd, _ in by_link[name]] for name in CANDIDATES]).T
     se = np.array([[_se_of_sum(elpd) for elpd, _ in by_link[name]] for name in CANDIDATES]).T
     worst = np.array([[k for _, k in by_link[name]] for name in CANDIDATES]).T
@@ -121,7 +168,9 @@ def _loo(rows: np.ndarray) -> tuple[np.ndarray, float]:
                 "log_likelihood": xr.Dataset({"signal": (("chain", "draw", "row"), rows[..., moves])}),
             }
         )
-        loo = az.loo(tree, pointwise=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a high k is in the table
+            loo = az.loo(tree, pointwise=True)
         elpd[moves], worst = np.asarray(loo.elpd_i), float(np.max(loo.pareto_k))
     return elpd, worst
 

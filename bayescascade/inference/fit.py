@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning, option
+from bayescascade.errors import CascadeWarning
 from bayescascade.inference.deferral_weights import fit_log
+from bayescascade.inference.effort import announce
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.design import Design, build_design
@@ -48,7 +49,8 @@ def fit(
         calibration and tau are partially pooled, and `select_task` gives the fit of one task.
     copula : str or sequence of str, optional
         As for `build_model`. Also ``"auto"``: the family of each link with the best expected log predictive
-        density by PSIS-LOO, the comparison kept in the group ``comparison``.
+        density by PSIS-LOO, the comparison kept in the group ``comparison``. With ``difficulty`` a family is tried
+        at one link at a time, the others Gaussian, and whole queries are left out.
     margin, calibration, difficulty
         As for `build_model`.
     previous : xarray.DataTree, optional
@@ -60,7 +62,8 @@ def fit(
     target_accept : float, optional
         Target acceptance rate of NUTS, in (0, 1). By default 0.8, and 0.9 with ``difficulty``.
     log_likelihood : bool, optional
-        Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 400 MB.
+        Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 50 million queries
+        times draws: 400 MB, and three times as much without ``difficulty``.
 
     Returns
     -------
@@ -82,6 +85,11 @@ def fit(
         When the log is so small or so one-sided that the prior decides, when the sampler did not converge, and
         when an update had to sample anew.
 
+    Notes
+    -----
+    A fit that takes more than a minute, or more than half of the machine's memory, says so before it starts: a
+    warning of the logger ``bayescascade``.
+
     References
     ----------
     Hoffman & Gelman (2014), NUTS; Vehtari et al. (2024), PSIS, arXiv:1507.02646.
@@ -96,19 +104,16 @@ def fit(
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula
-    if compared and difficulty:
-        raise CascadeError(
-            option("copula", "auto")
-            + " chooses a family link by link, which a difficulty leaves no likelihood for; name the families, or "
-            "fit with " + option("difficulty", False) + "."
-        )
     design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
     _remark(design, log)
+    n_queries = int(log.sizes["query"])
     if compared:
-        from bayescascade.inference.copula_selection import fit_auto
+        from bayescascade.inference.copula_selection import fit_auto, steps_of_choice
 
+        announce(design, n_queries, config, steps_of_choice(design.options, config))
         tree = fit_auto(log, design.options, config)
     else:
+        announce(design, n_queries, config)
         tree = fit_log(design, log, config)
     warn_unconverged(tree)
     return tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import get_margin_model
 
 _AT_ONCE = 200_000
+_IN_MEMORY = 4_000_000  # rows times draws of a block, 32 MB for each of the arrays over them
 
 
 def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr.Dataset:
@@ -26,23 +28,49 @@ def log_likelihood_of(posterior: xr.Dataset, design: Design, queries: Any) -> xr
     share is the one that the other queries predict, see `held_out`, so that leave-one-out compares models of a
     margin that leave more or less to such groups.
     """
-    flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
-    n_queries = len(queries)
+    n_draws, n_queries = posterior.sizes["chain"] * posterior.sizes["draw"], len(queries)
+    out: dict[str, np.ndarray] = {}
+    for block, parts in log_likelihood_blocks(posterior, design, n_queries):
+        for name, values in parts.items():
+            out.setdefault(name, np.empty((n_draws, n_queries)))[block] = values
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], n_queries)
-    dims = ("chain", "draw", "query")
-    mass, share = model_masses(posterior, design), held_out(design)
-    if design.options.difficulty:
-        share = np.bincount(design.row_query, share, minlength=n_queries)
-        parts = {"joint": query_rows(flat, mass, design) + share}
-    else:
-        rows = signal_rows(flat["tau"].values, mass, design) + share
-        signal = _by_query(rows, design.row_query, n_queries)
-        correct = _by_query(label_rows(flat, design), design.label_query, n_queries)
-        parts = {"signal": signal, "correct": correct, "joint": signal + correct}
     return xr.Dataset(
-        {name: (dims, values.reshape(shape)) for name, values in parts.items()},
+        {name: (("chain", "draw", "query"), values.reshape(shape)) for name, values in out.items()},
         coords={"chain": posterior["chain"], "draw": posterior["draw"], "query": queries},
     )
+
+
+def log_likelihood_blocks(
+    posterior: xr.Dataset, design: Design, n_queries: int
+) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    """Blocks of draws, one chain after the other, and what `log_likelihood_of` says of them, (draw, query) each.
+
+    A query has a row and a label for each stage, and their values take several arrays to compute: for all draws at
+    once they would be many times what is kept.
+    """
+    names = (
+        *("tau", "loading", "discrimination", "unanswerable"),
+        *get_calibration(design.options.calibration).variables,
+    )
+    flat = posterior[[name for name in names if name in posterior]].stack(sample=("chain", "draw"))
+    flat = flat.transpose("sample", ...).drop_vars(("sample", "chain", "draw"))
+    mass, share = model_masses(posterior, design), held_out(design)
+    for block in cut(flat.sizes["sample"], max(1, _IN_MEMORY // max(1, len(share)))):
+        yield block, _parts(flat.isel(sample=block), mass[block], share, design, n_queries)
+
+
+def _parts(
+    flat: xr.Dataset, mass: np.ndarray, share: np.ndarray, design: Design, n_queries: int
+) -> dict[str, np.ndarray]:
+    """Log-likelihood of each query in its parts (draw, query); ``share`` is `held_out`."""
+    if design.options.difficulty:
+        return {
+            "joint": query_rows(flat, mass, design) + np.bincount(design.row_query, share, minlength=n_queries)
+        }
+    rows = signal_rows(flat["tau"].values, mass, design) + share
+    signal = _by_query(rows, design.row_query, n_queries)
+    correct = _by_query(label_rows(flat, design), design.label_query, n_queries)
+    return {"signal": signal, "correct": correct, "joint": signal + correct}
 
 
 def model_masses(posterior: xr.Dataset, design: Design) -> np.ndarray:
@@ -106,7 +134,7 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
     ``flat`` has its draws along the first axis.
     """
     n, data, structure = flat.sizes["sample"], design.arrays, design.structure
-    values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination")]
+    values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination", "unanswerable")]
     values.append(label_logits(flat, design))
     log_mass = np.log(np.maximum(mass.reshape(n, len(design.margins), -1), 1e-300))
     step = max(1, _AT_ONCE // (len(EASE) * max(1, len(data["point_cell"]))))
@@ -118,10 +146,10 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
             "label_correct": data["label_correct"][:, None],
             "zero": np.zeros((1, len(values[0][block]))),
         }
-        tau, loading, discrimination, logit = (value[block].T for value in values)
+        tau, *of_queries, logit = (value[block].T for value in values)
         moved = np.moveaxis(log_mass[block], 0, -1)
         arrays = data | tail
-        return np.asarray(query_logp(moved, tau, loading, discrimination, logit, arrays, structure, NUMPY)).T
+        return np.asarray(query_logp(moved, tau, *of_queries, logit, arrays, structure, NUMPY)).T
 
     return np.concatenate(map_blocks(run, cut(n, step)))
 

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from bayescascade._common.compiling import compiling
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.model.design import Design, build_design
+from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Structure
 from bayescascade.posterior.scenarios import replaced
 from bayescascade.posterior.schema import observed_log, options_of, why_not_computed
@@ -55,7 +56,7 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
             shared.set_value(design.arrays[shared.name])
         terms = function(*(values.get(name, flat[name].values if name in flat else None) for name in names))
     used = {
-        "margin_split": np.stack([margin.split_used for margin in design.margins]),
+        "margin_split": get_margin_model(design.options.margin).split_used(design.margins),
         "atom_offset": np.isfinite(np.stack([scaling.atoms for scaling in design.scalings])),
     }
     shape = (draws.sizes["chain"], draws.sizes["draw"])

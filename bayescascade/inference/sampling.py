@@ -29,15 +29,16 @@ from bayescascade.model.costs import draw_means, mean_statistics, spread_of
 from bayescascade.model.design import Design, build_design, by_task, tasks_of
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Options, Structure
-from bayescascade.posterior.schema import constant_data, data_hash, family_table
+from bayescascade.posterior.schema import constant_data, data_hash, family_table, margins_and_scalings
 
 _MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
-# Rows times draws above which the pointwise log-likelihood is left out unless asked for: 400 MB.
+# Queries times draws above which the pointwise log-likelihood is left out unless asked for: 400 MB for each part.
 _MAX_LOG_LIKELIHOOD = 50_000_000
 # Free variables that say the same as a kept one.
 _DROPPED = (
     *("tau_share", "tau_logit", "tau_logit_shifted", "cost_t", "atom_departure"),
     *(f"{level}{name}_departure" for level in ("", "task_") for name in ("loading_logit", "log_discrimination")),
+    *("unanswerable_logit", "task_unanswerable_logit_departure"),
 )
 # Names of nutpie's statistics that are kept, and what ArviZ calls them.
 _STATS = {
@@ -209,8 +210,7 @@ def assemble(
         "observed_data": seen.assign_coords(stage=design.stages),
         "constant_data": constant_data(design).assign(_spreads(design, log)),
     }
-    size = posterior.sizes["chain"] * posterior.sizes["draw"] * log.sizes["query"]
-    if config.log_likelihood or (config.log_likelihood is None and size <= _MAX_LOG_LIKELIHOOD):
+    if keeps_log_likelihood(config, log.sizes["query"]):
         groups["log_likelihood"] = log_likelihood_of(posterior, design, log["query"].values)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs |= {
@@ -230,6 +230,13 @@ def assemble(
         ),
     }
     return tree
+
+
+def keeps_log_likelihood(config: SamplerConfig, n_queries: int) -> bool:
+    """Whether a fit is to hold the log-likelihood of each query under each draw."""
+    if config.log_likelihood is None:
+        return config.chains * config.draws * n_queries <= _MAX_LOG_LIKELIHOOD
+    return config.log_likelihood
 
 
 def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
@@ -304,26 +311,43 @@ def convergence(tree: xr.DataTree) -> dict[str, Any]:
 
     worst, name = _worst_rhat(tree)
     found = {"rhat": worst, "rhat_name": name, "divergences": _divergences(tree)}
-    posterior = tree["posterior"].to_dataset()
+    posterior = informed(tree)
     for kind in ("bulk", "tail"):
         least = np.nan
         if np.isfinite(worst):
-            least = min(float(v.min()) for v in ess(posterior, method=kind).data_vars.values())
+            least = float(np.nanmin([v.min() for v in ess(posterior, method=kind).data_vars.values()]))
         found[f"ess_{kind}"] = least
     return found
+
+
+def informed(tree: xr.DataTree) -> xr.Dataset:
+    """The posterior, NaN where the log says nothing: offsets of atoms, and splits, that do not occur in it.
+
+    Those stay as their priors have them and nothing is computed from them, so whether they mix is of no interest.
+    """
+    posterior, constant = tree["posterior"].to_dataset(), tree["constant_data"].to_dataset()
+    margins, _ = margins_and_scalings(constant)
+    atom = constant["atom_signal"].notnull()
+    used = get_margin_model(str(tree.attrs["margin"])).split_used(margins)
+    dims = [dim for dim in ("task", "stage") if dim in constant.dims]
+    split = xr.DataArray(used.reshape(*(constant.sizes[dim] for dim in dims), -1), dims=(*dims, "split"))
+    known = {"atom_offset": atom, "margin_split": split}
+    if "stage_atom_offset" in posterior:
+        known["stage_atom_offset"] = atom.any("task")
+    return posterior.assign({name: posterior[name].where(where) for name, where in known.items()})
 
 
 def _worst_rhat(tree: xr.DataTree) -> tuple[float, str]:
     """The largest R-hat and its variable; NaN for a single chain, or fewer than four draws."""
     from arviz_stats import rhat
 
-    posterior = tree["posterior"].to_dataset()
+    posterior = informed(tree)
     if posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
         return np.nan, ""
     with np.errstate(invalid="ignore", divide="ignore"):  # costs given as prices do not vary
-        r = rhat(posterior)
-    worst = max(r.data_vars, key=lambda name: float(r[name].max()))
-    return float(r[worst].max()), str(worst)
+        found = {str(name): float(r.max()) for name, r in rhat(posterior).data_vars.items()}
+    worst = max(found, key=lambda name: np.nan_to_num(found[name]))
+    return found[worst], worst
 
 
 def _divergences(tree: xr.DataTree) -> int:

@@ -11,7 +11,7 @@ import xarray as xr
 from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
-from bayescascade.inference.pointwise import label_rows, model_masses, query_rows, signal_rows
+from bayescascade.inference.pointwise import log_likelihood_blocks
 from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, assemble, fit_design, warn_unconverged
 from bayescascade.inference.shift import compare_with_new
@@ -50,7 +50,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
         warn_unconverged(tree)
         return _with_history(tree, previous, {"update": "sampled anew"}, fresh)
     design = build_design(log, options, replace(joined, margins=margins, scalings=scalings))
-    log_ratio = _new_log_likelihood(posterior, design, n_old)
+    log_ratio = _new_log_likelihood(posterior, design, log.sizes["query"], n_old)
     weight, k = psis(log_ratio)
     share = _share(weight, posterior["tau"].transpose("chain", "draw", ...).values.reshape(len(weight), -1))
     if not (k <= _MAX_K and share >= _LEAST_SHARE):
@@ -170,16 +170,10 @@ def _latencies(old: xr.Dataset, new: xr.Dataset) -> list[xr.DataArray]:
     ]
 
 
-def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_old: int) -> np.ndarray:
+def _new_log_likelihood(posterior: xr.Dataset, design: Design, n_queries: int, n_old: int) -> np.ndarray:
     """Log-likelihood of all new queries together under each draw (draw,)."""
-    flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
-    mass = model_masses(posterior, design)
-    if design.options.difficulty:
-        return query_rows(flat, mass, design)[:, n_old:].sum(axis=1)
-    rows = signal_rows(flat["tau"].values, mass, design)
-    total = rows[:, design.row_query >= n_old].sum(axis=1)
-    total = total + label_rows(flat, design)[:, design.label_query >= n_old].sum(axis=1)
-    return total
+    blocks = log_likelihood_blocks(posterior, design, n_queries)
+    return np.concatenate([parts["joint"][:, n_old:].sum(axis=1) for _, parts in blocks])
 
 
 def _share(weight: np.ndarray, values: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError, CascadeWarning
 
 STDIN = "-"
-MAX_COLUMNS = 100_000  # a text of one line would otherwise take minutes and all memory before it is refused
+MAX_COLUMNS = 20_000  # a text of one line would otherwise take minutes and all memory before it is refused
 JSON_FORMS = "write one object a row (JSON lines), or an array of such objects"
 
 
@@ -95,7 +95,7 @@ def _read_csv(content: bytes, origin: str, separator: str | None = None) -> pd.D
     named = re.match(rb'\s*"?sep[=](.)"?[ \t]*\r?\n', content)  # Excel's way to name the separator
     if named:
         content, separator = content[named.end() :], named[1].decode("latin-1")
-    header = content.lstrip().partition(b"\n")[0]
+    header = re.match(rb"\s*([^\r\n]*)", content)[1]  # type: ignore[index]  # it matches anything
     counts = {mark: header.count(mark.encode()) for mark in ",;\t"}  # of equals the first
     separator = separator or max(counts, key=lambda mark: counts[mark])
     if header.count(separator.encode()) >= MAX_COLUMNS:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, option
-from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, task_ids, to_labels
+from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, only_column, task_ids, to_labels
 
 # How a wide table may join a stage's name and a field's name, in order of preference. A stage's name may
 # itself hold any of the separators ("llama3.2-1b.confidence"), so the field's name is what is looked for.
@@ -220,15 +220,18 @@ def _wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
 def _wide(
     table: pd.DataFrame, style: str, names: list[str], cost: str | None, priced: set[Any], task: str | None
 ) -> Records:
-    columns = list(table.columns)
+    columns: dict[str, list[int]] = {}  # places; a look for each name would take stages x columns
+    for place, name in enumerate(table.columns):
+        columns.setdefault(name, []).append(place)
 
     def called(stage: str, field: str) -> str:
         return style.format(stage=stage, field=field)
 
     # A last stage whose confidence nobody logged would otherwise vanish without a word.
-    costed = priced if cost is None else set(_found(columns, style, cost))
-    for stage in _found(columns, style, "correct"):
-        if stage not in names and stage in costed:
+    costed = priced if cost is None else set(_found(list(columns), style, cost))
+    given = set(names)
+    for stage in _found(list(columns), style, "correct"):
+        if stage not in given and stage in costed:
             raise CascadeError(
                 f"stage {stage!r} has a column {called(stage, 'correct')!r} but no "
                 f"{called(stage, 'confidence')!r}; add its confidence (a constant if it reports none), "
@@ -247,7 +250,10 @@ def _wide(
             continue
         wanted = [called(stage, source) for stage in names]
         if any(name in columns for name in wanted):
-            parts = [column(table, name).astype(object) if name in columns else blank for name in wanted]
+            parts = [
+                only_column(table, name, columns[name]).astype(object) if name in columns else blank
+                for name in wanted
+            ]
             cells[field] = pd.concat(parts, ignore_index=True)
     n = len(table)
     queries, query, tasks = _queries(table, task)

@@ -68,7 +68,8 @@ def _falling(confidence: Matrix, correct: Matrix, names: list[str], kind: str) -
         known = np.isfinite(correct[:, stage])
         gap, errors = rank_gap(confidence[known, stage], correct[known, stage])
         if errors < -CLEAR:
-            better = "1 - x" if KINDS[kind].lower == 0.0 else "-x with " + option("confidence_kind", "score")
+            top = KINDS[kind].upper
+            better = f"{top:g} - x" if 0.0 < top < np.inf else "-x with " + option("confidence_kind", "score")
             yield said(
                 "stage {!r} is right less often where its confidence is higher (rank correlation {:.2f} over {} "
                 "labels), so thresholds on it accept its worst answers. If x is a risk, an uncertainty or a "
@@ -84,10 +85,11 @@ def _sums(confidence: Matrix, names: list[str], kind: str) -> Iterator[str]:
     for stage, name in enumerate(names):
         middle = np.nanmedian(confidence[:, stage])
         if middle < LOWEST_MEAN and np.isfinite(confidence[:, stage]).sum() >= LEAST:
-            yield (
-                f"half of the log-probabilities of stage {name!r} are below {middle:.1f}, which is low for a mean "
-                "over tokens and usual for a sum; divide sums by the number of tokens, or long answers count as "
-                "unsure"
+            yield said(
+                "half of the log-probabilities of stage {!r} are below {:.1f}, which is low for a mean over "
+                "tokens and usual for a sum; divide sums by the number of tokens, or long answers count as "
+                "unsure; or name them with {}",
+                (name, middle, option("confidence_kind", "log_likelihood")),
             )
 
 

@@ -16,12 +16,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option, shown
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
-from bayescascade.logs.tables import EXAMPLE_PRICES, TRUTH, load_table, to_numbers
-from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, clean_matrices
-from bayescascade.signals.kinds import check_kind
+from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, load_table, to_numbers
+from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
+from bayescascade.signals.kinds import KINDS, check_kind
 
 _logger = logging.getLogger("bayescascade")
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger("bayescascade")
 def read_log(
     source: str | os.PathLike[str] | pd.DataFrame | Any,
     *,
-    confidence_kind: str,
+    confidence_kind: str | None = None,
     cost: str | Mapping[Any, float] = "cost",
     stages: Iterable[str | int] | None = None,
     task: str | None = None,
@@ -75,9 +75,10 @@ def read_log(
           ``confidence_<stage>``, ``<stage>_confidence``, and the two-level columns of a pivoted DataFrame.
 
         Either layout may have a column of tasks, see ``task``.
-    confidence_kind : str
-        What the confidences are: ``logprob``, ``p_true``, ``probability``, ``margin``, ``votes`` or
-        ``score``. See `bayescascade.signals.KINDS`.
+    confidence_kind : str, optional
+        What the confidences are: ``logprob``, ``log_likelihood``, ``p_true``, ``probability``, ``percent``,
+        ``margin``, ``logprob_gap``, ``votes`` or ``score``. See `bayescascade.signals.kinds.KINDS`. Parquet of
+        `write_log` says it, so that it can be left out.
     cost : str or mapping
         Name of the cost column (of the last part of its name in a wide table), or the price of one call by
         stage, e.g. ``{"small": 1e-4, "large": 1e-3}``. Any currency, the same everywhere.
@@ -118,16 +119,21 @@ def read_log(
         log-probabilities look like sums, a dearer stage is right less often, the stages stand dearest first, part
         of a stage's calls cost 0, or a stage has no known latency; if a file may be cut off or is not in UTF-8.
     """
-    check_kind(confidence_kind)
+    if confidence_kind is not None:
+        check_kind(confidence_kind)
     words = TRUTH | _check_grades(grades)
     prices = _check_cost(cost)
     wanted = _check_stages(stages)
     if task is not None and not isinstance(task, str):
-        raise CascadeError(option("task") + f" should name a column but is {task!r}", parameter="task", value=task)
+        raise CascadeError(
+            option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
+        )
     table = load_table(source)
+    kind = _kind_of(table, confidence_kind)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     if prices is not None:
         prices = _by_name(records, prices)
+    check_size(len(records.queries), records.names if wanted is None else [str(name) for name in wanted])
     positions, stage_order = _arrange(records, prices, wanted)
     records = records.keep(positions)
     check_enough_stages(records.names)
@@ -143,12 +149,12 @@ def read_log(
     def where(query: int, stage: int) -> str:
         return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
 
-    cleaned = clean_matrices(matrices, records.names, confidence_kind, where, labels)
-    warn_of_oddities(cleaned, records.names, confidence_kind, stage_order == "as given")
+    cleaned = clean_matrices(matrices, records.names, kind, where, labels)
+    warn_of_oddities(cleaned, records.names, kind, stage_order == "as given")
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
-        attrs={"confidence_kind": confidence_kind, "stage_order": stage_order},
+        attrs={"confidence_kind": kind, "stage_order": stage_order},
     )
     if records.tasks is not None:
         check_names("task", np.unique(records.tasks))
@@ -161,6 +167,24 @@ def read_log(
     return log
 
 
+def _kind_of(table: pd.DataFrame, given: str | None) -> str:
+    """The kind of confidence that a user names, else the one that the file names."""
+    stored = table.attrs.get(KIND)
+    if given is None:
+        if stored is None:
+            kinds = ", ".join(KINDS)
+            raise CascadeError(
+                f"nothing says what the confidences are; name their kind, one of {kinds}: "
+                + option(KIND, TO_FILL_IN),
+                parameter=KIND,
+            )
+        return check_kind(stored).name
+    if stored is not None and stored != given:
+        told = "the file says that its confidences are of kind {!r}, but they are read with {}; is that meant?"
+        warnings.warn(CascadeWarning(told, (stored, option(KIND, given))), stacklevel=3)
+    return given
+
+
 def _check_cost(cost: Any) -> dict[Any, float] | None:
     """Prices by stage if that is what `cost` is, None if it names a column."""
     if isinstance(cost, str):
@@ -168,18 +192,28 @@ def _check_cost(cost: Any) -> dict[Any, float] | None:
     if not isinstance(cost, Mapping) or not cost:
         raise CascadeError(
             option("cost")
-            + f" should name a column or give the price of a call to each stage but is {cost!r}; without costs no "
-            "cascade can be weighed, so write e.g. " + EXAMPLE_PRICES,
+            + f" should name a column or give the price of a call to each stage but is {shown(cost)}; "
+            "without costs no cascade can be weighed, so write e.g. " + EXAMPLE_PRICES,
             parameter="cost",
             value=cost,
         )
     for stage, price in cost.items():
-        real = isinstance(price, numbers.Real) and not isinstance(price, bool)
-        if not real or not math.isfinite(price) or price < 0:
+        if not _is_real(price) or not math.isfinite(price) or price < 0:
             raise CascadeError(
-                f"the price of stage {stage!r} should be a finite number, at least 0, but is {price!r}"
+                f"the price of stage {shown(stage)} should be a finite number, at least 0, but is {shown(price)}"
             )
     return {stage: float(price) for stage, price in cost.items()}
+
+
+def _is_real(value: Any, or_bool: bool = False) -> bool:
+    """Whether a number, or a truth where that may be, is one that a float can stand for."""
+    if not isinstance(value, numbers.Real) or (isinstance(value, bool) and not or_bool):
+        return False
+    try:
+        float(value)
+    except Exception:  # too large, or of a class of the user's own that cannot
+        return False
+    return True
 
 
 def _check_grades(grades: Any) -> dict[str, float]:
@@ -191,7 +225,7 @@ def _check_grades(grades: Any) -> dict[str, float]:
             "grades", grades, 'map texts to 1, 0 or None (not scored), e.g. {"C": 1, "I": 0, "N": None}'
         )
     for word, value in grades.items():
-        if value is not None and not isinstance(value, numbers.Real):
+        if value is not None and not _is_real(value, or_bool=True):
             raise bad_value("grades", grades, f"{word!r} should stand for 1, for 0, or for None (not scored)")
     return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
 
@@ -207,7 +241,7 @@ def _check_stages(stages: Any) -> list[str | int] | None:
         )
     if isinstance(stages, (str, Mapping)) or not isinstance(stages, Iterable):
         raise CascadeError(
-            option("stages") + f' should be a list of names, e.g. ["small", "large"], but is {stages!r}',
+            option("stages") + f' should be a list of names, e.g. ["small", "large"], but is {shown(stages)}',
             parameter="stages",
             value=stages,
         )
@@ -215,13 +249,15 @@ def _check_stages(stages: Any) -> list[str | int] | None:
     for stage in wanted:
         if not isinstance(stage, (str, int)) or isinstance(stage, bool):
             raise CascadeError(
-                option("stages") + f" should hold names or whole numbers but holds {stage!r}",
+                option("stages") + f" should hold names or whole numbers but holds {shown(stage)}",
                 parameter="stages",
                 value=stages,
             )
     if len(wanted) < 2:
         raise CascadeError(
-            "a cascade needs at least two stages but " + option("stages") + f" is {wanted!r}; name two or more",
+            "a cascade needs at least two stages but "
+            + option("stages")
+            + f" is {shown(wanted)}; name two or more",
             parameter="stages",
             value=stages,
             hint="name two or more",
@@ -238,7 +274,7 @@ def _by_name(records: Records, prices: dict[Any, float]) -> dict[str, float]:
         if name not in records.names:
             raise CascadeError(
                 option("cost")
-                + f" names a stage {key!r}, which is not in the log; it has {listed(records.names)}",
+                + f" names a stage {shown(key)}, which is not in the log; it has {listed(records.names)}",
                 parameter="cost",
                 value=prices,
             )
@@ -272,14 +308,17 @@ def _arrange(
         order = range(len(records.names)) if records.sorted else _by_mean_cost(records, prices)
         places |= dict(enumerate(order))
     # a number may come as text, as from the command line
-    wanted = [int(stage) if stage not in places and str(stage).isdecimal() else stage for stage in wanted]
+    wanted = [
+        int(stage) if isinstance(stage, str) and stage not in places and stage.isdecimal() else stage
+        for stage in wanted
+    ]
     for stage in wanted:
         if stage not in places:
-            raise CascadeError(f"there is no stage {stage!r} in the log; it has {listed(places)}")
+            raise CascadeError(f"there is no stage {show(stage)} in the log; it has {listed(places)}")
     kept = [places[stage] for stage in wanted]
     if len(set(kept)) < len(kept):
         raise CascadeError(
-            option("stages") + f" names a stage twice: {wanted!r}; each stage is called once",
+            option("stages") + f" names a stage twice: {shown(wanted)}; each stage is called once",
             parameter="stages",
             value=wanted,
         )

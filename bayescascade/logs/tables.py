@@ -14,6 +14,7 @@ from bayescascade.errors import CascadeError, Code, call, option
 from bayescascade.logs.files import read_file
 from bayescascade.logs.spelling import plain_number, spelled_out
 
+KIND = "confidence_kind"  # an attribute of logs, and of tables that say what their confidences are
 EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
 
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may
@@ -75,15 +76,19 @@ def _flat_columns(table: pd.DataFrame) -> pd.DataFrame:
     if table.columns.nlevels > 1:
         flat = [":".join(str(part) for part in parts if str(part)) for parts in table.columns]
         table = table.set_axis(flat, axis=1)
-    return table.set_axis([str(name) for name in table.columns], axis=1)
+    return table.set_axis([text_of(name, "the name of a column") for name in table.columns], axis=1)
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
     """The one column of this name."""
-    found = table.loc[:, table.columns == name]
-    if found.shape[1] > 1:
-        raise CascadeError(f"{found.shape[1]} columns are called {name!r}; keep or rename all but one")
-    return found.iloc[:, 0]
+    return only_column(table, name, np.flatnonzero(table.columns == name).tolist())
+
+
+def only_column(table: pd.DataFrame, name: str, places: list[int]) -> pd.Series:
+    """The column of this name, which stands at these places."""
+    if len(places) > 1:
+        raise CascadeError(f"{len(places)} columns are called {name!r}; keep or rename all but one")
+    return table.iloc[:, places[0]]
 
 
 def numeric_columns(table: pd.DataFrame, skip: set[str]) -> list[str]:
@@ -100,7 +105,7 @@ def numeric_columns(table: pd.DataFrame, skip: set[str]) -> list[str]:
 
 
 def _refuse(position: int, value: Any) -> CascadeError:
-    return CascadeError(f"not a number at {position}: {value!r}")
+    return CascadeError(f"not a number at {position}")
 
 
 def to_numbers(
@@ -121,7 +126,7 @@ def to_numbers(
     for position, value in enumerate(objects):
         try:
             numbers[position] = _number(value, words)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # too large, or whatever a class of the user's own raises
             if not isinstance(value, str):
                 raise complain(position, value) from None
             odd.append(position)
@@ -161,15 +166,34 @@ def to_labels(cells: pd.Series, complain: Callable[[int], CascadeError]) -> tupl
     makes the error for the first missing cell.
     """
     objects = cells.to_numpy(dtype=object)
-    empty = [isinstance(value, str) and not value.strip() for value in objects] | pd.isna(objects)
+    empty = [isinstance(value, str) and not value.strip() for value in objects] | _missing(objects)
     if empty.any():
         raise complain(int(np.argmax(empty)))
     whole = _whole_numbers(cells, objects)
     if whole is None:
-        whole = np.array([str(value) for value in objects], dtype=object)
+        what = f"a label in the column {cells.name!r}"
+        whole = np.array([text_of(value, what) for value in objects], dtype=object)
     codes, labels = pd.factorize(whole)
     # texts as objects: an array of fixed width takes the longest one's room for each
     return labels, codes.astype(np.int64)
+
+
+def _missing(objects: NDArray[Any]) -> NDArray[np.bool_]:
+    try:
+        return pd.isna(objects)
+    except Exception:  # a signalling NaN of `decimal` cannot be compared
+        return np.array([_is_blank(value) for value in objects])
+
+
+def text_of(value: Any, what: str) -> str:
+    """A label as text; `what` names it in the error for a value that has none."""
+    try:
+        return str(value)
+    except Exception as error:  # whatever a class of the user's own raises
+        raise CascadeError(
+            f"{what} cannot be written as text: it is a {type(value).__name__}, which raises "
+            f"{type(error).__name__}; give texts or whole numbers"
+        ) from None
 
 
 def task_ids(tasks: NDArray[Any], queries: NDArray[Any]) -> NDArray[Any]:
@@ -191,7 +215,7 @@ def _whole_numbers(cells: pd.Series, objects: NDArray[Any]) -> NDArray[np.int64]
         return None
     try:
         whole = np.array([int(value) for value in objects], dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # too large, or whatever a class of the user's own raises
         return None
     # "007" and 1.5 survive int() but are not the number it gives; True is not the query 1.
     kept = all(

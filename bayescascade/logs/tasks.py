@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option, said, shown
 from bayescascade.logs.tables import task_ids
 from bayescascade.logs.validate import check_names, validate_log
+from bayescascade.signals.kinds import KINDS
 
-_LOGARITHMS = {"logprob", "p_true"}
+_LOGARITHMS = {name for name, kind in KINDS.items() if kind.minus_inf}
 
 
 def combine_tasks(logs: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -56,7 +57,7 @@ def combine_tasks(logs: Mapping[str, xr.Dataset]) -> xr.Dataset:
         )
     for name in logs:
         if not isinstance(name, str) or not name.strip():
-            raise CascadeError(f"a task's name should be a text but is {name!r}")
+            raise CascadeError(f"a task's name should be a text but is {shown(name)}")
     check_names("task", logs)
     checked = {name: _checked(name, log) for name, log in logs.items()}
     first, *rest = checked
@@ -107,10 +108,10 @@ def _check_alike(first: str, one: xr.Dataset, name: str, other: xr.Dataset) -> N
     kinds = one.attrs["confidence_kind"], other.attrs["confidence_kind"]
     if kinds[0] != kinds[1]:
         advice = "log the same confidence for every task, or fit the tasks apart"
-        if set(kinds) == _LOGARITHMS:
+        if set(kinds) <= _LOGARITHMS:
             advice = said(
-                "both are logarithms of probabilities, so read both logs with {}, or both with 'p_true'",
-                (option("confidence_kind", "logprob"),),
+                "both are logarithms of probabilities, so read both logs with {}, or both with {!r}",
+                (option("confidence_kind", kinds[0]), kinds[1]),
             )
         raise CascadeError(
             f"tasks share one kind of confidence, but it is {kinds[0]!r} in {first!r} and {kinds[1]!r} in "

@@ -12,16 +12,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayescascade._common.memory import check_memory
 from bayescascade._common.messages import listed, show
 from bayescascade._common.validation import check_text
-from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option, shown
 from bayescascade.logs.plausible import kinds_of_all
-from bayescascade.logs.tables import EXAMPLE_PRICES
+from bayescascade.logs.tables import EXAMPLE_PRICES, text_of
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
 Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
 _PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
+_CELL = 100.0  # bytes of all arrays of a log at once, for each query and stage
+_IN_QUERIES = "\t\n\r\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
@@ -115,18 +118,18 @@ def _warn_lost_labels(lost: NDArray[np.bool_], where: Where) -> None:
 def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix | None, cost: Matrix) -> None:
     if not run.any():
         raise CascadeError(
-            f"stage {name!r} has no confidence in any row, so it counts as never run; log its confidence "
+            f"stage {show(name)} has no confidence in any row, so it counts as never run; log its confidence "
             "(a constant if it reports none), or leave the stage out with " + option("stages", [TO_FILL_IN])
         )
     if correct is not None and np.isnan(correct).all():
         raise CascadeError(
-            f"stage {name!r} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
+            f"stage {show(name)} has no labelled row: 'correct' is absent or empty wherever the stage was run; "
             f"label some of its answers (in a wide table the column is called '{name}.correct'), or leave the "
             "stage out with " + option("stages", [TO_FILL_IN])
         )
     if np.isnan(cost).all():
         raise CascadeError(
-            f"stage {name!r} has no known cost: it is empty wherever the stage was run; "
+            f"stage {show(name)} has no known cost: it is empty wherever the stage was run; "
             "log it, or give the price of a call to each stage: " + EXAMPLE_PRICES
         )
 
@@ -138,11 +141,21 @@ def _check_pairs(run: NDArray[np.bool_], names: list[str]) -> None:
         link = int(np.argmin(both))
         first, second = names[link : link + 2]
         raise CascadeError(
-            f"no query ran both {first!r} ({int(run[:, link].sum())} queries) and {second!r} "
+            f"no query ran both {show(first)} ({int(run[:, link].sum())} queries) and {show(second)} "
             f"({int(run[:, link + 1].sum())}), so nothing says how they go together: does one query have the same "
             "id in the rows of both, or was a stage renamed half way? Repair that, run both stages on some "
             "queries, or leave one out with " + option("stages", [TO_FILL_IN])
         )
+
+
+def check_size(n_queries: int, names: list[str]) -> None:
+    """Refuse a log whose arrays over queries and stages do not fit into memory, and warn where they hardly do."""
+    what = f"a log of {n_queries:,} queries and {len(names):,} stages ({listed(names)})"
+    advice = (
+        "if the stages are not the models that were called, name the right columns 'query' and 'stage'; else keep "
+        "some of the stages with " + option("stages", [TO_FILL_IN]) + ", or some of the queries"
+    )
+    check_memory(what, _CELL * n_queries * len(names), advice, stacklevel=4)
 
 
 def check_names(what: str, labels: Iterable[Any]) -> None:
@@ -151,8 +164,8 @@ def check_names(what: str, labels: Iterable[Any]) -> None:
     ``what`` is ``query``, ``stage`` or ``task``. Ids of queries may differ in case, and hold line ends.
     """
     seen: dict[str, str] = {}
-    for label in map(str, labels):
-        check_text(what, label, allowed="\t\n\r" if what == "query" else "")
+    for label in (text_of(value, f"the label of a {what}") for value in labels):
+        check_text(what, label, allowed=_IN_QUERIES if what == "query" else "")
         alike = re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
         alike = alike if what == "query" else alike.casefold()
         if seen.setdefault(alike, label) != label:
@@ -225,8 +238,10 @@ def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
             raise CascadeError(f"{name!r} should have the dims query and stage but has {listed(log[name].dims)}")
     if "stage" not in log.coords:
         raise CascadeError("the log does not name its stages; add a coord 'stage', cheapest first")
-    names, queries = [str(name) for name in log["stage"].values], log["query"].values
+    names = [text_of(name, "the name of a stage") for name in log["stage"].values]
+    queries = log["query"].values
     check_enough_stages(names)
+    check_size(len(queries), names)
     _check_labels("query", queries.tolist())
     _check_labels("stage", names)
 
@@ -253,14 +268,18 @@ def _check_attrs(log: xr.Dataset) -> tuple[str, str]:
         )
     kind = check_kind(log.attrs["confidence_kind"]).name
     stage_order = log.attrs.get("stage_order", "as given")
-    if stage_order not in STAGE_ORDERS:
+    if not isinstance(stage_order, str) or stage_order not in STAGE_ORDERS:
         allowed = " or ".join(map(repr, STAGE_ORDERS))
-        raise CascadeError(f"the attribute stage_order should be {allowed} but is {stage_order!r}")
+        raise CascadeError(f"the attribute stage_order should be {allowed} but is {shown(stage_order)}")
     return kind, str(stage_order)
 
 
 def _check_labels(dim: str, labels: list[Any]) -> None:
-    for label, count in Counter(labels).items():
+    try:
+        counts = Counter(labels)
+    except Exception:  # what cannot be told apart is no label
+        raise CascadeError(f"the labels of dim {dim!r} should be texts or whole numbers; give such") from None
+    for label, count in counts.items():
         if count > 1:
             raise CascadeError(f"{dim} {show(label)} occurs {count} times; every {dim} needs its own label")
     if any(isinstance(label, str) for label in labels):
@@ -275,18 +294,20 @@ def _check_tasks(log: xr.Dataset) -> NDArray[np.str_]:
         raise CascadeError(f"the coord 'task' should have the dim query but has {listed(log['task'].dims)}")
     tasks = log["task"].values.tolist()
     for query, name in zip(log["query"].values.tolist(), tasks, strict=True):
-        if name is None or name != name or not str(name).strip():
+        blank = name is None or (isinstance(name, float) and name != name)
+        if blank or not text_of(name, "the name of a task").strip():
             raise CascadeError(
-                f"query {query!r} has no task (its task is {name!r}); name the task of every query"
+                f"query {show(query)} has no task (its task is {show(name)}); name the task of every query"
                 + in_python(", or drop the coord with log.drop_vars('task')")
             )
-    check_names("task", dict.fromkeys(tasks))
-    return np.array([str(name) for name in tasks])
+    names = [str(name) for name in tasks]
+    check_names("task", dict.fromkeys(names))
+    return np.array(names)
 
 
 def _floats(variable: xr.DataArray) -> Matrix:
     values = variable.transpose("query", "stage").values
     try:
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except Exception:  # too large, or whatever a class of the user's own raises
         raise CascadeError(f"{variable.name!r} should hold numbers but is of type {values.dtype}") from None

@@ -8,6 +8,9 @@ positive; both are bounded below by zero, so that theta has no mirror image. Giv
 * the conditional ranks of consecutive stages are tied by the pair copula of their link;
 * the logit of P(correct) has discrimination times theta added to it, as in item response theory.
 
+A share of all queries is *unanswerable*: every stage gets them wrong, whatever its confidence, because the
+question has no answer or the reference is itself wrong. Signals do not tell which these are.
+
 theta is integrated out with fixed nodes. Their axis follows that of rows; in NumPy one over draws may follow.
 """
 
@@ -65,6 +68,7 @@ def query_logp(
     tau: Any,
     loading: Any,
     discrimination: Any,
+    unanswerable: Any,
     logit: Any,
     data: dict[str, Any],
     structure: Structure,
@@ -72,26 +76,32 @@ def query_logp(
 ) -> Any:
     """Log-likelihood of each query's signals and labels together (query,).
 
-    ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), and ``logit``
-    (label,) the logit of P(correct) at ease 0. ``data`` has the arrays of `query_rows`, and ``ease`` and
-    ``log_weight``, the nodes.
+    ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), ``unanswerable``
+    (task,), and ``logit`` (label,) the logit of P(correct) at ease 0 of a query that can be answered. ``data`` has
+    the arrays of `query_rows`, and ``ease`` and ``log_weight``, the nodes.
     """
     lines, terms = _signal_parts(log_mass, tau, loading, data, structure, xp)
     constants, share, shift = _label_parts(logit, discrimination, data, xp)
     line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
     pattern, term = (data["pattern_terms"][i] for i in (0, 1))
     constant, linear, square = lines
-    constant = constant[line].sum(1) + constants[label].sum(1)
-    linear = linear[line].sum(1) + shift[label].sum(1)
-    logp = _nodes(constant) + _nodes(linear) * ease + _nodes(square[line].sum(1)) * (ease * ease)
-    logp = xp.add_rows(logp + data["log_weight"], pattern, terms[term])
+    constant, linear, square = constant[line].sum(1), linear[line].sum(1), square[line].sum(1)
+    signals = _nodes(constant) + _nodes(linear) * ease + _nodes(square) * (ease * ease)
+    signals = xp.add_rows(signals + data["log_weight"], pattern, terms[term])
+    logp = signals + _nodes(constants[label].sum(1)) + _nodes(shift[label].sum(1)) * ease
     tilt = xp.exp(-_nodes(discrimination) * ease)  # (column, node)
     product: Any = 1.0
     for j in range(structure.n_stages):
         at = label[:, j]
         of = tilt[j] if structure.n_tasks == 1 else tilt[data["pattern_column"][:, j]]
         product = product * (_nodes(share[0][at]) + _nodes(share[1][at]) * of)
-    return xp.log_sum_over(logp, product, 1)[data["query_pattern"]]
+    logp = xp.log_sum_over(logp, product, 1)
+    # all answers of an unanswerable query are wrong for certain, so that its signals alone count
+    rate, failed = unanswerable[data["pattern_task"]], data["pattern_failed"]
+    more = xp.log(rate) - xp.log1p(-rate)
+    more = more[failed] + xp.log_sum_over(signals[failed], 1.0, 1) - logp[failed]
+    logp = xp.add_rows(logp + data["pattern_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
+    return logp[data["query_pattern"]]
 
 
 def _label_parts(

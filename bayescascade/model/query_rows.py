@@ -135,10 +135,15 @@ def patterns(
     distinct, index = np.unique(np.hstack([line, term, label, task[:, None]]), axis=0, return_inverse=True)
     line, term, label, of_task = np.split(distinct, np.cumsum([n_stages] * 3), axis=1)
     has = term < none[1]
+    right = np.append(labels["label_correct"], -1.0)[label]  # -1 where there is no label
+    labelled = (right >= 0.0).any(axis=1)
     return {
         "pattern_line": line,
         "pattern_terms": np.stack([np.nonzero(has)[0], term[has]]),
         "pattern_label": label,
         "pattern_column": of_task * n_stages + np.arange(n_stages),
+        "pattern_task": of_task[:, 0],
+        "pattern_labelled": labelled.astype(float),
+        "pattern_failed": np.flatnonzero(labelled & (right <= 0.0).all(axis=1)),
         "query_pattern": index.reshape(-1),
     }

@@ -13,6 +13,7 @@ from bayescascade.model.copulas.link import Link
 from bayescascade.model.factor import conditional_rank, rank_of_conditional
 from bayescascade.signals.kinds import check_kind
 
+_MADE = ("probability", "percent", "logprob", "log_likelihood", "p_true", "score")
 _NAMES = ("small", "medium", "large", "huge")
 
 
@@ -28,6 +29,7 @@ def simulate(
     top_atom: float | Sequence[float] = 0.0,
     loading: float | Sequence[float] = 0.0,
     discrimination: float | Sequence[float] = 0.0,
+    unanswerable: float = 0.0,
     cost: Sequence[float] | None = None,
     n_labelled: int | None = None,
     confidence_kind: str = "probability",
@@ -62,12 +64,14 @@ def simulate(
         the signal's normal score. Links join what the difficulty leaves.
     discrimination : float or sequence (stage,)
         How much a query's difficulty lowers the logit of P(correct), beyond what the signal says.
+    unanswerable : float
+        Share of queries that every stage gets wrong, whatever its confidence.
     cost : sequence (stage,), optional
         Mean cost per query; default is 1e-4 times powers of 5. Costs vary by 20% from query to query.
     n_labelled : int, optional
         Only so many queries keep their ``correct``; default is all.
     confidence_kind : str
-        ``"probability"``, ``"logprob"``, ``"p_true"`` or ``"score"``.
+        ``"probability"``, ``"percent"``, ``"logprob"``, ``"log_likelihood"``, ``"p_true"`` or ``"score"``.
     stages : sequence of str, optional
         Names; default is ``small``, ``medium``, ``large``, ...
     random_seed : int, optional
@@ -87,11 +91,12 @@ def simulate(
     -----
     The signal of stage j is logistic with the given mean and unit scale; consecutive stages are joined by the
     copula; an answer is right with probability ``expit(intercept + slope * (signal - mean))``, less discrimination
-    times difficulty on the scale of the logit.
+    times difficulty on the scale of the logit, if the query can be answered.
     """
     check_kind(confidence_kind)
-    if confidence_kind not in ("probability", "logprob", "p_true", "score"):
-        raise CascadeError(f"simulate makes probability, logprob, p_true or score, not {confidence_kind!r}.")
+    if confidence_kind not in _MADE:
+        made = f"{', '.join(_MADE[:-1])} or {_MADE[-1]}"
+        raise CascadeError(f"simulate makes {made}, not {confidence_kind!r}.")
     if n_queries < 1 or n_stages < 2:
         raise CascadeError(
             "{}, {}: give at least 1 query and 2 stages.",
@@ -104,6 +109,7 @@ def simulate(
     atoms = _spread("top_atom", top_atom, n_stages, 0.0, 1.0)
     loadings = _spread("loading", loading, n_stages, 0.0, 1.0 - 1e-9)
     discriminations = _spread("discrimination", discrimination, n_stages, 0.0, np.inf)
+    share = float(_spread("unanswerable", unanswerable, 1, 0.0, 1.0)[0])
     hard = bool(loadings.any() or discriminations.any())
     intercepts = _spread("intercept", 0.2 + 0.9 * step if intercept is None else intercept, n_stages)
     means = _spread("signal_mean", 1.0 + 0.8 * step if signal_mean is None else signal_mean, n_stages)
@@ -119,12 +125,16 @@ def simulate(
     signal = means + np.log(u) - np.log1p(-u)
     logit = intercepts + slopes * (signal - means) + discriminations * ease[:, None]
     correct = (rng.uniform(size=signal.shape) < 1.0 / (1.0 + np.exp(-logit))).astype(float)
+    if share > 0.0:
+        correct[rng.uniform(size=n_queries) < share] = 0.0
     probability = 1.0 / (1.0 + np.exp(-signal))
     probability = np.where(u > 1.0 - atoms, 1.0, probability)
     if confidence_kind == "score":
         confidence = np.where(u > 1.0 - atoms, means + 10.0, signal)
     elif confidence_kind == "probability":
         confidence = probability
+    elif confidence_kind == "percent":
+        confidence = 100.0 * probability
     else:
         confidence = np.log(probability)
     if n_labelled is not None:

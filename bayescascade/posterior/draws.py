@@ -25,7 +25,7 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
-_BY_DRAW = ("mass", "tau", "cost", "loading", "discrimination", "latency", "tilt")
+_BY_DRAW = ("mass", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Draws:
     loading, discrimination : ndarray (draw, stage), optional
         How much a query's ease raises the stage's signals and the log odds of its answers; None where queries
         have no difficulty. See `bayescascade.model.factor`.
+    unanswerable : ndarray (draw, 1), optional
+        Share of queries that every stage gets wrong, whatever its confidence; None where it is not modelled, and
+        in draws given that a query can be answered.
     latency : ndarray (draw, stage), optional
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
@@ -75,6 +78,7 @@ class Draws:
     chains: np.ndarray
     loading: np.ndarray | None = None
     discrimination: np.ndarray | None = None
+    unanswerable: np.ndarray | None = None
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
@@ -195,7 +199,7 @@ class Draws:
         before, adjacent = index[:-1], np.diff(index) == 1
         at = np.where(adjacent, before, 0)
         return replace(
-            self._mapped(lambda x: x[:, index], without=("tau", "tilt")),
+            self._mapped(lambda x: x[:, index], without=("tau", "unanswerable", "tilt")),
             **held,
             stages=[self.stages[j] for j in index],
             margins=[self.margins[j] for j in index],
@@ -237,7 +241,7 @@ class Draws:
         """P(correct | signal) at one stage for signals of any shape (draw, ...).
 
         ``ease`` (draw, ...) is how easy the queries are, where they have a difficulty; by default P(correct) is
-        averaged over the ease of queries with that signal.
+        averaged over the ease of queries with that signal, and always over whether they can be answered.
         """
         signal = np.asarray(signal, dtype=float)
         values: dict[str, Any] = {
@@ -249,15 +253,23 @@ class Draws:
         if (atom < N_ATOMS).any():
             values["atom_offset"] = np.pad(self.curve["atom_offset"][:, stage], ((0, 0), (0, 1)))[:, atom]
         logit = self.calibration.logit(values, self.inputs(stage, signal), NUMPY)
+        one = (-1, *(1,) * signal.ndim)
+        answerable = 1.0 if self.unanswerable is None else 1.0 - self.unanswerable.reshape(one)
         if self.discrimination is None:
-            return expit(logit)
-        discrimination = self.discrimination[:, stage].reshape((-1, *(1,) * signal.ndim))
+            return answerable * expit(logit)
+        discrimination = self.discrimination[:, stage].reshape(one)
         if ease is not None:
-            return expit(logit + discrimination * ease)
+            return answerable * expit(logit + discrimination * ease)
         right: Any = 0.0
         for node, share in zip(EASE, self._ease_given(stage, signal), strict=True):
             right = right + share * expit(logit + discrimination * node)
-        return right
+        return answerable * right
+
+    def draw_answerable(self, n: int, rng: np.random.Generator) -> tuple[Draws, np.ndarray]:
+        """These draws given that a query can be answered, and which of ``n`` queries can be (draw, n)."""
+        if self.unanswerable is None:
+            return self, np.ones((self.n, n), dtype=bool)
+        return replace(self, unanswerable=None), rng.uniform(size=(self.n, n)) >= self.unanswerable
 
     def _ease_given(self, stage: int, signal: np.ndarray) -> np.ndarray:
         """P(node | signal at one stage) for signals (...) that have a difficulty (node, draw, ...)."""
@@ -320,6 +332,7 @@ def get_draws(fit: xr.DataTree) -> Draws:
         chains=posterior["chain"].values,
         loading=flat(posterior["loading"], "stage") if "loading" in posterior else None,
         discrimination=flat(posterior["discrimination"], "stage") if "discrimination" in posterior else None,
+        unanswerable=flat(posterior["unanswerable"])[:, None] if "unanswerable" in posterior else None,
         latency=flat(posterior["latency"], "stage") if "latency" in posterior else None,
         cost_sd=constant["cost_sd"].values if "cost_sd" in constant else None,
         latency_sd=constant["latency_sd"].values if "latency_sd" in constant else None,

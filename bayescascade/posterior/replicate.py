@@ -21,8 +21,9 @@ def replicate_draw(draws: Draws, index: int, n: int, rng: np.random.Generator) -
     ease = None if one.loading is None else rng.standard_normal(n)
     u = draw_uniforms(links, n, rng, atoms, None if one.loading is None else one.loading[0], ease)
     confidence, correct = np.empty_like(u), np.empty_like(u)
+    given, answerable = one.draw_answerable(n, rng)
     for j in range(len(one.stages)):
         signal = one.quantile(j, u[:, j][None])[0]
-        correct[:, j] = rng.uniform(size=n) < one.p_correct(j, signal, ease)[0]
+        correct[:, j] = answerable[0] & (rng.uniform(size=n) < given.p_correct(j, signal, ease)[0])
         confidence[:, j] = to_confidence(signal, one.kind)
     return confidence, correct

@@ -88,7 +88,7 @@ def report(
     if test is not None and solution is None and thresholds is None:
         raise CascadeError("a test log needs thresholds to be scored: give a solution or thresholds, too.")
     target = Path(path)
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
     story = build_context(
         fit, solution=solution, log=log, test=test, thresholds=thresholds, labels=labels, ci_prob=ci_prob

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.files import check_path, whole_file
 from bayescascade.cascade.rules import Route
 from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, TEXT
@@ -118,7 +118,8 @@ class Store:
         self.folder = None if path is None else Path(path)
         if self.folder is None:
             return
-        if self.folder.exists() and not self.folder.is_dir():
+        check_path(self.folder, "the folder of finished cells")
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):  # of a name too long, Path's own raise
             raise CascadeError(f"{self.folder} is a file; finished cells are kept in a folder, so name another.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

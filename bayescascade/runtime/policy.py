@@ -13,11 +13,11 @@ from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.files import check_path, whole_file
 from bayescascade._common.html import table_of, wrapped
 from bayescascade._common.messages import show
 from bayescascade._common.validation import check_text
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, shown
 from bayescascade.runtime.policy_file import read_parts, to_json
 from bayescascade.runtime.thresholds import check_accept, check_reject
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
@@ -79,7 +79,7 @@ class Policy:
             check_reject(np.array(reject), np.array(thresholds), self.stages, self.confidence_kind)
             object.__setattr__(self, "reject", reject if max(reject) > -math.inf else None)
         if not isinstance(self.metadata, Mapping):
-            raise CascadeError(f"metadata should be a dict but is {self.metadata!r}")
+            raise CascadeError(f"metadata should be a dict but is {shown(self.metadata)}")
         object.__setattr__(self, "metadata", dict(self.metadata))
 
     def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
@@ -160,9 +160,14 @@ class Policy:
                 )
             values = [confidences[name] for name in self.stages[: len(confidences)]]
         elif isinstance(confidences, (str, bytes, set, frozenset)) or not hasattr(confidences, "__len__"):
-            raise CascadeError(f"confidences should be a list or a dict but are {confidences!r}")
+            raise CascadeError(f"confidences should be a list or a dict but are {shown(confidences)}")
         else:
-            values = list(confidences)
+            try:
+                values = list(confidences)
+            except Exception:  # whatever a class of the user's own raises
+                raise CascadeError(
+                    f"confidences should be a list or a dict but are {shown(confidences)}"
+                ) from None
         if not 1 <= len(values) <= len(self.stages):
             raise CascadeError(
                 f"got {len(values)} confidences; give those of the stages that have run, from 1 to "
@@ -177,7 +182,7 @@ class Policy:
             if isinstance(confidence, (str, bytes, bool)):  # what `float` takes, but no confidence is
                 raise TypeError
             value = float(confidence)
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # whatever a class of the user's own raises
             raise CascadeError(
                 f"confidence at stage {name!r} should be a number but is {show(confidence)}"
             ) from None
@@ -198,11 +203,11 @@ class Policy:
             raise CascadeError(f"unknown stage {stage!r}; this policy has {known}")
         try:
             position = operator.index(stage)  # NumPy's integers too
-        except TypeError:
+        except Exception:  # whatever a class of the user's own raises
             position = -1
         if isinstance(stage, bool) or not 0 <= position < len(self.stages):
             raise CascadeError(
-                f"there is no stage {stage!r}; give a name or a position from 0 to {len(self.stages) - 1}: "
+                f"there is no stage {shown(stage)}; give a name or a position from 0 to {len(self.stages) - 1}: "
                 f"this policy has {known}"
             )
         return position
@@ -251,6 +256,7 @@ class Policy:
             If the file is missing, truncated, foreign, of another version, or lacks or garbles a part; or decides
             by history, as older versions could.
         """
+        check_path(path, "the policy")
         parts = read_parts(Path(path))
         try:
             return cls(**parts)
@@ -280,16 +286,16 @@ def _rule(threshold: float, compared: str, low: str, high: str) -> str:
 
 def _check_stages(stages: Sequence[str]) -> list[str]:
     if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
-        raise CascadeError(f"stages should be a list of one or more names but is {stages!r}")
+        raise CascadeError(f"stages should be a list of one or more names but is {shown(stages)}")
     names = list(stages)
     wrong = [name for name in names if not isinstance(name, str) or not name]
     if wrong:
-        raise CascadeError(f"a stage's name should be a non-empty string but is {wrong[0]!r}")
+        raise CascadeError(f"a stage's name should be a non-empty string but is {shown(wrong[0])}")
     for name in names:
         check_text("stage", name)
     names = [str(name) for name in names]  # np.str_, as read from a Dataset, prints its type
     if len(set(names)) < len(names):
-        raise CascadeError(f"stage names should differ but are {names!r}")
+        raise CascadeError(f"stage names should differ but are {shown(names)}")
     return names
 
 
@@ -298,7 +304,7 @@ def _numbers(what: str, given: Any, stages: list[str], advice: str) -> list[floa
         if isinstance(given, (str, Mapping)) or any(isinstance(t, (str, bool)) for t in given):
             raise TypeError
         values = [float(threshold) for threshold in given]
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # whatever a class of the user's own raises
         raise CascadeError(f"{what} should be a list of numbers but is {show(given)}") from None
     if len(values) != len(stages):
         raise CascadeError(f"got {len(values)} {what} for {len(stages)} stages ({', '.join(stages)}); {advice}")

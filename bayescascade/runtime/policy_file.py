@@ -10,7 +10,7 @@ from typing import Any
 
 from bayescascade._common.files import read_whole
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError, call, in_python
+from bayescascade.errors import CascadeError, call, in_python, shown
 
 FORMAT = "bayescascade-policy"
 # Version 2 holds what a reader of version 1 would pass over: rejecting thresholds.
@@ -31,7 +31,7 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     raise CascadeError(
-        f"the policy's metadata holds {value!r}, which JSON cannot; keep numbers, strings and lists"
+        f"the policy's metadata holds {shown(value)}, which JSON cannot; keep numbers, strings and lists"
     )
 
 
@@ -55,7 +55,10 @@ def to_json(parts: Mapping[str, Any]) -> str:
         **new,
         "metadata": encode(parts["metadata"]),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists in lists without end
+        raise CascadeError(f"the policy's metadata cannot be written as JSON ({error}); simplify it") from None
     if any("\ud800" <= character <= "\udfff" for character in text):  # halves of characters, in metadata
         return json.dumps(content, indent=2) + "\n"
     return text

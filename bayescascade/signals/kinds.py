@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayescascade.errors import CascadeError
+from bayescascade.errors import CascadeError, shown
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,16 @@ def _logprob_inverse(xi: Array) -> Array:
     return _log1mexp(-xi)
 
 
+def _log_likelihood_forward(s: Array) -> Array:
+    # Sums over long answers are far below 0, where `logprob` would press them together: in logarithms of the
+    # surprise -s, every doubling counts alike.
+    return -np.log(np.clip(-s, EPS, 1 / EPS))
+
+
+def _log_likelihood_inverse(xi: Array) -> Array:
+    return -np.exp(-xi)
+
+
 def _p_true_forward(s: Array) -> Array:
     s = np.clip(s, _LOG_BOTTOM, _LOG_TOP)
     return np.where(s >= -_LOG2, -_log1mexp(s) - _LOG2, _LOG2 + s)
@@ -53,6 +63,14 @@ def _probability_forward(p: Array) -> Array:
 def _probability_inverse(xi: Array) -> Array:
     small = np.exp(-np.abs(xi))  # never overflows, whichever the sign
     return np.where(xi >= 0, 1, small) / (1 + small)
+
+
+def _percent_forward(p: Array) -> Array:
+    return _probability_forward(p / 100)
+
+
+def _percent_inverse(xi: Array) -> Array:
+    return 100 * _probability_inverse(xi)
 
 
 def _margin_forward(m: Array) -> Array:
@@ -114,6 +132,15 @@ KINDS: dict[str, SignalKind] = {
             minus_inf=True,
         ),
         SignalKind(
+            "log_likelihood",
+            -np.inf,
+            0.0,
+            "a log-probability of a whole answer or of one token, at most 0",
+            _log_likelihood_forward,
+            _log_likelihood_inverse,
+            minus_inf=True,
+        ),
+        SignalKind(
             "p_true",
             -np.inf,
             0.0,
@@ -123,8 +150,12 @@ KINDS: dict[str, SignalKind] = {
             minus_inf=True,
         ),
         SignalKind("probability", 0.0, 1.0, "a probability in [0, 1]", _probability_forward, _probability_inverse),
+        SignalKind("percent", 0.0, 100.0, "a percentage in [0, 100]", _percent_forward, _percent_inverse),
         SignalKind(
             "margin", 0.0, 1.0, "a difference of two probabilities in [0, 1]", _margin_forward, _margin_inverse
+        ),
+        SignalKind(
+            "logprob_gap", 0.0, np.inf, "a difference of two log-probabilities, at least 0", _identity, _identity
         ),
         SignalKind("votes", 0.0, 1.0, "a share of agreeing samples in [0, 1]", _identity, _identity),
         SignalKind("score", -np.inf, np.inf, "any finite number", _identity, _identity),
@@ -147,7 +178,7 @@ def check_kind(kind: str) -> SignalKind:
     """
     if not isinstance(kind, str) or kind not in KINDS:
         allowed = "; ".join(f"{known.name!r} ({known.description})" for known in KINDS.values())
-        raise CascadeError(f"unknown confidence kind {kind!r}; choose one of {allowed}")
+        raise CascadeError(f"unknown confidence kind {shown(kind)}; choose one of {allowed}")
     return KINDS[kind]
 
 

@@ -37,7 +37,7 @@ HOW = SamplerConfig(draws=300, tune=250, chains=2)
 THIN = 3
 _OWN = (
     *("margin_split", "tau", "intercept", "slope", "atom_offset", "intercept_mean", "log_slope_mean"),
-    *("loading", "discrimination"),
+    *("loading", "discrimination", "unanswerable"),
 )
 
 
@@ -74,6 +74,7 @@ def to_draws(values: dict[str, np.ndarray], design: Design) -> Draws:
         tau=values["tau"],
         loading=values.get("loading"),
         discrimination=values.get("discrimination"),
+        unanswerable=values["unanswerable"][:, None] if "unanswerable" in values else None,
         cost=values["cost"],
         calibration=calibration,
         curve={name: values[name] for name in calibration.variables},
@@ -105,8 +106,6 @@ def simulated_log(truth: Draws, index: int, rng: np.random.Generator) -> xr.Data
 
 def decisions(draws: Draws) -> dict[str, np.ndarray]:
     """Error, cost and last reach of three fixed threshold vectors (draw, ...)."""
-    if draws.loading is not None:  # which decisions do not know yet
-        return {}
     sizes = np.array([len(m.low) for m in draws.margins[:-1]])
     positions = np.array([[0.35, 0.35], [0.6, 0.5], [0.8, 0.75]]) * sizes
     error, cost, reach, *_ = forward(build_kernel(draws), np.column_stack([positions, np.zeros(3)]))

@@ -11,6 +11,7 @@ import bayescascade as bc
 NAMES = [
     "CascadeError",
     "CascadeWarning",
+    "NoConfidence",
     "Policy",
     "ThresholdSolution",
     "backward_induction",
@@ -18,6 +19,7 @@ NAMES = [
     "check",
     "combine_tasks",
     "compare",
+    "confidence",
     "drift",
     "evaluate",
     "explore",
@@ -35,25 +37,41 @@ NAMES = [
     "plot_margins",
     "plot_promise",
     "plot_reliability",
+    "plot_signal_quality",
     "plot_thresholds",
+    "read_inspect",
+    "read_lm_eval",
     "read_log",
+    "read_promptfoo",
+    "read_responses",
+    "read_routerbench",
+    "read_traces",
     "report",
     "reprice",
     "save_fit",
     "score",
     "select_task",
     "sensitivity",
+    "signal_quality",
     "simulate",
     "tune",
     "validate_log",
     "verdict",
+    "write_log",
 ]
 
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
-    "read_log": (["source"], {"confidence_kind": REQUIRED, "cost": "cost", "stages": None, "task": None}),
+    "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
+    "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
+    "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "prices": None}),
+    "read_inspect": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
+    "read_promptfoo": (["source"], {"score": None, "pass_mark": None, "signal": None, "prices": None}),
+    "read_routerbench": (["source"], {"confidence": REQUIRED, "confidence_kind": REQUIRED, "models": None}),
+    "read_traces": (["source"], {"preset": None, "columns": None, "scores": None, "score": None, "signal": None}),
     "validate_log": (["log"], {"labels": True}),
+    "write_log": (["log", "path"], {}),
     "combine_tasks": (["logs"], {}),
     "select_task": (["fit", "name"], {}),
     "load_example": ([], {}),
@@ -73,6 +91,7 @@ SIGNATURES = {
     "verdict": (["fit"], {"error_price": None, "solution": None}),
     "label_value": (["fit"], {"error_price": REQUIRED, "stages": "all", "label_price": 0.0}),
     "learn_then_test": (["log"], {"max_error": REQUIRED, "prob": 0.9}),
+    "confidence": (["response"], {}),
     "reprice": (["fit"], {"factor": None}),
     "drift": (["fit", "amount"], {}),
     "sensitivity": (["fit", "solution"], {}),
@@ -95,6 +114,8 @@ SIGNATURES = {
     "plot_comparison": (["comparison"], {"reference": None, "ax": None}),
     "plot_frontier": (["fit_or_frontier"], {}),
     "plot_reliability": (["fit"], {}),
+    "signal_quality": (["candidates"], {"ci_prob": 0.9}),
+    "plot_signal_quality": (["quality"], {"measure": "auroc", "axes": None}),
     "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
 }
 
@@ -125,7 +146,7 @@ def test_signature(name):
         assert parameters[keyword].default == default, keyword
     # whatever else there is can be left out
     extra = [p for p in parameters.values() if p.name not in (*required, *keywords)]
-    assert all(p.default is not REQUIRED for p in extra)
+    assert all(p.default is not REQUIRED or p.kind is p.VAR_KEYWORD for p in extra)
 
 
 @pytest.mark.parametrize("name", sorted(SIGNATURES))

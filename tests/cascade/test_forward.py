@@ -27,7 +27,7 @@ from bayescascade.errors import CascadeError
 from bayescascade.model.simulate import simulate
 from bayescascade.posterior.kernel import build_kernel
 from bayescascade.posterior.replicate import replicate_draw
-from bayescascade.signals.kinds import to_signal
+from bayescascade.signals.kinds import KINDS, to_signal
 
 INF = float("inf")
 
@@ -235,12 +235,14 @@ def test_positions_and_thresholds_round_trip(pattern):
         np.testing.assert_allclose(back[free, j], thresholds[free, j], rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["score", "probability", "logprob", "p_true", "margin"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "votes"])
 def test_every_edge_of_a_segment_can_be_realised(kind):
     """Also beside an atom whose value is where the next interval starts: such a threshold defers the atom."""
     rng = np.random.default_rng(6)
-    signal = rng.exponential(size=(285, 2)) if kind in ("logprob", "margin") else rng.logistic(size=(285, 2))
-    atom = float(to_signal({"logprob": -0.5, "p_true": -0.5}.get(kind, 0.4), kind))
+    positive = kind in ("logprob", "margin", "logprob_gap")
+    signal = rng.exponential(size=(285, 2)) if positive else rng.logistic(size=(285, 2))
+    value = {"logprob": -0.5, "log_likelihood": -0.5, "p_true": -0.5, "percent": 40.0}.get(kind, 0.4)
+    atom = float(to_signal(value, kind))
     signal[rng.uniform(size=285) < 0.25, 0] = atom
     signal[signal[:, 1] < 0.3, 1] = 0.3
     draws = draws_around(signal, kind, rng)

@@ -28,7 +28,7 @@ N, INF = 200_000, float("inf")
 OPTIONS = {
     "gaussian": {"copula": "gaussian"},
     "mixed": {"copula": ("clayton_180", "frank"), "calibration": "monotone"},
-    "uneven": {"loading": [0.9, 0.0, 0.6], "discrimination": [0.0, 2.5, 1.0]},
+    "uneven": {"loading": [0.9, 0.0, 0.6], "discrimination": [0.0, 2.5, 1.0], "unanswerable": 0.15},
 }
 
 

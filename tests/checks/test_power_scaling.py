@@ -72,6 +72,32 @@ def test_the_log_prior_is_that_of_the_model(example_fit):
     assert np.isfinite(prior["margin_split"]).all()
 
 
+def test_queries_with_a_difficulty_are_scaled_as_a_whole(hard_fit):
+    """Their prior by hand: what the loadings shift when tau is sampled is no part of it."""
+    tree = thinned(hard_fit)
+    prior, draws = tree["log_prior"].to_dataset(), tree["posterior"].to_dataset()
+    known = {
+        "loading_logit_mean": norm(-0.2, 1.0),
+        "loading_logit_sd": lognorm(0.3, scale=0.5),
+        "log_discrimination_mean": norm(np.log(0.7), 0.6),
+        "log_discrimination_sd": lognorm(0.3, scale=0.3),
+    }
+    for name, distribution in known.items():
+        np.testing.assert_allclose(prior[name], distribution.logpdf(draws[name]), rtol=1e-6)
+    share = (draws["tau"] + 1.0) / 2.0
+    expected = norm(0.0, 0.53).logpdf(np.log(share / (1.0 - share))).sum(axis=2)
+    np.testing.assert_allclose(prior["tau_logit"], expected, rtol=1e-6)
+    assert list(tree["log_likelihood"].data_vars) == ["joint"]
+
+    result = check_sensitivity(gather(hard_fit), np.random.default_rng(0))
+    assert result.passed is True
+    assert {"tau", "loading", "intercept", "slope", "discrimination"} == {
+        str(name).split("[")[0] for name in result.table.index
+    }
+    assert len(result.table) == 2 + 4 * 3
+    assert (result.table["likelihood"] > 0.05).all()
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

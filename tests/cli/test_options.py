@@ -30,7 +30,7 @@ FIT = ("fit", "log.csv", "--kind", "probability", "-o", "new.nc")
 def with_tasks(name="task"):
     """The log of the working folder, of two tasks whose query ids repeat."""
     log = make_log().assign_coords(task=("query", ["law"] * 8 + ["maths"] * 4))
-    cli._write_log(log, Path("tasks.csv"))
+    bc.write_log(log, Path("tasks.csv"))
     text = Path("tasks.csv").read_text().replace("task", name, 1)
     for query in range(8, 12):
         text = text.replace(f"\n{query},maths", f"\n{query - 8},maths")
@@ -225,7 +225,7 @@ def test_an_update_reads_the_stages_of_the_fit(calls, folder, updated):
     updated |= {"update": "sampled anew", "update_k": 1.25}
     log = make_log()
     log["cost"][:] = log["cost"].values[:, ::-1]
-    cli._write_log(log, Path("log.csv"))
+    bc.write_log(log, Path("log.csv"))
     text = Path("log.csv").read_text().splitlines()
     Path("log.csv").write_text(
         "\n".join(line.replace(",0,small", ",small").replace(",1,large", ",large") for line in text).replace(
@@ -393,10 +393,10 @@ def test_remarks_and_results_speak_of_options(calls, folder, monkeypatch):
 def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parts = {"maths": bc.simulate(80, random_seed=1), "law": bc.simulate(50, random_seed=2)}
-    cli._write_log(bc.combine_tasks(parts), Path("log.csv"))
-    cli._write_log(bc.combine_tasks({"law": bc.simulate(30, random_seed=3)}), Path("new.csv"))
+    bc.write_log(bc.combine_tasks(parts), Path("log.csv"))
+    bc.write_log(bc.combine_tasks({"law": bc.simulate(30, random_seed=3)}), Path("new.csv"))
     unseen = {"maths": bc.simulate(30, random_seed=4), "law": bc.simulate(40, random_seed=5)}
-    cli._write_log(bc.combine_tasks(unseen), Path("test.csv"))
+    bc.write_log(bc.combine_tasks(unseen), Path("test.csv"))
     text = Path("new.csv").read_text().replace("\n", "\nnew")
     Path("new.csv").write_text(text.removesuffix("new"))
     sampling = ("--draws", 100, "--tune", 200, "--chains", 2, "--seed", 1)

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import stat
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +113,50 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         fail()
     assert os.listdir(tmp_path) == ["note.txt"]
     assert (tmp_path / "note.txt").read_bytes() == b"old"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    for _ in range(2):
+        child = os.fork()
+        if not child:
+            with whole_file(tmp_path / "note.txt", "the note") as part:
+                part.write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert os.listdir(tmp_path) == [".note.0.part.txt"]
+    write(tmp_path / "note.txt")
+    assert os.listdir(tmp_path) == ["note.txt"]
+    assert (tmp_path / "note.txt").read_bytes() == b"new"
+
+
+def test_several_writers_have_a_part_each(tmp_path):
+    path, n = tmp_path / "note.txt", 10  # more than there are names for
+    with ExitStack() as writers:
+        parts = [writers.enter_context(whole_file(path, "the note")) for _ in range(n)]
+        for number, part in enumerate(parts):
+            part.write_bytes(b"%d" % number)
+        assert len(set(parts)) == n
+        assert [part.read_bytes() for part in parts] == [b"%d" % number for number in range(n)]
+    assert os.listdir(tmp_path) == ["note.txt"]
+    assert path.read_bytes() == b"0"  # the first to begin is the last to end
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda part: part.symlink_to("other.txt"), os.mkfifo])
+def test_what_is_no_part_is_left_alone(tmp_path, make):
+    make(tmp_path / ".note.0.part.txt")
+    write(tmp_path / "note.txt")
+    assert sorted(os.listdir(tmp_path)) == [".note.0.part.txt", "note.txt"]
+    assert (tmp_path / "note.txt").read_bytes() == b"new"
+
+
+def test_a_disk_without_locks_takes_files_too(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    write(tmp_path / "note.txt")
+    assert os.listdir(tmp_path) == ["note.txt"]
+    assert (tmp_path / "note.txt").read_bytes() == b"new"
 
 
 def test_what_is_read_is_a_regular_file(tmp_path):

@@ -31,13 +31,17 @@ def test_draws_never_show_certainty(p, shown):
         (0.9512, "0.951"),
         (0.9, "0.9"),
         (12.3456, "12.3"),
+        (99.987, "99.987"),  # percent
+        (95.04, "95"),
+        (-250.4, "-250"),
     ],
 )
 def test_thresholds_keep_the_digits_that_matter(threshold, shown):
     assert short(threshold) == shown == show_threshold(threshold)
     # what is shown is as far from certainty as what is meant, to a hundredth or so
-    if 0.9 < threshold < 1.0:
-        assert 1.0 - float(shown) == pytest.approx(1.0 - threshold, rel=0.05)
+    for top in (1.0, 100.0):
+        if 0.9 * top < threshold < top:
+            assert top - float(shown) == pytest.approx(top - threshold, rel=0.05)
 
 
 def test_a_broken_promise_does_not_look_kept():

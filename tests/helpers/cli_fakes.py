@@ -117,7 +117,7 @@ def calls(monkeypatch):
 def folder(tmp_path, monkeypatch):
     """A working folder with a log, something in place of a fit, and a policy."""
     monkeypatch.chdir(tmp_path)
-    cli._write_log(make_log(), Path("log.csv"))
+    bc.write_log(make_log(), Path("log.csv"))
     Path("fit.nc").write_text("stands for a fit")
     policy.Policy(STAGES, [0.5, -np.inf], "probability").save("policy.json")
     return tmp_path

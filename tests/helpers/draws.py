@@ -81,11 +81,12 @@ def draws_around(
     calibration="logistic",
     loading=None,
     discrimination=None,
+    unanswerable=None,
 ):
     """Draws whose margins are those of given signals (query, stage); unless bootstrapped, just as observed.
 
     ``copula`` is one name, or a name for each link. Queries have a difficulty where ``loading`` is given, each a
-    number or one for each stage.
+    number or one for each stage; ``unanswerable`` is a share.
     """
     n_stages, step = signal.shape[1], np.arange(signal.shape[1])
     bounds = signal_bounds(kind)
@@ -112,6 +113,8 @@ def draws_around(
         chains=np.arange(1),
     )
     draws = with_curve(draws, **calibration_of(calibration, n_draws, n_stages, rng))
+    if unanswerable is not None:
+        draws = replace(draws, unanswerable=np.full((n_draws, 1), unanswerable))
     return draws if loading is None else with_difficulty(draws, loading, discrimination, rng)
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.inference.sampling import convergence
 from bayescascade.posterior import storage
 from bayescascade.posterior.schema import data_hash, require
 
@@ -137,6 +138,17 @@ def test_a_drawn_seed_is_kept(thin_log):
     first = quick_fit(thin_log, seed=None)
     again = quick_fit(thin_log, seed=first.attrs["random_seed"])
     xr.testing.assert_equal(first["posterior"].to_dataset(), again["posterior"].to_dataset())
+
+
+def test_what_the_log_says_nothing_of_need_not_converge(example_fit):
+    """The example has one atom at the top of each of the last two stages, and none in the first."""
+    apart = example_fit.copy(deep=True)
+    apart["posterior"]["atom_offset"].loc[{"chain": 0, "stage": "small"}] += 9.0
+    apart["posterior"]["atom_offset"].loc[{"chain": 0, "atom": "inner 2"}] += 9.0
+    assert convergence(apart) == convergence(example_fit)
+    apart["posterior"]["atom_offset"].loc[{"chain": 0, "stage": "large", "atom": "top"}] += 9.0
+    assert convergence(apart)["rhat_name"] == "atom_offset"
+    assert convergence(apart)["ess_bulk"] < 5.0
 
 
 def test_log_likelihood_can_be_left_out(thin_log):

@@ -275,6 +275,17 @@ def test_new_queries_without_labels(example_fit, three):
     assert np.isfinite(bc.evaluate(found, THRESHOLDS)["error"]).all()
 
 
+def test_new_confidences_beyond_those_of_the_earlier_fit(hard_fit, hard_log):
+    """The rank of a highest confidence has a normal score, where queries have a difficulty, too."""
+    seen = hard_log["confidence"].values[:, 1]
+    assert 1e-3 < seen.min() < seen.max() < 1.0 - 1e-4
+    new = renamed(hard_log.isel(query=[seen.argmin(), seen.argmax()])).copy(deep=True)
+    new["confidence"].values[:, 1] = 1e-4, 1.0 - 1e-5
+    found = bc.fit(new, previous=hard_fit, random_seed=5)
+    assert found.attrs["update"] == "reweighted"
+    assert found.attrs["update_k"] < 0.5
+
+
 def test_new_queries_that_stopped_early(example_fit, example_log, three):
     """A query that ended at the first stage weighs by its label there alone; the copula has no factor in it."""
     new = three.copy(deep=True)

@@ -47,6 +47,22 @@ def test_confidence_without_information_is_not_said_to_fall(seed):
     assert said(table.assign(confidence=np.random.default_rng(seed).uniform(size=len(table)))) == []
 
 
+def test_the_kinds_of_percentages_gaps_and_sums():
+    table = table_of()
+    percent = table.assign(confidence=100 * table["confidence"])
+    assert said(percent, "percent") == []
+    assert "give 100 - x; if" in said(percent.assign(confidence=100 - percent["confidence"]), "percent")[0]
+    with pytest.raises(CascadeError, match="did you mean confidence_kind='percent'"):
+        said(percent)
+    gap = table.assign(confidence=1 / (1 - table["confidence"]))
+    assert said(gap, "logprob_gap") == []
+    falling = said(gap.assign(confidence=100 - gap["confidence"]), "logprob_gap")
+    assert "give -x with confidence_kind='score'" in falling[0]
+    sums = table.assign(confidence=-100 * (1 - table["confidence"]))
+    assert said(sums, "log_likelihood") == []
+    assert "or name them with confidence_kind='log_likelihood'" in said(sums, "logprob")[0]
+
+
 def test_falling_confidence():
     table = table_of()
     (first, second) = said(table.assign(confidence=1 - table["confidence"]))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayescascade._common import memory
 from bayescascade.errors import CascadeError
 from bayescascade.logs.read import read_log
 
@@ -99,7 +100,7 @@ def test_unknown_kind(table):
 )
 @pytest.mark.parametrize("layout", ["long", "wide"])
 def test_confidence_off_its_scale(table, kind, value, allowed, layout):
-    table["confidence"] = -0.2 if kind in ("logprob", "p_true") else 0.2
+    table["confidence"] = -0.2 if kind in ("logprob", "log_likelihood", "p_true") else 0.2
     table.loc[3, "confidence"] = value
     row = 3 if layout == "long" else 1
     message = rf"confidence is {value!r} at row {row} \(counted from 0; query 'b', stage 'large'\); .*{allowed}"
@@ -133,6 +134,19 @@ def test_correctness(table, value, layout):
     place = rf"row {row} \(counted from 0; query 'b', stage 'small'\)"
     message = rf"correct is {shown!r} at {place}; .*0, 1, True or False"
     refuse(table if layout == "long" else wide(table), message)
+
+
+def test_a_log_of_too_many_stages_is_refused_before_it_takes_memory(monkeypatch):
+    """A column of texts that are all different, taken for the stages."""
+    n = 30_000
+    texts = [f"text {i}" for i in range(n)]
+    table = pd.DataFrame({"query": range(n), "stage": texts, "confidence": 0.5, "correct": 1, "cost": 1.0})
+    monkeypatch.setattr(memory, "total_memory", lambda: 32e9)
+    message = r"30,000 queries and 30,000 stages \('text 0', .*\) needs about 90.0 GB of memory"
+    with pytest.raises(CascadeError, match=message):
+        read_log(table, confidence_kind="probability")
+    with pytest.raises(CascadeError, match="no query ran both 'text 0'"):
+        read_log(table, confidence_kind="probability", stages=["text 0", "text 1"])
 
 
 def test_duplicates(table):

@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 
 import bayescascade as bc
-from bayescascade.cli import app as cli
 from bayescascade.errors import CascadeError
 from bayescascade.logs.read import read_log
 from bayescascade.logs.tasks import combine_tasks
@@ -148,7 +147,7 @@ def test_bad_tasks(table, task, message):
 
 def test_a_log_of_tasks_is_written_and_read_back(tmp_path):
     log = read(long_table())
-    cli._write_log(log, tmp_path / "log.csv")
+    bc.write_log(log, tmp_path / "log.csv")
     xr.testing.assert_equal(read(tmp_path / "log.csv"), log)
 
 
@@ -216,7 +215,7 @@ def test_combine_keeps_every_part():
 def test_combine_is_what_read_log_reads(tmp_path):
     logs = {"maths": part(6, 1), "law": part(4, 2)}
     joined = combine_tasks(logs)
-    cli._write_log(joined, tmp_path / "log.parquet")
+    bc.write_log(joined, tmp_path / "log.parquet")
     xr.testing.assert_identical(read(tmp_path / "log.parquet"), joined)
 
 
@@ -316,8 +315,8 @@ def test_logs_that_cannot_be_combined(logs, message):
 
 def test_the_advice_on_logarithms_can_be_taken(tmp_path):
     """What combine_tasks says of logprob and p_true: either file reads as either kind."""
-    cli._write_log(part(8, confidence_kind="p_true"), Path(tmp_path / "one.csv"))
-    cli._write_log(part(8, 2, confidence_kind="logprob"), Path(tmp_path / "two.csv"))
+    bc.write_log(part(8, confidence_kind="p_true"), Path(tmp_path / "one.csv"))
+    bc.write_log(part(8, 2, confidence_kind="logprob"), Path(tmp_path / "two.csv"))
     for kind in ("logprob", "p_true"):
         logs = {name: read_log(tmp_path / f"{name}.csv", confidence_kind=kind) for name in ("one", "two")}
         assert combine_tasks(logs).attrs["confidence_kind"] == kind

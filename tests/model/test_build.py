@@ -323,3 +323,14 @@ def test_a_row_that_is_not_run_leaves_the_others_alone():
 def test_unknown_options_are_named(options, message):
     with pytest.raises(CascadeError, match=message):
         build_model(simulate(20, random_seed=1), **options)
+
+
+def test_more_shares_of_votes_than_can_be_kept_apart_are_refused():
+    log = simulate(400, random_seed=1).assign_attrs(confidence_kind="votes")
+    message = r"stage 'small' has \d{3} different shares of votes; at most 300 .* confidence_kind='probability'"
+    with pytest.raises(CascadeError, match=message):
+        build_design(
+            log.assign(confidence=log["confidence"].round(6)), check_options(None, "polya_tree", "logistic", 2)
+        )
+    few = log.assign(confidence=(20 * log["confidence"]).round() / 20)
+    assert build_design(few, check_options(None, "polya_tree", "logistic", 2)).kind == "votes"

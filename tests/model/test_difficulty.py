@@ -66,6 +66,7 @@ def draw_values(design, seed=0, n=2, loading=(0.3, 0.8), discrimination=(0.4, 1.
             "atom_offset": some(-0.6, 0.6, stage, ("atom", 8)),
             "loading": some(*loading, stage),
             "discrimination": some(*discrimination, stage),
+            "unanswerable": some(0.05, 0.3),
         },
         coords={"chain": [0], "draw": np.arange(n)},
     ).assign(slope=lambda x: np.exp(x["log_slope"]))
@@ -73,7 +74,14 @@ def draw_values(design, seed=0, n=2, loading=(0.3, 0.8), discrimination=(0.4, 1.
 
 def plain_density(ease, row, labels, first, link, design, mass, values):
     """Density of a query's signals and labels given its ease; ``values`` run over columns and links."""
-    total, last = 0.0, None
+    signals, chance = plain_parts(ease, row, labels, first, link, design, mass, values)
+    share = values["unanswerable"][first // len(design.stages)]
+    return signals * ((1 - share) * chance + share * (not np.any(labels == 1)))
+
+
+def plain_parts(ease, row, labels, first, link, design, mass, values):
+    """Density of the signals, and probability of the labels of a query that can be answered."""
+    total, last, right = 0.0, None, 1.0
     for j, x in enumerate(row):
         if np.isnan(x):
             last = None
@@ -85,7 +93,7 @@ def plain_density(ease, row, labels, first, link, design, mass, values):
         low, high = (special.ndtr((special.ndtri(min(u, 1.0)) - rho * ease) / s) for u in (u_low, u_high))
         if atom:
             if high - low < 1e-13:  # nothing that counts, and rounding in what is divided by it
-                return 0.0
+                return 0.0, 1.0
             log_own = np.log(high - low)
         else:
             score = special.ndtri(u_high)
@@ -96,14 +104,14 @@ def plain_density(ease, row, labels, first, link, design, mass, values):
             with np.errstate(divide="ignore", invalid="ignore"):
                 pair = plain_pair(last, here, values["tau"][link + j - 1], design.options.copula[j - 1])
             if not np.isfinite(pair):  # a mass of nothing but rounding, far out in the ease
-                return 0.0
+                return 0.0, 1.0
             total += pair
         last = here
         if np.isfinite(labels[j]):
             chance = special.logit(plain_chance(design.scalings, c, x, values))
             chance = special.expit(chance + values["discrimination"][c] * ease)
-            total += np.log(chance if labels[j] else 1 - chance)
-    return np.exp(total)
+            right *= chance if labels[j] else 1 - chance
+    return np.exp(total), right
 
 
 def plain_queries(log, design, values, queries):
@@ -193,7 +201,9 @@ def test_without_loadings_and_discriminations_it_is_the_markov_model(pattern, co
     log = make_log(pattern)
     plain, hard = designs(log, copula)
     values = draw_values(plain)
-    values = values.assign(loading=0.0 * values["loading"], discrimination=0.0 * values["discrimination"])
+    zero = {name: 0.0 * values[name] for name in ("loading", "discrimination")}
+    zero["unanswerable"] = values["unanswerable"] * 1e-13
+    values = values.assign(zero)
     markov = log_likelihood_of(values, plain, log["query"].values)
     np.testing.assert_allclose(markov["signal"] + markov["correct"], markov["joint"])
     shares = np.bincount(plain.row_query, pointwise.held_out(plain), minlength=log.sizes["query"])
@@ -326,6 +336,7 @@ def test_gradients_are_finite_in_the_corners(copula):
         "margin_split": 25.0,
         "loading_logit_mean": 12.0,
         "log_discrimination_mean": 3.0,
+        "unanswerable_logit": 9.0,
     }.items():
         for sign in (-1.0, 1.0):
             point = {key: v + sign * shift * (key.startswith(name) if name else 0) for key, v in start.items()}
@@ -338,8 +349,9 @@ def test_the_prior_is_as_its_docstring_says():
     log = make_log("no atoms")
     model = model_of_design(designs(log, "gaussian")[1])
     with model:
-        loading, discrimination, tau = pm.draw(
-            [model["loading"], model["discrimination"], model["tau"]], draws=4000, random_seed=1
+        names = ("loading", "discrimination", "tau", "unanswerable")
+        loading, discrimination, tau, unanswerable = pm.draw(
+            [model[name] for name in names], draws=4000, random_seed=1
         )
     assert np.median(loading) == pytest.approx(0.45, abs=0.03)
     np.testing.assert_allclose(np.quantile(loading, [0.05, 0.95]), [0.1, 0.85], atol=0.04)
@@ -347,6 +359,7 @@ def test_the_prior_is_as_its_docstring_says():
     np.testing.assert_allclose(np.quantile(between, [0.05, 0.5, 0.95]), [0.02, 0.19, 0.66], atol=0.05)
     np.testing.assert_allclose(np.quantile(discrimination, [0.05, 0.5, 0.95]), [0.23, 0.7, 2.1], atol=0.12)
     assert tau.std() == pytest.approx(0.25, abs=0.02)
+    np.testing.assert_allclose(np.quantile(unanswerable, [0.05, 0.5, 0.95]), [0.009, 0.032, 0.11], atol=0.01)
 
 
 # --- options -----------------------------------------------------------------------------------------------------
@@ -372,6 +385,13 @@ def test_simulated_scores_have_the_correlations_of_a_factor():
     correlation = np.corrcoef(np.column_stack([score, -log["difficulty"].values]).T)
     expected = [[1, 0.48, 0, 0.8], [0.48, 1, 0, 0.6], [0, 0, 1, 0], [0.8, 0.6, 0, 1]]
     np.testing.assert_allclose(correlation, expected, atol=0.01)
+
+
+def test_a_share_of_simulated_queries_is_answered_by_no_stage():
+    none, some = (simulate(5000, unanswerable=share, random_seed=1)["correct"].values for share in (0.0, 0.2))
+    failed = (none == 0).all(axis=1).mean()
+    assert (some == 0).all(axis=1).mean() == pytest.approx(0.2 + 0.8 * failed, abs=0.02)
+    assert some[some.any(axis=1)].mean() == pytest.approx(none[none.any(axis=1)].mean(), abs=0.02)
 
 
 def test_simulated_logs_without_difficulty_are_as_before():
@@ -430,8 +450,3 @@ def test_replicates_of_a_draw_are_like_the_log(fitted):
     np.testing.assert_allclose(*ranks, atol=0.08)
     together = [np.corrcoef(y.T) for y in (correct, log["correct"].values)]
     np.testing.assert_allclose(*together, atol=0.08)
-
-
-def test_choosing_families_is_refused():
-    with pytest.raises(CascadeError, match="copula='auto' chooses a family link by link"):
-        bc.fit(make_log("no atoms"), copula="auto", difficulty=True, random_seed=1)

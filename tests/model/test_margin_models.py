@@ -189,6 +189,22 @@ def groups_again(name, margin):
     return np.where(inner, -1, np.arange(len(inner)))
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_split_is_used_where_it_changes_a_mass(name):
+    model = get_margin_model(name)
+    split, arrays = splits_of(name, np.random.default_rng(7), 1), model.arrays(COLUMNS)
+    mass = model.mass(split, arrays, NUMPY) * model.cell_used(COLUMNS)
+    changes = np.zeros(split.shape[1:], dtype=bool)
+    for k in range(model.splits):
+        moved = split.copy()
+        moved[..., k] = 1.0 - moved[..., k]
+        gap = model.mass(moved, arrays, NUMPY) * model.cell_used(COLUMNS) - mass
+        changes[:, k] = np.abs(gap[0]).max(axis=1) > 1e-12
+    np.testing.assert_array_equal(model.split_used(COLUMNS), changes)
+    assert not changes.all()
+    assert changes[0].any()
+
+
 def test_an_unknown_model_is_named():
     with pytest.raises(CascadeError, match="margin='kde' is not known; choose one of 'polya_tree'"):
         get_margin_model("kde")

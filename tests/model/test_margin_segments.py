@@ -132,6 +132,19 @@ def test_locate_finds_the_segment_of_each_value(case):
     assert np.isfinite(place["log_shape"]).all()
 
 
+def test_values_beyond_the_ends_have_a_finite_normal_score():
+    """As few queries are left beyond them as half a query of the segment at the end."""
+    margin = build_margin(np.random.default_rng(3).normal(size=200), bounds=WHOLE)
+    for by in ("leaf", "segment"):
+        place = margin.locate(np.array([margin.low[0], -40.0, 40.0, margin.high[-1]]), by)
+        share = np.ones(2) if by == "segment" else margin.share[[0, -1]]
+        left = 0.5 * share / (1.0 + margin.count[[0, -1]])
+        np.testing.assert_allclose(place["low"], [left[0], left[0], 1.0 - left[1], 1.0 - left[1]])
+        np.testing.assert_array_equal(place["low"], place["high"])
+    atoms = build_margin(np.repeat([0.0, 1.0], 50), bounds=WHOLE)
+    assert atoms.locate(np.array([-1.0, 2.0]))["atom"].all()
+
+
 def test_an_atom_on_the_edge_of_an_interval_comes_first():
     signal = np.concatenate([np.linspace(0, 1, 80), np.full(40, 1.0), np.linspace(1.0001, 2, 80)])
     margin = build_margin(signal, bounds=WHOLE)

@@ -162,6 +162,13 @@ def test_atoms_far_away_are_drawn_near():
         (-0.0213, "logprob", "-0.021"),
         (-5e-7, "logprob", "-5e-07"),
         (12.0, "score", "12"),
+        (-1234.0, "log_likelihood", "-1200"),
+        (99.97, "percent", "99.97"),
+        (99.7, "percent", "99.7"),
+        (85.0, "percent", "85"),
+        (37.0, "percent", "37"),
+        (100.0, "percent", "100"),
+        (12.3, "logprob_gap", "12"),
     ],
 )
 def test_confidences_have_the_digits_they_need(confidence, kind, text):

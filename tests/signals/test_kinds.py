@@ -7,8 +7,9 @@ from bayescascade.errors import CascadeError
 from bayescascade.signals.kinds import EPS, KINDS, check_kind, clip_rounding, off_scale, to_confidence, to_signal
 
 LOG2 = np.log(2)
-TRANSFORMED = ["logprob", "p_true", "probability", "margin"]
-IDENTITIES = ["votes", "score"]
+TRANSFORMED = ["logprob", "log_likelihood", "p_true", "probability", "percent", "margin"]
+LOGARITHMS = ["logprob", "log_likelihood", "p_true"]
+IDENTITIES = ["logprob_gap", "votes", "score"]
 
 
 def on_scale(kind: str, n: int = 4000) -> np.ndarray:
@@ -17,7 +18,11 @@ def on_scale(kind: str, n: int = 4000) -> np.ndarray:
     near = 2.0**-24 * np.arange(1, 200)
     if kind == "score":
         return np.concatenate([rng.normal(0, 100, n), [0.0, -1e300, 1e300, 1e-300]])
-    if kind in ("logprob", "p_true"):
+    if kind == "logprob_gap":
+        return np.concatenate([rng.exponential(8, n), near, [0.0, 1e300, 1e-300]])
+    if kind == "percent":
+        return 100 * on_scale("probability", n)
+    if kind in LOGARITHMS:
         wide = -np.exp(rng.uniform(np.log(1e-6), np.log(700), n))
         # Below log EPS the signal of p_true is flat, so values there have no inverse of their own.
         wide = wide[wide > np.log(EPS)] if kind == "p_true" else wide
@@ -31,12 +36,18 @@ def on_scale(kind: str, n: int = 4000) -> np.ndarray:
         ("logprob", -LOG2, LOG2),
         ("logprob", np.log(0.9), -np.log(0.1)),
         ("logprob", -30.0, np.exp(-30)),
+        ("log_likelihood", -1.0, 0.0),
+        ("log_likelihood", -250.0, -np.log(250.0)),
+        ("log_likelihood", -1e-3, np.log(1e3)),
         ("p_true", -LOG2, 0.0),
         ("p_true", np.log(0.9), -np.log(0.1) - LOG2),
         ("p_true", np.log(0.1), LOG2 + np.log(0.1)),
         ("probability", 0.5, 0.0),
         ("probability", 0.9, np.log(9)),
         ("probability", 1e-5, np.log(1e-5 / (1 - 1e-5))),
+        ("percent", 50.0, 0.0),
+        ("percent", 90.0, np.log(9)),
+        ("logprob_gap", 12.5, 12.5),
         ("margin", 0.0, 0.0),
         ("margin", 0.75, np.log(4)),
         ("votes", 0.2, 0.2),
@@ -52,9 +63,7 @@ def test_ends_of_the_scale_have_finite_signals(kind):
     spec = KINDS[kind]
     low, high = to_signal([spec.lower, spec.upper], kind)
     top = -np.log(EPS)
-    assert low == pytest.approx(
-        {"logprob": 0, "margin": 0, "p_true": LOG2 - top, "probability": -top}[kind], abs=1e-6
-    )
+    assert low == pytest.approx({"logprob": 0, "margin": 0, "p_true": LOG2 - top}.get(kind, -top), abs=1e-6)
     assert high == pytest.approx(top - (LOG2 if kind == "p_true" else 0), abs=1e-6)
 
 
@@ -68,7 +77,7 @@ def test_increasing(kind):
     assert (np.diff(signal)[apart] > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["logprob", "p_true", "probability", "margin"])
+@pytest.mark.parametrize("kind", ["logprob", "log_likelihood", "p_true", "probability", "margin"])
 def test_neighbouring_float32_values_stay_apart_near_certainty(kind):
     top = np.float32(1) if kind in ("probability", "margin") else np.float32(0)
     step = np.float32(2.0**-23)
@@ -111,18 +120,19 @@ def test_outside_the_range(kind):
     assert to_signal(np.inf, kind) == np.inf
     assert np.isnan(to_signal(np.nan, kind))
     assert np.isnan(to_confidence(np.nan, kind))
-    if kind != "score":
+    if np.isfinite(KINDS[kind].upper):
         assert to_confidence(100.0, kind) == np.inf
+    if kind != "score":
         assert to_confidence(-100.0, kind) == KINDS[kind].lower
 
 
-@pytest.mark.parametrize("kind", ["logprob", "p_true"])
+@pytest.mark.parametrize("kind", LOGARITHMS)
 def test_probability_zero_has_the_lowest_signal(kind):
-    assert to_signal(-np.inf, kind) == to_signal(-1e5, kind)
+    assert to_signal(-np.inf, kind) == to_signal(-1e8, kind)
     assert to_confidence(to_signal(-np.inf, kind), kind) == -np.inf
 
 
-@pytest.mark.parametrize("kind", ["probability", "margin", "votes", "score"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LOGARITHMS])
 def test_threshold_minus_infinity_is_below_every_signal(kind):
     assert to_signal(-np.inf, kind) == -np.inf
 
@@ -130,7 +140,7 @@ def test_threshold_minus_infinity_is_below_every_signal(kind):
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3), (2, 0, 3)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_shapes(kind, shape):
-    values = np.full(shape, -0.25 if kind in ("logprob", "p_true") else 0.25)
+    values = np.full(shape, -0.25 if kind in LOGARITHMS else 0.25)
     signal = to_signal(values, kind)
     assert signal.shape == shape
     assert to_confidence(signal, kind).shape == shape
@@ -155,7 +165,10 @@ def test_clip_rounding():
     ("kind", "good", "bad"),
     [
         ("logprob", [0.0, -3.0, -np.inf, np.nan], [0.1, np.inf]),
+        ("log_likelihood", [0.0, -3e4, -np.inf, np.nan], [0.1, np.inf]),
         ("p_true", [0.0, -3.0, -np.inf, np.nan], [0.1, np.inf]),
+        ("percent", [0.0, 100.0, np.nan], [-0.1, 100.1, np.inf, -np.inf]),
+        ("logprob_gap", [0.0, 1e3, np.nan], [-0.1, np.inf, -np.inf]),
         ("probability", [0.0, 1.0, np.nan], [-0.1, 1.1, np.inf, -np.inf]),
         ("margin", [0.0, 1.0, np.nan], [-0.1, 1.1, np.inf, -np.inf]),
         ("votes", [0.0, 1.0, np.nan], [-0.1, 1.1, np.inf, -np.inf]),
@@ -174,5 +187,5 @@ def test_unknown_kind(kind):
 
 
 def test_kinds_are_pinned():
-    assert list(KINDS) == ["logprob", "p_true", "probability", "margin", "votes", "score"]
+    assert list(KINDS) == [*LOGARITHMS, "probability", "percent", "margin", *IDENTITIES]
     assert all(name == kind.name for name, kind in KINDS.items())

@@ -60,6 +60,10 @@ class MarginModel:
         n = np.array([len(m.low) for m in margins])
         return (np.arange(n.max()) < n[:, None]).astype(float)
 
+    def split_used(self, margins: list[Margin]) -> np.ndarray:
+        """Whether a split divides anything (column, split); one that does not is as its prior has it."""
+        return (self.arrays(margins)["tree"] > 0).any(axis=(0, 2))
+
     def segment_masses(self, split: np.ndarray, margins: list[Margin], rng: np.random.Generator) -> np.ndarray:
         """Draw the mass of every segment (draw, column, segment) given the splits (draw, column, split).
 

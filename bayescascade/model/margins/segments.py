@@ -72,13 +72,17 @@ class Margin:
 
         Returns arrays over the signals: ``cell``; ``low`` and ``high``, the share of the cell below the value,
         without and with the value itself (equal for a continuous value); ``atom``; and ``log_shape``, the log
-        density (or mass) of the value within its cell.
+        density (or mass) of the value within its cell. A value beyond the ends lies where half a query of its
+        segment would be left outside: at rank 0 or 1 it would have no finite normal score.
         """
         signal = np.asarray(signal, dtype=float)
         segment = self.segment_of(signal)
         atom = self.is_atom[segment]
         width = np.where(atom, 1.0, self.high[segment] - self.low[segment])
         inside = np.clip((signal - self.low[segment]) / width, 0.0, 1.0)
+        room = 0.5 / (1.0 + self.count[segment])
+        inside = np.where(signal <= self.low[0], room, inside)
+        inside = np.where(signal >= self.high[-1], 1.0 - room, inside)
         one, none = np.ones(len(segment)), np.zeros(len(segment))
         before, share = (none, one) if by == "segment" else (self.before[segment], self.share[segment])
         cell = segment if by == "segment" else self.leaf[segment]

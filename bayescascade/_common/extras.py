@@ -1,0 +1,21 @@
+"""Parts of the package that need more than NumPy, where no more is installed."""
+
+from __future__ import annotations
+
+
+def not_installed(missing: ModuleNotFoundError, what: str) -> ImportError:
+    """The error where ``what`` needs a package that is not there; what is missing of our own is returned as it is.
+
+    Examples
+    --------
+    >>> print(not_installed(ModuleNotFoundError("No module named 'pymc'", name="pymc"), "bayescascade.fit"))
+    bayescascade.fit needs pymc, which is not installed; ... with: python -m pip install "bayescascade[fit]"
+    """
+    name = (missing.name or "").partition(".")[0]
+    if name in ("", "bayescascade"):
+        return missing
+    return ImportError(
+        f"{what} needs {name}, which is not installed; what is here runs policies only. "
+        'Install the rest with: python -m pip install "bayescascade[fit]"',
+        name=name,
+    )

@@ -1,0 +1,71 @@
+"""What a fit is going to take, said before it starts where that is much."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from bayescascade._common.parallel import n_cores
+from bayescascade.inference.sampling import SamplerConfig, keeps_log_likelihood
+from bayescascade.model.design import Design
+
+_logger = logging.getLogger("bayescascade")
+# Processor time of a step of the sampler for each query and stage: 94 s for 10,000 queries of 5 stages and 4 x 700
+# steps, docs/evidence/timing.md.
+_SECONDS_A_STEP = 0.7e-6
+_WITH_DIFFICULTY = 3.0
+_LONG = 60.0  # seconds, from where on it is said
+# Memory beside what is kept of the log-likelihood, docs/evidence/memory.md.
+_BESIDE = 0.5e9
+
+
+def announce(design: Design, n_queries: int, config: SamplerConfig, more_steps: int = 0) -> None:
+    """Log a fit's time where it is over a minute, and its memory where that is over half of the machine's.
+
+    ``more_steps`` counts the steps of the sampler that come before the fit itself.
+    """
+    steps = config.chains * (config.draws + config.tune) + more_steps
+    took = seconds(design, steps, min(config.chains, config.cores or n_cores()))
+    if took > _LONG:
+        _logger.warning(
+            "This fit takes about %s: %s steps of the sampler for %s queries. Fewer draws or queries take less.",
+            _span(took),
+            f"{steps:,}",
+            f"{n_queries:,}",
+        )
+    needed, there = memory(design, n_queries, config), _memory_there()
+    if there is not None and needed > 0.5 * there:
+        _logger.warning(
+            "This fit takes about %.1f GB of memory, of %.1f GB that there are: the log-likelihood of %s queries "
+            "under each draw. Fewer draws take less.",
+            needed / 1e9,
+            there / 1e9,
+            f"{n_queries:,}",
+        )
+
+
+def seconds(design: Design, steps: int, cores: int) -> float:
+    """Time that so many steps of all chains take, without compiling."""
+    slower = _WITH_DIFFICULTY if design.options.difficulty else 1.0
+    return _SECONDS_A_STEP * slower * len(design.row_query) * steps / cores
+
+
+def memory(design: Design, n_queries: int, config: SamplerConfig) -> float:
+    """Bytes that a fit holds at most."""
+    kept = 8.0 * config.chains * config.draws * n_queries * (1 if design.options.difficulty else 3)
+    return _BESIDE + (kept if keeps_log_likelihood(config, n_queries) else 0.0)
+
+
+def _memory_there() -> float | None:
+    """Bytes of memory of this machine; None where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def _span(seconds: float) -> str:
+    if seconds < 5400.0:
+        minutes = max(1, round(seconds / 60.0))
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600.0:.1f} hours"

@@ -1,0 +1,138 @@
+"""The formats that files of responses come in, by name, and how a file shows which it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bayescascade.errors import CascadeError, bad_value, option
+from bayescascade.logs.files import STDIN
+from bayescascade.logs.importers.collect import Collector
+from bayescascade.logs.importers.evaluations import EVALUATIONS
+from bayescascade.logs.importers.lines import name_of, opened
+from bayescascade.logs.importers.one_line import at, is_batch, is_response
+from bayescascade.logs.importers.presets import PRESETS
+from bayescascade.logs.importers.responses import collect_responses
+from bayescascade.logs.importers.traces import collect_traces
+
+HEAD = 1 << 20  # bytes to look at
+
+
+@dataclass(frozen=True)
+class Head:
+    """The start of a file: its ending, its first bytes, and its first JSON object if it has one."""
+
+    suffix: str
+    content: bytes
+    first: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes
+    ----------
+    collect : callable
+        From a source and `Options` (and ``query`` and ``progressbar``) to a `Collector`.
+    looks : callable
+        Whether the start of a file is that of this format and of no other.
+    options : tuple of str
+        What ``collect`` takes besides.
+    """
+
+    collect: Callable[..., Collector]
+    looks: Callable[[Head], bool]
+    options: tuple[str, ...] = ()
+
+
+def _traces(name: str) -> Format:
+    preset = PRESETS[name]
+
+    def collect(source: Any, options: Any, query: str | None = None, **more: Any) -> Collector:
+        return collect_traces(source, options, preset, query, **more)
+
+    return Format(
+        collect, lambda head: any(at(head.first, mark) is not None for mark in preset.marks), ("scores", "score")
+    )
+
+
+FORMATS: dict[str, Format] = {
+    **{name: _traces(name) for name in PRESETS},
+    **{name: Format(*functions) for name, functions in EVALUATIONS.items()},
+    "responses": Format(collect_responses, lambda head: _is_response(head.first)),
+}
+
+
+def _is_response(line: dict[str, Any]) -> bool:
+    return is_response(line) or is_batch(line) or (isinstance(line.get("response"), dict) and "model" not in line)
+
+
+def guess_format(source: str | os.PathLike[str]) -> str:
+    """The format that a file's start shows.
+
+    Raises
+    ------
+    CascadeError
+        If it could be none of them, or more than one.
+    """
+    head = head_of(_first_file(source))
+    found = [name for name, known in FORMATS.items() if known.looks(head)]
+    found = [name for name in found if name in EVALUATIONS] or found  # which hold responses, too
+    if len(found) == 1:
+        return found[0]
+    reason = f"could be {' or '.join(found)}" if found else "is of no known format"
+    raise CascadeError(
+        f"{name_of(source)} {reason}; name its format: {', '.join(FORMATS)}", parameter="format", value=None
+    )
+
+
+def _first_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The file itself, or one of those in a folder of runs."""
+    if not os.path.isdir(source):
+        return source
+    inside = (path for suffix in (".eval", ".jsonl", ".json") for path in sorted(Path(source).rglob(f"*{suffix}")))
+    return next(inside, source)
+
+
+def check_format(name: str) -> Format:
+    """A format by its name."""
+    if name not in FORMATS:
+        raise bad_value("format", name, f"choose one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def refuse_options(name: str, known: Format, given: Iterable[str]) -> None:
+    """Refuse options that a format does not have."""
+    for each in given:
+        if each not in known.options:
+            others = [other for other, format_ in FORMATS.items() if each in format_.options]
+            raise CascadeError(
+                option(each) + f" is not for the format {name}, only for {', '.join(others)}; leave it out"
+            )
+
+
+def head_of(source: str | os.PathLike[str]) -> Head:
+    """The start of a file, or of standard input, which it leaves to be read."""
+    with opened(source) as (stream, _):
+        if os.fspath(source) == STDIN:
+            content = stream.peek(HEAD) if hasattr(stream, "peek") else b""
+        else:
+            content = stream.read(HEAD)
+    path = Path(os.fspath(source))
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    return Head(suffix.lower(), content, _first_object(content))
+
+
+def _first_object(content: bytes) -> dict[str, Any]:
+    """The first object of JSON lines or of an array; empty where there is none, or where it is cut off."""
+    text = content.decode("utf-8-sig", "replace").lstrip().removeprefix("[").lstrip()
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

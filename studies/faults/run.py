@@ -1,0 +1,172 @@
+"""Faults injected: commands that are killed, disks that are full, folders that nobody may write to, and the like.
+
+Run from the project's root: ``python -m studies.faults.run``. Writes ``docs/evidence/faults.md``.
+``--replications`` is how often each command gets each signal. Faults that this machine does not allow to make, such as a
+small disk, are named as not run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import bayescascade as bc
+from studies.common.command import Run, parse
+from studies.common.resume import Rows
+from studies.faults.harness import (
+    COMMANDS,
+    Command,
+    complete,
+    fresh,
+    interrupt,
+    parts_in,
+    prepared,
+    trouble_in,
+)
+from studies.faults.single import FAULTS
+
+SIGNALS = {"SIGKILL": 9, "SIGTERM": 15}
+INTRODUCTION = """# Faults
+
+What the commands leave behind when something goes wrong. Each trial is a process of its own, in a folder of its own,
+every other time with an older file in the place of the new one. After it, each file has to be the older one to the byte, or the
+whole new one as its reader takes it.
+
+## Killed at a random moment
+
+Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit` is
+given a fit that is ready, so that it is its reading and its writing that are interrupted.
+"""
+REMARKS = """
+- *Half-written*: files that are neither the older one nor a whole new one.
+- *Parts left*: trials after which a part file was there, under its hidden name. Nothing cleans up after `kill -9`, so there may be one; the
+  command run again takes it over. After SIGTERM there is none.
+- *Parts after the next run*: trials after which the command, run again, did not end well or left a part. Every tenth trial
+  is followed by such a run.
+- *Kept cells*: finished cells of `compare --resume` that the next run found and did not work out again, of those that
+  there were.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the trials, and write the page."""
+    run = parse("faults", __doc__, argv, parts=[command.name for command in COMMANDS], replications=100)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as home:
+        ready = Path(home, "ready")
+        fit = small_fit(run.build / "faults.nc")
+        with prepared(ready, fit):
+            for command in COMMANDS:
+                if command.name in run.parts:
+                    measure(run, command, ready)
+    write(run, (time.monotonic() - start) / 60)
+
+
+def small_fit(path: Path) -> xr.DataTree:
+    """A fit of few draws, sampled once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            log = bc.load_example().isel(query=slice(60))
+            bc.save_fit(bc.fit(log, draws=8, tune=60, chains=2, random_seed=1, progressbar=False), path)
+    return bc.load_fit(path)
+
+
+def tables(run: Run) -> tuple[Rows, Rows]:
+    """What is kept of signals, and of other faults."""
+    return run.rows(("command", "signal")), run.rows(("fault", "command"), "faults_other", ("trouble",))
+
+
+def measure(run: Run, command: Command, ready: Path) -> None:
+    """Every fault that was not yet injected into a command."""
+    killed, others = tables(run)
+    for name, number in SIGNALS.items():
+        if (command.name, name) not in killed:
+            killed.add(
+                (command.name, name), [trials(command, ready, number, 3 if run.quick else run.replications)]
+            )
+            print(killed.table.iloc[-1].to_dict(), flush=True)
+    for inject in FAULTS:
+        if (inject.__name__, command.name) not in others:
+            found = inject(ready, [command])
+            row = {"title": found.fault, "should": found.should, "runs": found.runs, "good": found.good}
+            others.add((inject.__name__, command.name), [row | {"trouble": " ".join(found.trouble)}])
+            print(others.table.iloc[-1].to_dict(), flush=True)
+
+
+def trials(command: Command, ready: Path, number: int, n: int) -> dict[str, object]:
+    """Send a signal to so many runs of a command, and count what was found."""
+    rng = np.random.default_rng([number, *command.name.encode()])
+    folder = ready.with_name("trial")
+    fresh(ready, folder, command)
+    start = time.monotonic()
+    whole = complete(command, folder)
+    seconds = time.monotonic() - start
+    if whole.code:
+        raise RuntimeError(f"{command.name} does not run: {whole.stderr}")
+    made = {name: (folder / name).read_bytes() for name in command.makes}
+    found = dict.fromkeys(("interrupted", "half", "left", "not_again", "cells", "kept", "stuck"), 0)
+    slowest = 0.0
+    for trial in range(n):
+        fresh(ready, folder, command)
+        old = made if trial % 2 else {}
+        for name, content in old.items():
+            (folder / name).write_bytes(content)
+        ended = interrupt(command, folder, number, rng, seconds)
+        slowest = max(slowest, ended.seconds)
+        found["interrupted"] += ended.code != 0
+        found["stuck"] += ended.code is None
+        trouble = trouble_in(command, folder, old)
+        for text in trouble:
+            print(command.name, number, trial, text, flush=True)
+        found["half"] += bool(trouble)
+        found["left"] += bool(parts_in(folder))
+        if trial % 10 == 9 or (parts_in(folder) and number != 9):
+            cells = {path: path.stat().st_ino for path in (folder / "cells").glob("*.parquet")}
+            again = complete(command, folder)
+            found["not_again"] += again.code != 0 or bool(trouble_in(command, folder, {}) or parts_in(folder))
+            found["cells"] += len(cells)
+            found["kept"] += sum(path.exists() and path.stat().st_ino == inode for path, inode in cells.items())
+    return {"trials": n, **found, "seconds": round(slowest, 1)}
+
+
+def write(run: Run, minutes: float) -> None:
+    """The page, of all that was measured so far."""
+    killed, others = (rows.table for rows in tables(run))
+    lines = [
+        INTRODUCTION,
+        "| command | signal | trials | ended by it | half-written | stuck | parts left | parts after the next run "
+        "| kept cells |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in killed.itertuples():
+        kept = f"{row.kept} of {row.cells}" if row.cells else ""
+        lines.append(
+            f"| {row.command} | {row.signal} | {row.trials} | {row.interrupted} | {row.half} | {row.stuck} | "
+            f"{row.left} | {row.not_again} | {kept} |"
+        )
+    lines += [
+        REMARKS,
+        "## Other faults",
+        "",
+        "| fault | runs | as it should be | what should be |",
+        "|---|---|---|---|",
+    ]
+    for title, rows in others.groupby("title", sort=False):
+        runs = int(rows["runs"].sum())
+        lines.append(f"| {title} | {runs or 'not run here'} | {rows['good'].sum()} | {rows['should'].iloc[0]} |")
+    shown = [f"- {row.title}: {row.trouble}" for row in others.itertuples() if row.trouble]
+    lines += ["", *(["What was not:", "", *shown, ""] if shown else [])]
+    lines.append(f"Made by `python -m studies.faults.run`, the last part of it in {minutes:.0f} minutes.\n")
+    run.write("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""How processor time and memory of reading, checking and scoring a log grow with its rows and stages.
+
+Run from the project's root: ``python -m studies.growth.run``. Writes ``docs/evidence/growth.md``. Logs are simulated.
+Seconds are of the processor, so that other work on the machine counts little.
+"""
+
+import io
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import bayescascade as bc
+from studies.common.command import parse
+
+ROWS = (1_000, 10_000, 100_000, 1_000_000)
+STAGES = (2, 5, 10, 20, 30)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Processor seconds of one run."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def make_table(n_rows: int, n_stages: int) -> pd.DataFrame:
+    """A long log with so many rows."""
+    rng, n = np.random.default_rng(1), n_rows // n_stages
+    shape = (n, n_stages)
+    return pd.DataFrame(
+        {
+            "query": np.repeat(np.arange(n), n_stages),
+            "stage": np.tile([f"s{i}" for i in range(n_stages)], n),
+            "confidence": rng.uniform(size=shape).ravel(),
+            "correct": (rng.uniform(size=shape) < np.linspace(0.6, 0.9, n_stages)).ravel(),
+            "cost": np.broadcast_to(2.0 ** np.arange(n_stages), shape).ravel(),
+        }
+    )
+
+
+def read(source: object) -> xr.Dataset:
+    return bc.read_log(source, confidence_kind="probability")
+
+
+def measure(table: pd.DataFrame, folder: Path) -> dict[str, float]:
+    """Processor seconds of each step of one log."""
+    csv, parquet = folder / "log.csv", folder / "log.parquet"
+    table.to_csv(csv, index=False)
+    table.to_parquet(parquet)
+    log = read(table)
+    thresholds = [*[0.8] * (log.sizes["stage"] - 1), -np.inf]
+    return {
+        "read CSV": seconds_of(lambda: read(csv)),
+        "read Parquet": seconds_of(lambda: read(parquet)),
+        "validate_log": seconds_of(lambda: bc.validate_log(log)),
+        "score": seconds_of(lambda: bc.score(log, thresholds)),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    run = parse("growth", __doc__, argv)
+    warnings.simplefilter("ignore", bc.CascadeWarning)
+    out = io.StringIO()
+    out.write(
+        "# How reading and scoring grow\n\n`python -m studies.growth.run`: simulated logs in the long layout; processor "
+        "seconds.\nThe last column is the highest memory of the process up to there.\n"
+    )
+    cells = {
+        "rows": [(n, 3) for n in (ROWS[:1] if run.quick else ROWS)],
+        "stages, of 60,000 rows": [
+            (600 if run.quick else 60_000, k) for k in (STAGES[:1] if run.quick else STAGES)
+        ],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        measure(make_table(300, 3), Path(folder))  # what is loaded on first use
+        for title, sizes in cells.items():
+            out.write(f"\n## By {title}\n\n")
+            for number, (n_rows, n_stages) in enumerate(sizes):
+                took = measure(make_table(n_rows, n_stages), Path(folder))
+                if not number:
+                    out.write(
+                        f"| {title.split(',')[0]} | {' | '.join(took)} | MB |\n" + "|---" * (2 + len(took)) + "|\n"
+                    )
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+                size = f"{n_rows:,}" if title == "rows" else f"{n_stages}"
+                line = f"| {size} | {' | '.join(f'{s:.3f}' for s in took.values())} | {memory:.0f} |"
+                out.write(line + "\n")
+                print(line, flush=True)
+    run.write(out.getvalue())
+
+
+if __name__ == "__main__":
+    main()
