@@ -18,6 +18,7 @@ RENAMED = {
     "n_labelled": "labelled",
     "thresholds": "policy",
     "metric": "score",
+    "format": "format_",
 }
 CALLS = {
     "fit": "`bayescascade fit`",

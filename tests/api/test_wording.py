@@ -218,6 +218,7 @@ def test_a_template_holds_no_values():
 # Arguments and functions that no command passes on or leads to, so that their messages are Python's alone.
 PYTHON_ONLY = {"queries", "n_simulations", "drifts", "factor", "spread", "method", "n_replicates", "n_points"}
 PYTHON_ONLY |= {"best", "place", "quantile", "same", "grade", "tolerance", "measure"}  # of signals
+PYTHON_ONLY |= {"source", "models", "preset", "columns"}  # of readers
 PYTHON_ONLY |= {"first_prices", "max_vectors", "pair", "path", "probs", "share", "step", "threshold"}
 PYTHON_CALLS = {"tune", "read_log", "validate_log", "label_value"}
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 from openai.types import Completion, CompletionUsage
 from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 LETTERS = "ABCD"
 MODELS = {"small": "gpt-small-2026-08-01", "medium": "gpt-medium-2026-08-01", "large": "gpt-large-2026-08-01"}
@@ -87,6 +88,34 @@ def legacy_completion(text, logprobs, model="old"):
                 }
             ],
             "usage": {"prompt_tokens": 7, "completion_tokens": len(tokens), "total_tokens": 7 + len(tokens)},
+        }
+    )
+
+
+def newer_response(text, logprobs, model="new"):
+    """A response of the newer interface, which has a list of outputs."""
+    tokens = [text, *"." * (len(logprobs) - 1)]
+    items = [
+        {"token": token, "bytes": [*token.encode()], "logprob": logprob, "top_logprobs": []}
+        for token, logprob in zip(tokens, logprobs, strict=True)
+    ]
+    content = [{"type": "output_text", "text": "".join(tokens), "annotations": [], "logprobs": items}]
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    return Response.model_validate(
+        {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1_790_000_000.0,
+            "model": model,
+            "output": [message],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {"input_tokens": 7, "output_tokens": len(tokens), "total_tokens": 9, **details},
         }
     )
 

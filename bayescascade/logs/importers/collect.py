@@ -18,6 +18,7 @@ from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.grade import grader
 from bayescascade.logs.importers.answers import answer_of
 from bayescascade.logs.importers.calls import Call, check_id_text, fault
+from bayescascade.logs.importers.candidates import Candidates
 from bayescascade.logs.importers.grading import graded
 from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.prices import Prices, Unpriced
@@ -48,6 +49,8 @@ class Options:
         Compares an answer with the true one.
     stages : sequence of str, optional
         The stages in the order of the cascade, where it is known.
+    candidates : sequence of str or Signal
+        Further signals, to be compared.
     """
 
     signal: str | Signal | None = None
@@ -56,6 +59,7 @@ class Options:
     labels: Labels = field(default_factory=Labels)
     grade: str | Callable[[Any, Any], bool | float | None] = "normalised"
     stages: Sequence[str] | None = None
+    candidates: Sequence[str | Signal] = ()
 
     @property
     def question(self) -> str | None:
@@ -93,6 +97,7 @@ class Collector:
         self._signal: Signal | None = None
         if options.signal is not None:
             self._choose(options.signal)
+        self._candidates = Candidates(options.candidates, options.signal_options)
         self._queries: dict[str | int, int] = {}
         self._stages: dict[str, int] = {name: place for place, name in enumerate(options.stages or ())}
         self._tasks: dict[str, int] = {}
@@ -136,6 +141,7 @@ class Collector:
         self._values["correct"].append(self._correct(call, call.query, call.stage))
         self._values["cost"].append(self._cost(call, call.stage))
         self._values["latency"].append(_latency(call))
+        self._candidates.add(call.response)
 
     def _cost(self, call: Call, stage: str) -> float:
         counts = self.summary.stage(stage)
@@ -208,6 +214,8 @@ class Collector:
         log = read_log(table, confidence_kind=self.summary.kind)
         if "latency" in log:
             log["latency"].attrs["units"] = "s"
+        names = np.array(list(self._stages), dtype=object)
+        log = self._candidates.attach(log, self._codes_of("query"), names[self._codes_of("stage")])
         return log.assign_attrs(summary=self.summary.text)
 
     def finish(self) -> None:
@@ -235,7 +243,7 @@ class Collector:
             counts.kept -= int(here.sum())
             counts.labelled -= int((here & labelled).sum())
             counts.priced -= int((here & priced).sum())
-        for arrays in (self._codes, self._values):
+        for arrays in (self._codes, self._values, self._candidates.values):
             for name, values in arrays.items():
                 arrays[name] = array(values.typecode, np.array(values)[kept].tobytes())  # type: ignore[index]
 

@@ -49,7 +49,7 @@ def from_json(value: Any) -> Any:
 
 def is_response(line: Mapping[str, Any]) -> bool:
     """Whether this is a response itself, and nothing around one."""
-    return any(key in line for key in BODIES)
+    return any(key in line for key in BODIES) or (line.get("object") == "response" and "output" in line)
 
 
 def is_batch(line: Mapping[str, Any]) -> bool:

@@ -33,6 +33,7 @@ def read_responses(
     grade: str | Callable[[Any, Any], bool | float | None] = "normalised",
     prices: Any = None,
     query: str | None = None,
+    candidates: Sequence[str | Signal] = (),
     batch_discount: float = BATCH_DISCOUNT,
     progressbar: bool = True,
     **signal_options: Any,
@@ -82,6 +83,8 @@ def read_responses(
         Name of the field that holds the query's id, with points between the names of nested ones. By default
         ``custom_id``, ``query``, ``query_id``, or ``id`` where it is not that of a response; else the number of
         the line, where each stage has a file of its own.
+    candidates : sequence of str or Signal
+        Further signals, for `bayescascade.signal_quality`: the variable ``candidate`` over (query, stage, signal).
     batch_discount : float
         Share of the price that calls of a batch cost; 1 gives what they cost outside of one.
     progressbar : bool
@@ -107,6 +110,7 @@ def read_responses(
         If calls are left out: failed ones, empty ones, those without log-probabilities.
     """
     options = Options(signal, signal_options, Prices(prices, batch_discount), Labels(labels), grade)
+    options.candidates = candidates
     return finished(collect_responses(source, options, query, progressbar))
 
 

@@ -83,6 +83,7 @@ OBJECTS = {
     "chat": (responses.chat_completion("B", 0.8), {}),
     "legacy": (responses.legacy_completion("B", [-0.25, -0.5]), {}),
     "first token": (responses.chat_completion("B", 0.7), {"signal": "first_token_margin", "answers": ["A", "B"]}),
+    "newer interface": (responses.newer_response("B", [-0.25, -0.5]), {}),
     "gap": (responses.chat_completion("C", 0.4), {"signal": "first_token_gap"}),
 }
 
@@ -92,7 +93,7 @@ def test_the_reader_and_a_service_compute_the_same_number(tmp_path, name):
     response, options = OBJECTS[name]
     line = {"query": "q", **{"response": response.model_dump(mode="json")}}
     files = {stage: responses.write_lines(tmp_path / f"{stage}.jsonl", [line]) for stage in ("a", "b")}
-    log = read_responses(files, labels={"q": "B"}, prices={"a": 1.0, "b": 2.0}, **options)
+    log = read_responses(files, labels={"q": "B"}, prices={"a": (1.0, 1.0), "b": (2.0, 3.0)}, **options)
     live = bc.confidence(response, **options)  # the client's own object
     assert log["confidence"].values.tolist() == [[live, live]]
 
@@ -126,3 +127,19 @@ def test_decisions_of_the_client(tmp_path):
     both = read_responses(files, labels=whole, prices=prices)  # a row of several questions escalates as one
     assert both["confidence"].values.tolist() == [[0.81, 0.81], [0.81, 0.6]]
     assert both["correct"].values.tolist() == [[1.0, 0.0], [1.0, 1.0]]
+
+
+def test_candidates_stand_beside_the_confidence(example, example_log):
+    files, labels = example
+    names = ["answer_probability", "first_token_gap", "agreement"]
+    options = {"labels": labels, "prices": PRICES, "answers": ["A", "B", "C", "D"]}
+    log = read_responses(files, signal="answer_probability", candidates=names, **options)
+    assert log["signal"].values.tolist() == names
+    assert log["kind"].values.tolist() == ["probability", "logprob_gap", "votes"]
+    np.testing.assert_array_equal(log["candidate"].sel(signal="answer_probability"), log["confidence"])
+    assert np.isnan(log["candidate"].sel(signal="agreement")).all()  # of one sample there is none
+    judged = bc.signal_quality(log, names[:2])
+    assert set(judged.index.get_level_values("signal")) == set(names[:2])
+    body = json.loads(files["large"].read_text().splitlines()[0])["response"]["body"]
+    live = bc.confidence(body, "first_token_gap", answers=options["answers"])
+    assert log["candidate"].sel(stage="large", signal="first_token_gap").values[0] == live
