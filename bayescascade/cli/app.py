@@ -183,7 +183,6 @@ def fit(
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
-app.command(cls=WithChoices)(reading.read)
 app.command()(decisions.tune)
 app.command(cls=WithChoices)(decisions.score)
 app.command()(decisions.check)
@@ -228,6 +227,9 @@ def report(
     with terminal.working("Writing the report"):
         bc.report(posterior, output, **options)
     typer.echo(f"Wrote {output}.")
+
+
+app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import CascadeError, bad_value
+from bayescascade.errors import TO_FILL_IN, CascadeError, bad_value, option
 from bayescascade.logs.importers.calls import Call, fault
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
@@ -147,14 +147,14 @@ def _check_joined(files: list[tuple[str | None, Path]], numbered: Mapping[str, i
         return
     if len(numbered) < len(files) or len(files) < 2:
         raise CascadeError(
-            f"nothing in {next(iter(numbered))} says which query a line is of; name the field that holds its id "
-            "with query="
+            f"nothing in {next(iter(numbered))} says which query a line is of; name the field that holds its id: "
+            + option("query", TO_FILL_IN)
         )
     if len(set(numbered.values())) > 1:
         counts = ", ".join(f"{name} ({count})" for name, count in numbered.items())
         raise CascadeError(
-            f"no query is named and the files have different numbers of lines, so they cannot be joined: "
-            f"{counts}; name the field that holds the query's id with query="
+            "no query is named and the files have different numbers of lines, so they cannot be joined: "
+            f"{counts}; name the field that holds the query's id: " + option("query", TO_FILL_IN)
         )
 
 

@@ -80,7 +80,7 @@ def test_what_a_call_lacks_is_counted(read):
 
 
 def test_a_model_without_a_price_is_named(read):
-    with pytest.raises(CascadeError, match="no known cost"):
+    with pytest.raises(CascadeError, match=r"no call of stage .large. has a cost"):
         read(lines(), prices={"small": 1.0, "larg": 2.0})
 
 
