@@ -89,33 +89,35 @@ def _part_of(target: Path) -> Iterator[Path]:
             part = target.with_name(f".{stem}.{number}.part{suffix}")
             if mine is not None and not os.path.lexists(part):
                 break
-            file = _locked(part)
-            if file is not None:
-                held.callback(_release, part, file)
-                mine = mine or part
+            opened: list[int] = []
+            held.callback(_release, part, opened)
+            _open(part, opened)
+            mine = mine or (part if opened else None)
         if mine is None:
             mine = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{suffix}")
             held.callback(mine.unlink, missing_ok=True)
         yield mine
 
 
-def _locked(part: Path) -> int | None:
-    """The descriptor of a file that is ours to write, made if it is not there; None where it is not ours."""
+def _open(part: Path, opened: list[int]) -> None:
+    """Open a file that is ours to write, made if it is not there; ``opened`` stays empty where it is not ours."""
     if fcntl is None:
-        return None
+        return
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
-            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            # made and noted in one step: a termination in between would leave it behind
+            opened.extend(map(os.open, (part,), (flags,), (0o666,)))
         except OSError:
             if os.path.lexists(part):  # a link, or somebody else's
-                return None
+                return
             raise
-        free = _lock(part, file)
-        if free and _is_at(part, file):
-            return file
-        os.close(file)
+        free = _lock(part, opened[0])
+        if free and _is_at(part, opened[0]):
+            return
+        os.close(opened.pop())
         if not free:
-            return None
+            return
 
 
 def _lock(part: Path, file: int) -> bool:
@@ -142,11 +144,12 @@ def _is_at(part: Path, file: int) -> bool:
     return os.path.samestat(found, os.fstat(file)) and found.st_nlink == 1
 
 
-def _release(part: Path, file: int) -> None:
+def _release(part: Path, opened: list[int]) -> None:
     """Remove a part, unless it is in its place by now and the name another's."""
-    if _is_at(part, file):
-        part.unlink()
-    os.close(file)
+    for file in opened:
+        if _lock(part, file) and _is_at(part, file):  # a termination may have come before the lock
+            part.unlink()
+        os.close(file)
 
 
 def _mode(path: str | os.PathLike[str]) -> int | None:

@@ -261,7 +261,13 @@ TaskColumn = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Random seed; the same seed, the same result.")
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**63 - 1,
+        help="Random seed: the same result again, of a fit up to Monte Carlo error.",
+    ),
 ]
 CURRENCY = "in the log's currency"
 ERROR_PRICE = typer.Option(help=f"What one wrong answer costs, {CURRENCY}.")

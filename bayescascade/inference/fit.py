@@ -58,7 +58,10 @@ def fit(
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
         anew from all queries. Model and number of draws are those of the earlier fit.
     draws, tune, chains, cores, random_seed, progressbar
-        As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``.
+        As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``. A seed gives
+        the same draws again in the same process. Elsewhere, with other versions, another processor or an empty
+        cache of compiled code, a density's last digit may differ, and with it the draws: what is computed from
+        them then agrees within its Monte Carlo error.
     target_accept : float, optional
         Target acceptance rate of NUTS, in (0, 1). By default 0.8, and 0.9 with ``difficulty``.
     log_likelihood : bool, optional

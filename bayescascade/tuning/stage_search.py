@@ -30,8 +30,11 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     spec.check_latency(draws)
     some = draws.thin(_SEARCH_DRAWS)
     few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
+    kernel = mean_kernel(some)
+    if spec.bounds or spec.error_price is None:  # else the price is money, beside which a free call is free
+        kernel = with_free_calls(kernel)
     keeps = best_subsets(
-        with_free_calls(mean_kernel(some)),
+        kernel,
         _prices(few, spec, discrepancy),
         _N_SUBSETS,
         abstain_price=spec.abstain_price,

@@ -188,7 +188,7 @@ class Process:
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
-                code = os.waitstatus_to_exitcode(status)
+                code: int | None = os.waitstatus_to_exitcode(status)
                 break
             if time.monotonic() - since > PATIENCE:
                 os.kill(self.pid, signal.SIGKILL)

@@ -49,6 +49,8 @@ REMARKS = """
   command run again takes it over. After SIGTERM there is none.
 - *Parts after the next run*: trials after which the command, run again, did not end well or left a part. Every tenth trial
   is followed by such a run.
+- SIGTERM once left a part, in 25 trials of `simulate`: it could come between making the file and noting it. Now both are one step, and a
+  test terminates the writing at each of its steps in turn.
 - *Kept cells*: finished cells of `compare --resume` that the next run found and did not work out again, of those that
   there were.
 """

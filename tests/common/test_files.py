@@ -4,12 +4,14 @@ import errno
 import os
 import signal
 import stat
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from bayescascade._common import files
 from bayescascade._common.files import read_whole, whole_file
 from bayescascade.errors import CascadeError
 
@@ -127,6 +129,47 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
     write(tmp_path / "note.txt")
     assert os.listdir(tmp_path) == ["note.txt"]
     assert (tmp_path / "note.txt").read_bytes() == b"new"
+
+
+def interrupted(path, at):
+    """Write, and be terminated at the step of this number in the module of whole files; False beyond the last."""
+    steps = 0
+
+    def trace(frame, event, argument):
+        nonlocal steps
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        steps += 1
+        if steps == at:
+            sys.settrace(None)
+            raise SystemExit(143)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        write(path)
+    except SystemExit:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+# a termination between opening a file and closing it leaves that to the end of the process
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_termination_at_any_step_leaves_nothing(tmp_path):
+    path, at = tmp_path / "note.txt", 0
+    going = True
+    while going:
+        path.write_bytes(b"old")
+        at += 1
+        going = interrupted(path, at)
+        assert os.listdir(tmp_path) == ["note.txt"], at
+        assert path.read_bytes() in (b"old", b"new")
+    assert at > 200
+    assert path.read_bytes() == b"new"
 
 
 def test_several_writers_have_a_part_each(tmp_path):

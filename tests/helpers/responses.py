@@ -101,7 +101,10 @@ def newer_response(text, logprobs, model="new"):
     ]
     content = [{"type": "output_text", "text": "".join(tokens), "annotations": [], "logprobs": items}]
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
-    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
     return Response.model_validate(
         {
             "id": "resp_1",

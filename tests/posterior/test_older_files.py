@@ -29,10 +29,12 @@ def test_fits_of_this_version(name, tmp_path):
     assert bc.tune(fit, error_price=0.01).thresholds["stage"].values.tolist() == STAGES
 
 
-def test_a_fit_of_the_first_version_is_refused(tmp_path):
-    path = unpacked("fit-1-2026-11-21", tmp_path)
-    with pytest.raises(bc.CascadeError, match=r"fit\.nc .*\. (Make one|Fit its log again) with fit\(log\)\.$"):
-        bc.load_fit(path)
+def test_a_fit_of_another_version_is_refused(tmp_path):
+    fit = bc.load_fit(unpacked("fit-2-2026-11-27", tmp_path))
+    fit.attrs["bayescascade_fit"] = 1
+    bc.save_fit(fit, tmp_path / "first.nc")
+    with pytest.raises(bc.CascadeError, match=r"it is of version 1, where 2 is read\. Fit its log again"):
+        bc.load_fit(tmp_path / "first.nc")
 
 
 @pytest.mark.parametrize("name", ["policy-1-2026-11-21", "policy-1-2026-11-22", "policy-1-2026-11-28"])

@@ -68,6 +68,7 @@ shares = st.floats(0, 1) | st.integers(0, 1)
 named = st.text(max_size=3)
 decided = st.one_of(
     st.fixed_dictionaries({"noul": often(shares)}),
+    st.fixed_dictionaries({"type": st.sampled_from(["predicate", "refusal"]), "probability": often(shares)}),
     st.fixed_dictionaries({"probabilities": often(st.dictionaries(named, often(shares), max_size=4))}),
 )
 decisions = st.fixed_dictionaries(

@@ -1,11 +1,16 @@
-"""Kinds of confidence go the whole way: from a log to thresholds, their pictures, and a policy's decisions."""
+"""Kinds of confidence in use: simulated, on an axis, and from draws to thresholds and a policy's decisions."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers.fits import stored_fit
+from helpers.draws import draws_around, tune_by_hand
 from scipy.stats import rankdata
 
 import bayescascade as bc
+from bayescascade.display.format import show_threshold
+from bayescascade.display.style import confidence_axis
+from bayescascade.model.design import signal_bounds
+from bayescascade.model.margins.segments import build_margin
 from bayescascade.signals.kinds import off_scale, to_confidence, to_signal
 
 KINDS = ["log_likelihood", "percent", "logprob_gap"]
@@ -36,33 +41,37 @@ def test_kinds_that_are_not_simulated_are_named(kind):
         bc.simulate(10, confidence_kind=kind)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_from_a_log_to_a_policy(kind, tmp_path):
+@pytest.mark.parametrize("kind", [*KINDS, "probability"])
+def test_thresholds_from_draws_made_by_hand(kind, tmp_path):
     log = log_of(kind)
-    fit = stored_fit(log, draws=300, tune=200, chains=2, random_seed=1, progressbar=False)
-    solution = bc.tune(fit, error_price=0.005)
-    policy = solution.to_policy()
-    policy.save(tmp_path / "policy.json")
-    loaded = bc.Policy.load(tmp_path / "policy.json")
-    assert loaded.confidence_kind == kind
-    assert not off_scale(loaded.thresholds[0], kind)
-    deferred = [loaded.decide(0, value) == "defer" for value in log["confidence"].values[:, 0]]
-    assert 0.02 < np.mean(deferred) < 0.98
-    scored = bc.score(log, loaded)
-    assert float(scored["reach"][-1]) == pytest.approx(np.mean(deferred))
-    for axes in (bc.plot_thresholds(fit), bc.plot_reliability(fit), bc.plot_margins(fit)):
-        for ax in np.atleast_1d(axes).ravel():
-            ax.figure.canvas.draw()
-    bc.report(fit, tmp_path / "report.html", solution=solution, test=log)
-    assert kind in (tmp_path / "report.html").read_text(encoding="utf-8")
+    draws = draws_around(to_signal(log["confidence"].values, kind), kind, np.random.default_rng(2), n_draws=20)
+    log = log.assign_coords(stage=draws.stages)
+    solution = tune_by_hand(draws, error_price=10.0)
+    solution.to_policy(tmp_path / "policy.json")
+    policy = bc.Policy.load(tmp_path / "policy.json")
+    assert policy.confidence_kind == kind
+    deferred = np.mean([policy.decide(0, value) == "defer" for value in log["confidence"].values[:, 0]])
+    assert 0.02 < deferred < 0.98
+    assert float(bc.score(log, policy)["reach"][-1]) == pytest.approx(deferred)
+    # what the draws expect of the threshold is about what it does to the log that they were made from
+    assert float(solution.reach.isel(stage=-1).mean()) == pytest.approx(deferred, abs=0.05)
+    assert show_threshold(policy.thresholds[0]) in str(solution)
+    if kind != "logprob_gap":  # whose signals differ: all others are the probabilities'
+        assert to_signal(policy.thresholds[0], kind) == pytest.approx(to_signal(0.383482611, "probability"))
 
 
-@pytest.mark.slow
-def test_percentages_are_probabilities_times_a_hundred():
-    options = {"draws": 300, "tune": 200, "chains": 2, "random_seed": 1, "progressbar": False}
-    percent, probability = (
-        bc.tune(stored_fit(log_of(kind), **options), error_price=0.005).to_policy().thresholds[0]
-        for kind in ("percent", "probability")
-    )
-    assert percent == pytest.approx(100 * probability, rel=0.02)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_axis_has_round_confidences_where_they_belong(kind):
+    signal = to_signal(log_of(kind)["confidence"].values[:, 0], kind)
+    margin = build_margin(signal, bounds=signal_bounds(kind))
+    axis = confidence_axis(margin, kind)
+    figure, ax = plt.subplots()
+    axis.label(ax)
+    places, texts = ax.get_xticks(), [text.get_text() for text in ax.get_xticklabels()]
+    order = np.argsort(places)
+    values = np.array([float(text) for text in texts])[order]
+    assert len(texts) >= 3
+    assert (np.diff(values) > 0).all()
+    inside = (places[order] > axis.low) & (places[order] < axis.high)
+    np.testing.assert_allclose(to_signal(values[inside], kind), places[order][inside])
+    plt.close(figure)

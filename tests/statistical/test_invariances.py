@@ -20,7 +20,7 @@ from helpers.fits import stored_fit
 import bayescascade as bc
 from bayescascade.signals.kinds import to_signal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 HOW = {"draws": 250, "tune": 200, "chains": 2, "random_seed": 1, "progressbar": False}

@@ -83,7 +83,7 @@ class Scores:
 
 
 def _grade(value: Any, where: str) -> float:
-    found = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
+    found: Any = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
     try:
         grade = float(found)
     except (TypeError, ValueError, OverflowError):

@@ -93,7 +93,7 @@ def test_the_reader_and_a_service_compute_the_same_number(tmp_path, name):
     response, options = OBJECTS[name]
     line = {"query": "q", **{"response": response.model_dump(mode="json")}}
     files = {stage: responses.write_lines(tmp_path / f"{stage}.jsonl", [line]) for stage in ("a", "b")}
-    log = read_responses(files, labels={"q": "B"}, prices={"a": 1.0, "b": (2.0, 3.0)}, **options)
+    log = read_responses(files, labels={"q": "B"}, prices={"a": (1.0, 1.0), "b": (2.0, 3.0)}, **options)
     live = bc.confidence(response, **options)  # the client's own object
     assert log["confidence"].values.tolist() == [[live, live]]
 
