@@ -1,7 +1,7 @@
 """Writes the logs of Inspect that the tests read, with Inspect itself and its mock model.
 
     pip install inspect_ai==0.3.285
-    python tests/logs/importers/make_inspect.py
+    python tests/logs/importers/make_inspect.py    (with the word notebook: notebooks/evaluation)
 
 Four files beside this one, in ``files/inspect``: two models on the same questions (``small.eval``, two epochs of
 ``large.eval``), a dozen questions of the first as JSON (``small.json``), and a cascade of two models in one log,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,9 @@ HERE = Path(__file__).parent / "files" / "inspect"
 QUESTIONS = 40
 
 
-def samples() -> list[Sample]:
+def samples(count: int = QUESTIONS) -> list[Sample]:
     rng = random.Random(1)
-    pairs = [(rng.randint(2, 99), rng.randint(2, 99)) for _ in range(QUESTIONS)]
+    pairs = [(rng.randint(2, 99), rng.randint(2, 99)) for _ in range(count)]
     return [Sample(id=f"sum-{i}", input=f"{a} + {b} =", target=str(a + b)) for i, (a, b) in enumerate(pairs)]
 
 
@@ -170,7 +171,17 @@ def main() -> None:
         run(graded_task, answering("small", **small), "cascade.eval")
 
 
-def run(task: Task, model: Model, name: str, **options: Any) -> None:
+def for_the_notebook() -> None:
+    """More questions, without the events, into ``notebooks/evaluation``."""
+    folder = Path(__file__).parents[3] / "notebooks" / "evaluation"
+    folder.mkdir(exist_ok=True)
+    task = Task(dataset=MemoryDataset(samples(120), name="sums"), solver=generate(), scorer=nearly(), name="sums")
+    with tempfile.TemporaryDirectory() as here, contextlib.chdir(here):
+        for model in (answering("small", 12, 0.7, 2e-5, silent=50), answering("large", 13, 1.5, 4e-4)):
+            run(task, model, folder / f"{model.name}.eval", events=False)
+
+
+def run(task: Task, model: Model, name: str | Path, events: bool = True, **options: Any) -> None:
     """Run, and write the log again under a plain name, without the tracebacks of this machine."""
     (log,) = eval(task, model=model, log_dir=".", display="none", fail_on_error=False, **options)
     log = read_eval_log(log.location)
@@ -178,8 +189,10 @@ def run(task: Task, model: Model, name: str, **options: Any) -> None:
         if sample.error:
             sample.error.traceback = sample.error.traceback_ansi = ""
             sample.events = [event for event in sample.events if event.event != "error"]
+        if not events:
+            sample.events = []
     write_eval_log(log, str(HERE / name))
 
 
 if __name__ == "__main__":
-    main()
+    for_the_notebook() if sys.argv[1:] == ["notebook"] else main()
