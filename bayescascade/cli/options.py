@@ -34,7 +34,7 @@ class WithChoices(TyperCommand):
 
 def _choices() -> dict[str, list[str]]:
     from bayescascade.logs.grade import GRADERS
-    from bayescascade.logs.importers.formats import FORMATS
+    from bayescascade.logs.importers.names import FORMAT_NAMES
     from bayescascade.model.calibration import CALIBRATIONS
     from bayescascade.model.copulas.family import FAMILIES
     from bayescascade.model.margins.models import MARGIN_MODELS
@@ -42,7 +42,7 @@ def _choices() -> dict[str, list[str]]:
     from bayescascade.signals.confidence import SIGNALS
     from bayescascade.signals.kinds import KINDS
 
-    files = {"formats": list(FORMATS), "graders": list(GRADERS), "signals": list(SIGNALS)}
+    files = {"formats": list(FORMAT_NAMES), "graders": list(GRADERS), "signals": list(SIGNALS)}
     stages = {"families": list(FAMILIES), "margins": list(MARGIN_MODELS), "calibrations": list(CALIBRATIONS)}
     return files | stages | {"kinds": list(KINDS), "methods": list(METHODS)}
 

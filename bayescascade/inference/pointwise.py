@@ -146,10 +146,12 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
             "label_correct": data["label_correct"][:, None],
             "zero": np.zeros((1, len(values[0][block]))),
         }
-        tau, *of_queries, logit = (value[block].T for value in values)
+        tau, loading, discrimination, unanswerable, logit = (value[block].T for value in values)
         moved = np.moveaxis(log_mass[block], 0, -1)
         arrays = data | tail
-        return np.asarray(query_logp(moved, tau, *of_queries, logit, arrays, structure, NUMPY)).T
+        return np.asarray(
+            query_logp(moved, tau, loading, discrimination, unanswerable, logit, arrays, structure, NUMPY)
+        ).T
 
     return np.concatenate(map_blocks(run, cut(n, step)))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import logit
 from scipy.stats import norm
 
 from bayescascade._common.compiling import compiling
@@ -50,7 +51,9 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
     flat = draws.stack(sample=("chain", "draw")).transpose("sample", ...)
     low = design.arrays["tau_low"]
     share = (flat["tau"].values - low) / (1.0 - low)
-    values = {"tau_share": share, "tau_logit": np.log(share) - np.log1p(-share)}
+    values = {"tau_share": share, "tau_logit": logit(share)}
+    if "unanswerable" in flat:
+        values["unanswerable_logit"] = logit(flat["unanswerable"].values)
     with compiling():  # its data are shared by all that use it
         for shared in data:
             shared.set_value(design.arrays[shared.name])

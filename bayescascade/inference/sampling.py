@@ -332,7 +332,7 @@ def informed(tree: xr.DataTree) -> xr.Dataset:
     dims = [dim for dim in ("task", "stage") if dim in constant.dims]
     split = xr.DataArray(used.reshape(*(constant.sizes[dim] for dim in dims), -1), dims=(*dims, "split"))
     known = {"atom_offset": atom, "margin_split": split}
-    if "stage_atom_offset" in posterior:
+    if "stage_atom_offset" in posterior and "task" in atom.dims:  # one task alone does not say what others have
         known["stage_atom_offset"] = atom.any("task")
     return posterior.assign({name: posterior[name].where(where) for name, where in known.items()})
 

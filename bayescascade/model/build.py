@@ -217,7 +217,7 @@ def _unanswerable(task: tuple[str, ...]) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
-    logit = pm.Normal("unanswerable_logit", -3.4, 0.8)
+    logit = pm.Normal("unanswerable_logit_mean" if task else "unanswerable_logit", -3.4, 0.8)
     if task:
         spread = pm.LogNormal("task_unanswerable_logit_sd", np.log(0.5), SPREAD)
         logit = logit + pm.Normal("task_unanswerable_logit_departure", 0.0, spread, dims=task)

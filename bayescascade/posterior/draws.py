@@ -311,6 +311,11 @@ def get_draws(fit: xr.DataTree) -> Draws:
     posterior = fit["posterior"].to_dataset()
     constant = fit["constant_data"].to_dataset()
     margins, scalings = margins_and_scalings(constant)
+    if len(margins) != posterior.sizes["stage"]:
+        raise CascadeError(
+            f"this fit has {posterior.sizes['stage']} stages in its posterior and {len(margins)} in its constant "
+            "data; it was changed after it was made, so fit its log again."
+        )
 
     def flat(values: xr.DataArray, *dims: str) -> np.ndarray:
         array = values.transpose("chain", "draw", *dims).values

@@ -51,7 +51,8 @@ def test_every_check_speaks(fit, tmp_path):
     for result in found:
         assert result.text.endswith(".")
         assert "nan" not in result.text.lower()
-    assert any(result.passed for result in found)
+    # of a query or two nothing can be said
+    assert any(result.passed for result in found) or fit.attrs["n_queries"] < 5
     bc.report(fit, tmp_path / "report.html")
 
 

@@ -82,6 +82,8 @@ def test_queries_with_a_difficulty_are_scaled_as_a_whole(hard_fit):
         "log_discrimination_mean": norm(np.log(0.7), 0.6),
         "log_discrimination_sd": lognorm(0.3, scale=0.3),
     }
+    logit = np.log(draws["unanswerable"]) - np.log1p(-draws["unanswerable"])
+    np.testing.assert_allclose(prior["unanswerable_logit"], norm(-3.4, 0.8).logpdf(logit), rtol=1e-6)
     for name, distribution in known.items():
         np.testing.assert_allclose(prior[name], distribution.logpdf(draws[name]), rtol=1e-6)
     share = (draws["tau"] + 1.0) / 2.0
@@ -91,10 +93,10 @@ def test_queries_with_a_difficulty_are_scaled_as_a_whole(hard_fit):
 
     result = check_sensitivity(gather(hard_fit), np.random.default_rng(0))
     assert result.passed is True
-    assert {"tau", "loading", "intercept", "slope", "discrimination"} == {
+    assert {"tau", "loading", "intercept", "slope", "discrimination", "unanswerable"} == {
         str(name).split("[")[0] for name in result.table.index
     }
-    assert len(result.table) == 2 + 4 * 3
+    assert len(result.table) == 2 + 4 * 3 + 1
     assert (result.table["likelihood"] > 0.05).all()
 
 

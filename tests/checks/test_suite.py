@@ -220,7 +220,7 @@ def test_a_log_with_deferrals_is_judged_on_what_ran_and_not_scored():
 
 
 def test_a_log_with_few_labels_is_not_judged_on_labels():
-    log = bc.simulate(200, n_labelled=8, random_seed=10)
+    log = bc.simulate(200, n_labelled=12, random_seed=10)
     checks = bc.check(quick_fit(log), thresholds=[0.8, 0.8, -INF])
     assert checks["calibration"].passed is None
     assert checks["own signal"].passed is None
@@ -230,7 +230,7 @@ def test_a_log_with_few_labels_is_not_judged_on_labels():
     observed = checks["cascade"].table["observed"]
     assert observed[0, "error"] == pytest.approx(float(scored["error"]))
     assert observed[0, "cost"] == pytest.approx(float(scored["cost"]))
-    assert "the 8 queries" in checks["cascade"].text or "the 8 labelled queries" in checks["cascade"].text
+    assert "the 12 queries" in checks["cascade"].text or "the 12 labelled queries" in checks["cascade"].text
     assert "Label more queries" in checks["calibration"].text
     assert checks["dependence"].passed is not None
 

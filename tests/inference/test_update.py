@@ -164,7 +164,7 @@ def updated(example_fit, three):
 
 def test_what_an_update_holds(updated, example_fit, example_log, three):
     log = joined(example_log, three)
-    assert set(updated.children) == set(example_fit.children)
+    assert set(updated.children) == {*example_fit.children, "update"}
     for name in ("confidence", "correct", "cost"):
         np.testing.assert_array_equal(updated["observed_data"][name], log[name])
     assert updated["observed_data"]["query"].values.tolist() == [*range(300), 1000, 1001, 1002]
