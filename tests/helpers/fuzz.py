@@ -1,4 +1,4 @@
-"""Properties under Hypothesis: few examples, the same each time, in every run; many in the slow set."""
+"""Properties under Hypothesis: few examples, the same each time, in every run; many in the long set."""
 
 import time
 import warnings
@@ -35,7 +35,9 @@ def fuzzed(quick, long, *fixtures, **strategies):
             run()
 
         test.__name__, test.__doc__ = check.__name__, check.__doc__
-        return pytest.mark.parametrize("examples", [quick, pytest.param(long, marks=pytest.mark.slow)])(test)
+        return pytest.mark.parametrize(
+            "examples", [quick, pytest.param(long, marks=[pytest.mark.slow, pytest.mark.long])]
+        )(test)
 
     return decorate
 

@@ -273,6 +273,7 @@ def bomb(kind, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["gzip", "one line"])
 def test_much_in_little(kind, tmp_path):
     path = bomb(kind, tmp_path)
