@@ -114,11 +114,16 @@ held-out queries, and 90% posterior intervals of the cost. *Worst log* is the lo
 
 ## What it still misses
 
-On the log of largest bias, mmlu.qwen_oai with three stages, one number a query is not enough. Replicates of the fit have rank correlations of the
-confidences of .53, .61 and .58, the log .63, .69 and .73; all three stages are wrong for 5% of replicated queries and for 9% of the log's. So what makes
-queries hard to answer is not quite what makes confidences low: one ease has to stand for both, and is a compromise. Wider priors, a monotone calibration and Frank links
-change the bias by .2 points at most; measuring the ease from what the own confidence makes one expect lowers the log-likelihood by 25. A second factor, of the answers
-alone and correlated with the first, is what is left to try.
+The rows above were measured before queries could be unanswerable ({{doc}}`../model`). Without that share, all three stages of mmlu.qwen_oai were
+wrong for 5% of replicated queries and for 9% of the log's: a few queries that no stage gets right passed for the hard end of the scale. With
+it the loadings of that log rise from .76, .64, .80 to .82, .80, .86, and the bias of the error goes from -1.1 to -0.8 points.
+
+What is left there comes from the margins. They are estimated together with the dependence, and give way to it: the fit has 22.7% of the
+first stage's confidences below -0.01, the log 25.0%. With margins estimated from their own confidences alone the bias is -0.2 points.
+That was tried, and is not in the package: where a stage was not run for all queries, its own confidences do not tell its margin.
+
+A second factor of the answers alone, wider priors, a monotone calibration, Frank links, and an ease measured from what the own confidence
+makes one expect do not make the bias smaller.
 
 Made by `python -m studies.difficulty.run`. The logs are those of "Rational Tuning of LLM Cascades via Probabilistic Modeling" (arXiv:2501.09345).
 """
