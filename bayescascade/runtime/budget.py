@@ -45,7 +45,8 @@ class Budget:
     per_period : float, optional
         Most that all calls of any ``period`` may cost.
     period : float
-        Its length in seconds, a day by default. It slides: counted are the calls of the last ``period``.
+        Its length in seconds, a day by default; infinite for all calls in the log. It slides: counted are the
+        calls of the last ``period``.
     when_spent : {"abstain", "accept"}
         What becomes of a query that should be deferred when the next call is not affordable: no answer, or the
         answer that there is, if its confidence is known.
@@ -66,7 +67,8 @@ class Budget:
             raise CascadeError("a budget has per_query, per_period or both; give one")
         for name in ("per_query", "per_period", "period"):
             value = getattr(self, name)
-            if value is not None and not number(value) > 0.0:
+            endless = name == "period" and value == math.inf
+            if value is not None and not endless and not number(value) > 0.0:
                 raise bad_value(name, value, "give a number above 0")
         if self.when_spent not in ("abstain", "accept"):
             raise bad_value("when_spent", self.when_spent, "choose 'abstain' or 'accept'")
