@@ -93,8 +93,10 @@ class Cascade:
             raise bad_value("explore", explore, "give a share from 0 to 1")
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
             raise bad_value("concurrency", concurrency, "give a whole number of at least 1")
-        self.policy, self.policy_id = policy, _policy_id(policy)
+        if budget is not None and not isinstance(budget, Budget | StreamBudget):
+            raise bad_value("budget", budget, "give a Budget or a StreamBudget")
         self._stages = check_stages(policy, stages)
+        self.policy, self.policy_id = policy, _policy_id(policy)
         self._explore = float(explore)
         self._expected = [0.0] * len(self._stages) if budget is None else expected_costs(policy, self._stages)
         self._clients = [stage.client() if isinstance(stage, Endpoint) else None for stage in self._stages]
@@ -265,15 +267,16 @@ class Cascade:
         return self._spending.when_spent, SPENT
 
     async def _explored(self, place: int, messages: Messages, spent: float) -> list[Step]:
-        """Calls of the later endpoints, side by side, for the log alone."""
-        later = [i for i in range(place + 1, len(self._stages)) if isinstance(self._stages[i], Endpoint)]
-        if self._spending is not None:
-            later = [i for i in later if self._spending.affords(i, spent)][:1]
-        replies = await asyncio.gather(*(self._ask_anyway(i, messages) for i in later))
-        return [
-            _step(self.policy.stages[i], reply, latency, "explore", reply.reason)
-            for i, (reply, latency) in zip(later, replies, strict=True)
-        ]
+        """Calls of the later endpoints that are affordable, for the log alone."""
+        steps = []
+        for later in range(place + 1, len(self._stages)):
+            affordable = self._spending is None or self._spending.affords(later, spent)
+            if not affordable or not isinstance(self._stages[later], Endpoint):
+                continue
+            reply, latency = await self._ask_anyway(later, messages)
+            spent += self._expected[later] if math.isnan(reply.cost) else reply.cost
+            steps.append(_step(self.policy.stages[later], reply, latency, "explore", reply.reason))
+        return steps
 
     async def _ask_anyway(self, place: int, messages: Messages) -> tuple[Reply, float]:
         try:

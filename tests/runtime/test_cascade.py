@@ -383,6 +383,18 @@ def test_a_budget_for_each_query(small, large):
     assert result.answer == "L"
 
 
+def test_exploration_keeps_the_budget(small, large):
+    (result,) = ask(both(small, large), "-0.1", budget=Budget(per_query=5.9), explore=1.0)
+    assert (result.answer, len(result.decisions)) == ("A", 1)
+    (result,) = ask(both(small, large), "-0.1", budget=Budget(per_query=6.0), explore=1.0)
+    assert (result.answer, result.cost) == ("A", 6.0)
+
+
+def test_a_budget_that_is_none(small, large):
+    with pytest.raises(CascadeError, match=r"budget=3\.0 is not allowed"):
+        Cascade(POLICY, both(small, large), budget=3.0)
+
+
 def test_a_spent_budget_accepts_nothing_unseen(small, large):
     small.queue.append(completion("B", None))
     (error,) = ask(both(small, large), "-0.1", budget=Budget(per_query=1.0, when_spent="accept"))
