@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,7 +27,8 @@ MAX_RETRIES = 20
 # Signals that are not made from the one answer of one request.
 _ELSEWHERE = ("p_true", "agreement", "negative_entropy", "top_probability", "top_gap")
 _IN_WORDS = ("verbalised", "verbalised_rating")
-_OURS = ("model", "messages", "stream", "logprobs", "n")
+_OURS = ("model", "messages", "stream", "logprobs", "top_logprobs", "n")
+_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")  # capitals alone, so that no key passes for one
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Endpoint:
     base_url : str, optional
         Address of the server, up to ``/v1``. OpenAI's own by default.
     api_key_env : str or None
-        Name of the environment variable that holds the key, which is read when the cascade is made, and written
-        nowhere. None for a server that asks for none.
+        Name of the environment variable, in capitals, that holds the key. It is read when the cascade is made,
+        and written nowhere. None for a server that asks for none.
     signal : str, Signal or None
         How the confidence is made from a response; the one that the log was made with. None for a last stage
         whose answers need no confidence.
@@ -69,7 +71,8 @@ class Endpoint:
     top_logprobs : int
         How many likely tokens are asked for at each place.
     request : mapping
-        Further fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
+        Further fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``; the ones that the log was
+        made with.
 
     Raises
     ------
@@ -164,7 +167,8 @@ class Endpoint:
 
     def _request(self, messages: Messages) -> dict[str, Any]:
         texts = [{"role": "user", "content": messages}] if isinstance(messages, str) else [*messages]
-        asked = {"model": self.model, "messages": texts, **self.request}
+        # fields that this server alone knows, too, which are no arguments of the client's function
+        asked = {"model": self.model, "messages": texts, "extra_body": dict(self.request)}
         if self.signal is not None and check_signal(self.signal).name not in _IN_WORDS:
             asked |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return asked
@@ -211,10 +215,11 @@ def _check_names(endpoint: Endpoint) -> None:
     if endpoint.base_url is not None:
         _check_url(endpoint.base_url)
     env = endpoint.api_key_env
-    if env is not None and not (isinstance(env, str) and env.isidentifier()):
+    if env is not None and not (isinstance(env, str) and _VARIABLE.fullmatch(env)):
         # the value is not shown: it may be the key itself
         raise CascadeError(
-            "api_key_env is no name of an environment variable; write such as OPENAI_API_KEY there, never the key",
+            "api_key_env is no name of an environment variable; write such as OPENAI_API_KEY, in capitals, and "
+            "never the key",
             parameter="api_key_env",
         )
     if endpoint.on_failure not in ("defer", "fail"):
@@ -253,11 +258,17 @@ def _check_mappings(endpoint: Endpoint) -> None:
     for name in ("request", "signal_options"):
         if not isinstance(getattr(endpoint, name), Mapping):
             raise bad_value(name, getattr(endpoint, name), "give names and their values")
-    ours = [name for name in endpoint.request if name in _OURS or name == "top_logprobs"]
+    ours = [name for name in endpoint.request if name in _OURS or str(name).startswith("extra_")]
     if ours:
         raise CascadeError(
             f"request holds {listed(ours)}, which the runner sets itself; take it out", parameter="request"
         )
+    try:
+        json.dumps(dict(endpoint.request), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise CascadeError(
+            "request holds what JSON cannot; keep texts, numbers and lists", parameter="request"
+        ) from None
 
 
 def _prices(endpoint: Endpoint) -> Prices:

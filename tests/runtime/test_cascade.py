@@ -74,7 +74,7 @@ def test_an_answer_that_is_sure_enough_is_accepted_and_another_deferred(small, l
 
 
 def test_the_request_asks_for_log_probabilities(small, large):
-    ask(both(small, large, request={"temperature": 0}, top_logprobs=3), "-0.1")
+    ask(both(small, large, request={"temperature": 0, "top_k": 9}, top_logprobs=3), "-0.1")
     (asked,) = small.requests
     assert asked == {
         "model": "m",
@@ -82,6 +82,7 @@ def test_the_request_asks_for_log_probabilities(small, large):
         "logprobs": True,
         "top_logprobs": 3,
         "temperature": 0,
+        "top_k": 9,
     }
 
 
@@ -259,10 +260,11 @@ def test_a_key_that_is_missing(small, large, monkeypatch):
         Cascade(POLICY, both(small, large, api_key_env="A_KEY"))
 
 
-def test_a_key_where_its_name_belongs():
-    with pytest.raises(CascadeError, match="never the key") as caught:
-        Endpoint("m", api_key_env=KEY)
-    assert KEY not in str(caught.value)
+@pytest.mark.parametrize("key", [KEY, "0123456789abcdef", "gsk_abcDEF0123"])
+def test_a_key_where_its_name_belongs(key):
+    with pytest.raises(CascadeError, match="and never the key") as caught:
+        Endpoint("m", api_key_env=key)
+    assert key not in str(caught.value)
 
 
 # ---- the log
@@ -354,6 +356,8 @@ def test_no_signal_where_a_threshold_is(small, large):
         ({"retries": -1}, "retries=-1"),
         ({"on_failure": "accept"}, "on_failure='accept'"),
         ({"request": {"stream": True}}, "which the runner sets itself"),
+        ({"request": {"extra_headers": {"Authorization": "secret"}}}, "which the runner sets itself"),
+        ({"request": {"seed": object()}}, "what JSON cannot"),
         ({"price": "dear"}, "should be a number"),
         ({"model": ""}, "model=''"),
     ],
