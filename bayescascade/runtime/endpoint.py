@@ -168,7 +168,8 @@ class Endpoint:
     def _request(self, messages: Messages) -> dict[str, Any]:
         texts = [{"role": "user", "content": messages}] if isinstance(messages, str) else [*messages]
         # fields that this server alone knows, too, which are no arguments of the client's function
-        asked = {"model": self.model, "messages": texts, "extra_body": dict(self.request)}
+        more = dict(self.request)
+        asked: dict[str, Any] = {"model": self.model, "messages": texts, "extra_body": more}
         if self.signal is not None and check_signal(self.signal).name not in _IN_WORDS:
             asked |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return asked
