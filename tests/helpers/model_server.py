@@ -25,7 +25,7 @@ def completion(text="B", logprob=-0.1, **more):
         "created": 1,
         "model": "m",
         "choices": [{**choice, **more}],
-        "usage": USAGE,
+        "usage": dict(USAGE),
     }
 
 
