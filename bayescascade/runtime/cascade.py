@@ -12,6 +12,7 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -105,7 +106,8 @@ class Cascade:
         if budget is not None:
             self._spending = budget.start(self._expected, self._past())
         self._slots = asyncio.Semaphore(concurrency)
-        self._running: dict[str, asyncio.Task[Result]] = {}
+        self._running: dict[str, tuple[str, asyncio.Task[Result]]] = {}
+        self._closed = False
         if self._log is not None and self._log.cut:
             warnings.warn(
                 f"the log {log} ended within a query, whose process was stopped as it wrote; its last "
@@ -152,19 +154,24 @@ class Cascade:
         if not isinstance(query, str) or not query.strip():
             raise bad_value("query", query, "give its id as a text")
         prompt = _digest(messages)
+        if self._closed:
+            raise CascadeError("the cascade is closed; make it anew")
         if query in self:
             return self._found(query, prompt)
-        task = self._running.get(query)
-        if task is None:
+        if query not in self._running:
             task = asyncio.create_task(self._run(query, messages, prompt))
-            self._running[query] = task
+            self._running[query] = prompt, task
             task.add_done_callback(lambda done: self._ended(query, done))
+        known, task = self._running[query]
+        if known != prompt:
+            raise _other_messages(query)
         # whoever asks twice at once gets one answer; who leaves does not stop what is paid for
         return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Wait for the queries under way, and let go of the log and of the connections."""
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._closed = True
+        await asyncio.gather(*(task for _, task in self._running.values()), return_exceptions=True)
         for client in self._clients:
             if client is not None:
                 await client.close()
@@ -223,48 +230,47 @@ class Cascade:
                 if isinstance(stage, Endpoint):
                     reply = await stage.ask(self._clients[place], messages)
                 else:
-                    reply = await call_function(stage, messages)
+                    reply = self._on_scale(place, await call_function(stage, messages))
                 return reply, time.perf_counter() - start
         finally:
             if self._spending is not None:
                 self._spending.settle(place, reply.cost)
 
+    def _on_scale(self, place: int, reply: Reply) -> Reply:
+        """A function's reply, without a confidence that the policy and readers of the log would refuse."""
+        if math.isnan(reply.confidence):
+            return reply
+        try:
+            self.policy.decide(place, reply.confidence)
+        except CascadeError:
+            reason = f"the confidence {show(reply.confidence)} is off its scale"
+            return replace(reply, confidence=math.nan, reason=reason)
+        return reply
+
     def _decide(self, place: int, reply: Reply, spent: float) -> tuple[str, str | None]:
         """What becomes of the query, and why if not by the policy."""
-        stage, last = self._stages[place], place == len(self._stages) - 1
-        reason: str | None = reply.missing
-        decision: str
+        stage, reason = self._stages[place], reply.missing
         if reason is None:
-            try:
-                by_policy = self.policy.decide(place, reply.confidence)
-            except CascadeError:  # of a function; an endpoint's is on its scale
-                reason = f"the confidence {show(reply.confidence)} is off its scale"
-            else:
-                decision, reason = self._by_budget(place, reply.confidence, by_policy)
-                return self._affordable(place, decision, reason, spent, seen=True)
-        if last:
-            unsure = not isinstance(stage, Endpoint) or stage.signal is None
-            accepted = unsure and reply.reason is None and reply.answer and math.isnan(reply.confidence)
-            return ("accept", None) if accepted and not rejects(self.policy) else ("fail", reason)
+            return self._by_budget(place, reply.confidence, spent)
+        if place == len(self._stages) - 1:
+            needs_none = not isinstance(stage, Endpoint) or stage.signal is None
+            accepted = needs_none and reply.reason is None and reply.answer and not rejects(self.policy)
+            return ("accept", None) if accepted else ("fail", reason)
         if isinstance(stage, Endpoint) and stage.on_failure == "fail":
             return "fail", reason
-        return self._affordable(place, "defer", reason, spent, seen=False)
+        if self._spending is None or self._spending.affords(place + 1, spent):
+            return "defer", reason
+        return "fail", f"{reason}, and {SPENT}"
 
-    def _by_budget(self, place: int, value: float, by_policy: Any) -> tuple[str, str | None]:
+    def _by_budget(self, place: int, value: float, spent: float) -> tuple[str, str | None]:
+        """The policy's decision, unless a budget has another."""
+        by_policy = self.policy.decide(place, value)
         if self._spending is None:
             return by_policy, None
         decision = self._spending.decide(place, value, by_policy)
+        if decision == "defer" and not self._spending.affords(place + 1, spent):
+            return self._spending.when_spent, SPENT
         return decision, None if decision == by_policy else STREAM
-
-    def _affordable(
-        self, place: int, decision: str, reason: str | None, spent: float, seen: bool
-    ) -> tuple[str, str | None]:
-        """A deferral, unless the budget does not pay it."""
-        if decision != "defer" or self._spending is None or self._spending.affords(place + 1, spent):
-            return decision, reason
-        if not seen:
-            return "fail", f"{reason}, and {SPENT}"
-        return self._spending.when_spent, SPENT
 
     async def _explored(self, place: int, messages: Messages, spent: float) -> list[Step]:
         """Calls of the later endpoints that are affordable, for the log alone."""
@@ -289,9 +295,7 @@ class Cascade:
     def _found(self, query: str, prompt: str) -> Result:
         lines = [] if self._log is None else self._log.lines_of(query)
         if not lines or lines[0].get("prompt") != prompt:
-            raise CascadeError(
-                f"the query {show(query)} is in the log with other messages; give these an id of their own"
-            )
+            raise _other_messages(query)
         return _answered(Result.of(query, [Step.from_line(line) for line in lines]))
 
     def _past(self) -> list[Call]:
@@ -311,6 +315,10 @@ class Cascade:
 
 
 # ---- parts
+
+
+def _other_messages(query: str) -> CascadeError:
+    return CascadeError(f"the query {show(query)} was asked with other messages; give these an id of their own")
 
 
 def _answered(result: Result) -> Result:

@@ -286,7 +286,7 @@ def test_a_query_that_has_ended_is_not_run_again(small, large, tmp_path):
     assert path.read_bytes() == before
     assert len(small.requests) == 2
     (error,) = ask(both(small, large), "-0.4", log=path)
-    assert "is in the log with other messages" in str(error)
+    assert "was asked with other messages" in str(error)
 
 
 def test_a_query_asked_twice_at_once_is_run_once(small, large, tmp_path):
@@ -294,6 +294,32 @@ def test_a_query_asked_twice_at_once_is_run_once(small, large, tmp_path):
     one, two = ask(both(small, large), "-0.1", "-0.1", ids=["q", "q"], log=tmp_path / "log.jsonl")
     assert one == two
     assert len(small.requests) == 1
+
+
+def test_one_id_for_two_prompts_at_once(small, large):
+    small.delay = 0.1
+    one, two = ask(both(small, large), "-0.1", "-0.2", ids=["q", "q"])
+    assert one.answer == "A"
+    assert "was asked with other messages" in str(two)
+
+
+def test_a_closed_cascade_calls_nothing(small, large):
+    async def run():
+        async with Cascade(POLICY, both(small, large)) as cascade:
+            pass
+        await cascade.answer("-0.1")
+
+    with pytest.raises(CascadeError, match="the cascade is closed"):
+        asyncio.run(run())
+    assert not small.requests
+
+
+def test_a_confidence_off_its_scale_does_not_spoil_the_log(large, tmp_path):
+    path = tmp_path / "log.jsonl"
+    replies = {"a": Reply("a", 3.0, 1.0), "b": Reply("b", -0.7, 1.0)}
+    ask({"small": replies.get, "large": endpoint(large)}, "a", "b", log=path)
+    log = bc.read_log(path, confidence_kind="logprob", stages=POLICY.stages, labels=False)
+    assert log["confidence"].sel(query="q0").values.tolist() == pytest.approx([math.nan, -0.2], nan_ok=True)
 
 
 def test_a_failure_stays_one(small, large, tmp_path):
