@@ -53,7 +53,7 @@ def rows(n, k, seed=1):
 
 
 @pytest.mark.parametrize("falling", [False, True], ids=["at random", "each less sure than the last"])
-@pytest.mark.parametrize("money", [1.0, 1.5, 3.3, 5.5, 9.9, 10.0, 12.0])
+@pytest.mark.parametrize("money", [1.0, 1.5, 3.3, 499 / 150, 5.5, 9.9, 10.0, 12.0])
 def test_two_stages_are_the_published_rule(money, falling):
     # falling scores would all be deferred, so that the guard has to hold money back
     scores, costs = sorted(rows(150, 2), reverse=True) if falling else rows(150, 2), (1.0, 10.0)
