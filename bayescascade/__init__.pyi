@@ -41,7 +41,12 @@ from bayescascade.reporting.notebook import explore as explore
 from bayescascade.reporting.report import report as report
 from bayescascade.rivals.compare import compare as compare
 from bayescascade.rivals.thresholds.learn_then_test import learn_then_test as learn_then_test
+from bayescascade.runtime.budget import Budget as Budget
+from bayescascade.runtime.budget import StreamBudget as StreamBudget
+from bayescascade.runtime.cascade import Cascade as Cascade
+from bayescascade.runtime.endpoint import Endpoint as Endpoint
 from bayescascade.runtime.policy import Policy as Policy
+from bayescascade.runtime.reply import Reply as Reply
 from bayescascade.signals.absent import NoConfidence as NoConfidence
 from bayescascade.signals.confidence import confidence as confidence
 from bayescascade.tuning.frontier import frontier as frontier

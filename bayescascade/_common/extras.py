@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def not_installed(missing: ModuleNotFoundError, what: str) -> ImportError:
+def not_installed(missing: ModuleNotFoundError, what: str, extra: str = "fit") -> ImportError:
     """The error where ``what`` needs a package that is not there; what is missing of our own is returned as it is.
 
     Examples
@@ -16,6 +16,6 @@ def not_installed(missing: ModuleNotFoundError, what: str) -> ImportError:
         return missing
     return ImportError(
         f"{what} needs {name}, which is not installed; what is here runs policies only. "
-        'Install the rest with: python -m pip install "bayescascade[fit]"',
+        f'Install the rest with: python -m pip install "bayescascade[{extra}]"',
         name=name,
     )

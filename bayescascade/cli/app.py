@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, reading, terminal
+from bayescascade.cli import decisions, reading, running, terminal
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
@@ -229,6 +229,7 @@ def report(
     typer.echo(f"Wrote {output}.")
 
 
+app.command()(running.run)
 app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
 
 

@@ -12,7 +12,7 @@ from bayescascade.errors import CascadeError
 from bayescascade.logs.texts import ANSWER, TEXT
 from bayescascade.logs.validate import validate_log
 from bayescascade.rivals.base import mean_height, measure
-from bayescascade.rivals.routing.streams import check_costs
+from bayescascade.runtime.two_tier import check_costs
 
 _LOGARITHMS, _SHARES = {"logprob", "p_true"}, {"probability", "margin", "votes"}
 

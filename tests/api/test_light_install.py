@@ -65,6 +65,31 @@ def test_policies_run_on_numpy_alone(tmp_path):
     assert (done.stdout, done.stderr) == ("accept defer True\n", "")
 
 
+RUN_CASCADE = """
+import asyncio
+from bayescascade import Cascade, Endpoint, Policy, Reply
+policy = Policy(["small", "human"], [0.8, float("-inf")], "probability")
+async def run():
+    stages = {"small": lambda m: Reply("a", 0.5), "human": lambda m: "b"}
+    async with Cascade(policy, stages, log="log.jsonl") as cascade:
+        return (await cascade.answer("q", "q")).answer
+print(asyncio.run(run()))
+try:
+    Cascade(policy, {"small": Endpoint("m", signal="answer_probability"), "human": lambda m: "b"})
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_a_cascade_of_functions_runs_on_numpy_alone(tmp_path):
+    done = alone(RUN_CASCADE, tmp_path)
+    assert done.stderr == ""
+    answer, missing = done.stdout.splitlines()
+    assert answer == "b"
+    assert missing.startswith("bayescascade.Endpoint needs openai, which is not installed")
+    assert missing.endswith('python -m pip install "bayescascade[serve]"')
+
+
 def test_every_other_name_says_what_to_install(tmp_path):
     code = (
         "import json, bayescascade as bc\nsaid = {}\n"
@@ -75,6 +100,7 @@ def test_every_other_name_says_what_to_install(tmp_path):
     )
     said = json.loads(alone(code, tmp_path).stdout)
     light = {"CascadeError", "CascadeWarning", "NoConfidence", "Policy", "confidence"}
+    light |= {"Budget", "Cascade", "Endpoint", "Reply", "StreamBudget"}
     assert set(bc.__all__) - set(said) == light
     for name, (missing, text) in said.items():
         assert text.startswith(f"bayescascade.{name} needs {missing}, which is not installed")

@@ -9,10 +9,15 @@ from helpers.imports import HEAVY, loaded_by
 import bayescascade as bc
 
 NAMES = [
+    "Budget",
+    "Cascade",
     "CascadeError",
     "CascadeWarning",
+    "Endpoint",
     "NoConfidence",
     "Policy",
+    "Reply",
+    "StreamBudget",
     "ThresholdSolution",
     "backward_induction",
     "build_model",

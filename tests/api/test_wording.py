@@ -220,6 +220,8 @@ PYTHON_ONLY = {"queries", "n_simulations", "drifts", "factor", "spread", "method
 PYTHON_ONLY |= {"best", "place", "quantile", "same", "grade", "tolerance", "measure"}  # of signals
 PYTHON_ONLY |= {"source", "models", "preset", "columns"}  # of readers
 PYTHON_ONLY |= {"first_prices", "max_vectors", "pair", "path", "probs", "share", "step", "threshold"}
+PYTHON_ONLY |= {"model", "base_url", "signal_options", "expected_cost", "timeout", "on_failure"}  # of endpoints
+PYTHON_ONLY |= {"per_query", "per_period", "period", "when_spent", "warm_up", "budget"}
 PYTHON_CALLS = {"tune", "read_log", "validate_log", "label_value"}
 
 

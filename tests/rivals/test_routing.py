@@ -14,7 +14,8 @@ from bayescascade.errors import CascadeError
 from bayescascade.rivals.base import StageDecisions
 from bayescascade.rivals.routing.gains import PosteriorGain, PosteriorScore, expected_gain
 from bayescascade.rivals.routing.routers import MarginSampling, RandomRouting
-from bayescascade.rivals.routing.streams import Dynamic, Fixed, large_share, play_stream
+from bayescascade.rivals.routing.streams import Fixed, play_stream
+from bayescascade.runtime.two_tier import Dynamic, large_share
 from studies.common.metrics import budget_area, mixed_stream
 
 

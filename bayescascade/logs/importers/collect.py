@@ -21,11 +21,12 @@ from bayescascade.logs.importers.calls import Call, check_id_text, fault
 from bayescascade.logs.importers.candidates import Candidates
 from bayescascade.logs.importers.grading import graded
 from bayescascade.logs.importers.labels import Labels
-from bayescascade.logs.importers.prices import Prices, Unpriced
+from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.summary import Summary
 from bayescascade.logs.read import read_log
 from bayescascade.signals.absent import NoConfidence
 from bayescascade.signals.confidence import Signal, check_signal, confidence
+from bayescascade.signals.prices import Unpriced
 from bayescascade.signals.responses import number
 
 UNLABELLED = "no label"

@@ -20,8 +20,9 @@ from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import ANSWER
 from bayescascade.logs.validate import validate_log
 from bayescascade.rivals.base import complete_arrays
-from bayescascade.rivals.routing.streams import Dynamic, Fixed, Rule, check_costs, large_share, play_stream
+from bayescascade.rivals.routing.streams import Fixed, Rule, play_stream
 from bayescascade.rivals.routing.text_models import TextModel, answer_features, need_sklearn, query_features
+from bayescascade.runtime.two_tier import Dynamic, check_costs, large_share
 
 THRESHOLDS = ("dynamic", "fixed")
 

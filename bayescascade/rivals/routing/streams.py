@@ -14,8 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from bayescascade.errors import CascadeError
-
-_ROUNDING = 1e-9  # sums of costs are compared up to this share of the whole budget
+from bayescascade.runtime.two_tier import ROUNDING, Dynamic, check_costs, large_share, pays_dearest, pays_rest
 
 
 class Rule(Protocol):
@@ -24,35 +23,6 @@ class Rule(Protocol):
     def threshold(self, seen: list[float], share: float) -> float:
         """The threshold, from the sorted scores seen so far, this query's too, and the share to escalate."""
         ...
-
-
-@dataclass(frozen=True)
-class Dynamic:
-    """The score that as large a share of those seen so far lies below as may be escalated.
-
-    Examples
-    --------
-    >>> from bayescascade.rivals.routing.streams import Dynamic
-    >>> Dynamic(warm_up=3).threshold([0.1, 0.2, 0.7, 0.9], 0.5)
-    0.7
-    >>> Dynamic(warm_up=5).threshold([0.1, 0.2, 0.7, 0.9], 0.5)
-    -inf
-
-    Attributes
-    ----------
-    warm_up : int
-        There is a threshold from this many scores on, and no escalation by score before: 10 in the paper, 21 in
-        its code.
-    """
-
-    warm_up: int = 10
-
-    def threshold(self, seen: list[float], share: float) -> float:
-        """``seen[floor(n share)]``; infinite where everything may be escalated."""
-        if len(seen) < self.warm_up:
-            return -np.inf
-        place = int(len(seen) * share + _ROUNDING)
-        return seen[place] if place < len(seen) else np.inf
 
 
 @dataclass(frozen=True)
@@ -71,37 +41,6 @@ class Fixed:
     def threshold(self, seen: list[float], share: float) -> float:
         """The same for every query."""
         return self.value
-
-
-def check_costs(costs: tuple[float, float]) -> tuple[float, float]:
-    """Costs of a call to the small and to the large model, or `CascadeError` where there is nothing to save.
-
-    Examples
-    --------
-    >>> check_costs((1, 10))
-    (1.0, 10.0)
-    """
-    small, large = float(costs[0]), float(costs[1])
-    if not 0.0 <= small < large < np.inf:
-        raise CascadeError(
-            f"a call to the small model costs {small:g} and one to the large model {large:g}; a budget between "
-            "them needs a small model that is cheaper. Choose another pair of stages."
-        )
-    return small, large
-
-
-def large_share(budget: float, costs: tuple[float, float], *, cascade: bool) -> float:
-    """Share of queries that a budget per query lets the large model see, in [0, 1].
-
-    Examples
-    --------
-    >>> large_share(5.5, (1.0, 10.0), cascade=False)
-    0.5
-    >>> large_share(5.5, (1.0, 10.0), cascade=True)  # which has paid for the small model already
-    0.45
-    """
-    small, large = check_costs(costs)
-    return float(np.clip((budget - small) / (large if cascade else large - small), 0.0, 1.0))
 
 
 def play_stream(
@@ -162,7 +101,7 @@ def play_stream(
         raise CascadeError(
             f"{np.isnan(scores).sum()} of {len(scores)} queries have no score; each query needs one."
         )
-    if not budget >= small * (1.0 - _ROUNDING):
+    if not budget >= small * (1.0 - ROUNDING):
         raise CascadeError(
             f"the budget per query is {budget:g}, but the small model alone costs {small:g}; raise it."
         )
@@ -171,16 +110,16 @@ def play_stream(
     run, seen = np.zeros((2, n), dtype=bool), list[float]()
     answered = np.zeros(n, dtype=int)
     total = budget * n
-    slack, dear = _ROUNDING * total, small + large if cascade else large
+    slack, dear = ROUNDING * total, small + large if cascade else large
     n_small = n_large = 0  # calls so far: their costs are not added up one by one, which would round
     for i, score in enumerate(scores.tolist()):
         left, money = n - i, total - n_small * small - n_large * large + slack
-        if money >= left * large:
+        if pays_dearest(money, left, large):
             # paying the large model leaves this as true as it was: so it is to the end
             run[1, i:], answered[i:] = True, 1
             break
         insort(seen, score)
-        up = score < rule.threshold(seen, share) and money - dear >= (left - 1) * small
+        up = score < rule.threshold(seen, share) and pays_rest(money, dear, left, small)
         run[1, i], answered[i] = up, up
         run[0, i] = cascade or not up
         n_small += bool(run[0, i])
