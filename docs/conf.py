@@ -34,3 +34,5 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+# as fields of their class: an attribute with the name of a dim would be a target of every mention of the dim
+napoleon_use_ivar = True

@@ -6,7 +6,7 @@ from studies.faults import single
 from studies.faults.harness import COMMANDS, prepared
 from studies.faults.run import SIGNALS, trials
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRIALS = 4
 # a report takes seconds up to its writing, and compare too

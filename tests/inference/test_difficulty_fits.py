@@ -41,6 +41,8 @@ def tied_log(n=250):
     return bc.simulate(n, n_stages=3, random_seed=4, **how)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("_few")
 def test_families_are_chosen_link_by_link():
     log = tied_log()

@@ -9,7 +9,7 @@ from helpers.fits import stored_fit
 import bayescascade as bc
 from bayescascade.cascade.rules import route
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
