@@ -113,4 +113,5 @@ def _of_block(tree: xr.DataTree, factor: str, names: tuple[str, ...]) -> pd.Data
 def _shift(values: xr.DataArray, power: xr.DataArray) -> pd.Series:
     """How far a mean moves, in standard deviations, for each unit of log power: a covariance."""
     dims = ("chain", "draw")
-    return (xr.cov(values, power, dims, ddof=0) / values.std(dims)).to_series()
+    shift = xr.cov(values, power, dims, ddof=0) / values.std(dims)
+    return pd.Series(shift.values.ravel())

@@ -27,6 +27,7 @@ from bayescascade.runtime.policy_file import to_json
 from bayescascade.runtime.reply import Reply, StageUnusable
 from bayescascade.runtime.result import NoAnswer, Result, Step
 from bayescascade.runtime.stages import Stage, call_function, check_stages, expected_costs, rejects
+from bayescascade.signals.kinds import clip_rounding
 from bayescascade.signals.responses import number
 
 SPENT = "the budget pays no further call"
@@ -245,7 +246,7 @@ class Cascade:
         except CascadeError:
             reason = f"the confidence {show(reply.confidence)} is off its scale"
             return replace(reply, confidence=math.nan, reason=reason)
-        return reply
+        return replace(reply, confidence=float(clip_rounding(reply.confidence, self.policy.confidence_kind)))
 
     def _decide(self, place: int, reply: Reply, spent: float) -> tuple[str, str | None]:
         """What becomes of the query, and why if not by the policy."""

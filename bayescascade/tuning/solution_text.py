@@ -36,7 +36,7 @@ def say_margin(goal: Mapping[str, Any], known: float | None) -> str:
     ``known`` is the share of queries that are known, see `SafetyMargin`; None where there is no margin.
     """
     if known is None:
-        lost = "max_error" in goal and goal.get("doubt", 1.0) > 0.0
+        lost = "max_error" in goal
         return "No safety margin: nothing is allowed for what the model misses. " if lost else ""
     if known > 1.0 - _UNKNOWN:
         return ""

@@ -189,6 +189,8 @@ def test_a_fit_made_up_is_refused_when_loaded_or_works(small, place, data):
         works(loaded, OPERATIONS)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @fuzzed(12, 400, "small", data=st.data())
 def test_a_fit_made_up_in_memory_is_refused_or_works(small, data):
     works(damaged_fit(small, data), OPERATIONS)

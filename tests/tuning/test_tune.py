@@ -138,8 +138,8 @@ def test_infeasible_says_the_best_and_makes_no_policy(example_fit, example_grid,
     reachable = np.quantile(example_grid[0], 0.9, axis=0).min()
     said = float(solution.text.split("with probability 0.9 is ")[1].split()[0].rstrip("."))
     assert said <= reachable * (1 + 1e-3)
-    assert solution.text.startswith("Infeasible: no thresholds give P(error <= 0.001) >= 0.9")
-    with pytest.raises(CascadeError, match="no policy was made: Infeasible"):
+    assert "Infeasible: no thresholds give P(error <= 0.001) >= 0.9" in solution.text
+    with pytest.raises(CascadeError, match=r"no policy was made: .*Infeasible"):
         solution.to_policy(tmp_path / "policy.json")
     assert not (tmp_path / "policy.json").exists()
     feasible = tune(example_fit, max_error=reachable * 1.001, doubt=0.0)
