@@ -8,7 +8,7 @@ import numpy as np
 
 from bayescascade.errors import CascadeError, Short, bad_value, option
 
-_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of all that follows
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of all that follows
 
 
 def check_text(what: str, text: str, allowed: str = "") -> None:
@@ -24,7 +24,7 @@ def check_text(what: str, text: str, allowed: str = "") -> None:
     """
     if text.isprintable():
         return
-    bad = [c for c in text if c not in allowed and (unicodedata.category(c) in ("Cc", "Cs") or c in _TURNS)]
+    bad = [c for c in text if c not in allowed and (unicodedata.category(c) in ("Cc", "Cs") or c in TURNS)]
     if bad:
         shown = ascii(text if len(text) <= 60 else text[:57] + "...")
         raise CascadeError(f"{what} {shown} holds the control character {bad[0]!a}; take it out of the name.")

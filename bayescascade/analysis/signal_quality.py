@@ -13,8 +13,7 @@ from bayescascade._common.arrays import safe_divide, tail_probabilities
 from bayescascade._common.messages import listed
 from bayescascade._common.validation import check_prob
 from bayescascade.errors import CascadeError
-
-CANDIDATE = "candidate"  # variable of a log: (query, stage, signal)
+from bayescascade.logs.importers.candidates import CANDIDATE
 
 _DRAWS = 1000
 _BLOCK = 2_000_000  # weights held at a time

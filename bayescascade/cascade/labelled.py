@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import xlogy
 
-from bayescascade._common.arrays import safe_divide
+from bayescascade._common.arrays import concatenated, safe_divide
 from bayescascade.cascade.forward import deferred_share, split_positions
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.posterior.draws import Draws
@@ -143,7 +143,7 @@ class LabelledQueries:
             self._of_block(rule.points(slice(i, i + size)), keep, steps, draws, kernel)
             for i in range(0, len(rule.accept), size)
         ]
-        error, cost = (Seen(*map(np.concatenate, zip(*each, strict=True))) for each in zip(*parts, strict=True))
+        error, cost = map(concatenated, zip(*parts, strict=True))
         return error, cost
 
     def _steps(self, keep: list[int]) -> Iterator[_Step]:

@@ -229,9 +229,9 @@ def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
     ax.axvline(limit, color=GREY, lw=1.0, ls="--", label=f"{limit:g}")
     names = []
     for quantity in table.index.astype(str):
-        name, part = quantity.removesuffix("]").split("[", 1)
+        name, _, part = quantity.removesuffix("]").partition("[")  # one of the whole log has no part
         parts = part.split(" > ")
-        names.append(f"{name} {' > '.join(bare(p, 30 // len(parts)) for p in parts)}")
+        names.append(f"{name} {' > '.join(bare(p, 30 // len(parts)) for p in parts)}".rstrip())
     ax.set_yticks(place, names, fontsize="small")
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         if row["diagnosis"]:

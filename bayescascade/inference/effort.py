@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 
+from bayescascade._common.memory import total_memory
 from bayescascade._common.parallel import n_cores
 from bayescascade.inference.sampling import SamplerConfig, keeps_log_likelihood
 from bayescascade.model.design import Design
@@ -33,8 +33,8 @@ def announce(design: Design, n_queries: int, config: SamplerConfig, more_steps: 
             f"{steps:,}",
             f"{n_queries:,}",
         )
-    needed, there = memory(design, n_queries, config), _memory_there()
-    if there is not None and needed > 0.5 * there:
+    needed, there = memory(design, n_queries, config), total_memory()
+    if needed > 0.5 * there:
         _logger.warning(
             "This fit takes about %.1f GB of memory, of %.1f GB that there are: the log-likelihood of %s queries "
             "under each draw. Fewer draws take less.",
@@ -54,14 +54,6 @@ def memory(design: Design, n_queries: int, config: SamplerConfig) -> float:
     """Bytes that a fit holds at most."""
     kept = 8.0 * config.chains * config.draws * n_queries * (1 if design.options.difficulty else 3)
     return _BESIDE + (kept if keeps_log_likelihood(config, n_queries) else 0.0)
-
-
-def _memory_there() -> float | None:
-    """Bytes of memory of this machine; None where it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return None
 
 
 def _span(seconds: float) -> str:

@@ -281,7 +281,7 @@ def _tasks(log: xr.Dataset) -> tuple[np.ndarray, int]:
 
 def warn_unconverged(tree: xr.DataTree) -> None:
     """Warn, with what to do, when R-hat exceeds 1.01 or a transition diverged (nutpie itself is silent)."""
-    worst, name = _worst_rhat(tree)
+    worst, name = _worst_rhat(informed(tree))
     diverged = _divergences(tree)
     troubles = []
     if worst > 1.01:
@@ -309,9 +309,9 @@ def convergence(tree: xr.DataTree) -> dict[str, Any]:
     """Worst R-hat and its variable, smallest bulk and tail effective sample size, number of divergences."""
     from arviz_stats import ess
 
-    worst, name = _worst_rhat(tree)
-    found = {"rhat": worst, "rhat_name": name, "divergences": _divergences(tree)}
     posterior = informed(tree)
+    worst, name = _worst_rhat(posterior)
+    found = {"rhat": worst, "rhat_name": name, "divergences": _divergences(tree)}
     for kind in ("bulk", "tail"):
         least = np.nan
         if np.isfinite(worst):
@@ -337,11 +337,10 @@ def informed(tree: xr.DataTree) -> xr.Dataset:
     return posterior.assign({name: posterior[name].where(where) for name, where in known.items()})
 
 
-def _worst_rhat(tree: xr.DataTree) -> tuple[float, str]:
+def _worst_rhat(posterior: xr.Dataset) -> tuple[float, str]:
     """The largest R-hat and its variable; NaN for a single chain, or fewer than four draws."""
     from arviz_stats import rhat
 
-    posterior = informed(tree)
     if posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
         return np.nan, ""
     with np.errstate(invalid="ignore", divide="ignore"):  # costs given as prices do not vary

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayescascade._common.memory import check_memory
 from bayescascade._common.messages import listed, show
-from bayescascade._common.validation import check_text
+from bayescascade._common.validation import TURNS, check_text
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option, shown
 from bayescascade.logs.plausible import kinds_of_all
 from bayescascade.logs.tables import EXAMPLE_PRICES, text_of
@@ -24,7 +24,7 @@ Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
 _PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
 _CELL = 100.0  # bytes of all arrays of a log at once, for each query and stage
-_IN_QUERIES = "\t\n\r\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # a query's id may be its text
+_IN_QUERIES = "\t\n\r" + TURNS  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 

@@ -168,7 +168,7 @@ class Spending:
         self._paid: deque[tuple[float, float]] = deque()  # when, and how much
         self._sum = self._reserved = 0.0
         for call in past:
-            self._pay(_or(call.cost, expected[call.stage]), call.when)
+            self._pay(known_or(call.cost, expected[call.stage]), call.when)
 
     def first(self) -> int:
         """Where a query starts; raises `BudgetSpent` where nothing is affordable."""
@@ -200,7 +200,7 @@ class Spending:
     def settle(self, stage: int, cost: float) -> None:
         """What the call has cost in truth; as much as expected where that is not known, as of a failed one."""
         self._reserved -= self._expected[stage]
-        self._pay(_or(cost, self._expected[stage]), self._clock())
+        self._pay(known_or(cost, self._expected[stage]), self._clock())
 
     def _pay(self, cost: float, when: float) -> None:
         self._paid.append((when, cost))
@@ -241,7 +241,7 @@ class StreamSpending:
         known: set[str] = set()
         for call in past:
             known.add(call.query)
-            self._money -= _or(call.cost, expected[call.stage])
+            self._money -= known_or(call.cost, expected[call.stage])
             if not call.explored and not math.isnan(call.confidence):
                 insort(self._seen[call.stage], call.confidence)
         self._left -= len(known)
@@ -276,8 +276,15 @@ class StreamSpending:
 
     def settle(self, stage: int, cost: float) -> None:
         """What the call has cost in truth; as much as expected where that is not known."""
-        self._money += self._expected[stage] - _or(cost, self._expected[stage])
+        self._money += self._expected[stage] - known_or(cost, self._expected[stage])
 
 
-def _or(cost: float, expected: float) -> float:
+def known_or(cost: float, expected: float) -> float:
+    """What a call has cost, as much as expected where that is not known.
+
+    Examples
+    --------
+    >>> known_or(0.2, 0.1), known_or(math.nan, 0.1)
+    (0.2, 0.1)
+    """
     return expected if math.isnan(cost) else cost

@@ -19,7 +19,7 @@ from typing import Any
 
 from bayescascade._common.messages import show
 from bayescascade.errors import CascadeError, CascadeWarning, bad_value
-from bayescascade.runtime.budget import Budget, Call, Spending, StreamBudget, StreamSpending
+from bayescascade.runtime.budget import Budget, Call, Spending, StreamBudget, StreamSpending, known_or
 from bayescascade.runtime.decision_log import DecisionLog
 from bayescascade.runtime.endpoint import Endpoint, Messages, check_messages
 from bayescascade.runtime.policy import Policy
@@ -27,7 +27,7 @@ from bayescascade.runtime.policy_file import to_json
 from bayescascade.runtime.reply import Reply, StageUnusable
 from bayescascade.runtime.result import NoAnswer, Result, Step
 from bayescascade.runtime.stages import Stage, call_function, check_stages, expected_costs, rejects
-from bayescascade.signals.kinds import clip_rounding
+from bayescascade.signals.kinds import clip_rounding, off_scale
 from bayescascade.signals.responses import number
 
 SPENT = "the budget pays no further call"
@@ -199,7 +199,7 @@ class Cascade:
         place = 0 if self._spending is None else self._spending.first()
         while True:
             reply, latency = await self._ask(place, messages)
-            spent += self._expected[place] if math.isnan(reply.cost) else reply.cost
+            spent += known_or(reply.cost, self._expected[place])
             decision, reason = self._decide(place, reply, spent)
             steps.append(_step(self.policy.stages[place], reply, latency, decision, reason))
             if decision != "defer":
@@ -231,22 +231,21 @@ class Cascade:
                 if isinstance(stage, Endpoint):
                     reply = await stage.ask(self._clients[place], messages)
                 else:
-                    reply = self._on_scale(place, await call_function(stage, messages))
+                    reply = self._on_scale(await call_function(stage, messages))
                 return reply, time.perf_counter() - start
         finally:
             if self._spending is not None:
                 self._spending.settle(place, reply.cost)
 
-    def _on_scale(self, place: int, reply: Reply) -> Reply:
+    def _on_scale(self, reply: Reply) -> Reply:
         """A function's reply, without a confidence that the policy and readers of the log would refuse."""
         if math.isnan(reply.confidence):
             return reply
-        try:
-            self.policy.decide(place, reply.confidence)
-        except CascadeError:
+        value = float(clip_rounding(reply.confidence, self.policy.confidence_kind))
+        if off_scale(value, self.policy.confidence_kind):
             reason = f"the confidence {show(reply.confidence)} is off its scale"
             return replace(reply, confidence=math.nan, reason=reason)
-        return replace(reply, confidence=float(clip_rounding(reply.confidence, self.policy.confidence_kind)))
+        return replace(reply, confidence=value)
 
     def _decide(self, place: int, reply: Reply, spent: float) -> tuple[str, str | None]:
         """What becomes of the query, and why if not by the policy."""
@@ -281,7 +280,7 @@ class Cascade:
             if not affordable or not isinstance(self._stages[later], Endpoint):
                 continue
             reply, latency = await self._ask_anyway(later, messages)
-            spent += self._expected[later] if math.isnan(reply.cost) else reply.cost
+            spent += known_or(reply.cost, self._expected[later])
             steps.append(_step(self.policy.stages[later], reply, latency, "explore", reply.reason))
         return steps
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -105,7 +106,11 @@ class Endpoint:
                 )
         elif self.signal_options:
             raise bad_value("signal_options", dict(self.signal_options), "there is no signal that has options")
-        _prices(self)
+        _ = self._prices  # which refuses what is no price
+
+    @cached_property
+    def _prices(self) -> Prices:
+        return Prices(None if self.price is None else {self.model: self.price})
 
     @property
     def kind(self) -> str | None:
@@ -177,7 +182,7 @@ class Endpoint:
     def _cost(self, response: Any) -> float:
         usage = response.get("usage") if isinstance(response, Mapping) else None
         try:
-            return _prices(self).cost(self.model, None, usage)
+            return self._prices.cost(self.model, None, usage)
         except Unpriced:
             return float("nan")
 
@@ -270,10 +275,6 @@ def _check_mappings(endpoint: Endpoint) -> None:
         raise CascadeError(
             "request holds what JSON cannot; keep texts, numbers and lists", parameter="request"
         ) from None
-
-
-def _prices(endpoint: Endpoint) -> Prices:
-    return Prices(None if endpoint.price is None else {endpoint.model: endpoint.price})
 
 
 def _key(name: str) -> str:

@@ -111,7 +111,6 @@ async def call_function(function: Callable[[Messages], Any], messages: Messages)
         return Reply(reason=f"the function raised {type(error).__name__}")
     if isinstance(said, Reply):
         confidence, cost = number(said.confidence), number(said.cost)
-        cost = cost if cost >= 0.0 else math.nan
         answer = said.answer if isinstance(said.answer, str) and said.answer.strip() else None
         reason = said.reason if said.reason or answer else "the answer is empty"
         return replace(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -107,24 +108,23 @@ def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     bc.save_fit(fit, folder / "fit.nc")
-    stages = [str(stage) for stage in fit["observed_data"]["stage"].values]
+    stages = [str(stage) for stage in fit["observed_data"].to_dataset()["stage"].values]
     bc.Policy(stages, [0.8] * (len(stages) - 1) + [float("-inf")], "probability").save(folder / "policy.json")
     table = bc.load_example().isel(query=slice(60)).to_dataframe().reset_index()
     table[["query", "stage", "confidence", "correct", "cost"]].to_csv(folder / "log.csv", index=False)
-    kept, handler = (bc.fit, bc.check), signal.getsignal(signal.SIGTERM)
-    bc.fit, bc.check = (lambda *_, **__: fit), (lambda *_, **__: [])
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        for command in COMMANDS:
-            trial = fresh(folder, folder.with_name("loading"), command)
-            said = StringIO()
-            with chdir(trial), redirect_stdout(said), redirect_stderr(said):
-                code = _run(command.arguments)
-            if code:
-                raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
-        signal.signal(signal.SIGTERM, handler)  # a new process has none of the command line's
-        yield
+        with patch.multiple(bc, fit=lambda *_, **__: fit, check=lambda *_, **__: []):
+            for command in COMMANDS:
+                trial = fresh(folder, folder.with_name("loading"), command)
+                said = StringIO()
+                with chdir(trial), redirect_stdout(said), redirect_stderr(said):
+                    code = _run(command.arguments)
+                if code:
+                    raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
+            signal.signal(signal.SIGTERM, handler)  # a new process has none of the command line's
+            yield
     finally:
-        bc.fit, bc.check = kept
         signal.signal(signal.SIGTERM, handler)
         shutil.rmtree(folder.with_name("loading"), ignore_errors=True)
 

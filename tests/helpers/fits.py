@@ -3,6 +3,7 @@
 import hashlib
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import xarray as xr
@@ -46,3 +47,13 @@ def sources() -> str:
 
 def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def with_stages(tree: xr.DataTree, names: list[str]) -> xr.DataTree:
+    """A copy of a fit whose stages are called otherwise."""
+    out = tree.copy(deep=True)
+    for group in ("posterior", "margins", "observed_data", "constant_data"):
+        out[group] = out[group].to_dataset().assign_coords(stage=names)
+    links = [f"{a} > {b}" for a, b in pairwise(names)]
+    out["posterior"] = out["posterior"].to_dataset().assign_coords(link=links)
+    return out

@@ -1,5 +1,6 @@
 """Properties under Hypothesis: few examples, the same each time, in every run; many in the long set."""
 
+import copy
 import time
 import warnings
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from bayescascade.errors import CascadeError, CascadeWarning
 
@@ -40,6 +42,43 @@ def fuzzed(quick, long, *fixtures, **strategies):
         )(test)
 
     return decorate
+
+
+def damaged(data, content, ways):
+    """Bytes that up to four accidents have befallen, each of one of the ways."""
+    content = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        how = data.draw(st.sampled_from(ways))
+        if how == "flip" and content:
+            content[at] ^= 1 << data.draw(st.integers(0, 7))
+        elif how == "cut":
+            del content[at:]
+        elif how == "zero":
+            content[at : at + 40] = bytes(len(content[at : at + 40]))
+        else:
+            content[at:at] = data.draw(st.binary(max_size=12)) if how == "put in" else content[at : at + 60]
+    return bytes(content)
+
+
+def places(node, path=()):
+    """Paths to every value within a value of JSON, its own first."""
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+def replaced(node, path, value):
+    """The same value of JSON with another in one place."""
+    if not path:
+        return value
+    node = copy.deepcopy(node)
+    inner = node
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return node
 
 
 def accepted(call, *, seconds=30.0, megabytes=600.0):

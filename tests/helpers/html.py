@@ -1,11 +1,19 @@
 """What the tests of the report read a page with."""
 
 import json
+import os
 import re
+import shutil
 from html.parser import HTMLParser
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+def chromium():
+    """The program of a Chromium on this machine, None where there is none."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
+    return os.environ.get("BAYESCASCADE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 class Page(HTMLParser):

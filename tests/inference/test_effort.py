@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 
 import bayescascade as bc
@@ -52,15 +53,15 @@ def test_memory_over_half_of_what_is_there_is_said(log, caplog, monkeypatch):
     needed = memory(design_of(log), 1000, config)
     assert needed - memory(design_of(log, True), 1000, config) == 2 * 8 * 4000 * 1000
     assert memory(design_of(log), 100_000, SamplerConfig()) < needed  # it would be left out
-    for there, n in ((2.1 * needed, 0), (1.9 * needed, 1), (None, 0)):
-        monkeypatch.setattr(effort, "_memory_there", lambda there=there: there)
+    for there, n in ((2.1 * needed, 0), (1.9 * needed, 1), (np.inf, 0)):
+        monkeypatch.setattr(effort, "total_memory", lambda there=there: there)
         texts = said(caplog, design_of(log), 1000, config)
         assert len(texts) == n
         assert all("GB of memory" in text and "Fewer draws take less" in text for text in texts)
 
 
 def test_the_memory_of_this_machine_is_known():
-    assert 5e8 < effort._memory_there() < 1e14
+    assert 5e8 < effort.total_memory() < 1e14
 
 
 def test_a_choice_of_families_is_many_fits():

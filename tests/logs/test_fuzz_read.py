@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from helpers.fuzz import accepted, fuzzed
+from helpers.fuzz import accepted, damaged, fuzzed
 from hypothesis import strategies as st
 
 from bayescascade.logs.read import read_log
@@ -199,21 +199,8 @@ FILES = {suffix: written(suffix) for suffix in (".csv", ".jsonl", ".json", ".par
 
 @fuzzed(80, 6_000, "folder", data=st.data(), suffix=st.sampled_from(sorted(FILES)))
 def test_bytes_flipped_cut_and_put_in(folder, data, suffix):
-    content = bytearray(FILES[suffix])
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, max(len(content) - 1, 0)))
-        how = data.draw(st.sampled_from(["flip", "cut", "put in", "copy", "zero"]))
-        if how == "flip" and content:
-            content[at] ^= 1 << data.draw(st.integers(0, 7))
-        elif how == "cut":
-            del content[at:]
-        elif how == "zero":
-            content[at : at + 40] = bytes(len(content[at : at + 40]))
-        else:
-            piece = data.draw(st.binary(max_size=12)) if how == "put in" else bytes(content[at : at + 60])
-            content[at:at] = piece
     path = folder / f"bytes{suffix}"
-    path.write_bytes(content)
+    path.write_bytes(damaged(data, FILES[suffix], ["flip", "cut", "put in", "copy", "zero"]))
     log = accepted(lambda: read_log(path, confidence_kind="probability"))
     if log is not None:
         holds(log, "probability")

@@ -3,13 +3,12 @@
 import csv
 import io
 import re
-import shutil
 import subprocess
-from itertools import pairwise
 
 import pandas as pd
 import pytest
-from helpers.html import Page, data_of
+from helpers.fits import with_stages
+from helpers.html import Page, chromium, data_of
 from rich.console import Console
 
 import bayescascade as bc
@@ -22,21 +21,11 @@ STAGES = [
     "שלום\u200f \u2028\u2029 [bold]{{7*7}}{% x %} 👩‍🔬 é",
     "@" + "very-long-" * 40 + "&lt;",
 ]
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
-
-
-def renamed(fit, stages):
-    out = fit.copy(deep=True)
-    for group in ("posterior", "margins", "observed_data", "constant_data"):
-        out[group] = out[group].to_dataset().assign_coords(stage=stages)
-    links = [f"{a} > {b}" for a, b in pairwise(stages)]
-    out["posterior"] = out["posterior"].to_dataset().assign_coords(link=links)
-    return out
 
 
 @pytest.fixture(scope="module")
 def fit(example_fit):
-    return renamed(example_fit, STAGES)
+    return with_stages(example_fit, STAGES)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +114,7 @@ def test_what_turns_a_line_or_steers_a_terminal_is_no_name(name):
 
 
 def test_in_a_browser_nothing_runs(path):
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = chromium()
     if program is None:
         pytest.skip("no Chromium on this machine: the page with odd names was not opened in a browser")
     command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]

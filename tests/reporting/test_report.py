@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers.fits import with_stages
 from helpers.html import EVIL, Page, data_of
 
 import bayescascade as bc
@@ -217,15 +218,8 @@ def test_a_log_with_deferrals_that_cannot_be_scored_is_said_to_be_so(example_fit
     assert "PIT given small" in page.text
 
 
-def renamed(tree, names):
-    out = tree.copy(deep=True)
-    for group in ("posterior", "margins", "observed_data", "constant_data"):
-        out[group] = out[group].to_dataset().assign_coords(stage=names)
-    return out
-
-
 def test_names_from_the_log_are_escaped(example_fit, tmp_path):
-    fit = renamed(example_fit, [EVIL, 'a"b&c', "$large$"])
+    fit = with_stages(example_fit, [EVIL, 'a"b&c', "$large$"])
     fit["posterior"] = fit["posterior"].to_dataset().assign_coords(link=[f"{EVIL} > a", "a > $large$"])
     solution = bc.tune(fit, max_cost=0.002)
     text = bc.report(fit, tmp_path / "r.html", solution=solution).read_text(encoding="utf-8")

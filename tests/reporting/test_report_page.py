@@ -1,16 +1,15 @@
 """The page as its readers meet it: its structure, its script in a JavaScript engine, and all in a browser."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.html import EVIL, Page, data_of
+from helpers.fits import with_stages
+from helpers.html import EVIL, Page, chromium, data_of
 
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
@@ -19,17 +18,11 @@ from bayescascade.reporting.explorer import make_explorer
 
 STAGES = [EVIL, "</script><img src=x onerror=alert(2)>", 'large & "$1"']
 STAND_IN = Path(__file__).parents[1] / "helpers" / "explorer_stand_in.js"
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
 
 
 @pytest.fixture(scope="module")
 def fit(example_fit):
-    out = example_fit.copy(deep=True)
-    for group in ("posterior", "margins", "observed_data", "constant_data"):
-        out[group] = out[group].to_dataset().assign_coords(stage=STAGES)
-    links = [f"{a} > {b}" for a, b in pairwise(STAGES)]
-    out["posterior"] = out["posterior"].to_dataset().assign_coords(link=links)
-    return out
+    return with_stages(example_fit, STAGES)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +257,7 @@ def test_the_other_slider_follows(page, explorer):
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api", reason="no playwright: the page was not opened in a browser")
-    named = os.environ.get("BAYESCASCADE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    named = chromium()
     with api.sync_playwright() as play:
         try:
             opened = play.chromium.launch(executable_path=named, args=["--no-sandbox"])

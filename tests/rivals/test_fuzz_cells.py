@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.fuzz import accepted, fuzzed
+from helpers.fuzz import accepted, damaged, fuzzed
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -39,19 +39,7 @@ def read(store):
 
 @fuzzed(50, 5_000, "content", "store", data=st.data())
 def test_bytes_flipped_cut_and_put_in(content, store, data):
-    damaged = bytearray(content)
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, max(len(damaged) - 1, 0)))
-        how = data.draw(st.sampled_from(["flip", "cut", "put in", "zero"]))
-        if how == "flip" and damaged:
-            damaged[at] ^= 1 << data.draw(st.integers(0, 7))
-        elif how == "cut":
-            del damaged[at:]
-        elif how == "zero":
-            damaged[at : at + 30] = bytes(len(damaged[at : at + 30]))
-        else:
-            damaged[at:at] = data.draw(st.binary(max_size=8))
-    store._path(KEY).write_bytes(damaged)
+    store._path(KEY).write_bytes(damaged(data, content, ["flip", "cut", "put in", "zero"]))
     read(store)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.fuzz import accepted, fuzzed
+from helpers.fuzz import accepted, damaged, fuzzed
 from hypothesis import strategies as st
 
 from bayescascade.runtime.policy import Policy
@@ -60,17 +60,7 @@ def read(path):
 
 @fuzzed(60, 5_000, "content", "path", data=st.data())
 def test_bytes_flipped_cut_and_put_in(content, path, data):
-    damaged = bytearray(content)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, max(len(damaged) - 1, 0)))
-        how = data.draw(st.sampled_from(["flip", "cut", "put in", "copy"]))
-        if how == "flip" and damaged:
-            damaged[at] ^= 1 << data.draw(st.integers(0, 7))
-        elif how == "cut":
-            del damaged[at:]
-        else:
-            damaged[at:at] = data.draw(st.binary(max_size=8)) if how == "put in" else damaged[at : at + 30]
-    path.write_bytes(damaged)
+    path.write_bytes(damaged(data, content, ["flip", "cut", "put in", "copy"]))
     read(path)
 
 

@@ -77,6 +77,13 @@ def fault(where: str, problem: str) -> CascadeError:
     return CascadeError(f"{where}: {problem}")
 
 
+def check_object(found: Any, where: str, advice: str = "") -> dict[str, Any]:
+    """What was parsed from JSON, or `CascadeError` where it is not an object."""
+    if isinstance(found, dict):
+        return found
+    raise fault(where, f"should be a JSON object but is a JSON {type(found).__name__}{advice}")
+
+
 def check_id_text(what: str, text: str | int | None, where: str) -> None:
     """Raise `CascadeError` for an id that no file or terminal can hold, and say where it stands."""
     try:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from bayescascade.errors import CascadeError, option
 from bayescascade.logs.importers.collect import Collector, Options
+from bayescascade.logs.importers.head import Head
 from bayescascade.logs.importers.inspect import collect_inspect
 from bayescascade.logs.importers.inspect_log import HEADERS, ZIP
 from bayescascade.logs.importers.lm_eval import collect_lm_eval
 from bayescascade.logs.importers.promptfoo import collect_promptfoo
 from bayescascade.logs.importers.routerbench import COST, SAMPLE, collect_routerbench
-
-
-class Head(Protocol):
-    """The start of a file: its first bytes, and its first JSON object if it has one."""
-
-    @property
-    def content(self) -> bytes: ...
-
-    @property
-    def first(self) -> dict[str, Any]: ...
-
 
 Collect = Callable[..., Collector]
 Looks = Callable[[Head], bool]

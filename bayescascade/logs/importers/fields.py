@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayescascade._common.messages import show
-from bayescascade.logs.importers.calls import fault
+from bayescascade.logs.importers.calls import check_object, fault
 
 
 def document(content: bytes, where: str) -> dict[str, Any]:
@@ -18,9 +18,7 @@ def document(content: bytes, where: str) -> dict[str, Any]:
         raise fault(where, "not text in UTF-8; write it again") from None
     except (ValueError, RecursionError) as error:
         raise fault(where, f"not valid JSON ({error}); it may be cut off, so write it again") from None
-    if not isinstance(found, dict):
-        raise fault(where, f"should be a JSON object but is a JSON {type(found).__name__}")
-    return found
+    return check_object(found, where)
 
 
 def object_at(record: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:

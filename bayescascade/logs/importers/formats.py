@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,25 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.logs.files import STDIN
 from bayescascade.logs.importers.collect import Collector
 from bayescascade.logs.importers.evaluations import EVALUATIONS
-from bayescascade.logs.importers.lines import name_of, opened
+from bayescascade.logs.importers.head import Head, head_of
+from bayescascade.logs.importers.lines import name_of
 from bayescascade.logs.importers.one_line import at, is_batch, is_response
 from bayescascade.logs.importers.presets import PRESETS
 from bayescascade.logs.importers.responses import collect_responses
 from bayescascade.logs.importers.traces import collect_traces
-
-HEAD = 1 << 20  # bytes to look at
-
-
-@dataclass(frozen=True)
-class Head:
-    """The start of a file: its ending, its first bytes, and its first JSON object if it has one."""
-
-    suffix: str
-    content: bytes
-    first: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,25 +102,3 @@ def refuse_options(name: str, known: Format, given: Iterable[str]) -> None:
             raise CascadeError(
                 option(each) + f" is not for the format {name}, only for {', '.join(others)}; leave it out"
             )
-
-
-def head_of(source: str | os.PathLike[str]) -> Head:
-    """The start of a file, or of standard input, which it leaves to be read."""
-    with opened(source) as (stream, _):
-        if os.fspath(source) == STDIN:
-            content = stream.peek(HEAD) if hasattr(stream, "peek") else b""
-        else:
-            content = stream.read(HEAD)
-    path = Path(os.fspath(source))
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    return Head(suffix.lower(), content, _first_object(content))
-
-
-def _first_object(content: bytes) -> dict[str, Any]:
-    """The first object of JSON lines or of an array; empty where there is none, or where it is cut off."""
-    text = content.decode("utf-8-sig", "replace").lstrip().removeprefix("[").lstrip()
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import xarray as xr
@@ -27,7 +27,7 @@ from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.one_line import check_id
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.sources import Source, sources_of
+from bayescascade.logs.importers.sources import Source, named_stages, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
 
@@ -115,8 +115,7 @@ def collect_inspect(
 ) -> Collector:
     """The samples of logs of Inspect, collected."""
     files = sources_of(source, SUFFIXES)
-    if isinstance(source, Mapping):
-        options.stages = list(dict.fromkeys(str(stage) for stage in source))
+    options.stages = named_stages(source)
     needed = score is not None or not options.labels.given
     reader = _Reader(score, check_pass_mark(pass_mark), needed, several=len(_tasks(files) - {None}) > 1)
     with progress([file.path for file in files], progressbar) as advance:

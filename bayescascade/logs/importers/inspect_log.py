@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.importers.archive import MAX_MEMBER, opened_archive
-from bayescascade.logs.importers.calls import fault
+from bayescascade.logs.importers.calls import check_object, fault
 from bayescascade.logs.importers.fields import document, list_at, object_at, text_at
-from bayescascade.logs.importers.lines import Advance, name_of, nothing, opened
+from bayescascade.logs.importers.lines import Advance, content_of, name_of, nothing, opened
 
 HEADERS = ("header.json", "_journal/start.json")  # the second is all that a run which was cut off has
 SAMPLE = re.compile(r"samples/[^/]+\.json")
@@ -46,7 +46,9 @@ def opened_log(path: Path, advance: Advance = nothing) -> Iterator[tuple[Run, Sa
         If the file cannot be read, or is no log of Inspect.
     """
     if not is_archive(path):
-        log = document(_content(path), name_of(path))
+        log = document(
+            content_of(path, MAX_MEMBER, "write the log as .eval, which is read in parts"), name_of(path)
+        )
         yield _run(log, name_of(path)), _listed(log, name_of(path))
         return
     with opened_archive(path) as archive:
@@ -56,16 +58,6 @@ def opened_log(path: Path, advance: Advance = nothing) -> Iterator[tuple[Run, Sa
         where = f"{path}, member {header}"
         names = [name for name in archive.names if SAMPLE.fullmatch(name)]
         yield _run(document(archive.read(header), where), where), _packed(str(path), names, archive.read, advance)
-
-
-def _content(path: Path) -> bytes:
-    with opened(path) as (stream, _):
-        content = stream.read(MAX_MEMBER + 1)
-    if len(content) > MAX_MEMBER:
-        raise CascadeError(
-            f"{path} is longer than {MAX_MEMBER >> 20} MB; write the log as .eval, which is read in parts"
-        )
-    return content
 
 
 def _run(header: dict[str, Any], where: str) -> Run:
@@ -87,9 +79,7 @@ def _packed(name: str, members: list[str], read: Callable[[str], bytes], advance
 def _listed(log: dict[str, Any], name: str) -> Samples:
     for number, sample in enumerate(list_at(log, "samples", name), start=1):
         where = f"{name}, sample {number}"
-        if not isinstance(sample, dict):
-            raise fault(where, f"should be a JSON object but is a JSON {type(sample).__name__}")
-        yield where, sample
+        yield where, check_object(sample, where)
 
 
 # ---- one sample

@@ -16,7 +16,7 @@ from typing import IO, Any
 from bayescascade._common.files import check_path
 from bayescascade.errors import CascadeError
 from bayescascade.logs.files import STDIN
-from bayescascade.logs.importers.calls import fault
+from bayescascade.logs.importers.calls import check_object, fault
 
 MAX_LINE = 1 << 26  # bytes; a response of a model is far shorter, and a line without end would take all memory
 ONE_A_LINE = "write one JSON object a line"
@@ -34,10 +34,14 @@ def name_of(source: str | os.PathLike[str]) -> str:
     return "standard input" if os.fspath(source) == STDIN else str(source)
 
 
+def is_pickle(source: str | os.PathLike[str]) -> bool:
+    """Whether a file is a pickle, by its name."""
+    return any(suffix.lower() in PICKLES for suffix in Path(os.fspath(source)).suffixes)
+
+
 def refuse_pickle(source: str | os.PathLike[str]) -> None:
-    """Raise `CascadeError` for a pickle, by its name."""
-    suffixes = [suffix.lower() for suffix in Path(os.fspath(source)).suffixes]
-    if any(suffix in PICKLES for suffix in suffixes):
+    """Raise `CascadeError` for a pickle."""
+    if is_pickle(source):
         raise CascadeError(
             f"{source} is a pickle, which can run any code when opened, so it is never read; "
             "save it as JSON lines, Parquet or CSV"
@@ -86,6 +90,15 @@ def _readable(name: str) -> Iterator[None]:
 def _unpacked(raw: Any) -> Any:
     buffered = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     return gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == b"\x1f\x8b" else buffered
+
+
+def content_of(source: str | os.PathLike[str], most: int, advice: str) -> bytes:
+    """All bytes of a file that is held in memory, unpacked; `CascadeError` where there are more than ``most``."""
+    with opened(source) as (stream, _):
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise CascadeError(f"{name_of(source)} is longer than {most >> 20} MB; {advice}")
+    return content
 
 
 def json_lines(source: str | os.PathLike[str], advance: Advance = nothing) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -139,9 +152,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
         raise fault(where, f"not text in UTF-8; {ONE_A_LINE}, in UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise fault(where, f"not valid JSON ({error}); every line should be one whole object") from None
-    if not isinstance(found, dict):
-        raise fault(where, f"should be a JSON object but is a JSON {type(found).__name__}; {ONE_A_LINE}")
-    return found
+    return check_object(found, where, f"; {ONE_A_LINE}")
 
 
 def _array(content: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -154,6 +165,4 @@ def _array(content: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise CascadeError(f"{name} is empty; {ONE_A_LINE}")
     for number, item in enumerate(items, start=1):
         where = f"{name}, item {number}"
-        if not isinstance(item, dict):
-            raise fault(where, f"should be a JSON object but is a JSON {type(item).__name__}; {ONE_A_LINE}")
-        yield where, item
+        yield where, check_object(item, where, f"; {ONE_A_LINE}")

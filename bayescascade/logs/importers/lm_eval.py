@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bayescascade.logs.importers.lm_eval_files import File, files_of
 from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
+from bayescascade.logs.importers.sources import named_stages
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.decisions import softmax
 
@@ -117,8 +118,7 @@ def collect_lm_eval(
 ) -> Collector:
     """The documents in files of samples, collected."""
     files, older = files_of(source)
-    if isinstance(source, Mapping):
-        options.stages = list(dict.fromkeys(str(stage) for stage in source))
+    options.stages = named_stages(source)
     several = len({file.task for file in files} - {None}) > 1
     reader = _Reader(metric, filter, check_pass_mark(pass_mark), several, texts=options.signal is not None)
     with progress([file.path for file in files], progressbar) as advance:

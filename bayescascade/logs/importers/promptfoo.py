@@ -6,22 +6,22 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import xarray as xr
 
 from bayescascade._common.messages import show
 from bayescascade.errors import CascadeError
-from bayescascade.logs.importers.calls import Call, fault
+from bayescascade.logs.importers.calls import Call, check_object, fault
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.fields import document, list_at, object_at, text_at
 from bayescascade.logs.importers.finish import finished
 from bayescascade.logs.importers.labels import Labels
-from bayescascade.logs.importers.lines import json_lines, name_of, opened
+from bayescascade.logs.importers.lines import content_of, json_lines, name_of
 from bayescascade.logs.importers.marks import check_pass_mark, label, pick_score
 from bayescascade.logs.importers.prices import Prices
-from bayescascade.logs.importers.sources import Source, sources_of
+from bayescascade.logs.importers.sources import Source, named_stages, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
 
@@ -105,8 +105,7 @@ def collect_promptfoo(
 ) -> Collector:
     """The results in files of promptfoo, collected."""
     files = sources_of(source, SUFFIXES)
-    if isinstance(source, Mapping):
-        options.stages = list(dict.fromkeys(str(stage) for stage in source))
+    options.stages = named_stages(source)
     reader = _Reader(score, check_pass_mark(pass_mark), several=len(files) > 1)
     collector = collect((call for file in files for call in reader.calls(file)), options)
     if reader.cached:
@@ -128,20 +127,14 @@ def results_of(file: Source) -> Results:
         yield from json_lines(file.path)
         return
     name = name_of(file.path)
-    with opened(file.path) as (stream, _):
-        content = stream.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        raise CascadeError(f"{name} is longer than {MAX_FILE >> 20} MB; write the results as .jsonl")
-    found = document(content, name)
+    found = document(content_of(file.path, MAX_FILE, "write the results as .jsonl"), name)
     inner = found.get("results")
     results = list_at(inner if isinstance(inner, dict) else found, "results", name)
     if not results:
         raise CascadeError(f"{name} holds no results; {WHAT}")
     for number_, result in enumerate(results):
         where = f"{name}, result {number_} (counted from 0)"
-        if not isinstance(result, dict):
-            raise fault(where, f"should be a JSON object but is a JSON {type(result).__name__}")
-        yield where, result
+        yield where, check_object(result, where)
 
 
 class _Reader:

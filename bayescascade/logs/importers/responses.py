@@ -18,6 +18,7 @@ from bayescascade.logs.importers.lines import Advance, json_lines, name_of
 from bayescascade.logs.importers.one_line import at, call_of, is_batch, is_response
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
+from bayescascade.logs.importers.sources import named_stages
 from bayescascade.signals.confidence import Signal
 
 Path = str | os.PathLike[str]
@@ -119,8 +120,7 @@ def collect_responses(
 ) -> Collector:
     """The calls of files of responses, collected; a file for each stage gives the stages' order."""
     files = files_of(source)
-    if isinstance(source, Mapping):
-        options.stages = [stage for stage, _ in files if stage is not None]
+    options.stages = named_stages(source)
     numbered: dict[str, int] = {}  # calls of files that are joined by the number of the line
     with progress([path for _, path in files], progressbar) as advance:
         calls = (call for stage, path in files for call in _calls(path, stage, query, numbered, advance))

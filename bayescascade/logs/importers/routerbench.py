@@ -18,7 +18,7 @@ from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.logs.importers.calls import Call
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
-from bayescascade.logs.importers.lines import PICKLES
+from bayescascade.logs.importers.lines import is_pickle
 from bayescascade.logs.importers.marks import check_pass_mark, label
 from bayescascade.logs.tables import column, load_table, to_numbers
 from bayescascade.signals.confidence import Signal
@@ -163,7 +163,8 @@ def _calls(
 
 
 def _refuse_pickle(source: Any) -> None:
-    if not isinstance(source, str | os.PathLike) or not {*PICKLES} & {s.lower() for s in Path(source).suffixes}:
+    """The published table is a pickle, so say how to convert it."""
+    if not isinstance(source, str | os.PathLike) or not is_pickle(source):
         return
     made = show(str(Path(source).with_suffix(".parquet")))
     raise CascadeError(

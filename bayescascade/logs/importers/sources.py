@@ -20,6 +20,17 @@ class Source(NamedTuple):
     path: Path
 
 
+def named_stages(source: Any) -> list[str] | None:
+    """The stages in the order in which a user names them, None where files say it themselves.
+
+    Examples
+    --------
+    >>> named_stages({"small": "a.eval", "large": "b.eval"}), named_stages("a.eval")
+    (['small', 'large'], None)
+    """
+    return list(dict.fromkeys(map(str, source))) if isinstance(source, Mapping) else None
+
+
 def sources_of(source: Any, suffixes: Sequence[str]) -> list[Source]:
     """The files in what a user gave; of a folder those with one of the suffixes, in the order of their names.
 

@@ -1,6 +1,5 @@
 """Damaged evaluation runs end in a log whose other rows are as they were, or in a sentence that names the file."""
 
-import copy
 import io
 import json
 import warnings
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.fuzz import places, replaced
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
@@ -37,23 +37,6 @@ quick = hypothesis.settings(
     derandomize=True,
     database=None,
 )
-
-
-def places(node, path=()):
-    """Paths to every node of a JSON text."""
-    yield path
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, inner in items:
-        yield from places(inner, (*path, key))
-
-
-def replaced(node, path, value):
-    node = copy.deepcopy(node)
-    inner = node
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return node
 
 
 def lm_eval_lines():

@@ -1,6 +1,5 @@
 """Whatever stands in a file of responses or traces: it ends in a log with the right numbers, or in a sentence."""
 
-import copy
 import json
 import warnings
 from contextlib import suppress
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("hypothesis")
+from helpers.fuzz import places, replaced
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -53,25 +53,6 @@ def batch(n=4):
         }
         for i in range(n)
     ]
-
-
-def places(value, path=()):
-    """Paths to every value within a value."""
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from places(inner, (*path, key))
-
-
-def replaced(value, path, new):
-    if not path:
-        return new
-    value = copy.deepcopy(value)
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = new
-    return value
 
 
 @st.composite
