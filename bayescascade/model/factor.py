@@ -12,9 +12,10 @@ A share of all queries is *unanswerable*: every stage gets them wrong, whatever 
 question has no answer or the reference is itself wrong. Signals do not tell which these are.
 
 Where a stage ran for nearly all queries, u is the signal's observed rank and not its rank under the margin being
-sampled (the pseudo-likelihood of Genest, Ghoudi & Rivest 1995, doi:10.1093/biomet/82.3.543). The margin's posterior
-then is that of its own signals. Taken jointly, a copula that does not fit bends the margins until it does, and with
-them the share of queries that a threshold accepts. A stage that ran for some queries only has no observed ranks.
+sampled (the pseudo-likelihood of Genest, Ghoudi & Rivest 1995, doi:10.1093/biomet/82.3.543). The margin's
+posterior then is that of its own signals. Taken jointly, a copula that does not fit bends the margins until it
+does, and with them the share of queries that a threshold accepts. A stage that ran for some queries only has no
+observed ranks.
 
 theta is integrated out with fixed nodes. Their axis follows that of rows; in NumPy one over draws may follow.
 """

@@ -7,8 +7,8 @@ import numpy as np
 from bayescascade.model.rows import Rows
 
 Arrays = dict[str, np.ndarray]
-# Share of the queries from which on the observed ranks of a stage's signals are those of all queries: what is missed
-# moves no rank by more than a twentieth.
+# Share of the queries from which on the observed ranks of a stage's signals are those of all queries: what is
+# missed moves no rank by more than a twentieth.
 RANKED = 0.95
 
 
