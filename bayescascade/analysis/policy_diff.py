@@ -70,7 +70,7 @@ class PolicyDiff:
         return wrapped(note(self.text), frame_of(self.thresholds), frame_of(self.change))
 
 
-def diff(old: Policy, new: Policy, fit: xr.DataTree | None = None) -> PolicyDiff:
+def diff(old: Policy, new: Policy, *, fit: xr.DataTree | None = None) -> PolicyDiff:
     """Compare two policies: thresholds, error and cost, and how sure it is that the new one is better.
 
     Examples
@@ -78,7 +78,7 @@ def diff(old: Policy, new: Policy, fit: xr.DataTree | None = None) -> PolicyDiff
     >>> import bayescascade as bc
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> old, new = (bc.tune(fit, error_price=price).to_policy() for price in (10.0, 40.0))
-    >>> bool(bc.diff(old, new, fit).p_better > 0.5)
+    >>> bool(bc.diff(old, new, fit=fit).p_better > 0.5)
     True
 
     Parameters

@@ -97,5 +97,5 @@ def propose(
     solution = tune(updated, **given)
     if not solution.feasible:
         return Proposal(updated, solution, None, "The goal can no longer be met. " + solution.text)
-    found = diff(policy, solution.to_policy(), updated)
+    found = diff(policy, solution.to_policy(), fit=updated)
     return Proposal(updated, solution, found, found.text)

@@ -98,7 +98,7 @@ def diff(
     if task is not None and fit_file is None:
         raise CascadeError("--task goes with --fit: two policy files have no tasks.")
     posterior = None if fit_file is None else fit_of(fit_file, task)
-    _show(bc.diff(bc.Policy.load(old), bc.Policy.load(new), posterior), json_file)
+    _show(bc.diff(bc.Policy.load(old), bc.Policy.load(new), fit=posterior), json_file)
 
 
 def _show(found: Any, json_file: Path | None) -> None:

@@ -38,7 +38,7 @@ def quiet(function, *given, **options):
 
 def test_amounts_are_those_of_evaluate(example_fit, policies):
     old, new = policies
-    found = bc.diff(old, new, example_fit)
+    found = bc.diff(old, new, fit=example_fit)
     before, after = (bc.evaluate(example_fit, policy) for policy in policies)
     for name in ("error", "cost"):
         by = (after[name] - before[name]).values.ravel()
@@ -56,7 +56,7 @@ def test_amounts_are_those_of_evaluate(example_fit, policies):
 
 def test_limits_are_judged_as_limits(example_fit, policies):
     old, new = policies[0], bc.tune(example_fit, max_error=0.3, doubt=0.0).to_policy()
-    found = bc.diff(old, new, example_fit)
+    found = bc.diff(old, new, fit=example_fit)
     before, after = (bc.evaluate(example_fit, policy) for policy in (old, new))
     assert found.kept == (float((before["error"] <= 0.3).mean()), float((after["error"] <= 0.3).mean()))
     better = (after["error"] <= 0.3) & ((before["error"] > 0.3) | (after["cost"] < before["cost"]))
@@ -65,7 +65,7 @@ def test_limits_are_judged_as_limits(example_fit, policies):
 
 
 def test_a_policy_beside_itself_changes_nothing(example_fit, policies):
-    found = bc.diff(policies[0], policies[0], example_fit)
+    found = bc.diff(policies[0], policies[0], fit=example_fit)
     assert found.text == "Both policies decide alike: nothing changes."
     assert found.p_better == 0.0
     assert found.thresholds["same"].all()
@@ -82,7 +82,7 @@ def test_without_a_fit_the_files_speak(policies):
 def test_stages_that_come_and_go_and_abstaining(example_fit):
     old = bc.Policy(["small", "large"], [0.8, -np.inf], "probability")
     new = bc.Policy(["small", "medium"], [0.8, -np.inf], "probability", reject=[0.2, 0.1])
-    found = bc.diff(old, new, example_fit)
+    found = bc.diff(old, new, fit=example_fit)
     assert "Stage medium is new" in found.text
     assert "Stage large is no longer run." in found.text
     assert "Stage small abstains below another threshold." in found.text
