@@ -11,6 +11,15 @@ import pytest
 matplotlib.use("Agg")
 
 
+SLOW = {"bayescascade.posterior.tasks.select_task"}  # fits of several tasks are compiled for themselves
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _stored_fits(request):
     if not all(isinstance(item, pytest.DoctestItem) for item in request.session.items):

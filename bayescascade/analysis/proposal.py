@@ -55,9 +55,9 @@ def propose(
     --------
     >>> import bayescascade as bc
     >>> log = bc.load_example()
-    >>> fit = bc.fit(log.isel(query=slice(250)), random_seed=1, progressbar=False)
+    >>> fit = bc.fit(log.isel(query=slice(290)), random_seed=1, progressbar=False)
     >>> policy = bc.tune(fit, error_price=20.0).to_policy()
-    >>> found = bc.propose(fit, log.isel(query=slice(250, None)), policy, random_seed=1, progressbar=False)
+    >>> found = bc.propose(fit, log.isel(query=slice(290, None)), policy, random_seed=1, progressbar=False)
     >>> found.fit["observed_data"].sizes["query"]
     300
 
