@@ -233,6 +233,7 @@ app.command()(running.run)
 app.command(cls=WithChoices)(updating.update)
 app.command()(updating.diff)
 app.command()(serving.serve)
+app.command()(serving.export)
 app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
 
 

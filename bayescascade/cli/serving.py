@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bayescascade.cli.options import file_in, keep_input
+from bayescascade.cli.options import file_in, file_out, keep_input, names_of
 from bayescascade.cli.running import a_decision_log
 from bayescascade.errors import CascadeError, CascadeWarning
 
@@ -79,3 +80,56 @@ def serve(
     finally:
         asyncio.run(cascade.close())  # where the server has not come to do it
     typer.echo("Stopped." if log is None else f"Stopped. Every query that has ended is in {log}.")
+
+
+class Target(StrEnum):
+    """Where a policy may be taken."""
+
+    sql = "sql"
+    vllm_router = "vllm-router"
+
+
+def export(
+    policy: PolicyFile,
+    to: Annotated[Target, typer.Option(help="CASE expressions, or a route of vLLM's semantic router.")],
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With sql: a whole query of this table.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE=COLUMN,...", help="With sql: columns of the confidences, where not the stages'."
+        ),
+    ] = None,
+    output: Annotated[Path | None, file_out("Where the text goes; to the terminal by default.")] = None,
+) -> None:
+    """Write a policy as another system's rule that decides the same, or say why there is none."""
+    if to is Target.vllm_router and (table is not None or columns is not None):
+        raise CascadeError("--table and --columns go with --to sql.")
+    if output is not None:
+        keep_input(policy, output)
+    import bayescascade as bc
+
+    chosen = bc.Policy.load(policy)
+    text = chosen.to_sql(table, columns_of(columns)) if to is Target.sql else chosen.to_vllm_router()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    from bayescascade._common.files import whole_file
+
+    with whole_file(output, "the rule") as part:
+        part.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {output}.")
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
+    if text is None:
+        return None
+    found = {}
+    for part in names_of(text) or []:
+        stage, equals, column = part.partition("=")
+        if not equals or not stage.strip() or not column.strip():
+            raise CascadeError(f"--columns {text}: {part!r} is not such as small=confidence_small.")
+        found[stage.strip()] = column.strip()
+    return found

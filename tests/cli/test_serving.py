@@ -120,3 +120,34 @@ def test_others_than_this_machine_are_told_of(model, monkeypatch):
     assert "whoever reaches 0.0.0.0 can ask" in run(*ARGUMENTS, "--host", "0.0.0.0").stderr
     assert run(*ARGUMENTS, "--host", "::1").stderr == ""
     assert run(*ARGUMENTS, "--host", "0.0.0.0", "--token-env", "SERVER_TOKEN").stderr == ""
+
+
+# ---- export
+
+
+def test_export(model):
+    policy = bc.Policy.load("policy.json")
+    assert run("export", "policy.json", "--to", "sql").stdout == policy.to_sql()
+    columns = {"small": "c1", "large": "c2"}
+    result = run("export", "policy.json", "--to", "sql", "--table", "log", "--columns", "small=c1,large=c2")
+    assert result.stdout == policy.to_sql("log", columns)
+    assert run("export", "policy.json", "--to", "vllm-router", "-o", "route.yaml").stdout == "Wrote route.yaml.\n"
+    assert Path("route.yaml").read_text() == policy.to_vllm_router()
+
+
+@pytest.mark.parametrize(
+    ("more", "fragment"),
+    [
+        (("--to", "sql", "--columns", "small"), "'small' is not such as small=confidence_small"),
+        (("--to", "sql", "--columns", "x=y"), "there is no stage 'x'"),
+        (("--to", "sql", "-o", "policy.json"), "is the input itself"),
+        (("--to", "vllm-router", "--table", "t"), "--table and --columns go with --to sql"),
+    ],
+)
+def test_exports_that_cannot_be(model, more, fragment):
+    assert_one_sentence(run("export", "policy.json", *more), fragment)
+
+
+def test_a_policy_that_the_router_cannot_follow(model):
+    bc.Policy(["small", "large"], [0.5, float("-inf")], "probability").save("policy.json")
+    assert_one_sentence(run("export", "policy.json", "--to", "vllm-router"), "cannot decide as this policy does")
