@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
@@ -23,7 +22,7 @@ from bayescascade.errors import CascadeError, bad_value
 from bayescascade.runtime.cascade import Cascade
 from bayescascade.runtime.endpoint import Messages
 from bayescascade.runtime.result import NoAnswer, Result
-from bayescascade.serving.chat import check_model, completion, events, read_request
+from bayescascade.serving.chat import check_model, completion, events, headers_of, read_request
 from bayescascade.serving.metrics import Metrics
 from bayescascade.serving.refusals import Refused, refusal_of
 
@@ -161,7 +160,7 @@ class _Service:
     async def _answered(self, request: Request, query: str) -> Response:
         asked = read_request(await self._body(request), self.model)
         result = await self._ask(asked.messages, query)
-        headers = self._headers(result)
+        headers = headers_of(result, self.cascade.policy_id)
         if asked.not_applied:
             headers["x-cascade-not-applied"] = ", ".join(asked.not_applied)
         parts = (result, self.model, self.cascade.policy_id, int(time.time()))
@@ -235,28 +234,17 @@ class _Service:
     # ---- what goes back
 
     def _failed(self, error: Exception, query: str = "") -> Response:
-        refusal = refusal_of(error, query)
+        refusal = refusal_of(error)
         if refusal.status >= 500:
             # the operator's output has what a client must not see, such as addresses of endpoints
             expected = isinstance(error, CascadeError)
             output.error("query %s: %s", query, error, exc_info=None if expected else error)
         own = {"x-cascade-policy": self.cascade.policy_id}
-        headers = self._headers(error.result) if isinstance(error, NoAnswer) else own
+        headers = headers_of(error.result, self.cascade.policy_id) if isinstance(error, NoAnswer) else own
         return _json(refusal.body(), refusal.status, {**headers, **refusal.headers})
-
-    def _headers(self, result: Result) -> dict[str, str]:
-        headers = {
-            "x-cascade-stage": quote(result.stage, safe=_PLAIN),
-            "x-cascade-decision": result.decision,
-            "x-cascade-policy": self.cascade.policy_id,
-            "x-cascade-query": result.query,
-        }
-        return headers if math.isnan(result.cost) else {**headers, "x-cascade-cost": repr(result.cost)}
 
 
 # ---- parts
-
-_PLAIN = " !#$&'()*+,/:;=?@[]^`{|}"  # what a header may hold as it is
 
 
 def token_of(name: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError
@@ -14,6 +16,8 @@ from bayescascade.runtime.result import Result
 from bayescascade.serving.refusals import Refused
 
 ABSTAINED = "The cascade gives no answer, because it is not sure enough of any."
+
+_PLAIN = " !#$&'()*+,/:;=?@[]^`{|}"  # what a header may hold as it is
 
 _READ = {"model", "messages", "stream"}
 # What changes how a model answers. The thresholds hold for the requests that they were tuned with.
@@ -97,6 +101,23 @@ def read_request(body: bytes, model: str) -> ChatRequest:
     unknown = sorted(given.keys() - _READ - _NOT_APPLIED - _NEUTRAL - _REFUSED.keys() - {"n", "modalities"})
     if unknown:
         raise _wrong(unknown[0], f"unknown field {listed(unknown)}; take it out", "unknown_parameter")
+    check_fields(given)
+    stream = given.get("stream", False)
+    if not isinstance(stream, bool):
+        raise _wrong("stream", f"stream should be true or false but is {show(stream)}")
+    return ChatRequest(_messages(given), stream, sorted(given.keys() & _NOT_APPLIED))
+
+
+def check_fields(given: Mapping[str, Any]) -> None:
+    """Raise `Refused` where a request asks for what a cascade cannot give.
+
+    Examples
+    --------
+    >>> check_fields({"n": 2})
+    Traceback (most recent call last):
+    ...
+    bayescascade.serving.refusals.Refused: n is 2, but a cascade gives one answer; leave n out
+    """
     if given.get("n", 1) != 1 or given.get("n") is True:
         raise _unsupported("n", f"n is {show(given['n'])}, but a cascade gives one answer; leave n out")
     if given.get("modalities", ["text"]) != ["text"]:
@@ -104,10 +125,6 @@ def read_request(body: bytes, model: str) -> ChatRequest:
     for name, why in _REFUSED.items():
         if given.get(name) and given[name] not in _HARMLESS.get(name, ()):
             raise _unsupported(name, f"a cascade does not take {name}: {why}; leave {name} out")
-    stream = given.get("stream", False)
-    if not isinstance(stream, bool):
-        raise _wrong("stream", f"stream should be true or false but is {show(stream)}")
-    return ChatRequest(_messages(given), stream, sorted(given.keys() & _NOT_APPLIED))
 
 
 def completion(result: Result, model: str, policy_id: str, created: int) -> dict[str, Any]:
@@ -145,6 +162,24 @@ def events(result: Result, model: str, policy_id: str, created: int) -> Iterator
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
         yield b"data: " + json.dumps({**head, "choices": [choice]}).encode() + b"\n\n"
     yield b"data: [DONE]\n\n"
+
+
+def headers_of(result: Result, policy_id: str) -> dict[str, str]:
+    """What became of a query, as headers; the cost only if it is known.
+
+    Examples
+    --------
+    >>> result = Result("q1", "4", "small", "accept", {"small": 0.9}, 1e-4, 0.2, [])
+    >>> headers_of(result, "0a1b")["x-cascade-cost"]
+    '0.0001'
+    """
+    headers = {
+        "x-cascade-stage": quote(result.stage, safe=_PLAIN),
+        "x-cascade-decision": result.decision,
+        "x-cascade-policy": policy_id,
+        "x-cascade-query": result.query,
+    }
+    return headers if math.isnan(result.cost) else {**headers, "x-cascade-cost": repr(result.cost)}
 
 
 def _head(kind: str, result: Result, model: str, policy_id: str, created: int) -> dict[str, Any]:

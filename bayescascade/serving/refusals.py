@@ -56,12 +56,12 @@ class Refused(CascadeError):
 KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 
 
-def refusal_of(error: Exception, query: str) -> Refused:
+def refusal_of(error: Exception) -> Refused:
     """What a client is told of an error of the cascade; addresses and settings of its endpoints are not among it.
 
     Examples
     --------
-    >>> refusal_of(BudgetSpent("..."), "q1").status
+    >>> refusal_of(BudgetSpent("...")).status
     429
     """
     if isinstance(error, Refused):
@@ -69,7 +69,8 @@ def refusal_of(error: Exception, query: str) -> Refused:
     if isinstance(error, NoAnswer):
         return Refused(
             502,
-            f"no stage gave an answer that could be accepted; why is in the decision log, under query {query!r}",
+            "no stage gave an answer that could be accepted; why is in the decision log, under query "
+            f"{error.result.query!r}",
             code="no_answer",
             headers=NO_RETRY,
         )
