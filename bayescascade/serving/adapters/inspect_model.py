@@ -74,7 +74,7 @@ class CascadeModel(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if endpoints is None:
-            raise CascadeError("a cascade needs its endpoints; give -M endpoints=endpoints.toml")
+            raise CascadeError("a cascade needs its endpoints; name their file by -M endpoints")
         stages = load_endpoints(endpoints)
         cascade = Cascade(Policy.load(model_name), stages, log=log, explore=explore, concurrency=concurrency)
         self._concurrency, self._background = concurrency, BackgroundCascade(cascade)
