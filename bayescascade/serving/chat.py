@@ -15,7 +15,7 @@ from bayescascade.runtime.endpoint import Messages, check_messages
 from bayescascade.runtime.result import Result
 from bayescascade.serving.refusals import Refused
 
-ABSTAINED = "The cascade gives no answer, because it is not sure enough of any."
+ABSTAINED = "The cascade gives no answer, because it is not sure enough of any that it can pay for."
 
 _PLAIN = " !#$&'()*+,/:;=?@[]^`{|}"  # what a header may hold as it is
 

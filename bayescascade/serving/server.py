@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -18,6 +20,8 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 def serve(served: Any, host: str, port: int, ready: Callable[[str], object]) -> None:
     """Serve an ASGI app until SIGINT or SIGTERM; requests under way end first, unless a second signal comes.
+
+    A second signal ends the process at once, with 128 and the signal's number as exit code.
 
     Parameters
     ----------
@@ -42,7 +46,15 @@ def serve(served: Any, host: str, port: int, ready: Callable[[str], object]) -> 
     )
     with _stops_are_no_errors():
         ready(f"http://{place}:{listening.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            # uvicorn itself would wait on for open connections; the log is whole whenever a process ends
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
 
 
 def is_loopback(host: str) -> bool:

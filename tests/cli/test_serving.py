@@ -56,7 +56,7 @@ def ask(url, prompt):
 
 
 def ask_in_vain(url):
-    with pytest.raises(openai.APIConnectionError):
+    with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
         ask(url, "-0.1")
 
 
@@ -78,6 +78,25 @@ def test_a_signal_lets_requests_end(model, number):
     assert (output, errors) == ("Stopped. Every query that has ended is in log.jsonl.\n", "")
     lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
     assert [line["decision"] for line in lines] == ["defer", "accept"]
+
+
+def test_a_second_interrupt_does_not_wait(model):
+    model.delay = 8.0
+    with process("--name", "ours") as (started, _, url):
+        thread = threading.Thread(target=ask_in_vain, args=(url,))
+        thread.start()
+        while not model.busy:
+            time.sleep(0.01)
+        start = time.monotonic()
+        started.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert started.poll() is None
+        started.send_signal(signal.SIGINT)
+        _, errors = started.communicate(timeout=20)
+        assert time.monotonic() - start < 6.0
+        thread.join()
+    assert (started.returncode, errors) == (128 + signal.SIGINT, "")
+    assert Path("log.jsonl").read_text() == ""
 
 
 def test_a_kill_leaves_a_whole_log(model):

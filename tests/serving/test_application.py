@@ -252,6 +252,13 @@ def test_addresses_and_keys_of_endpoints_are_not_told(stages, small, large, monk
     assert TOKEN not in said + caplog.text
 
 
+def test_an_answer_that_the_budget_does_not_pay_is_a_refusal(stages):
+    with served(POLICY, stages, budget=Budget(per_query=2.0)) as server, client_of(server) as client:
+        raw = ask(client, "-0.9")
+    assert raw.headers["x-cascade-decision"] == "abstain"
+    assert "that it can pay for" in raw.parse().choices[0].message.refusal
+
+
 def test_a_budget_that_is_spent(stages):
     budget = Budget(per_period=1.0)
     with served(POLICY, stages, budget=budget) as server, client_of(server, max_retries=2) as client:
@@ -332,6 +339,8 @@ def test_a_request_that_is_too_large(stages, small):
         with pytest.raises(openai.APIStatusError) as caught:
             ask(client, "x" * 2000)
         assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
+        # far more than the buffers between hold
+        assert post(server, body_of("x" * 20_000_000))[0] == 413
         # without a length, it is counted as it comes
         status, _, found = post(server, iter([json.dumps(body_of("x" * 2000)).encode()]))
         assert (status, found["error"]["code"]) == (413, "request_too_large")
@@ -376,7 +385,15 @@ def test_a_queue_that_is_full(stages, small):
         assert (status, found["error"]["code"]) == (429, "queue_full")
         assert 1 <= int(headers["retry-after"]) <= 60
         assert len(answers) == 2
-        ask(client, "-0.1")  # there is room again
+        # OpenAI's client waits as it is told, and comes again
+        threads = [threading.Thread(target=lambda: answers.append(ask(client, "-0.1"))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: small.busy == 2)
+        assert ask(client.with_options(max_retries=2), "-0.1").status_code == 200
+        for thread in threads:
+            thread.join()
+        assert 'bayescascade_requests_total{status="429"} 2.0' in metrics_of(server)
 
 
 # ---- ends
