@@ -77,7 +77,7 @@ def diff(old: Policy, new: Policy, *, fit: xr.DataTree | None = None) -> PolicyD
     --------
     >>> import bayescascade as bc
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
-    >>> old, new = (bc.tune(fit, max_error=limit).to_policy() for limit in (0.3, 0.25))
+    >>> old, new = (bc.tune(fit, max_error=limit).to_policy() for limit in (0.35, 0.3))
     >>> bool(bc.diff(old, new, fit=fit).change.loc["error", "p_lower"] > 0.9)
     True
 
