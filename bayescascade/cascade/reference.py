@@ -4,9 +4,9 @@ Only queries count that the thresholds themselves send to a stage, because a cas
 
 An order statistic of n values cuts off a share of the population that does not depend on the distribution: the
 shares in the n + 1 spacings between sorted values are uniform over the simplex. So quantiles that are order
-statistics, and n, say all about a new value's place and its uncertainty; `Quantiles.spacings` are the parameters of
-that Dirichlet distribution. Ties are ordered by lot, for the quantiles here and for new values when they are placed,
-so that this holds for values with atoms, too.
+statistics, and n, say all about a new value's place and its uncertainty; `Quantiles.spacings` are the parameters
+of that Dirichlet distribution. Ties are ordered by lot, for the quantiles here and for new values when they are
+placed, so that this holds for values with atoms, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Quantiles:
     values, ties : ndarray (edge,)
         Ends of bins that hold equal shares of the values. A new value x with lot v is above an edge where x is, or
         where both are equal and v is above the edge's tie.
-    mean : float
+    mean, sd : float
         Of the finite ones among the n values, to say what was expected.
     """
 
@@ -44,6 +44,7 @@ class Quantiles:
     values: np.ndarray
     ties: np.ndarray
     mean: float
+    sd: float
 
     @classmethod
     def of(cls, values: np.ndarray, rng: np.random.Generator) -> Quantiles:
@@ -52,7 +53,8 @@ class Quantiles:
         order = np.lexsort((lot, values))
         at = order[_ends(len(values))[1:-1] - 1]
         finite = values[np.isfinite(values)]
-        return cls(len(values), values[at], lot[at], float(finite.mean()) if len(finite) else float("nan"))
+        mean, sd = (float(finite.mean()), float(finite.std())) if len(finite) else (float("nan"), float("nan"))
+        return cls(len(values), values[at], lot[at], mean, sd)
 
     @property
     def spacings(self) -> np.ndarray:
@@ -66,13 +68,19 @@ class Quantiles:
 
     def to_json(self) -> dict[str, Any]:
         """As a policy file holds it."""
-        return {"n": self.n, "values": self.values.tolist(), "ties": self.ties.tolist(), "mean": self.mean}
+        return {
+            "n": self.n,
+            "values": self.values.tolist(),
+            "ties": self.ties.tolist(),
+            "mean": self.mean,
+            "sd": self.sd,
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Quantiles:
         """Undo `to_json`; infinities are strings in a file."""
         values, ties = (np.array([float(x) for x in content[name]]) for name in ("values", "ties"))
-        return cls(int(content["n"]), values, ties, float(content["mean"]))
+        return cls(int(content["n"]), values, ties, float(content["mean"]), float(content["sd"]))
 
 
 def _ends(n: int) -> np.ndarray:
@@ -85,9 +93,10 @@ def reference_of(log: xr.Dataset, rule: DecisionRule) -> list[dict[str, Any]]:
     """What each stage of a rule of one point does on a log, in plain numbers for a policy file.
 
     For each stage, of the queries that the rule sends there: ``reached`` and ``deferred``, their numbers;
-    ``previous``, ends of classes of the confidence of the stage before, and ``confidence``, the quantiles in each of
-    these classes; ``cost`` and ``latency``, quantiles, or None where the log does not know enough of them;
-    ``graded``, ends of classes of the stage's own confidence, with the labels and the right answers in each.
+    ``previous``, ends of classes of the confidence of the stage before, and ``confidence``, the quantiles in
+    each of these classes; ``cost`` and ``latency``, quantiles, or None where the log does not know enough of
+    them; ``graded``, ends of classes of the stage's own confidence, with the labels and the right answers in
+    each.
     """
     log = log.sel(stage=rule.stages).transpose("query", "stage", ...)
     confidence, correct, cost = (log[name].values for name in ("confidence", "correct", "cost"))

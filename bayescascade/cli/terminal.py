@@ -202,6 +202,12 @@ def against_table(table: pd.DataFrame, reference: str) -> Table:
     return _table(title, *columns, rows=rows)
 
 
+def frame_table(found: pd.DataFrame) -> Table:
+    """A data frame of texts and numbers as it stands."""
+    rows = (tuple(map(str, row)) for row in found.itertuples(index=False))
+    return _table("", *map(str, found.columns), rows=rows)
+
+
 def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
     k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"

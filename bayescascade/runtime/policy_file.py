@@ -14,8 +14,8 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, call, in_python, shown
 
 FORMAT = "bayescascade-policy"
-# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds. Version 3 holds a manifest, with
-# or without rejecting thresholds, and the hash of all the rest.
+# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds. Version 3 holds a manifest,
+# with or without rejecting thresholds, and the hash of all the rest.
 VERSIONS = (1, 2, 3)
 HASH = "content_hash"
 _PARTS = ("stages", "thresholds", "confidence_kind", "metadata")
@@ -134,7 +134,7 @@ def _check_manifest(path: Path, version: int, content: dict[str, Any]) -> None:
     if version == 3 and content[HASH] != content_hash(content):
         raise CascadeError(
             f"{path} was changed after it was written: its content is not what its {HASH} says. Get the file as "
-            "it was; or, if you mean the change, tune again, or write your thresholds as a policy of their own with "
+            "it was. If you mean the change, tune again, or write your thresholds as a policy of their own with "
             + _SAVE
         )
 
