@@ -13,7 +13,8 @@ from bayescascade.display.format import per_thousand, share
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.read import read_log
 from bayescascade.monitoring.betting import log_capital
-from bayescascade.monitoring.parts import Part, Served, parts_of, shares_over_time
+from bayescascade.monitoring.blocks import shares_over_time
+from bayescascade.monitoring.parts import Part, Served, parts_of, read_promise
 from bayescascade.monitoring.result import COLUMNS, Watch
 from bayescascade.runtime.policy import Policy
 
@@ -98,7 +99,7 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
         n_queries=len(queries),
         level=float(level),
         text=_text(parts, rows, alarms, kept, policy, len(queries), level),
-        blocks=pd.DataFrame(blocks),
+        blocks=blocks,
         evidence={"query": places + 1.0, "needed": np.array([needed / np.log(10.0)]), **curves},
         header=_header(policy),
     )
@@ -139,7 +140,8 @@ def _kept(policy: Policy, parts: list[Part], alarms: list[str]) -> bool | None:
         return None
     if "promise" in alarms:
         return False
-    return True if promise.high <= (policy.manifest or {})["promise"]["max_error"] else None
+    promised = read_promise(policy)
+    return True if promised is not None and promise.high <= promised.limit else None
 
 
 _DIRECTIONS = {
@@ -186,7 +188,8 @@ def _text(
         text += " Look into it; label some of these queries, fit with them, and tune anew."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."
-    limit = ((policy.manifest or {}).get("promise") or {}).get("max_error")
+    promised = read_promise(policy)
+    limit = None if promised is None else promised.limit
     promise = next((part for part in looked if part.name == "promise"), None)
     if promise is not None and limit is not None and kept is not False:
         rate = f"{promise.n} labels leave an error of {share(promise.low)} to {share(promise.high)} possible"
@@ -213,5 +216,4 @@ def _header(policy: Policy) -> dict[str, Any]:
         "promise": manifest.get("promise"),
         "currency": manifest.get("currency"),
         "expected": manifest.get("expected"),
-        "cost_of_query_sd": policy.metadata.get("cost_of_query_sd"),
     }

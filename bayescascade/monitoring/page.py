@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import betabinom, norm
 
-from bayescascade._common.arrays import tail_probabilities
 from bayescascade.display.format import CI_PROB, PER, share
 from bayescascade.display.style import BLUE, COLOURS, DASHES, GREY, ORANGE
 from bayescascade.display.svg import inline_svg
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 _LEAST_BLOCKS = 3  # that make a picture
 _MOST_CURVES = 5
-_Z = norm.ppf(tail_probabilities(CI_PROB))
 
 
 def render_page(watch: Watch) -> str:
@@ -79,16 +76,18 @@ def _over_time(watch: Watch) -> list[str]:
 
 
 def _drawing(watch: Watch, blocks: pd.DataFrame, name: str, label: str) -> Any:
-    mean, low, high = _band(watch, blocks, name)
     scale = PER if name == "cost" else 1.0
+    limit = (watch.header.get("promise") or {}).get(f"max_{name}")
 
     def draw(ax: Axes) -> None:
         x = blocks["query"].to_numpy()
-        if np.isfinite(mean):
-            ax.fill_between(x, scale * low, scale * high, color=GREY, alpha=0.25, lw=0)
-            ax.axhline(scale * mean, color=GREY, ls="--", lw=1.2)
-        ax.plot(x, scale * blocks[name].to_numpy(), color=BLUE, marker="o", ms=3.5, lw=1.0)
-        limit = (watch.header.get("promise") or {}).get(f"max_{name}")
+        shows, expected, low, high = (
+            scale * blocks[key].to_numpy()
+            for key in (name, *(f"{name}_{part}" for part in ("expected", "low", "high")))
+        )
+        ax.fill_between(x, low, high, color=GREY, alpha=0.25, lw=0)
+        ax.plot(x, expected, color=GREY, ls="--", lw=1.2)
+        ax.plot(x, shows, color=BLUE, marker="o", ms=3.5, lw=1.0)
         if limit is not None:
             ax.axhline(scale * limit, color=ORANGE, lw=1.2)
             ax.annotate("limit", (float(x[0]), scale * limit), color=ORANGE, va="bottom", fontsize=9)
@@ -99,28 +98,6 @@ def _drawing(watch: Watch, blocks: pd.DataFrame, name: str, label: str) -> Any:
         ax.spines[["top", "right"]].set_visible(False)
 
     return draw
-
-
-def _band(watch: Watch, blocks: pd.DataFrame, name: str) -> tuple[float, np.ndarray, np.ndarray]:
-    """What blocks are expected to show: the posterior, and the chance of so many queries; NaN where unknown."""
-    found = (watch.header.get("expected") or {}).get(name, {})
-    if name == "deferral":
-        found = found.get(watch.header["stages"][0], {})
-    nothing = np.full(len(blocks), np.nan)
-    of_query = watch.header.get("cost_of_query_sd")
-    if not found or (name == "cost" and of_query is None):
-        return float("nan"), nothing, nothing
-    mean = float(found["mean"])
-    # the posterior's sd, where the file gives its interval only
-    sd = float(found["sd"] if "sd" in found else (found["high"] - found["low"]) / (_Z[1] - _Z[0]))
-    n = blocks["labels" if name == "error" else "n"].to_numpy()
-    if name == "cost":
-        low, high = (mean + z * np.hypot(sd, of_query / np.sqrt(n)) for z in _Z)
-        return mean, low, high
-    mean = min(max(mean, 1e-9), 1.0 - 1e-9)
-    worth = max(mean * (1.0 - mean) / max(sd, 1e-9) ** 2 - 1.0, 1e-3)
-    low, high = (betabinom.ppf(p, n, mean * worth, (1.0 - mean) * worth) / n for p in tail_probabilities(CI_PROB))
-    return mean, low, high
 
 
 def _evidence(watch: Watch) -> str:

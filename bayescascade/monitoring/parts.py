@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import betabinom
+from scipy.stats import betabinom, norm
 
-from bayescascade._common.arrays import safe_divide, tail_probabilities
+from bayescascade._common.arrays import tail_probabilities
 from bayescascade.cascade.reference import LEAST, Quantiles, classes_of, deferred, to_finite
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import CI_PROB
@@ -28,7 +27,7 @@ from bayescascade.monitoring.betting import (
 )
 from bayescascade.runtime.policy import Policy
 
-_Z = 1.6448536269514722  # of the two ends of a normal interval of CI_PROB
+_Z = float(norm.ppf(tail_probabilities(CI_PROB)[1]))
 _LOTS = 5  # for each query and stage; two parts may share one, as none is judged by another
 
 
@@ -98,10 +97,34 @@ def parts_of(policy: Policy, served: Served, level: float, seed: int = 1) -> lis
                 who = _Here(len(reach), paid)
                 parts.append(_amount(who, name, stage, known[keys], values[paid, j], lot[2:4, paid]))
         parts.append(_calibration(here, stage, known, served.confidence[at, j], served.correct[at, j], lot[4, at]))
-    limit = (policy.manifest or {}).get("promise") or {}
-    if "max_error" in limit:
-        parts.append(_promise(policy, route.accepted[0].T, served.correct, float(limit["max_error"]), level))
+    promise = read_promise(policy)
+    if promise is not None:
+        parts.append(_promise(promise, policy.reject is not None, route.accepted[0].T, served.correct, level))
     return parts
+
+
+class Promise(NamedTuple):
+    """A limit of the error, and the posterior mean and sd of the error when it was promised."""
+
+    limit: float
+    mean: float
+    sd: float
+
+
+def read_promise(policy: Policy) -> Promise | None:
+    """The manifest's promise of an error, if it has one."""
+    manifest = policy.manifest or {}
+    try:
+        limit = (manifest.get("promise") or {}).get("max_error")
+        if limit is None:
+            return None
+        error = manifest["expected"]["error"]
+        found = Promise(float(limit), float(error["mean"]), float(error["sd"]))
+        if not 0.0 < found.limit < 1.0 or not np.isfinite(found).all():
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise CascadeError("the policy's manifest lacks a part of its promise; tune again") from None
+    return found
 
 
 def read_reference(policy: Policy) -> list[dict[str, Any]]:
@@ -124,7 +147,7 @@ def read_reference(policy: Policy) -> list[dict[str, Any]]:
             out.append({**stage, **of, "confidence": by_class, "previous": ends, "graded": graded})
         if [stage["stage"] for stage in out] != policy.stages:
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise CascadeError("the policy's manifest lacks a part of its reference; tune again") from None
     return out
 
@@ -254,44 +277,17 @@ def _calibration(
     return Part("calibration", stage, n, expected, *ends, float(right.mean()), payoff, even_prior())
 
 
-def _promise(policy: Policy, accepted: np.ndarray, correct: np.ndarray, limit: float, level: float) -> Part:
+def _promise(promise: Promise, abstains: bool, accepted: np.ndarray, correct: np.ndarray, level: float) -> Part:
     """Whether answers are wrong more often than promised; the interval is of the rate, after whatever label."""
     graded = accepted & np.isfinite(correct)
     wrong = np.where(graded.any(axis=1), (graded & (correct < 0.5)).any(axis=1), np.nan)
     n, errors = int(np.isfinite(wrong).sum()), int(np.nansum(wrong))
-    if policy.reject is not None:
+    if abstains:
         why = "some queries get no answer, of which no label tells; verify the policy on labelled queries"
         return _nothing("promise", "", len(wrong), why, n)
     if n == 0:
         return _nothing("promise", "", len(wrong), "no label")
-    expected = (policy.manifest or {})["expected"]["error"]
-    mean, sd = float(expected["mean"]), float(expected["sd"])
+    limit, mean, sd = promise
     low, high = error_interval(errors, n, mean, sd, 1.0 - level)
     payoff, prior = bets_on_errors(wrong, limit), prior_of_rates(limit, mean, sd)
     return Part("promise", "", n, mean, low, high, errors / n, payoff, prior)
-
-
-def shares_over_time(served: Served, policy: Policy, blocks: int) -> list[dict[str, float]]:
-    """Error, cost and share deferred of blocks of served queries in order, NaN where unknown."""
-    rule = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind)
-    route = rule.apply(served.confidence)
-    reach, accepted = route.reach[0].T & np.isfinite(to_finite(served.confidence)), route.accepted[0].T
-    graded = accepted & np.isfinite(served.correct)
-    out = []
-    for start, stop in pairwise(np.linspace(0, len(reach), blocks + 1).astype(int)):
-        part = slice(start, stop)
-        labels, asked = graded[part].sum(), max(int(reach[part, 0].sum()), 1)
-        wrong = (graded[part] & (served.correct[part] < 0.5)).sum()
-        spent = np.where(reach[part], served.cost[part], 0.0).sum(axis=1)
-        known = spent[np.isfinite(spent)]
-        out.append(
-            {
-                "query": float(stop),
-                "n": float(stop - start),
-                "labels": float(labels),
-                "error": float(safe_divide(wrong, labels, np.nan)),
-                "cost": float(known.mean()) if len(known) else float("nan"),
-                "deferral": float((reach[part, 1].sum() if reach.shape[1] > 1 else 0) / asked),
-            }
-        )
-    return out

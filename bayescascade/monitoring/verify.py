@@ -22,7 +22,9 @@ from bayescascade.cascade.predictive import Prediction, predict
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import CI_PROB, per_thousand, share
 from bayescascade.errors import CascadeError, bad_value, option
+from bayescascade.logs.read import read_log
 from bayescascade.monitoring.monitor import served_queries
+from bayescascade.posterior.schema import data_hash
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.policy_file import encode
 
@@ -152,7 +154,9 @@ def verify(
     if not isinstance(policy, Policy):
         raise bad_value("policy", policy, "give a Policy, such as Policy.load returns", "is none")
     limit, prob = _limit(policy, max_error, prob)
-    queries, slices, wrong, cost = _outcomes(policy, labelled, by)
+    log = _read(policy, labelled, by)
+    queries, slices, wrong, cost = _outcomes(policy, log, by)
+    same = policy.metadata.get("data_hash") == data_hash(log)
     rows = [("all", *_judged(wrong, limit, prob))]
     names = [] if slices is None else list(dict.fromkeys(slices.tolist()))
     each = 1.0 - (1.0 - prob) / max(len(names), 1)
@@ -162,6 +166,8 @@ def verify(
     failed = [row[0] for row in rows if row[-1] is False]
     kept = False if failed else rows[0][-1]
     text = _text(rows, failed, limit, prob, len(queries)) + _expected(policy, wrong, cost)
+    if same:
+        text += " The policy was tuned on these very queries, which flatters it; new ones tell more."
     return Verification(kept=kept, table=table, failed=failed, limit=limit, prob=prob, text=text)
 
 
@@ -182,19 +188,22 @@ def _limit(policy: Policy, max_error: float | None, prob: float | None) -> tuple
     return float(limit), float(chosen)
 
 
+def _read(policy: Policy, labelled: Any, by: str | None) -> xr.Dataset:
+    """The log, whose column ``by`` is its tasks if it comes from a table."""
+    if isinstance(labelled, xr.Dataset):
+        if by is not None and by not in labelled.coords:
+            raise bad_value(
+                "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is no coord of the log"
+            )
+        return labelled
+    kind, stages = policy.confidence_kind, policy.stages
+    return read_log(labelled, confidence_kind=kind, stages=stages, labels=False, task=by)
+
+
 def _outcomes(
-    policy: Policy, labelled: Any, by: str | None
+    policy: Policy, labelled: xr.Dataset, by: str | None
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
     """Ids, slices and errors of queries whose answer is known to be right or wrong, and what they cost."""
-    if not isinstance(labelled, xr.Dataset):
-        from bayescascade.logs.read import read_log
-
-        kind, stages = policy.confidence_kind, policy.stages
-        labelled = read_log(labelled, confidence_kind=kind, stages=stages, labels=False, task=by)
-    elif by is not None and by not in labelled.coords:
-        raise bad_value(
-            "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is no coord of the log"
-        )
     queries, seen = served_queries(policy, labelled)
     rule = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind)
     route = rule.apply(seen.confidence)

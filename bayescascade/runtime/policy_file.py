@@ -124,6 +124,14 @@ def read_parts(path: Path) -> dict[str, Any]:
     return {**parts, "thresholds": decode(parts["thresholds"]), **more}
 
 
+def _hash_of(content: Mapping[str, Any]) -> str | None:
+    """The hash of what was read, None of what cannot have been written."""
+    try:
+        return content_hash(content)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _check_manifest(path: Path, version: int, content: dict[str, Any]) -> None:
     """Raise `CascadeError` unless a file of version 3, and no other, has a manifest and says its own hash."""
     missing = [name for name in ("manifest", HASH) if content.get(name) is None]
@@ -131,7 +139,7 @@ def _check_manifest(path: Path, version: int, content: dict[str, Any]) -> None:
         raise CascadeError(f"{path} says version {version} but holds a manifest; write it again with " + _SAVE)
     if version == 3 and missing:
         raise CascadeError(f"{path} is not a whole policy: missing {', '.join(missing)}; write it again")
-    if version == 3 and content[HASH] != content_hash(content):
+    if version == 3 and content[HASH] != _hash_of(content):
         raise CascadeError(
             f"{path} was changed after it was written: its content is not what its {HASH} says. Get the file as "
             "it was. If you mean the change, tune again, or write your thresholds as a policy of their own with "

@@ -60,21 +60,29 @@ class World:
         )
 
 
-def policy_of(log: xr.Dataset) -> Policy:
+def policy_of(
+    log: xr.Dataset, thresholds: Sequence[float] = THRESHOLDS, limit: float = GIVEN["max_error"]
+) -> Policy:
     """The policy with the manifest of a log; its error is expected as the log's own labels tell, without a fit."""
-    rule = DecisionRule.from_any(THRESHOLDS, STAGES, "score")
+    stages, kind = [str(name) for name in log["stage"].values], str(log.attrs["confidence_kind"])
+    rule = DecisionRule.from_any(list(thresholds), stages, kind)
     wrong = rule.apply(log["confidence"].values).loss(1.0 - log["correct"].values)[0]
     n, k = len(wrong) + 1.0, wrong.sum() + 0.5
     error = {"mean": k / n, "sd": np.sqrt(k / n * (1.0 - k / n) / (n + 1.0))}
-    manifest = {"promise": GIVEN, "expected": {"error": error}, "reference": reference_of(log, rule)}
-    return Policy(STAGES, THRESHOLDS, "score", {"goal": GIVEN}, manifest=manifest)
+    goal = GIVEN | {"max_error": limit}
+    manifest = {"promise": goal, "expected": {"error": error}, "reference": reference_of(log, rule)}
+    return Policy(stages, list(thresholds), kind, {"goal": goal}, manifest=manifest)
 
 
-def served_of(policy: Policy, logs: Sequence[xr.Dataset]) -> xr.Dataset:
-    """What is seen of logs, one after another, while the policy runs: stages that it calls, answers' labels."""
+def served_of(policy: Policy, logs: Sequence[xr.Dataset], labels: float = 1.0) -> xr.Dataset:
+    """What is seen of logs, one after another, while the policy runs: stages that it calls, answers' labels.
+
+    Only a share of the answers gets a label, every tenth for 0.1.
+    """
     log = xr.concat(logs, dim="query").assign_coords(query=np.arange(sum(part.sizes["query"] for part in logs)))
     log = log.transpose("query", "stage", ...)
-    route = DecisionRule.from_any(policy, policy.stages, "score").apply(log["confidence"].values)
+    route = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind).apply(log["confidence"].values)
     reach, accepted = (xr.DataArray(x[0].T, dims=("query", "stage")) for x in (route.reach, route.accepted))
+    graded = accepted & (log["query"] % round(1.0 / labels) == 0)
     seen = log.where(reach)
-    return seen.assign(correct=log["correct"].where(accepted)).assign_attrs(confidence_kind="score")
+    return seen.assign(correct=log["correct"].where(graded)).assign_attrs(confidence_kind=policy.confidence_kind)

@@ -35,16 +35,16 @@ def served(policy, *worlds, seed=2):
 
 
 def test_false_alarms_over_streams_that_are_looked_at_after_every_query():
-    """150 logs of 200 queries and streams of 500, of which all parts are looked at; the study does 1,000."""
+    """100 logs of 200 queries and streams of 400, of which all parts are looked at; the study does 1,000."""
     rng, level, alarms = np.random.default_rng(3), 0.2, 0
-    for seed in range(150):
+    for seed in range(100):
         policy = policy_of(World().log(200, rng))
-        stream = World().log(500, rng)
+        stream = World().log(400, rng)
         rows = Served(*(stream[name].values for name in ("confidence", "correct", "cost", "latency")))
         parts = parts_of(policy, rows, level, seed=seed + 10)
         capital = log_capital(np.stack([p.payoff for p in parts], 1), np.stack([p.prior for p in parts]))
         alarms += capital.max() >= np.log(len(parts) / level)
-    assert alarms / 150 <= level
+    assert alarms / 100 <= level
 
 
 def test_more_of_a_log_goes_on_where_it_was(policy):
@@ -173,6 +173,10 @@ def test_a_policy_that_abstains_is_told_to_be_verified(policy):
     assert "verify the policy on labelled queries" in dict(found.idle())["promise"]
 
 
+def with_promise(policy, promise):
+    return replace(policy, manifest={**policy.manifest, "promise": promise})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -181,6 +185,12 @@ def test_a_policy_that_abstains_is_told_to_be_verified(policy):
         (
             lambda policy: replace(policy, manifest={"reference": [{"stage": "small"}]}),
             "lacks a part of its reference",
+        ),
+        (lambda policy: with_promise(policy, {"max_error": 1.5}), "lacks a part of its promise"),
+        (lambda policy: with_promise(policy, ["max_error"]), "lacks a part of its promise"),
+        (
+            lambda policy: replace(policy, manifest={**policy.manifest, "expected": {}}),
+            "lacks a part of its promise",
         ),
         (lambda policy: "policy.json", "policy='policy.json' is none; give a Policy"),
     ],
@@ -231,6 +241,23 @@ def test_the_log_of_a_running_cascade(policy, tmp_path):
     assert n[("confidence", "small")] == 399
     assert n[("confidence", "medium")] in (defers.sum(), defers[1:].sum())
     assert not any(name.startswith("confidence") or name.startswith("link") for name in found.alarms)
+
+
+def test_what_blocks_should_show_is_what_the_policy_file_expects(example_fit):
+    policy = bc.tune(example_fit, max_error=0.35).to_policy()
+    log = bc.simulate(900, n_stages=3, random_seed=4).assign_coords(stage=policy.stages)
+    blocks = monitor(policy, log).blocks
+    assert len(blocks) == 30
+    assert blocks["n"].sum() == blocks["labels"].sum() == 900
+    expected = policy.manifest["expected"]
+    for name, mean in (("error", expected["error"]["mean"]), ("deferral", expected["deferral"]["small"]["mean"])):
+        assert (blocks[f"{name}_expected"] == mean).all()
+        inside = (blocks[name] >= blocks[f"{name}_low"]) & (blocks[name] <= blocks[f"{name}_high"])
+        assert inside.mean() > 0.7
+    total = bc.score(log, policy)
+    for name in ("error", "cost"):
+        assert blocks[name].mean() == pytest.approx(float(bc.score(log, policy, cost="queries")[name]))
+    assert blocks["deferral"].mean() == pytest.approx(float(total["reach"][1]))
 
 
 def test_tables_and_files(policy, tmp_path):

@@ -113,6 +113,8 @@ def test_a_policy_that_abstains_errs_where_it_answers():
 def test_what_is_expected_of_so_many_is_said(example_fit, example_log):
     policy = bc.tune(example_fit, max_error=0.35).to_policy()
     text = verify(policy, example_log).text
+    assert "tuned on these very queries" in text
+    assert "tuned on these very queries" not in verify(policy, example_log.isel(query=slice(250))).text
     assert "The policy file expects so many to show an error of" in text
     assert "per 1,000, where they cost" in text
     assert "expects" not in verify(POLICY, log_of(errors(20, 3))).text
