@@ -79,15 +79,16 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
     capital = log_capital(np.stack([part.payoff for part in parts], 1), np.stack([part.prior for part in parts]))
     best = np.maximum.accumulate(capital, axis=0)
     needed = np.log(len(parts) / level)
+    first = np.where(best[-1] >= needed, (best >= needed).argmax(axis=0), len(queries))
     rows = []
-    for part, won in zip(parts, best.T, strict=True):
-        moved = bool(won[-1] >= needed)
-        at = str(queries[int(np.argmax(won >= needed))]) if moved else ""
-        p = float("nan") if part.remark else float(np.exp(min(0.0, np.log(len(parts)) - won[-1])))
+    for part, won, place in zip(parts, best[-1], first, strict=True):
+        at = str(queries[place]) if place < len(queries) else ""
+        p = float("nan") if part.remark else float(np.exp(min(0.0, np.log(len(parts)) - won)))
         values = (part.expected, part.low, part.high, part.seen)
         rows.append((part.name, part.of, part.n, *values, p, at, part.remark))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    alarms = [_title(part) for part, row in zip(parts, rows, strict=True) if row[-2]]
+    moved = [parts[i] for i in np.argsort(first, kind="stable") if first[i] < len(queries)]
+    alarms = [_title(part) for part in moved]
     places = np.unique(np.linspace(0, len(queries) - 1, _MOST_PLACES).round().astype(int))
     curves = {_title(part): capital[places, i] / np.log(10.0) for i, part in enumerate(parts) if not part.remark}
     blocks = shares_over_time(seen, policy, int(np.clip(len(queries) // _PER_BLOCK, 1, _MOST_BLOCKS)))
@@ -98,7 +99,7 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
         promise=kept,
         n_queries=len(queries),
         level=float(level),
-        text=_text(parts, rows, alarms, kept, policy, len(queries), level),
+        text=_text(parts, moved, kept, policy, len(queries), level),
         blocks=blocks,
         evidence={"query": places + 1.0, "needed": np.array([needed / np.log(10.0)]), **curves},
         header=_header(policy),
@@ -176,15 +177,12 @@ def _moved(part: Part) -> str:
     return what.replace("otherwise than", "otherwise, beside what they were, than") if how == otherwise else what
 
 
-def _text(
-    parts: list[Part], rows: list[Any], alarms: list[str], kept: bool | None, policy: Policy, n: int, level: float
-) -> str:
+def _text(parts: list[Part], moved: list[Part], kept: bool | None, policy: Policy, n: int, level: float) -> str:
     looked = [part for part in parts if not part.remark]
     if not looked:
         return f"Nothing to look at in {n} queries: {parts[0].remark}."
-    moved = [_moved(part) for part, row in zip(parts, rows, strict=True) if row[-2]]
     if moved:
-        text = f"Alarm after {n} queries (level {level:.0%}): {'; '.join(moved)}."
+        text = f"Alarm after {n} queries (level {level:.0%}): {'; '.join(map(_moved, moved))}."
         text += " Look into it; label some of these queries, fit with them, and tune anew."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."

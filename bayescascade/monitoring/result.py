@@ -42,7 +42,7 @@ class Watch:
         together, the query at which it came to an alarm, and a remark where there is nothing to look at. Of the
         promise, low and high are the rates that all labels so far leave possible.
     alarms : list of str
-        Parts that moved, as ``"confidence of small"``.
+        Parts that moved, as ``"confidence of small"``, in the order in which they came to an alarm.
     promise : bool or None
         Whether the promise is kept; None where it cannot be told.
     n_queries : int
