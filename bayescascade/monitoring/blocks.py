@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,12 +59,15 @@ def _expected(policy: Policy, rule: DecisionRule, name: str, n: int) -> dict[str
     elif n and name == "deferral" and (of := _deferral(policy)):
         # the file gives the ends of the posterior's interval; its sd is that of a normal one as wide
         low, high = norm.ppf(tail_probabilities(CI_PROB))
-        mean, sd = float(of["mean"]), (float(of["high"]) - float(of["low"])) / float(high - low)
-        values = [mean, *beta_binomial_ends(mean, sd, n, CI_PROB)]
+        values = [of[0], *beta_binomial_ends(of[0], (of[2] - of[1]) / float(high - low), n, CI_PROB)]
     return {f"{name}_{part}": x for part, x in zip(("expected", "low", "high"), values, strict=True)}
 
 
-def _deferral(policy: Policy) -> dict[str, Any]:
-    """What the manifest expects the first stage to defer."""
-    expected = (policy.manifest or {}).get("expected") or {}
-    return dict((expected.get("deferral") or {}).get(policy.stages[0]) or {})
+def _deferral(policy: Policy) -> tuple[float, float, float] | None:
+    """What the manifest expects the first stage to defer, with the ends of its interval, if it says so."""
+    try:
+        of = (policy.manifest or {})["expected"]["deferral"][policy.stages[0]]
+        mean, low, high = (float(of[name]) for name in ("mean", "low", "high"))
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+    return (mean, low, high) if 0.0 <= low <= high <= 1.0 and 0.0 <= mean <= 1.0 else None

@@ -28,6 +28,7 @@ from bayescascade.monitoring.betting import (
 from bayescascade.runtime.policy import Policy
 
 _Z = float(norm.ppf(tail_probabilities(CI_PROB)[1]))
+_MOST_QUERIES = 10**12  # that a log may say it has
 _LOTS = 5  # for each query and stage; two parts may share one, as none is judged by another
 
 
@@ -120,15 +121,15 @@ def read_promise(policy: Policy) -> Promise | None:
             return None
         error = manifest["expected"]["error"]
         found = Promise(float(limit), float(error["mean"]), float(error["sd"]))
-        if not 0.0 < found.limit < 1.0 or not np.isfinite(found).all():
+        if not 0.0 < found.limit < 1.0 or not 0.0 <= found.mean <= 1.0 or not 0.0 <= found.sd <= 1.0:
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise CascadeError("the policy's manifest lacks a part of its promise; tune again") from None
     return found
 
 
 def read_reference(policy: Policy) -> list[dict[str, Any]]:
-    """The manifest's reference with its quantiles; `CascadeError` where there is none."""
+    """The manifest's reference with its quantiles; `CascadeError` where there is none, or it is not whole."""
     found = None if policy.manifest is None else policy.manifest.get("reference")
     if found is None:
         raise CascadeError(
@@ -136,19 +137,55 @@ def read_reference(policy: Policy) -> list[dict[str, Any]]:
             "queries with; tune again, and write the policy with " + call("ThresholdSolution.to_policy")
         )
     try:
-        out = []
-        for stage in found:
-            of = {name: stage[name] and Quantiles.from_json(stage[name]) for name in ("cost", "latency")}
-            by_class = [Quantiles.from_json(item) for item in stage["confidence"]]
-            ends = np.array([float(x) for x in stage["previous"]])
-            graded = {
-                name: np.array([float(x) for x in stage["graded"][name]]) for name in ("ends", "labels", "right")
-            }
-            out.append({**stage, **of, "confidence": by_class, "previous": ends, "graded": graded})
+        out = [_stage_of(stage) for stage in found]
         if [stage["stage"] for stage in out] != policy.stages:
             raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise CascadeError("the policy's manifest lacks a part of its reference; tune again") from None
+    return out
+
+
+def _stage_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    of = {name: None if known[name] is None else _quantiles(known[name]) for name in ("cost", "latency")}
+    by_class = [_quantiles(item) for item in known["confidence"]]
+    previous = _ends(known["previous"])
+    ends = _ends(known["graded"]["ends"])
+    labels, right = (
+        np.array([_count(x) for x in known["graded"][name]], dtype=int) for name in ("labels", "right")
+    )
+    reached, before = _count(known["reached"]), _count(known["deferred"])
+    whole = len(by_class) == len(previous) + 1 and len(labels) == len(right) == len(ends) + 1
+    if not whole or before > reached or (right > labels).any():
+        raise ValueError
+    counts = {"reached": reached, "deferred": before}
+    graded = {"ends": ends, "labels": labels, "right": right}
+    return {
+        "stage": known["stage"],
+        **counts,
+        **of,
+        "confidence": by_class,
+        "previous": previous,
+        "graded": graded,
+    }
+
+
+def _quantiles(content: Mapping[str, Any]) -> Quantiles:
+    found = Quantiles.from_json({**content, "n": _count(content["n"])})
+    if not len(found.values) == len(found.ties) == len(found.spacings) - 1:
+        raise ValueError
+    return found
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_QUERIES:
+        raise ValueError
+    return value
+
+
+def _ends(values: Any) -> np.ndarray:
+    out = np.array([float(x) for x in values])
+    if np.isnan(out).any() or (np.diff(out) <= 0.0).any():
+        raise ValueError
     return out
 
 
