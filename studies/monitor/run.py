@@ -144,6 +144,7 @@ def false_alarms(run: Run, streams: int) -> pd.DataFrame:
     names = [name for name in LOGS if LOGS[name].has_test] if DATA.is_dir() and not run.quick else []
     cases: list[tuple[str, int]] = [("simulated", n) for n in LOG_SIZES] + [("every tenth labelled", 300)]
     cases += [(name, 300) for name in names]
+    cases += [("simulated, other seeds", 300)]
     queries = 200 if run.quick else QUERIES
     for i, (case, n_log) in enumerate(cases[:1] if run.quick else cases):
         for batch in range(max(1, streams // BATCH)):
