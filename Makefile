@@ -83,11 +83,12 @@ test: doctests
 
 # by themselves, so that conftest.py can give them the fits that the tests keep
 doctests: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) bayescascade studies --doctest-modules
+	$(PYTEST) $(PARALLEL) bayescascade studies --doctest-modules -m "not slow"
 
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
-	$(PYTEST) $(PARALLEL) --durations=8 -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) --durations=20 -m "slow and not long and not benchmark" --doctest-modules \
+	  tests bayescascade/posterior/tasks.py || [ $$? -eq 5 ]
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long

@@ -5,10 +5,27 @@ of doctests alone (`make doctests`), `bayescascade.fit` is for its whole length 
 where the tests keep theirs. Where tests are in the run nothing is replaced, since those of `fit` have to sample.
 """
 
+from importlib.util import find_spec
+
 import matplotlib
 import pytest
 
 matplotlib.use("Agg")
+
+# doctests of adapters import what they adapt to, which is seldom installed; their tests say that they are skipped
+ADAPTED = {"inspect_ai": "inspect_model", "langchain": "langchain_middleware", "litellm": "litellm_model"}
+collect_ignore = [
+    f"bayescascade/serving/adapters/{name}.py" for package, name in ADAPTED.items() if find_spec(package) is None
+]
+
+
+SLOW = {"bayescascade.posterior.tasks.select_task"}  # fits of several tasks are compiled for themselves
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

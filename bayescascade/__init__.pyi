@@ -1,4 +1,6 @@
 from bayescascade.analysis.label_value import label_value as label_value
+from bayescascade.analysis.policy_diff import diff as diff
+from bayescascade.analysis.proposal import propose as propose
 from bayescascade.analysis.sensitivity import sensitivity as sensitivity
 from bayescascade.analysis.signal_quality import signal_quality as signal_quality
 from bayescascade.analysis.verdict import verdict as verdict

@@ -210,7 +210,8 @@ def frame_table(found: pd.DataFrame) -> Table:
 
 def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
-    k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else "thinned log"
+    why = "thinned log" if float(attrs.get("old_share", 1.0)) == 1.0 else "a share of the earlier ones was kept"
+    k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else why
     if attrs["update"] == "reweighted":
         share = float(attrs["update_share"])
         did = f"the earlier draws were reweighted ({k}; {share:.0%} of them count)"
@@ -221,6 +222,33 @@ def update_text(attrs: Mapping[Any, Any]) -> str:
         f"Updated with {new} new queries, {labelled if labelled < new else 'all'} of them labelled, beside "
         f"{int(attrs['update_old'])} earlier ones: {did}."
     )
+
+
+def diff_tables(found: Any) -> list[Table]:
+    """Thresholds and amounts of two policies side by side."""
+    from bayescascade.display.format import chance
+
+    rejects = "old_reject" in found.thresholds
+    rows = []
+    for stage, row in found.thresholds.iterrows():
+        names = ("old", "new", *(("old_reject", "new_reject") if rejects else ()))
+        rows.append((str(stage), *(_of_policy(row[name]) for name in names)))
+    columns = ("stage", "old", "new", *(("old, abstain below", "new, abstain below") if rejects else ()))
+    amounts = []
+    for name, row in found.change.iterrows():
+        band = "" if row.isna()["low"] else f"{_number(row['low'])} to {_number(row['high'])}"
+        lower = "" if row.isna()["p_lower"] else chance(row["p_lower"])
+        amounts.append((str(name), *(_number(row[c]) for c in ("old", "new", "change")), band, lower))
+    return [
+        _table("Thresholds", *columns, rows=rows),
+        _table("Per query", "", "old", "new", "change", "90% interval", "P(lower)", rows=amounts),
+    ]
+
+
+def _of_policy(threshold: float) -> str:
+    from bayescascade.display.format import show_threshold
+
+    return "not run" if threshold != threshold else show_threshold(threshold)
 
 
 def checks_table(checks: Iterable[Any], face: Face) -> Table:

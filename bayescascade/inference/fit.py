@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeWarning
+from bayescascade.errors import CascadeWarning, bad_value
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.effort import announce
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
@@ -24,6 +24,7 @@ def fit(
     calibration: str = "logistic",
     difficulty: bool = False,
     previous: xr.DataTree | None = None,
+    old_share: float = 1.0,
     draws: int = 1000,
     tune: int = 200,
     chains: int = 4,
@@ -57,6 +58,9 @@ def fit(
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
         anew from all queries. Model and number of draws are those of the earlier fit.
+    old_share : float
+        With ``previous``, the share of the earlier queries to keep, in (0, 1]. Below 1 a random part of them is
+        left out and the rest is sampled anew with the new queries, so that old ones count for less.
     draws, tune, chains, cores, random_seed, progressbar
         As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``. A seed gives
         the same draws again in the same process. Elsewhere, with other versions, another processor or an empty
@@ -103,7 +107,9 @@ def fit(
     if previous is not None:
         from bayescascade.inference.update import update
 
-        return update(previous, log, config)
+        return update(previous, log, config, old_share)
+    if old_share != 1.0:
+        raise bad_value("old_share", old_share, "give it with previous, or leave it out", "has no earlier queries")
     log = validate_log(log)
     compared = copula == "auto"
     given = "independence" if compared else copula

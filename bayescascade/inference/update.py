@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning, call, in_python
+from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import log_likelihood_blocks
@@ -27,15 +27,17 @@ _MAX_K = 0.7
 _LEAST_SHARE = 0.1  # of the draws that must still count after reweighting
 
 
-def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
+def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig, old_share: float = 1.0) -> xr.DataTree:
     """Posterior given the queries of an earlier fit and new ones; see `fit`."""
+    if not (isinstance(old_share, int | float) and 0.0 < old_share <= 1.0):
+        raise bad_value("old_share", old_share, "give a share above 0 and at most 1")
     require(
         previous,
         tasks="any",
         apart=" alone; update the fit of all tasks, and select the task again.",
         unchanged="update the fit that it came from, and change the result.",
     )
-    log, n_old = _joined(observed_log(previous), new)
+    log, n_old = _joined(_some(observed_log(previous), old_share, config.random_seed), new)
     fresh = log.isel(query=slice(n_old, None))
     options = options_of(previous)
     posterior = previous["posterior"].to_dataset()
@@ -44,11 +46,12 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
     joined = build_design(log, options)
     if joined.tasks != _tasks(previous):
         raise CascadeError(f"the new queries bring the tasks to {joined.tasks}; fit all queries together.")
-    if is_thinned(log):
-        # what a seen signal stands for depends on all queries, so the segments have to be cut anew
+    if is_thinned(log) or old_share < 1.0:
+        # what a seen signal stands for depends on all queries, so the segments have to be cut anew; and draws that
+        # have seen the queries left out cannot be made to forget them
         tree = fit_log(joined, log, config)
         warn_unconverged(tree)
-        return _with_history(tree, previous, {"update": "sampled anew"}, fresh)
+        return _with_history(tree, previous, {"update": "sampled anew", "old_share": float(old_share)}, fresh)
     design = build_design(log, options, replace(joined, margins=margins, scalings=scalings))
     log_ratio = _new_log_likelihood(posterior, design, log.sizes["query"], n_old)
     weight, k = psis(log_ratio)
@@ -78,6 +81,13 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig) -> xr.
     return _with_history(
         tree, previous, kept | {"update": "reweighted", "update_k": k, "update_share": share}, fresh
     )
+
+
+def _some(log: xr.Dataset, share: float, seed: int) -> xr.Dataset:
+    """A share of a log's queries, at least one, drawn at random and left in their order."""
+    n = log.sizes["query"]
+    kept = np.random.default_rng([seed, 2]).choice(n, max(1, round(share * n)), replace=False)
+    return log if share == 1.0 else log.isel(query=np.sort(kept))
 
 
 def _with_history(

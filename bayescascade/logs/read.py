@@ -247,7 +247,9 @@ def _check_stages(stages: Any) -> list[str | int] | None:
         )
     wanted = [stage.item() if isinstance(stage, np.generic) else stage for stage in stages]
     for stage in wanted:
-        if not isinstance(stage, (str, int)) or isinstance(stage, bool):
+        # more digits than Python writes are no stage's number
+        whole = isinstance(stage, int) and not isinstance(stage, bool) and abs(stage) < 2**63
+        if not isinstance(stage, str) and not whole:
             raise CascadeError(
                 option("stages") + f" should hold names or whole numbers but holds {shown(stage)}",
                 parameter="stages",

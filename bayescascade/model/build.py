@@ -69,7 +69,8 @@ def build_model(
     difficulty : bool
         Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
         answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves. A share
-        of queries is ``unanswerable``: no stage gets them right, whatever its confidence.
+        of queries is ``unanswerable``: no stage gets them right, whatever its confidence. Ranks are the observed
+        ones where a stage ran for nearly all queries.
 
     Returns
     -------

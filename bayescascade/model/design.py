@@ -20,7 +20,7 @@ from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
-from bayescascade.model.query_rows import patterns, rows_given_ease
+from bayescascade.model.query_rows import patterns, rank_shares, rows_given_ease
 from bayescascade.model.rows import Rows
 from bayescascade.signals.kinds import KINDS, to_signal
 
@@ -140,7 +140,7 @@ def build_design(
     used = model.cell_used(margins)
     arrays = model.arrays(margins) | {"cell_used": used} | labels
     if options.difficulty:
-        arrays |= _by_query(rows, model.by, used.shape[1], signal.shape, task, n_tasks, labels, label_query)
+        arrays |= _by_query(rows, model.by, used, signal.shape, task, n_tasks, labels, label_query)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
     tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
@@ -244,7 +244,7 @@ def _labels(
 def _by_query(
     rows: Rows,
     by: str,
-    n_cells: int,
+    used: np.ndarray,
     shape: tuple[int, int],
     task: np.ndarray,
     n_tasks: int,
@@ -252,7 +252,9 @@ def _by_query(
     label_query: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
-    arrays, parts, none = rows_given_ease(rows, by, n_cells, n_tasks * (shape[1] - 1))
+    arrays, parts, none = rows_given_ease(rows, by, used.shape[1], n_tasks * (shape[1] - 1))
+    n_queries = np.repeat(np.bincount(task, minlength=n_tasks), shape[1])
+    arrays |= rank_shares(rows, arrays["row_cell"], used, n_queries)
     label_at = label_query, labels["label_column"] % shape[1]
     arrays |= patterns(shape, task, rows, parts, none, labels, label_at)
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`

@@ -11,6 +11,12 @@ positive; both are bounded below by zero, so that theta has no mirror image. Giv
 A share of all queries is *unanswerable*: every stage gets them wrong, whatever its confidence, because the
 question has no answer or the reference is itself wrong. Signals do not tell which these are.
 
+Where a stage ran for nearly all queries, u is the signal's observed rank and not its rank under the margin being
+sampled (the pseudo-likelihood of Genest, Ghoudi & Rivest 1995, doi:10.1093/biomet/82.3.543). The margin's
+posterior then is that of its own signals. Taken jointly, a copula that does not fit bends the margins until it
+does, and with them the share of queries that a threshold accepts. A stage that ran for some queries only has no
+observed ranks.
+
 theta is integrated out with fixed nodes. Their axis follows that of rows; in NumPy one over draws may follow.
 """
 
@@ -78,9 +84,11 @@ def query_logp(
 
     ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), ``unanswerable``
     (task,), and ``logit`` (label,) the logit of P(correct) at ease 0 of a query that can be answered. ``data`` has
-    the arrays of `query_rows`, and ``ease`` and ``log_weight``, the nodes.
+    the arrays of `query_rows`, ``ranked`` and ``log_share`` of `rank_shares`, and ``ease`` and ``log_weight``, the
+    nodes.
     """
-    lines, terms = _signal_parts(log_mass, tau, loading, data, structure, xp)
+    log_rank_mass = data["ranked"] * data["log_share"] + (1.0 - data["ranked"]) * log_mass
+    lines, terms = _signal_parts(log_rank_mass, tau, loading, data, structure, xp)
     constants, share, shift = _label_parts(logit, discrimination, data, xp)
     line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
     pattern, term = (data["pattern_terms"][i] for i in (0, 1))
@@ -101,7 +109,8 @@ def query_logp(
     more = xp.log(rate) - xp.log1p(-rate)
     more = more[failed] + xp.log_sum_over(signals[failed], 1.0, 1) - logp[failed]
     logp = xp.add_rows(logp + data["pattern_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
-    return logp[data["query_pattern"]]
+    margins = xp.flatten(log_mass - log_rank_mass)[data["row_cell"]]
+    return xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
 
 
 def _label_parts(

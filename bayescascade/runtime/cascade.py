@@ -25,7 +25,7 @@ from bayescascade.runtime.endpoint import Endpoint, Messages, check_messages
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.policy_file import to_json
 from bayescascade.runtime.reply import Reply, StageUnusable
-from bayescascade.runtime.result import NoAnswer, Result, Step
+from bayescascade.runtime.result import IdTaken, NoAnswer, Result, Step
 from bayescascade.runtime.stages import Stage, call_function, check_stages, expected_costs, rejects
 from bayescascade.signals.kinds import clip_rounding, off_scale
 from bayescascade.signals.responses import number
@@ -147,8 +147,10 @@ class Cascade:
             If a key is refused or a model unknown. Nothing is logged, so that the query can be run again.
         BudgetSpent
             If there is no money to start with. Nothing is logged.
+        IdTaken
+            If the id was another prompt's.
         CascadeError
-            If the messages or the id are none, or the id was another prompt's.
+            If the messages or the id are none.
         """
         messages = check_messages(messages)
         query = uuid.uuid4().hex if query is None else query
@@ -317,8 +319,8 @@ class Cascade:
 # ---- parts
 
 
-def _other_messages(query: str) -> CascadeError:
-    return CascadeError(f"the query {show(query)} was asked with other messages; give these an id of their own")
+def _other_messages(query: str) -> IdTaken:
+    return IdTaken(f"the query {show(query)} was asked with other messages; give these an id of their own")
 
 
 def _answered(result: Result) -> Result:

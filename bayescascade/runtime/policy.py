@@ -18,6 +18,7 @@ from bayescascade._common.html import table_of, wrapped
 from bayescascade._common.messages import show
 from bayescascade._common.validation import check_text
 from bayescascade.errors import CascadeError, shown
+from bayescascade.runtime.export import case_of, router_of
 from bayescascade.runtime.policy_file import read_parts, to_json
 from bayescascade.runtime.thresholds import check_accept, check_reject
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
@@ -270,6 +271,63 @@ class Policy:
             return cls(**parts)
         except CascadeError as error:
             raise CascadeError(f"{path} is not a valid policy: {error}") from None
+
+    def to_sql(self, table: str | None = None, columns: Mapping[str, str] | None = None) -> str:
+        """The policy as SQL: two ``CASE`` expressions, or a query of a table with one row per query.
+
+        Examples
+        --------
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "large"], [0.8, float("-inf")], "probability")
+        >>> print(policy.to_sql().partition(" AS")[0])
+        CASE
+          WHEN "small" IS NULL OR NOT ("small" <= 1.000001e0 AND "small" >= -1e-06) THEN NULL
+          WHEN "small" >= 0.8e0 THEN 'small'
+          ELSE 'large'
+        END
+
+        Parameters
+        ----------
+        table : str, optional
+            For a whole query: name of a table. It is quoted as one name.
+        columns : dict of stage name to str, optional
+            The columns that hold the confidences; the stages' names by default.
+
+        Returns
+        -------
+        str
+            ``cascade_stage`` is the stage at which a query ends, and ``cascade_decision`` is ``'accept'`` or
+            ``'abstain'``. Both are NULL where a confidence that `decide` needs is NULL, NaN or off its scale. The
+            last stage's is needed only if that stage may abstain.
+
+        Raises
+        ------
+        CascadeError
+            If a stage is unknown, or a name is none.
+        """
+        return case_of(self, columns, table)
+
+    def to_vllm_router(self) -> str:
+        """The policy as a route of vLLM's semantic router, in YAML, where that decides the same.
+
+        Examples
+        --------
+        >>> from bayescascade.runtime.policy import Policy
+        >>> policy = Policy(["small", "large"], [-0.3, float("-inf")], "logprob")
+        >>> [line.strip() for line in policy.to_vllm_router().splitlines() if "threshold" in line]
+        ['threshold: 0.9']
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        CascadeError
+            If the router would decide otherwise: it has one threshold on a mean log-probability, so it takes
+            policies of two stages that do not abstain.
+        """
+        return router_of(self)
 
     def __repr__(self) -> str:
         names = ["stages", "thresholds", "confidence_kind"]

@@ -162,3 +162,15 @@ class NoAnswer(CascadeError):
 
     def __reduce__(self) -> tuple[type[NoAnswer], tuple[Result]]:
         return type(self), (self.result,)
+
+
+class IdTaken(CascadeError):
+    """A query's id that was another prompt's.
+
+    Examples
+    --------
+    >>> raise IdTaken("the query 'q1' was asked with other messages")
+    Traceback (most recent call last):
+    ...
+    bayescascade.runtime.result.IdTaken: the query 'q1' was asked with other messages
+    """

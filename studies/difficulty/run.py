@@ -90,8 +90,8 @@ def page(table: pd.DataFrame) -> str:
     n_seeds = split["seed"].nunique()
     return f"""# What a query's difficulty does
 
-`fit(log, difficulty=True)` has one latent number a query; `difficulty=False` is the published Markov copula. Both have the same margins and the
-same calibration. With all labels the mean absolute bias of the error is {mean["Markov"]:.2f} points for the Markov copula and {mean["difficulty"]:.2f} with a difficulty.
+`fit(log, difficulty=True)` has one latent number a query; `difficulty=False` is the published Markov copula. Both have the same
+calibration and the same segments of the margins; beside a difficulty, ranks are the observed ones. With all labels the mean absolute bias of the error is {mean["Markov"]:.2f} points for the Markov copula and {mean["difficulty"]:.2f} with a difficulty.
 
 ## With all labels
 
@@ -114,13 +114,10 @@ held-out queries, and 90% posterior intervals of the cost. *Worst log* is the lo
 
 ## What it still misses
 
-The rows above were measured before queries could be unanswerable ({{doc}}`../model`). Without that share, all three stages of mmlu.qwen_oai were
-wrong for 5% of replicated queries and for 9% of the log's: a few queries that no stage gets right passed for the hard end of the scale. With
-it the loadings of that log rise from .76, .64, .80 to .82, .80, .86, and the bias of the error goes from -1.1 to -0.8 points.
-
-What is left there comes from the margins. They are estimated together with the dependence, and give way to it: the fit has 22.7% of the
-first stage's confidences below -0.01, the log 25.0%. With margins estimated from their own confidences alone the bias is -0.2 points.
-That was tried, and is not in the package: where a stage was not run for all queries, its own confidences do not tell its margin.
+Two causes of a bias were found on mmlu.qwen_oai with three stages, and both are part of the model now ({{doc}}`../model`). Without queries that no stage gets
+right, all three stages were wrong for 5% of replicated queries and for 9% of the log's, and the bias was -1.1 points. With them it was -0.8. The rest came from margins
+that were estimated together with the dependence: 22.7% of the first stage's confidences were below -0.01 under the fit, and 25.0% in the log. With
+observed ranks it is the figure in the table.
 
 A second factor of the answers alone, wider priors, a monotone calibration, Frank links, and an ease measured from what the own confidence
 makes one expect do not make the bias smaller.

@@ -90,6 +90,21 @@ def test_a_cascade_of_functions_runs_on_numpy_alone(tmp_path):
     assert missing.endswith('python -m pip install "bayescascade[serve]"')
 
 
+def test_an_app_says_what_to_install(tmp_path):
+    done = alone("from bayescascade.serving import app", tmp_path)
+    missing = done.stderr.splitlines()[-1]
+    assert missing.startswith("ImportError: bayescascade.serving.app needs fastapi, which is not installed")
+    assert missing.endswith('python -m pip install "bayescascade[serve]"')
+
+
+def test_an_app_needs_nothing_of_what_fit_brings():
+    code = "import sys; from bayescascade.serving import app, server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    brought = names(SPECS["project"]["optional-dependencies"]["fit"]) - {"backports-zstd"}
+    assert loaded & brought == set()
+
+
 def test_every_other_name_says_what_to_install(tmp_path):
     code = (
         "import json, bayescascade as bc\nsaid = {}\n"

@@ -9,6 +9,8 @@ from helpers.fits import stored_fit
 
 import bayescascade as bc
 
+pytestmark = pytest.mark.slow  # each of its logs is compiled and sampled
+
 
 def log_of(values, n, kind="votes", right=(0.6, 0.8), seed=0):
     """Two stages, whose confidences are drawn from some values."""

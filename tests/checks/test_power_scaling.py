@@ -74,6 +74,7 @@ def test_the_log_prior_is_that_of_the_model(example_fit):
     assert np.isfinite(prior["margin_split"]).all()
 
 
+@pytest.mark.slow
 def test_queries_with_a_difficulty_are_scaled_as_a_whole(hard_fit):
     """Their prior by hand: what the loadings shift when tau is sampled is no part of it."""
     tree = thinned(hard_fit)

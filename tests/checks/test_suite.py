@@ -147,6 +147,7 @@ def test_signals_from_elsewhere_fail_margins(example_fit):
     assert result.table["inside"].to_dict() == {"small": "yes", "medium": "no", "large": "yes"}
 
 
+@pytest.mark.slow
 def test_accuracy_that_does_not_rise_fails_calibration():
     log = bc.simulate(300, random_seed=5)
     z = logit(log["confidence"].values)
@@ -274,6 +275,7 @@ def test_thresholds_of_wrong_length_are_refused(example_fit):
 
 
 @pytest.mark.parametrize("thin", [False, True])
+@pytest.mark.slow
 def test_a_fit_that_knows_of_the_difficulty_passes(hard_fit, hard_log, thin):
     """Also where later stages ran only after a deferral, which selects queries by their difficulty."""
     if thin:
@@ -291,6 +293,7 @@ def test_a_fit_that_knows_of_the_difficulty_passes(hard_fit, hard_log, thin):
             result.plot()[0].figure.canvas.draw()
 
 
+@pytest.mark.slow
 def test_a_fit_that_does_not_know_of_it_fails_and_says_what_to_do():
     log = bc.simulate(800, copula="gaussian", tau=0.0, loading=0.8, discrimination=[0.0, 0.0, 3.0], random_seed=2)
     checks = bc.check(quick_fit(log, copula="gaussian"))
@@ -301,6 +304,7 @@ def test_a_fit_that_does_not_know_of_it_fails_and_says_what_to_do():
         assert "fit again with difficulty=True, and score" in checks[name].text
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_what_a_difficulty_cannot_say_fails_too():
     """Stages that are surer where an earlier one is less sure, and the worse for it."""

@@ -29,6 +29,19 @@ def plain_masses(name, margin, split):
     return np.asarray(mass)
 
 
+def plain_rank_masses(name, margin, signals):
+    """Mass of each segment by the signals seen in each cell and half a one more; None where too few were seen."""
+    seen = [x for x in signals if not np.isnan(x)]
+    if len(seen) < 0.95 * len(signals):
+        return None
+    inside = [plain_segment(margin, x) for x in seen]
+    cell = list(margin.leaf) if name == "polya_tree" else list(range(len(margin.low)))
+    in_cell = {c: 0.5 + sum(cell[i] == c for i in inside) for c in cell}
+    total = {c: sum(margin.count[i] for i in range(len(cell)) if cell[i] == c) for c in cell}
+    within = [margin.count[i] / total[c] if name == "polya_tree" else 1.0 for i, c in enumerate(cell)]
+    return np.array([in_cell[c] / sum(in_cell.values()) * w for c, w in zip(cell, within, strict=True)])
+
+
 def plain_leaf_weights(margin, split):
     """Weight of each leaf of the tree, from the root down."""
     weights = []
@@ -95,18 +108,24 @@ def kernel_cdf(k, n, x):
 # --- signals ---------------------------------------------------------------------------------------------------
 
 
+def plain_segment(margin, x):
+    """Number of the segment that a signal lies in."""
+    atoms = margin.low[margin.low == margin.high]
+    for i, (low, high) in enumerate(zip(margin.low, margin.high, strict=True)):
+        # a value on the edge of two intervals belongs to the upper one, unless it is an atom
+        if low == high == x or (low <= x < high and x not in atoms):
+            return i
+    raise AssertionError(f"{x} lies in no segment")
+
+
 def plain_place(margin, mass, x):
     """F just below x, F at x, log of the density or the mass at x, and whether x is an atom."""
-    total = 0.0
-    for low, high, m in zip(margin.low, margin.high, mass, strict=True):
-        if low == high == x:
-            return total, total + m, np.log(m), True
-        # a value on the edge of two intervals belongs to the upper one; one that is an atom was caught above
-        if low <= x < high and x not in margin.low[margin.low == margin.high]:
-            at = total + m * (x - low) / (high - low)
-            return at, at, np.log(m / (high - low)), False
-        total += m
-    raise AssertionError(f"{x} lies in no segment")
+    i = plain_segment(margin, x)
+    low, high, m, total = margin.low[i], margin.high[i], mass[i], sum(mass[:i])
+    if low == high:
+        return total, total + m, np.log(m), True
+    at = total + m * (x - low) / (high - low)
+    return at, at, np.log(m / (high - low)), False
 
 
 def debye(theta):

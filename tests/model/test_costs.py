@@ -147,6 +147,7 @@ def test_an_update_refuses_other_units(fit, log):
         bc.fit(new, previous=fit, random_seed=1, progressbar=False)
 
 
+@pytest.mark.slow
 def test_each_task_has_its_own_latency():
     logs = {name: timed(bc.simulate(60, random_seed=i), seed=i) for i, name in enumerate(["law", "medicine"])}
     logs["medicine"]["latency"] = logs["medicine"]["latency"] * 10.0

@@ -12,6 +12,8 @@ from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import data_hash, margins_and_scalings
 
+pytestmark = pytest.mark.slow  # each of its logs is compiled and sampled
+
 # Not in the order of the alphabet, of different sizes, and unlike in their signals, so that nothing is mixed up
 # without being seen.
 PARTS = {
@@ -224,7 +226,6 @@ def test_the_one_task_of_a_log_that_names_it(example_log):
     np.testing.assert_array_equal(bc.evaluate(part, THRESHOLDS)["cost"], bc.evaluate(fit, THRESHOLDS)["cost"])
 
 
-@pytest.mark.slow
 def test_an_update_of_all_tasks(logs):
     """New queries of one task are added to the fit of all, which keeps its tasks."""
     old = {name: log.isel(query=slice(5, None)) for name, log in logs.items()}

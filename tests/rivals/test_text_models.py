@@ -39,6 +39,7 @@ METHODS = [Routing(), HybridLLM(), FrugalGPT(), FrugalGPT(confidence=True), Frug
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.name} {getattr(m, 'confidence', '')}")
+@pytest.mark.slow
 def test_text_beats_chance_and_labels_are_not_read(logs, method):
     train, test = logs
     decisions = method.fit(train, random_seed=1)
@@ -127,6 +128,7 @@ def test_the_confidence_is_a_feature_of_its_own():
     assert ((found > 0.5) == (right == 1)).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_missing_parts_are_told(logs, monkeypatch):
     train, test = logs
     with pytest.raises(CascadeError, match="no variable 'prompt'"):

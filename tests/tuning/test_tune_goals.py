@@ -195,6 +195,7 @@ def abstaining_grid(draws, per_segment):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_abstaining_is_as_good_as_a_grid(wish, pattern):
     two = make_draws(2, pattern, n_draws=200, seed=3, n_queries=150)
     objective = TuningSpec(**wish).objective()

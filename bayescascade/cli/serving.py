@@ -1,0 +1,135 @@
+"""The commands that put a policy to work elsewhere: behind an address, and in the words of other systems."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayescascade.cli.options import file_in, file_out, keep_input, names_of
+from bayescascade.cli.running import a_decision_log
+from bayescascade.errors import CascadeError, CascadeWarning
+
+DAY = 86_400.0
+PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="Policy file, as `tune -o` writes it.")]
+
+
+def serve(
+    policy: PolicyFile,
+    endpoints: Annotated[Path, file_in("TOML file with a table for each stage: model, base_url, price.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all that this machine has.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LOG",
+            callback=a_decision_log,
+            help="Log of each call (.jsonl); one that is there is added to.",
+        ),
+    ] = None,
+    token_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Environment variable with the token that clients send as their key."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The model's name, as clients ask for it.")] = "bayescascade",
+    max_queue: Annotated[int, typer.Option(min=1, help="Most requests at a time; others get status 429.")] = 512,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Longest request; others get status 413.")] = 4 * 2**20,
+    max_daily_cost: Annotated[
+        float | None, typer.Option(metavar="COST", help="Most that the calls of any 24 hours may cost.")
+    ] = None,
+    explore: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of accepted queries that run the later stages, too.")
+    ] = 0.0,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls of stages at a time.")] = 64,
+) -> None:
+    """Serve a cascade as one model that speaks like OpenAI's. Ctrl-C lets the requests under way end."""
+    if max_daily_cost is not None and not max_daily_cost > 0.0:
+        raise CascadeError(f"--max-daily-cost should be above 0 but is {max_daily_cost:g}.")
+    if log is not None:
+        for source in (policy, endpoints):
+            keep_input(source, log)
+    import bayescascade as bc
+    from bayescascade.runtime.endpoints_file import load_endpoints
+
+    try:
+        from bayescascade.serving import app
+        from bayescascade.serving.server import is_loopback
+        from bayescascade.serving.server import serve as serve_app
+
+        chosen, stages = bc.Policy.load(policy), load_endpoints(endpoints)
+        budget = None if max_daily_cost is None else bc.Budget(per_period=max_daily_cost, period=DAY)
+        cascade = bc.Cascade(chosen, stages, log=log, explore=explore, budget=budget, concurrency=concurrency)
+    except ImportError as error:
+        raise CascadeError(f"{error}.") from None
+    try:
+        served = app(cascade, model=name, token_env=token_env, max_queue=max_queue, max_bytes=max_bytes)
+        if token_env is None and not is_loopback(host):
+            warnings.warn(
+                f"whoever reaches {host} can ask, and you pay; set a token by --token-env",
+                CascadeWarning,
+                stacklevel=2,
+            )
+        where = f"Serving policy {cascade.policy_id} as {name} on"
+        serve_app(served, host, port, lambda url: typer.echo(f"{where} {url}/v1; Ctrl-C stops it."))
+    finally:
+        asyncio.run(cascade.close())  # where the server has not come to do it
+    typer.echo("Stopped." if log is None else f"Stopped. Every query that has ended is in {log}.")
+
+
+class Target(StrEnum):
+    """Where a policy may be taken."""
+
+    sql = "sql"
+    vllm_router = "vllm-router"
+
+
+def export(
+    policy: PolicyFile,
+    to: Annotated[Target, typer.Option(help="CASE expressions, or a route of vLLM's semantic router.")],
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With sql: a whole query of this table.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE=COLUMN,...", help="With sql: columns of the confidences, where not the stages'."
+        ),
+    ] = None,
+    output: Annotated[Path | None, file_out("Where the text goes; to the terminal by default.")] = None,
+) -> None:
+    """Write a policy as another system's rule that decides the same, or say why there is none."""
+    if to is Target.vllm_router and (table is not None or columns is not None):
+        raise CascadeError("--table and --columns go with --to sql.")
+    if output is not None:
+        keep_input(policy, output)
+    import bayescascade as bc
+
+    chosen = bc.Policy.load(policy)
+    text = chosen.to_sql(table, columns_of(columns)) if to is Target.sql else chosen.to_vllm_router()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    from bayescascade._common.files import whole_file
+
+    with whole_file(output, "the rule") as part:
+        part.write_text(text, encoding="utf-8")
+    typer.echo(f"Wrote {output}.")
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
+    if text is None:
+        return None
+    found = {}
+    for part in names_of(text) or []:
+        stage, equals, column = part.partition("=")
+        if not equals or not stage.strip() or not column.strip():
+            raise CascadeError(f"--columns {text}: {part!r} is not such as small=confidence_small.")
+        found[stage.strip()] = column.strip()
+    return found
