@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, reading, running, serving, terminal, updating
+from bayescascade.cli import decisions, reading, running, serving, terminal, updating, watching
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
@@ -230,6 +230,8 @@ def report(
 
 
 app.command()(running.run)
+app.command(cls=WithChoices)(watching.verify)
+app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(updating.update)
 app.command()(updating.diff)
 app.command()(serving.serve)
