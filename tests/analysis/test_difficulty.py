@@ -9,6 +9,8 @@ from bayescascade.posterior.draws import get_draws
 from bayescascade.rivals.ours import Bayes
 from bayescascade.signals.kinds import to_signal
 
+pytestmark = pytest.mark.slow  # a model with a difficulty compiles for minutes
+
 INF = np.inf
 
 
@@ -36,7 +38,6 @@ def test_other_prices_and_another_mix(hard_fit, solution):
     assert (harder["error"] > bc.evaluate(hard_fit, solution)["error"]).all()
 
 
-@pytest.mark.slow
 def test_verdict_and_sensitivity(hard_fit, solution):
     worth = bc.verdict(hard_fit, solution=solution)
     assert np.isfinite(worth.table["loss"].iloc[0])
@@ -63,7 +64,6 @@ def test_new_answers_of_a_query_share_its_difficulty(hard_fit, hard_log):
     assert together[0, 2] > 0.03
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_each_choice_of_stages_to_label_is_fitted_as_a_whole(hard_fit, hard_log):
     few = hard_fit.copy(deep=True)
@@ -74,7 +74,6 @@ def test_each_choice_of_stages_to_label_is_fitted_as_a_whole(hard_fit, hard_log)
     assert abs(first.loading - second.loading).max() > 0.0
 
 
-@pytest.mark.slow
 def test_it_competes_with_others(hard_log):
     ours = Bayes("difficulty", options=(("difficulty", True), ("draws", 150), ("chains", 2)))
     train, test = hard_log.isel(query=slice(250)), hard_log.isel(query=slice(250, None))

@@ -275,6 +275,7 @@ def test_new_queries_without_labels(example_fit, three):
     assert np.isfinite(bc.evaluate(found, THRESHOLDS)["error"]).all()
 
 
+@pytest.mark.slow
 def test_new_confidences_beyond_those_of_the_earlier_fit(hard_fit, hard_log):
     """The rank of a highest confidence has a normal score, where queries have a difficulty, too."""
     seen = hard_log["confidence"].values[:, 1]
