@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import xarray as xr
@@ -26,7 +26,10 @@ class Proposal:
     fit : xarray.DataTree
         The fit with the new queries.
     solution : ThresholdSolution
-        Tuned on it for the goal of the policy in use. ``solution.to_policy(path)`` writes the proposed policy.
+        Tuned on it for the goal of the policy in use.
+    policy : Policy, optional
+        The proposed policy; ``policy.save(path)`` writes it. What the manifest of the policy in use says of
+        models, prompts and currency is kept. None where the goal can no longer be met.
     diff : PolicyDiff, optional
         From the policy in use to the proposed one, both judged by the new fit; None where the goal can no longer
         be met.
@@ -36,6 +39,7 @@ class Proposal:
 
     fit: xr.DataTree
     solution: ThresholdSolution
+    policy: Policy | None
     diff: PolicyDiff | None
     text: str
 
@@ -96,6 +100,16 @@ def propose(
     given = {name: value for name, value in goal.items() if name in known or name == "stages"}
     solution = tune(updated, **given)
     if not solution.feasible:
-        return Proposal(updated, solution, None, "The goal can no longer be met. " + solution.text)
-    found = diff(policy, solution.to_policy(), fit=updated)
-    return Proposal(updated, solution, found, found.text)
+        return Proposal(updated, solution, None, None, "The goal can no longer be met. " + solution.text)
+    proposed = _in_place_of(policy, solution)
+    found = diff(policy, proposed, fit=updated)
+    return Proposal(updated, solution, proposed, found, found.text)
+
+
+def _in_place_of(policy: Policy, solution: ThresholdSolution) -> Policy:
+    """The solution's policy, of the same models, prompts and currency."""
+    said = policy.manifest or {}
+    stages = {str(name) for name in solution.thresholds["stage"].values}
+    models = {name: model for name, model in (said.get("models") or {}).items() if name in stages and model}
+    out = solution.to_policy(models=models, currency=said.get("currency"))
+    return replace(out, manifest={**(out.manifest or {}), "prompts": said.get("prompts")})

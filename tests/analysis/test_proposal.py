@@ -115,6 +115,17 @@ def test_the_proposal_is_tuned_for_the_policys_goal(example_fit, policies, new_l
     assert found.text == found.diff.text
 
 
+def test_what_the_manifest_says_of_the_models_is_kept(example_fit, new_log):
+    old = bc.tune(example_fit, error_price=10.0).to_policy(
+        models={"small": "small-1b v2"}, prompts="Answer: {question}", currency="USD"
+    )
+    found = quiet(bc.propose, example_fit, new_log, old, random_seed=1, progressbar=False)
+    assert found.policy.manifest["models"]["small"] == "small-1b v2"
+    assert found.policy.manifest["currency"] == "USD"
+    assert found.policy.manifest["prompts"] == old.manifest["prompts"]
+    assert found.policy.manifest["data_hash"] != old.manifest["data_hash"]
+
+
 def test_old_queries_can_count_for_less(example_fit, policies, new_log):
     options = {"old_share": 0.5, "random_seed": 1, "progressbar": False}
     found = quiet(bc.propose, example_fit, new_log, policies[0], **options)
