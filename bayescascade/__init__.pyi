@@ -24,6 +24,8 @@ from bayescascade.logs.validate import validate_log as validate_log
 from bayescascade.logs.write import write_log as write_log
 from bayescascade.model.build import build_model as build_model
 from bayescascade.model.simulate import simulate as simulate
+from bayescascade.monitoring.monitor import monitor as monitor
+from bayescascade.monitoring.verify import verify as verify
 from bayescascade.plots.comparison import plot_comparison as plot_comparison
 from bayescascade.plots.decisions import plot_flow as plot_flow
 from bayescascade.plots.decisions import plot_label_value as plot_label_value

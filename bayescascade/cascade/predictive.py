@@ -96,13 +96,13 @@ def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -
         error, error_sd, cost, cost_sd, of_query = (float(moments[name]) for name in MOMENTS)  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
         return {}
-    ends = _beta_binomial_ends(error, error_sd, n, ci_prob)
+    ends = beta_binomial_ends(error, error_sd, n, ci_prob)
     half = float(ndtri(tail_probabilities(ci_prob)[1])) * np.hypot(cost_sd, of_query / np.sqrt(n))
     found = {"error": (error, *ends), "cost": (cost, cost - half, cost + half)}
     return {name: Prediction(*(np.array([x]) for x in values)) for name, values in found.items()}
 
 
-def _beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[float, float]:
+def beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[float, float]:
     """Ends of the interval of a share of ``n`` queries whose rate has a posterior of this mean and sd."""
     mean = min(max(mean, 1e-9), 1.0 - 1e-9)
     total = max(mean * (1.0 - mean) / max(sd, 1e-9) ** 2 - 1.0, 1e-3)  # of the beta distribution of these moments

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, reading, running, serving, terminal, updating
+from bayescascade.cli import decisions, reading, running, serving, terminal, updating, watching
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
@@ -234,6 +234,8 @@ app.command(cls=WithChoices)(updating.update)
 app.command()(updating.diff)
 app.command()(serving.serve)
 app.command()(serving.export)
+app.command(cls=WithChoices)(watching.verify)
+app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
 
 

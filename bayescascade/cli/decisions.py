@@ -27,6 +27,7 @@ from bayescascade.cli.options import (
     given,
     keep_input,
     log_for,
+    models_of,
     names_of,
 )
 from bayescascade.errors import CascadeError, render
@@ -73,6 +74,16 @@ def tune(
             show_default="1 with --max-error, else 0",
         ),
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(metavar="A=MODEL,...", help="Model and version of each stage, for the policy file."),
+    ] = None,
+    template: Annotated[
+        Path | None, file_in("The prompts' template: the policy file says its digest.", metavar="FILE")
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Currency of the log, for the policy file.")
+    ] = None,
     task: Task = None,
 ) -> None:
     """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
@@ -87,8 +98,11 @@ def tune(
         raise CascadeError("--alpha goes with --risk cvar or --risk regret; the mean is over all draws.")
     if stages is not None:
         goal["stages"] = names_of(stages)
-    if output is not None:
-        keep_input(fit_file, output)
+    if output is None and (models or template or currency):
+        raise CascadeError("--models, --template and --currency go into the policy file; name one with -o.")
+    for source in filter(None, (fit_file, template)):
+        if output is not None:
+            keep_input(source, output)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
@@ -100,7 +114,8 @@ def tune(
             terminal.say(f"{output} was not written.")
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:  # before the tables, whose reader may hang up
-        solution.to_policy(output)
+        prompts = None if template is None else template.read_bytes().decode("utf-8", "surrogateescape")
+        solution.to_policy(output, models=models_of(models), prompts=prompts, currency=currency)
     terminal.show(
         terminal.thresholds_table(solution, str(posterior.attrs["confidence_kind"])),
         terminal.expected_table(solution),

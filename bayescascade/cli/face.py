@@ -25,6 +25,7 @@ CALLS = {
     "check": "`bayescascade check`",
     "save_fit": "`bayescascade fit`",
     "Policy.save": "`bayescascade tune -o`",
+    "ThresholdSolution.to_policy": "`bayescascade tune -o`",
     "select_task": "--task",
     "bayescascade.logs.texts.with_prompts": "--prompts",
 }

@@ -88,6 +88,22 @@ def cost_of(text: str) -> str | dict[str, float]:
     return prices
 
 
+def models_of(text: str | None) -> dict[str, str] | None:
+    """Models by stage, as ``small=small-1b 2026-10-01,large=large-2``."""
+    if text is None:
+        return None
+    models = {}
+    for part in names_of(text) or []:
+        stage, equals, model = part.partition("=")
+        if not equals or not stage.strip() or not model.strip():
+            raise CascadeError(
+                f"--models {text} is no list of models by stage: {part!r} is not such as small=small-1b; write "
+                "e.g. --models small=small-1b,large=large-2."
+            )
+        models[stage.strip()] = model.strip()
+    return models
+
+
 def grades_of(text: str | None) -> dict[str, float | None] | None:
     """What texts stand for, as ``C=1,I=0,N=``."""
     if text is None:

@@ -202,6 +202,12 @@ def against_table(table: pd.DataFrame, reference: str) -> Table:
     return _table(title, *columns, rows=rows)
 
 
+def frame_table(found: pd.DataFrame) -> Table:
+    """A data frame of texts and numbers as it stands."""
+    rows = (tuple(map(str, row)) for row in found.itertuples(index=False))
+    return _table("", *map(str, found.columns), rows=rows)
+
+
 def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
     why = "thinned log" if float(attrs.get("old_share", 1.0)) == 1.0 else "a share of the earlier ones was kept"

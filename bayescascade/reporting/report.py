@@ -6,6 +6,7 @@ import os
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
@@ -15,6 +16,9 @@ from bayescascade.analysis.label_value import LabelValue
 from bayescascade.errors import CascadeError, call, option
 from bayescascade.reporting.context import build_context
 from bayescascade.tuning.solution import ThresholdSolution
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def report(
@@ -99,12 +103,19 @@ def report(
 
 
 def _render(story: dict[str, object]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    loader = PackageLoader("bayescascade.reporting", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    script = loader.get_source(environment, "explorer.js")[0]
+    environment = pages()
+    assert environment.loader is not None
+    script = environment.loader.get_source(environment, "explorer.js")[0]
     # a browser runs the script with this hash, and no other that might have come in with a name
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(story, script=Markup(script), script_hash=digest)
+
+
+def pages() -> Environment:
+    """The templates of pages, in which all that comes in is text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("bayescascade.reporting", "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined)

@@ -357,5 +357,5 @@ def _share_of(query: str) -> float:
 
 def _policy_id(policy: Policy) -> str:
     """A name for what a policy decides, whatever its metadata."""
-    rule = {**vars(policy), "metadata": {}}
+    rule = {**vars(policy), "metadata": {}, "manifest": None}
     return hashlib.sha256(to_json(rule).encode()).hexdigest()[:12]

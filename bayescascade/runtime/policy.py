@@ -54,6 +54,9 @@ class Policy:
         One per stage, each at most the stage's threshold: a stage abstains when confidence < reject, and the query
         ends there without an answer. -inf never abstains. The last stage abstains below its own and otherwise
         accepts. None, and -inf throughout, means that no stage abstains.
+    manifest : dict, optional
+        Where the thresholds come from and what is expected of them, as `ThresholdSolution.to_policy` writes it:
+        `verify` and `monitor` compare with it. The file then says the hash of its content.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class Policy:
     confidence_kind: str
     metadata: dict[str, Any] = field(default_factory=dict)
     reject: list[float] | None = None
+    manifest: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         # Copies, so that a list changed later by the caller does not change the policy.
@@ -79,9 +83,13 @@ class Policy:
             reject = _numbers("rejecting thresholds", self.reject, self.stages, advice)
             check_reject(np.array(reject), np.array(thresholds), self.stages, self.confidence_kind)
             object.__setattr__(self, "reject", reject if max(reject) > -math.inf else None)
-        if not isinstance(self.metadata, Mapping):
-            raise CascadeError(f"metadata should be a dict but is {shown(self.metadata)}")
-        object.__setattr__(self, "metadata", dict(self.metadata))
+        for name in ("metadata", "manifest"):
+            value = getattr(self, name)
+            if name == "manifest" and value is None:
+                continue
+            if not isinstance(value, Mapping):
+                raise CascadeError(f"{name} should be a dict but is {shown(value)}")
+            object.__setattr__(self, name, dict(value))
 
     def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
         """Accept this stage's answer, defer the query to the next stage, or abstain.
@@ -254,8 +262,8 @@ class Policy:
         Raises
         ------
         CascadeError
-            If the file is missing, truncated, foreign, of another version, or lacks or garbles a part; or decides
-            by history, as older versions could.
+            If the file is missing, truncated, foreign, of another version, or lacks or garbles a part; if it was
+            changed after it was written; or decides by history, as older versions could.
         """
         check_path(path, "the policy")
         parts = read_parts(Path(path))
@@ -324,7 +332,10 @@ class Policy:
     def __repr__(self) -> str:
         names = ["stages", "thresholds", "confidence_kind"]
         names += [name for name in ("metadata", "reject") if getattr(self, name)]
-        return f"Policy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        parts = [f"{name}={getattr(self, name)!r}" for name in names]
+        if self.manifest is not None:  # long, and for machines
+            parts.append(f"manifest=<{', '.join(map(str, self.manifest))}>")
+        return f"Policy({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
         rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -13,9 +14,12 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, call, in_python, shown
 
 FORMAT = "bayescascade-policy"
-# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds.
-VERSIONS = (1, 2)
+# Version 2 holds what a reader of version 1 would pass over: rejecting thresholds. Version 3 holds a manifest,
+# with or without rejecting thresholds, and the hash of all the rest.
+VERSIONS = (1, 2, 3)
+HASH = "content_hash"
 _PARTS = ("stages", "thresholds", "confidence_kind", "metadata")
+_SAVE = call("Policy.save")
 
 
 def encode(value: Any) -> Any:
@@ -46,9 +50,10 @@ def decode(thresholds: Any) -> Any:
 def to_json(parts: Mapping[str, Any]) -> str:
     """The text of a policy file; of the oldest version that says everything."""
     new = {} if parts["reject"] is None else {"reject": encode(parts["reject"])}
+    manifest = parts.get("manifest")
     content = {
         "format": FORMAT,
-        "version": VERSIONS[bool(new)],
+        "version": 3 if manifest is not None else 2 if new else 1,
         "confidence_kind": parts["confidence_kind"],
         "stages": parts["stages"],
         "thresholds": encode(parts["thresholds"]),
@@ -56,12 +61,28 @@ def to_json(parts: Mapping[str, Any]) -> str:
         "metadata": encode(parts["metadata"]),
     }
     try:
+        if manifest is not None:
+            content["manifest"] = encode(manifest)
+            content[HASH] = content_hash(content)
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     except (ValueError, RecursionError) as error:  # a number of too many digits, lists in lists without end
         raise CascadeError(f"the policy's metadata cannot be written as JSON ({error}); simplify it") from None
     if any("\ud800" <= character <= "\udfff" for character in text):  # halves of characters, in metadata
         return json.dumps(content, indent=2) + "\n"
     return text
+
+
+def content_hash(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of all parts of a policy file but the hash itself, as canonical JSON: sorted, without spaces.
+
+    Examples
+    --------
+    >>> content_hash({"b": 1, "a": [0.5]}) == content_hash({"a": [0.5], "b": 1, "content_hash": "sha256:0"})
+    True
+    """
+    rest = {name: value for name, value in content.items() if name != HASH}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_parts(path: Path) -> dict[str, Any]:
@@ -76,9 +97,9 @@ def read_parts(path: Path) -> dict[str, Any]:
     if not isinstance(version, int) or isinstance(version, bool) or version not in VERSIONS:
         raise CascadeError(
             f"{path} is a policy of version {show(version)}, but this bayescascade reads versions "
-            f"{' and '.join(map(str, VERSIONS))}; upgrade bayescascade, or write the policy again with this one"
+            f"{', '.join(map(str, VERSIONS))}; upgrade bayescascade, or write the policy again with this one"
         )
-    known = {"format", "version", "history", "reject", *_PARTS}
+    known = {"format", "version", "history", "reject", "manifest", HASH, *_PARTS}
     unknown = [name for name in content if name not in known]
     if unknown:
         raise CascadeError(
@@ -94,11 +115,36 @@ def read_parts(path: Path) -> dict[str, Any]:
             "confidence and the one before: that is no longer supported; tune again, and write the new policy"
         )
     reject = content.get("reject")
-    if (reject is not None) != (version == 2):
+    if (reject is not None) != (version == 2) and version != 3:
         what = "holds no reject" if reject is None else "holds reject"
         raise CascadeError(f"{path} says version {version} but {what}; write it again with " + call("Policy.save"))
+    _check_manifest(path, version, content)
     parts = {name: content[name] for name in _PARTS}
-    return {**parts, "thresholds": decode(parts["thresholds"]), "reject": decode(reject)}
+    more = {"reject": decode(reject), "manifest": content.get("manifest")}
+    return {**parts, "thresholds": decode(parts["thresholds"]), **more}
+
+
+def _hash_of(content: Mapping[str, Any]) -> str | None:
+    """The hash of what was read, None of what cannot have been written."""
+    try:
+        return content_hash(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_manifest(path: Path, version: int, content: dict[str, Any]) -> None:
+    """Raise `CascadeError` unless a file of version 3, and no other, has a manifest and says its own hash."""
+    missing = [name for name in ("manifest", HASH) if content.get(name) is None]
+    if version != 3 and len(missing) < 2:
+        raise CascadeError(f"{path} says version {version} but holds a manifest; write it again with " + _SAVE)
+    if version == 3 and missing:
+        raise CascadeError(f"{path} is not a whole policy: missing {', '.join(missing)}; write it again")
+    if version == 3 and content[HASH] != _hash_of(content):
+        raise CascadeError(
+            f"{path} was changed after it was written: its content is not what its {HASH} says. Get the file as "
+            "it was. If you mean the change, tune again, or write your thresholds as a policy of their own with "
+            + _SAVE
+        )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

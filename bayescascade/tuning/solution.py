@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
 from bayescascade.runtime.policy import Policy
+from bayescascade.tuning.manifest import manifest_of
 from bayescascade.tuning.solution_text import describe, remark_on_idle, say_margin
 from bayescascade.tuning.spec import TuningSpec
 
@@ -97,6 +99,8 @@ class ThresholdSolution:
         The error with the safety margin, see ``doubt`` of `tune`; None where the model is believed.
     text : str
         The answer in words.
+    seen : dict
+        What the fit's log shows at these thresholds, for the manifest of a policy.
     """
 
     thresholds: xr.DataArray
@@ -116,6 +120,7 @@ class ThresholdSolution:
     reject: xr.DataArray | None = None
     abstained: xr.DataArray | None = None
     latency: xr.DataArray | None = None
+    seen: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def answered(self) -> xr.DataArray:
@@ -142,13 +147,45 @@ class ThresholdSolution:
             rows.append((str(name), threshold, *rejects, f"{float(reach[j]):.1%}", band))
         return rows
 
-    def to_policy(self, path: str | os.PathLike[str] | None = None) -> Policy:
+    def to_policy(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        models: Mapping[str, str] | None = None,
+        prompts: str | None = None,
+        currency: str | None = None,
+    ) -> Policy:
         """Make the run-time `Policy`, and write it to ``path`` if one is given.
+
+        Examples
+        --------
+        >>> import bayescascade as bc
+        >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+        >>> policy = bc.tune(fit, max_error=0.35).to_policy(currency="USD")
+        >>> policy.manifest["currency"], policy.manifest["promise"]["max_error"]
+        ('USD', 0.35)
+
+        Parameters
+        ----------
+        path : path, optional
+        models : dict, optional
+            For each stage the model behind it, with its version: ``{"small": "small-1b 2026-10-01"}``.
+        prompts : str, optional
+            The prompts' template. The file holds its digest only.
+        currency : str, optional
+            Of the log's costs.
 
         Raises
         ------
         CascadeError
-            When the goal was not met: a policy file would promise what it cannot keep.
+            When the goal was not met: a policy file would promise what it cannot keep. When ``models`` names
+            another stage.
+
+        Notes
+        -----
+        The policy's ``manifest`` says where the thresholds come from, what was promised, what is expected of
+        error, cost and deferral, and what the log showed at these thresholds, with which `monitor` compares served
+        queries.
         """
         if not self.feasible:
             raise CascadeError("no policy was made: " + self.text)
@@ -164,6 +201,7 @@ class ThresholdSolution:
                 **self.provenance,
             }
         )
+        policy = replace(policy, manifest=manifest_of(self, models, prompts, currency))
         if path is not None:
             policy.save(path)
         return policy

@@ -24,6 +24,7 @@ from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
 from bayescascade.tuning.evaluator import Evaluator
+from bayescascade.tuning.manifest import seen_by
 from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.stage_search import search_stages
@@ -125,7 +126,8 @@ def tune(
     if doubt is None and max_error is not None and risk != "regret":
         spec = replace(spec, doubt=SPREAD)
     discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
-    return to_solution(tune_draws(draws, spec, discrepancy, stages), spec, _provenance(fit))
+    solution = to_solution(tune_draws(draws, spec, discrepancy, stages), spec, _provenance(fit))
+    return replace(solution, seen=seen_by(fit, solution))
 
 
 def tune_draws(

@@ -35,6 +35,7 @@ NAMES = [
     "learn_then_test",
     "load_example",
     "load_fit",
+    "monitor",
     "plot_comparison",
     "plot_flow",
     "plot_frontier",
@@ -64,6 +65,7 @@ NAMES = [
     "tune",
     "validate_log",
     "verdict",
+    "verify",
     "write_log",
 ]
 
@@ -125,6 +127,8 @@ SIGNATURES = {
     "plot_reliability": (["fit"], {}),
     "signal_quality": (["candidates"], {"ci_prob": 0.9}),
     "plot_signal_quality": (["quality"], {"measure": "auroc", "axes": None}),
+    "monitor": (["policy", "served"], {"level": 0.05}),
+    "verify": (["policy", "labelled"], {"by": None, "max_error": None, "prob": None}),
     "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
 }
 

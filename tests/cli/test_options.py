@@ -601,3 +601,26 @@ def test_letters_on_request(calls, folder):
     sentence = assert_one_sentence(run(*FIT), "correct is 'I' at row 0")
     assert sentence.endswith("if texts are grades, say what they stand for: --grades C=1,I=0,N=")
     assert run(*FIT, "--grades", "C=1,I=0,N=").exit_code == 0
+
+
+def test_tune_says_what_the_policy_file_should_know(calls, folder):
+    Path("prompt.txt").write_bytes(b"Answer: {question}\xff")
+    more = ("--models", "small=small-1b 2026-10-01,large=large-2", "--template", "prompt.txt", "--currency", "USD")
+    assert run("tune", "fit.nc", "--max-error", 0.2, "-o", "new.json", *more).exit_code == 0
+    assert bc.tune().more == {
+        "models": {"small": "small-1b 2026-10-01", "large": "large-2"},
+        "prompts": "Answer: {question}\udcff",
+        "currency": "USD",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "fragment"),
+    [
+        (("--models", "small", "-o", "new.json"), "--models small is no list of models by stage"),
+        (("--currency", "USD"), "go into the policy file; name one with -o"),
+        (("--template", "fit.nc", "-o", "fit.nc"), "the output fit.nc is the input itself"),
+    ],
+)
+def test_what_goes_into_the_policy_file_is_checked(calls, folder, more, fragment):
+    assert_one_sentence(run("tune", "fit.nc", "--max-error", 0.2, *more), fragment)

@@ -45,7 +45,8 @@ def make_log(n=12):
 
 
 class Solution(SimpleNamespace):
-    def to_policy(self, path):
+    def to_policy(self, path, **more):
+        self.more = more
         chosen = policy.Policy(STAGES, self.thresholds.values.tolist(), "probability")
         chosen.save(path)
         return chosen

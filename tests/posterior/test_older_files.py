@@ -52,6 +52,12 @@ def test_policies_that_abstain(name):
     assert [policy.decide(stage, 0.2) for stage in STAGES] == ["defer", "defer", "abstain"]
 
 
+def test_policies_with_a_manifest():
+    policy = bc.Policy.load(FILES / "policy-3-2026-11-28.json")
+    assert policy.manifest["promise"]["max_error"] == 0.35
+    assert [stage["stage"] for stage in policy.manifest["reference"]] == STAGES == policy.stages
+
+
 def test_a_policy_by_history_is_refused():
     with pytest.raises(bc.CascadeError, match=r"decides by history, .*: that is no longer supported; tune again"):
         bc.Policy.load(FILES / "policy-2-history-2026-11-22.json")
@@ -59,7 +65,7 @@ def test_a_policy_by_history_is_refused():
 
 def test_what_this_version_writes_is_what_the_newest_files_say(tmp_path):
     """Where this fails the format has changed: give it a new version, and keep the old file."""
-    for kept in ("policy-1-2026-11-28", "policy-2-2026-11-28"):
+    for kept in ("policy-1-2026-11-28", "policy-2-2026-11-28", "policy-3-2026-11-28"):
         bc.Policy.load(FILES / f"{kept}.json").save(tmp_path / "policy.json")
         assert json.loads((tmp_path / "policy.json").read_text()) == json.loads(
             (FILES / f"{kept}.json").read_text()

@@ -209,7 +209,10 @@ def saved(policy, path, **changes):
     [
         ({"format": "other"}, 'is not a policy file: it does not say "format": "bayescascade-policy"'),
         ({"format": ...}, "is not a policy file"),
-        ({"version": 3}, "is a policy of version 3, but this bayescascade reads versions 1 and 2; upgrade"),
+        ({"version": 4}, "is a policy of version 4, but this bayescascade reads versions 1, 2, 3; upgrade"),
+        ({"version": 3}, "is not a whole policy: missing manifest, content_hash; write it again"),
+        ({"manifest": {}}, "says version 1 but holds a manifest; write it again"),
+        ({"content_hash": "sha256:0"}, "says version 1 but holds a manifest; write it again"),
         ({"version": 2}, "says version 2 but holds no reject; write it again"),
         ({"reject": ["-inf", -3.0, "-inf"]}, "says version 1 but holds reject; write it again"),
         ({"version": ...}, "is a policy of version None"),

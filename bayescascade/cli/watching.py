@@ -1,0 +1,98 @@
+"""Commands for continuous integration and for cron: is a policy still what it was? `cli` puts them on the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayescascade.cli import terminal
+from bayescascade.cli.options import (
+    Cost,
+    Grades,
+    LogFile,
+    TaskColumn,
+    TaskOfLog,
+    file_out,
+    keep_input,
+    log_for,
+)
+from bayescascade.errors import CascadeError, render
+
+PolicyFile = Annotated[
+    Path,
+    typer.Argument(metavar="POLICY", exists=True, dir_okay=False, help="Policy file, as `tune -o` writes it."),
+]
+Output = Annotated[Path | None, file_out("Where what was found goes, too: .json, or a page as .html.")]
+
+
+def verify(
+    ctx: typer.Context,
+    policy: PolicyFile,
+    labelled: LogFile,
+    output: Annotated[Path | None, file_out("Where what was found goes, too (.json).")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Column that says which slice a query is of.", show_default="its task"
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="The error is at most this.", show_default="the policy's promise")
+    ] = None,
+    prob: Annotated[
+        float | None, typer.Option(help="Confidence of each bound.", show_default="the promise's, or 0.9")
+    ] = None,
+    cost: Cost = "cost",
+    grades: Grades = None,
+) -> None:
+    """Ask labelled queries whether a policy keeps its promise. Exit code: 0 kept, 1 not kept, 2 cannot be told."""
+    for source in (policy, labelled):
+        if output is not None:
+            keep_input(source, output)
+    import bayescascade as bc
+
+    chosen = bc.Policy.load(policy)
+    log = log_for(labelled, chosen, cost, None, by, grades)
+    found = bc.verify(chosen, log, max_error=max_error, prob=prob)
+    _end(ctx, found, output)
+
+
+def monitor(
+    ctx: typer.Context,
+    policy: PolicyFile,
+    served: LogFile,
+    output: Output = None,
+    level: Annotated[
+        float, typer.Option(help="Most probability of a false alarm, over all parts and however often you look.")
+    ] = 0.05,
+    cost: Cost = "cost",
+    grades: Grades = None,
+    task: TaskOfLog = None,
+    task_column: TaskColumn = None,
+) -> None:
+    """Watch served queries. Exit code: 0 nothing moved, 1 alarm, 2 nothing to look at."""
+    for source in (policy, served):
+        if output is not None:
+            keep_input(source, output)
+    if output is not None and output.suffix.lower() not in (".json", ".html", ".htm"):
+        raise CascadeError(
+            f"what was found is written as .json or .html, but the output is called {output.name!r}."
+        )
+    import bayescascade as bc
+
+    chosen = bc.Policy.load(policy)
+    found = bc.monitor(chosen, log_for(served, chosen, cost, task, task_column, grades), level=level)
+    _end(ctx, found, output)
+
+
+def _end(ctx: typer.Context, found: Any, output: Path | None) -> None:
+    """Show the table and the answer, write the file, and leave with the exit code."""
+    if output is not None:
+        found.save(output)
+    terminal.show(terminal.frame_table(found.shown()))
+    typer.echo(render(found.text, ctx.obj))
+    if output is not None:
+        typer.echo(f"Wrote {output}.")
+    raise typer.Exit(found.exit_code)

@@ -1,0 +1,1 @@
+"""Is a policy still what it was? `verify` asks labelled queries, `monitor` served ones."""
