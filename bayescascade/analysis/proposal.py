@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import xarray as xr
@@ -26,16 +26,19 @@ class Proposal:
     fit : xarray.DataTree
         The fit with the new queries.
     solution : ThresholdSolution
-        Tuned on it for the goal of the policy in use. ``solution.to_policy(path)`` writes the proposed policy.
+        Tuned on it for the goal of the policy in use.
+    policy : Policy, optional
+        The proposed one; None where the goal can no longer be met. What the policy in use says of models, prompts
+        and currency, it says too. ``policy.save(path)`` writes it.
     diff : PolicyDiff, optional
-        From the policy in use to the proposed one, both judged by the new fit; None where the goal can no longer
-        be met.
+        From the policy in use to the proposed one, both judged by the new fit; None where there is none.
     text : str
         Both in words.
     """
 
     fit: xr.DataTree
     solution: ThresholdSolution
+    policy: Policy | None
     diff: PolicyDiff | None
     text: str
 
@@ -96,6 +99,17 @@ def propose(
     given = {name: value for name, value in goal.items() if name in known or name == "stages"}
     solution = tune(updated, **given)
     if not solution.feasible:
-        return Proposal(updated, solution, None, "The goal can no longer be met. " + solution.text)
-    found = diff(policy, solution.to_policy(), fit=updated)
-    return Proposal(updated, solution, found, found.text)
+        return Proposal(updated, solution, None, None, "The goal can no longer be met. " + solution.text)
+    proposed = _with_what_stays(solution.to_policy(), policy.manifest or {})
+    found = diff(policy, proposed, fit=updated)
+    return Proposal(updated, solution, proposed, found, found.text)
+
+
+def _with_what_stays(proposed: Policy, old: dict[str, Any]) -> Policy:
+    """The proposed policy, with what the manifest in use says that no fit knows."""
+    models = old.get("models")
+    known = models if isinstance(models, dict) else {}
+    manifest = dict(proposed.manifest or {})
+    manifest |= {name: old.get(name) for name in ("prompts", "currency")}
+    manifest["models"] = {stage: known.get(stage) for stage in proposed.stages}
+    return replace(proposed, manifest=manifest)

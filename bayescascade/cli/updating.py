@@ -68,11 +68,11 @@ def update(
     if fit_output is not None:
         bc.save_fit(found.fit, fit_output)
     typer.echo(terminal.update_text(found.fit.attrs))
-    if found.diff is None:
+    if found.policy is None or found.diff is None:
         terminal.say(render(found.text, ctx.obj))
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:
-        found.solution.to_policy(output)
+        found.policy.save(output)
     _show(found.diff, json_file)
     if output is not None:
         typer.echo(f"Wrote {output}. The policy in use is as it was; put the new one in its place when you agree.")
