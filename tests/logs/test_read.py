@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from bayescascade.cascade.empirical import score
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.logs.read import read_log
+from bayescascade.runtime.policy import Policy
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STAGES = ["small", "middle", "large"]
@@ -403,6 +405,17 @@ def test_a_stage_that_no_query_has_reached_is_empty(first_stage_alone):
     assert log["cost"].notnull().sum() == log["latency"].notnull().sum() == 2
     with pytest.raises(CascadeError, match="there is no stage 'medium'"):
         read_log(first_stage_alone, **options)  # a fit needs them all
+
+
+def test_a_policy_is_scored_where_no_query_has_reached_its_last_stage(first_stage_alone):
+    table = first_stage_alone.assign(correct=[1.0, 0.0])
+    stages = ["small", "large"]
+    log = read_log(table, confidence_kind="logprob", stages=stages, labels=False)
+    found = score(log, Policy(stages, [-0.5, -np.inf], "logprob"))
+    assert (float(found["error"]), float(found["cost"])) == (0.5, 1.0)
+    log["cost"].loc[{"stage": "large"}] = 2.0  # it was called, and told no confidence
+    with pytest.raises(CascadeError, match="'large' has no confidence in any row"):
+        score(log, Policy(stages, [-0.5, -np.inf], "logprob"))
 
 
 def test_a_stage_that_may_be_misspelt_is_not_taken_for_one_that_was_not_reached(first_stage_alone):
