@@ -28,11 +28,10 @@ class Proposal:
     solution : ThresholdSolution
         Tuned on it for the goal of the policy in use.
     policy : Policy, optional
-        The proposed policy; ``policy.save(path)`` writes it. What the manifest of the policy in use says of
-        models, prompts and currency is kept. None where the goal can no longer be met.
+        The proposed one; None where the goal can no longer be met. What the policy in use says of models, prompts
+        and currency, it says too. ``policy.save(path)`` writes it.
     diff : PolicyDiff, optional
-        From the policy in use to the proposed one, both judged by the new fit; None where the goal can no longer
-        be met.
+        From the policy in use to the proposed one, both judged by the new fit; None where there is none.
     text : str
         Both in words.
     """
@@ -101,15 +100,16 @@ def propose(
     solution = tune(updated, **given)
     if not solution.feasible:
         return Proposal(updated, solution, None, None, "The goal can no longer be met. " + solution.text)
-    proposed = _in_place_of(policy, solution)
+    proposed = _with_what_stays(solution.to_policy(), policy.manifest or {})
     found = diff(policy, proposed, fit=updated)
     return Proposal(updated, solution, proposed, found, found.text)
 
 
-def _in_place_of(policy: Policy, solution: ThresholdSolution) -> Policy:
-    """The solution's policy, of the same models, prompts and currency."""
-    said = policy.manifest or {}
-    stages = {str(name) for name in solution.thresholds["stage"].values}
-    models = {name: model for name, model in (said.get("models") or {}).items() if name in stages and model}
-    out = solution.to_policy(models=models, currency=said.get("currency"))
-    return replace(out, manifest={**(out.manifest or {}), "prompts": said.get("prompts")})
+def _with_what_stays(proposed: Policy, old: dict[str, Any]) -> Policy:
+    """The proposed policy, with what the manifest in use says that no fit knows."""
+    models = old.get("models")
+    known = models if isinstance(models, dict) else {}
+    manifest = dict(proposed.manifest or {})
+    manifest |= {name: old.get(name) for name in ("prompts", "currency")}
+    manifest["models"] = {stage: known.get(stage) for stage in proposed.stages}
+    return replace(proposed, manifest=manifest)

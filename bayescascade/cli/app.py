@@ -230,12 +230,12 @@ def report(
 
 
 app.command()(running.run)
-app.command(cls=WithChoices)(watching.verify)
-app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(updating.update)
 app.command()(updating.diff)
 app.command()(serving.serve)
 app.command()(serving.export)
+app.command(cls=WithChoices)(watching.verify)
+app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
 
 

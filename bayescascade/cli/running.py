@@ -52,7 +52,8 @@ def run(
     import bayescascade as bc
     from bayescascade.runtime.endpoints_file import load_endpoints
 
-    chosen, stages = bc.Policy.load(policy), load_endpoints(endpoints)
+    chosen = bc.Policy.load(policy)
+    stages = load_endpoints(endpoints, chosen.stages)
     queries = queries_of(prompts)
     budget = None if max_cost is None else bc.Budget(per_period=max_cost, period=float("inf"))
     try:

@@ -62,7 +62,8 @@ def serve(
         from bayescascade.serving.server import is_loopback
         from bayescascade.serving.server import serve as serve_app
 
-        chosen, stages = bc.Policy.load(policy), load_endpoints(endpoints)
+        chosen = bc.Policy.load(policy)
+        stages = load_endpoints(endpoints, chosen.stages)
         budget = None if max_daily_cost is None else bc.Budget(per_period=max_daily_cost, period=DAY)
         cascade = bc.Cascade(chosen, stages, log=log, explore=explore, budget=budget, concurrency=concurrency)
     except ImportError as error:

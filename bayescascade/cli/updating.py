@@ -68,7 +68,7 @@ def update(
     if fit_output is not None:
         bc.save_fit(found.fit, fit_output)
     typer.echo(terminal.update_text(found.fit.attrs))
-    if found.diff is None or found.policy is None:
+    if found.policy is None or found.diff is None:
         terminal.say(render(found.text, ctx.obj))
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:

@@ -17,6 +17,7 @@ from bayescascade.cli.options import (
     file_out,
     keep_input,
     log_for,
+    names_of,
 )
 from bayescascade.errors import CascadeError, render
 
@@ -67,6 +68,10 @@ def monitor(
     level: Annotated[
         float, typer.Option(help="Most probability of a false alarm, over all parts and however often you look.")
     ] = 0.05,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(metavar="PART,...", help="Parts not to watch, e.g. latency,price.", show_default="none"),
+    ] = None,
     cost: Cost = "cost",
     grades: Grades = None,
     task: TaskOfLog = None,
@@ -83,7 +88,8 @@ def monitor(
     import bayescascade as bc
 
     chosen = bc.Policy.load(policy)
-    found = bc.monitor(chosen, log_for(served, chosen, cost, task, task_column, grades), level=level)
+    log = log_for(served, chosen, cost, task, task_column, grades)
+    found = bc.monitor(chosen, log, level=level, leave_out=names_of(leave_out) or [])
     _end(ctx, found, output)
 
 

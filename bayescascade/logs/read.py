@@ -96,7 +96,8 @@ def read_log(
         ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same.
     labels : bool
         Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
-        fit, or of which reach and cost alone are asked.
+        fit, or of which reach and cost alone are asked. There a stage of ``stages`` that no query has reached may
+        be missing, if all stages of the log are among ``stages``; and one stage is enough.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def read_log(
         check_kind(confidence_kind)
     words = TRUTH | _check_grades(grades)
     prices = _check_cost(cost)
-    wanted = _check_stages(stages)
+    wanted = _check_stages(stages, 2 if labels else 1)
     if task is not None and not isinstance(task, str):
         raise CascadeError(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
@@ -131,12 +132,16 @@ def read_log(
     table = load_table(source)
     kind = _kind_of(table, confidence_kind)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
+    all_stages = None if labels else _with_those_not_reached(records, wanted)
+    if all_stages is not None:
+        wanted = [name for name in all_stages if name in records.names]
     if prices is not None:
         prices = _by_name(records, prices)
     check_size(len(records.queries), records.names if wanted is None else [str(name) for name in wanted])
     positions, stage_order = _arrange(records, prices, wanted)
     records = records.keep(positions)
-    check_enough_stages(records.names)
+    if labels:
+        check_enough_stages(records.names)
     _check_unique(records)
     check_names("stage", records.names)
     if records.queries.dtype != np.int64:
@@ -150,7 +155,7 @@ def read_log(
         return records.where(int(np.argmax((records.query == query) & (records.stage == stage))))
 
     cleaned = clean_matrices(matrices, records.names, kind, where, labels)
-    warn_of_oddities(cleaned, records.names, kind, stage_order == "as given")
+    warn_of_oddities(cleaned, records.names, kind, stage_order == "as given" and len(records.names) > 1)
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
@@ -161,6 +166,8 @@ def read_log(
         log = log.assign_coords(task=("query", records.tasks.astype(str)))
     if wanted is not None:  # queries that never came as far as these stages
         log = log.isel(query=log["confidence"].notnull().any("stage").values)
+    if all_stages is not None:
+        log = log.reindex(stage=np.array(all_stages))
     if records.latency_unit is not None:
         log["latency"].attrs["units"] = records.latency_unit
     _logger.info("%d queries; stages %s: %s", log.sizes["query"], stage_order, ", ".join(records.names))
@@ -230,7 +237,7 @@ def _check_grades(grades: Any) -> dict[str, float]:
     return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
 
 
-def _check_stages(stages: Any) -> list[str | int] | None:
+def _check_stages(stages: Any, least: int) -> list[str | int] | None:
     if stages is None:
         return None
     if isinstance(stages, (set, frozenset)):
@@ -255,7 +262,7 @@ def _check_stages(stages: Any) -> list[str | int] | None:
                 parameter="stages",
                 value=stages,
             )
-    if len(wanted) < 2:
+    if len(wanted) < least:
         raise CascadeError(
             "a cascade needs at least two stages but "
             + option("stages")
@@ -325,6 +332,14 @@ def _arrange(
             value=wanted,
         )
     return kept, "as given"
+
+
+def _with_those_not_reached(records: Records, wanted: list[str | int] | None) -> list[str] | None:
+    """The wanted stages where a log lacks some and has no others, which may be the same ones misspelt."""
+    if wanted is None or records.numbers is not None:
+        return None
+    names = [name for name in wanted if isinstance(name, str)]
+    return names if set(records.names) < set(names) and len(set(names)) == len(wanted) else None
 
 
 def _by_mean_cost(records: Records, prices: dict[str, float] | None) -> list[int]:

@@ -75,11 +75,12 @@ def clean_matrices(
         for name, matrix in {**matrices, "correct": correct, "cost": cost}.items()
         if name != "confidence"
     }
-    for stage, name in enumerate(names):
-        _check_stage(
-            name, run[:, stage], cleaned["correct"][:, stage] if labels else None, cleaned["cost"][:, stage]
-        )
-    _check_pairs(run, names)
+    told = np.any([~np.isnan(matrix) for matrix in matrices.values()], axis=(0, 1))
+    there = [stage for stage in range(len(names)) if labels or told[stage]]  # a served log may not reach them all
+    for stage in there:
+        correct_there = cleaned["correct"][:, stage] if labels else None
+        _check_stage(names[stage], run[:, stage], correct_there, cleaned["cost"][:, stage])
+    _check_pairs(run[:, there], [names[stage] for stage in there])
     return {"confidence": confidence, **cleaned}
 
 
@@ -202,7 +203,8 @@ def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
         query, if there is one, names the task of every query. Other variables, coords and attributes are kept.
 
     labels : bool
-        Whether every stage needs a labelled answer, as a log to be fitted does.
+        Whether every stage needs a labelled answer, as a log to be fitted does. Where not, a stage may also have
+        been reached by no query.
 
     Returns
     -------

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescascade._common.messages import joined
 from bayescascade.display.format import per_thousand, share
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.read import read_log
 from bayescascade.monitoring.betting import log_capital
 from bayescascade.monitoring.blocks import shares_over_time
-from bayescascade.monitoring.parts import Part, Served, parts_of, read_promise
+from bayescascade.monitoring.parts import NAMES, Part, Served, parts_of, read_promise
 from bayescascade.monitoring.result import COLUMNS, Watch
 from bayescascade.runtime.policy import Policy
 
@@ -22,7 +24,7 @@ _MOST_PLACES = 400  # of a curve
 _MOST_BLOCKS, _PER_BLOCK = 30, 20
 
 
-def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
+def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iterable[str] = ()) -> Watch:
     """Watch served queries: whether a stage, a link, a price or the calibration moved, and the promise is kept.
 
     Examples
@@ -49,6 +51,9 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
         answers.
     level : float
         Most probability of a false alarm, over all parts and however often you look, in (0, 1).
+    leave_out : iterable of str
+        Parts that are not watched, by name: ``confidence``, ``link``, ``deferral``, ``price``, ``latency``,
+        ``calibration`` or ``promise``. The others share the level.
 
     Returns
     -------
@@ -57,7 +62,8 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
     Raises
     ------
     CascadeError
-        If the policy has no manifest, or the log is of other stages or another kind, or holds nothing.
+        If the policy has no manifest, the log is of other stages or another kind or holds nothing, or a part to
+        leave out is none, or all are left out.
 
     Notes
     -----
@@ -74,8 +80,11 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
         raise bad_value("policy", policy, "give a Policy, such as Policy.load returns", "is none")
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0.0 < level < 1.0:
         raise bad_value("level", level, "give a probability strictly between 0 and 1")
+    left = _names(leave_out)
     queries, seen = served_queries(policy, served)
-    parts = parts_of(policy, seen, float(level))
+    parts = [part for part in parts_of(policy, seen, float(level)) if part.name not in left]
+    if not parts:
+        raise bad_value("leave_out", sorted(left), "leave a part to be watched", "leaves none")
     capital = log_capital(np.stack([part.payoff for part in parts], 1), np.stack([part.prior for part in parts]))
     best = np.maximum.accumulate(capital, axis=0)
     needed = np.log(len(parts) / level)
@@ -104,6 +113,14 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05) -> Watch:
         evidence={"query": places + 1.0, "needed": np.array([needed / np.log(10.0)]), **curves},
         header=_header(policy),
     )
+
+
+def _names(leave_out: Any) -> set[str]:
+    """Names of parts, or `CascadeError`."""
+    names = list(leave_out) if isinstance(leave_out, Iterable) and not isinstance(leave_out, str) else [leave_out]
+    if isinstance(leave_out, str) or not all(isinstance(name, str) and name in NAMES for name in names):
+        raise bad_value("leave_out", leave_out, f"give a list of names from {joined(NAMES)}")
+    return set(names)
 
 
 def served_queries(policy: Policy, served: Any) -> tuple[np.ndarray, Served]:

@@ -27,6 +27,7 @@ from bayescascade.monitoring.betting import (
 )
 from bayescascade.runtime.policy import Policy
 
+NAMES = ("confidence", "link", "deferral", "price", "latency", "calibration", "promise")
 _Z = float(norm.ppf(tail_probabilities(CI_PROB)[1]))
 _MOST_QUERIES = 10**12  # that a log may say it has
 _LOTS = 5  # for each query and stage; two parts may share one, as none is judged by another
@@ -39,7 +40,7 @@ class Part:
     Attributes
     ----------
     name : str
-        ``confidence``, ``link``, ``deferral``, ``price``, ``latency``, ``calibration`` or ``promise``.
+        One of `NAMES`.
     of : str
         The stage, or the pair of stages; empty for the promise.
     n : int

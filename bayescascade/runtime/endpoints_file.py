@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,7 +16,7 @@ from bayescascade.runtime.endpoint import Endpoint
 EXAMPLE = '[small]\nmodel = "small-1b"\nbase_url = "http://127.0.0.1:8000/v1"\nprice = [0.15, 0.60]'
 
 
-def load_endpoints(path: str | os.PathLike[str]) -> dict[str, Endpoint]:
+def load_endpoints(path: str | os.PathLike[str], stages: Sequence[str] | None = None) -> dict[str, Endpoint]:
     """The endpoints that a file names, by stage.
 
     Examples
@@ -33,6 +33,8 @@ def load_endpoints(path: str | os.PathLike[str]) -> dict[str, Endpoint]:
     path : path
         Of a TOML file with a table for each stage, whose names are the parameters of `Endpoint`. An empty
         ``api_key_env`` says that there is no key, and an empty ``signal`` that there is no confidence.
+    stages : list of str, optional
+        Those that are wanted. Others may be in the file, for a policy that runs them.
 
     Raises
     ------
@@ -49,7 +51,10 @@ def load_endpoints(path: str | os.PathLike[str]) -> dict[str, Endpoint]:
         raise CascadeError(f"{path} is no TOML file; write one such as\n{EXAMPLE}") from None
     if not content:
         raise CascadeError(f"{path} names no stage; write such as\n{EXAMPLE}")
-    return {stage: _endpoint(path, stage, table) for stage, table in content.items()}
+    found = {stage: _endpoint(path, stage, table) for stage, table in content.items()}
+    if stages is None or not set(stages) <= set(found):  # whoever uses them says what is missing
+        return found
+    return {stage: found[stage] for stage in stages}
 
 
 def _endpoint(path: Any, stage: str, table: Any) -> Endpoint:

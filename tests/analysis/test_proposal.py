@@ -113,6 +113,17 @@ def test_the_proposal_is_tuned_for_the_policys_goal(example_fit, policies, new_l
     assert found.fit["observed_data"].sizes["query"] == 360
     assert found.diff.change.loc["error", "new"] == pytest.approx(float(found.solution.error.mean()))
     assert found.text == found.diff.text
+    assert found.policy.thresholds == found.solution.to_policy().thresholds
+
+
+def test_the_proposal_says_what_no_fit_knows(example_fit, new_log):
+    """Models, prompts and currency are those of the policy in use."""
+    said = {"models": {"small": "small-1b", "large": "large-2"}, "prompts": "Answer: {x}", "currency": "USD"}
+    old = bc.tune(example_fit, error_price=10.0).to_policy(**said)
+    found = quiet(bc.propose, example_fit, new_log, old, random_seed=1, progressbar=False)
+    for name in ("models", "prompts", "currency"):
+        assert found.policy.manifest[name] == old.manifest[name]
+    assert found.policy.manifest["data_hash"] != old.manifest["data_hash"]
 
 
 def test_what_the_manifest_says_of_the_models_is_kept(example_fit, new_log):
@@ -141,6 +152,7 @@ def test_a_goal_out_of_reach_is_no_proposal(example_fit, policies, new_log):
     policy = bc.Policy(policies[0].stages, policies[0].thresholds, "probability", metadata)
     found = quiet(bc.propose, example_fit, new_log, policy, random_seed=1, progressbar=False)
     assert found.diff is None
+    assert found.policy is None
     assert found.text.startswith("The goal can no longer be met.")
 
 

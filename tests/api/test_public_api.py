@@ -127,7 +127,7 @@ SIGNATURES = {
     "plot_reliability": (["fit"], {}),
     "signal_quality": (["candidates"], {"ci_prob": 0.9}),
     "plot_signal_quality": (["quality"], {"measure": "auroc", "axes": None}),
-    "monitor": (["policy", "served"], {"level": 0.05}),
+    "monitor": (["policy", "served"], {"level": 0.05, "leave_out": ()}),
     "verify": (["policy", "labelled"], {"by": None, "max_error": None, "prob": None}),
     "simulate": ([], {"n_stages": 3, "tau": 0.4, "random_seed": None}),
 }

@@ -92,6 +92,14 @@ def test_exploration(model):
     assert sum(line["decision"] == "explore" for line in lines()) == 6
 
 
+def test_endpoints_of_stages_that_the_policy_does_not_run(model, monkeypatch):
+    """The file stays as it is when an update leaves a stage out; the key of that one is not asked for."""
+    monkeypatch.delenv("NO_KEY", raising=False)
+    with open("endpoints.toml", "a") as file:
+        file.write('\n[medium]\nmodel = "m"\napi_key_env = "NO_KEY"\n')
+    assert run(*ARGUMENTS).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [

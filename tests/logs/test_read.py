@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayescascade.errors import CascadeWarning
+from bayescascade.cascade.empirical import score
+from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.logs.read import read_log
+from bayescascade.runtime.policy import Policy
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STAGES = ["small", "middle", "large"]
@@ -384,3 +386,46 @@ class TestRealLogs:
         log = read_log(SHARED / "triviaqa.qwen_oai.train.parquet", confidence_kind="p_true", stages=[0, 3])
         assert log["stage"].values.tolist() == ["gpt-4o-mini", "gpt-4o"]
         assert float(log["confidence"].min()) == -np.inf
+
+
+# ---- logs of what was served
+
+
+@pytest.fixture
+def first_stage_alone():
+    rows = {"query": ["a", "b"], "stage": "small", "confidence": [-0.1, -0.2], "cost": 1.0, "latency": 0.5}
+    return pd.DataFrame(rows)
+
+
+def test_a_stage_that_no_query_has_reached_is_empty(first_stage_alone):
+    options = {"confidence_kind": "logprob", "stages": ["small", "medium", "large"]}
+    log = read_log(first_stage_alone, labels=False, **options)
+    assert log["stage"].values.tolist() == options["stages"]
+    np.testing.assert_array_equal(log["confidence"], [[-0.1, np.nan, np.nan], [-0.2, np.nan, np.nan]])
+    assert log["cost"].notnull().sum() == log["latency"].notnull().sum() == 2
+    with pytest.raises(CascadeError, match="there is no stage 'medium'"):
+        read_log(first_stage_alone, **options)  # a fit needs them all
+
+
+def test_a_policy_is_scored_where_no_query_has_reached_its_last_stage(first_stage_alone):
+    table = first_stage_alone.assign(correct=[1.0, 0.0])
+    stages = ["small", "large"]
+    log = read_log(table, confidence_kind="logprob", stages=stages, labels=False)
+    found = score(log, Policy(stages, [-0.5, -np.inf], "logprob"))
+    assert (float(found["error"]), float(found["cost"])) == (0.5, 1.0)
+    log["cost"].loc[{"stage": "large"}] = 2.0  # it was called, and told no confidence
+    with pytest.raises(CascadeError, match="'large' has no confidence in any row"):
+        score(log, Policy(stages, [-0.5, -np.inf], "logprob"))
+
+
+def test_a_stage_that_may_be_misspelt_is_not_taken_for_one_that_was_not_reached(first_stage_alone):
+    other = pd.concat([first_stage_alone, first_stage_alone.assign(stage="large-2")])
+    with pytest.raises(CascadeError, match="there is no stage 'large'"):
+        read_log(other, confidence_kind="logprob", stages=["small", "large"], labels=False)
+
+
+def test_a_policy_of_one_stage_serves_a_log_of_one(first_stage_alone):
+    log = read_log(first_stage_alone, confidence_kind="logprob", stages=["small"], labels=False)
+    assert log.sizes == {"query": 2, "stage": 1}
+    with pytest.raises(CascadeError, match="at least two stages"):
+        read_log(first_stage_alone, confidence_kind="logprob", stages=["small"])

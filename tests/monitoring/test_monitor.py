@@ -283,3 +283,38 @@ def test_tables_and_files(policy, tmp_path):
     assert isinstance(found.blocks, pd.DataFrame)
     little = monitor(policy, log.isel(query=slice(10))).save(tmp_path / "n.html").read_text()
     assert "too few queries for a picture" in little
+
+
+# ---- what is left out
+
+
+def test_parts_can_be_left_out(policy):
+    log = served(policy, (World(shift=(-1.5, 0.0, 0.0)), 300))
+    watch = monitor(policy, log, leave_out=["latency", "price"])
+    assert not set(watch.table["part"]) & {"latency", "price"}
+    assert watch.alarms[0].endswith("of small")
+    whole = monitor(policy, log).table.set_index(["part", "of"])["p"]
+    mine = watch.table.set_index(["part", "of"])["p"]
+    # the level is shared among fewer
+    assert mine["confidence", "small"] / whole["confidence", "small"] == pytest.approx(len(mine) / len(whole))
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "message"),
+    [
+        ("latency", "leave_out='latency'.*a list of names"),
+        (["weather"], "from confidence, link, .*promise"),
+        (None, "a list of names"),
+        (["confidence", "link", "deferral", "price", "latency", "calibration", "promise"], "leaves none"),
+    ],
+)
+def test_what_cannot_be_left_out(policy, leave_out, message):
+    with pytest.raises(bc.CascadeError, match=message):
+        monitor(policy, served(policy, (World(), 20)), leave_out=leave_out)
+
+
+def test_a_stage_that_no_query_has_reached_yet(policy):
+    sure = World().log(40, np.random.default_rng(5)).isel(stage=[0])
+    table = sure.to_dataframe().reset_index().assign(correct=np.nan)
+    watch = monitor(policy, table[table["confidence"] >= policy.thresholds[0]])
+    assert "confidence of medium (no query came here)" in watch.text

@@ -75,8 +75,9 @@ class CascadeModel(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if endpoints is None:
             raise CascadeError("a cascade needs its endpoints; name their file by -M endpoints")
-        stages = load_endpoints(endpoints)
-        cascade = Cascade(Policy.load(model_name), stages, log=log, explore=explore, concurrency=concurrency)
+        policy = Policy.load(model_name)
+        stages = load_endpoints(endpoints, policy.stages)
+        cascade = Cascade(policy, stages, log=log, explore=explore, concurrency=concurrency)
         self._concurrency, self._background = concurrency, BackgroundCascade(cascade)
 
     async def generate(
