@@ -24,6 +24,7 @@ def example_log():
 def hard_log():
     """Queries with a difficulty that raises or lowers all of their signals and answers."""
     how = {"loading": 0.7, "discrimination": 1.2, "tau": 0.1, "copula": "gaussian", "top_atom": [0.2, 0.0, 0.1]}
+    how["unanswerable"] = 0.04
     return bc.simulate(400, n_stages=3, random_seed=3, **how)
 
 

@@ -34,7 +34,8 @@ def compare_with_new(previous: Draws, new: xr.Dataset, random_seed: int) -> xr.D
         labelled = ran[:, j] & np.isfinite(correct[:, j])
         out[:, j, 0] = _of_labels(draws, j, signal[labelled, j], correct[labelled, j])
         before = ran[:, max(j - 1, 0)]
-        if (ran[:, : j + 1].all(axis=1)).sum() >= _RUN_SHARE * before.sum() and before.mean() >= _RUN_SHARE:
+        whole = ran[:, : j + 1].all(axis=1).sum() >= _RUN_SHARE * before.sum()
+        if whole and before.sum() >= max(1.0, _RUN_SHARE * len(before)):  # a task may have no new queries
             out[:, j, 1:] = _of_signals(draws, j, signal[ran[:, j], j], rng).T
     names = ("n", "observed", "expected", "z", "p")
     return xr.Dataset(

@@ -16,12 +16,12 @@ INF = np.inf
 
 @pytest.fixture(scope="module")
 def solution(hard_fit):
-    return bc.tune(hard_fit, max_error=0.3)
+    return bc.tune(hard_fit, max_error=0.36)
 
 
 def test_thresholds_do_on_new_queries_what_they_promise(hard_fit, solution):
     how = {"loading": 0.7, "discrimination": 1.2, "tau": 0.1, "copula": "gaussian", "top_atom": [0.2, 0.0, 0.1]}
-    test = bc.simulate(4000, n_stages=3, random_seed=9, **how)
+    test = bc.simulate(4000, n_stages=3, random_seed=9, unanswerable=0.04, **how)
     assert solution.feasible
     scored, expected = bc.score(test, solution), bc.evaluate(hard_fit, solution)
     for name in ("error", "cost"):
@@ -74,6 +74,7 @@ def test_each_choice_of_stages_to_label_is_fitted_as_a_whole(hard_fit, hard_log)
     assert abs(first.loading - second.loading).max() > 0.0
 
 
+@pytest.mark.long
 def test_it_competes_with_others(hard_log):
     ours = Bayes("difficulty", options=(("difficulty", True), ("draws", 150), ("chains", 2)))
     train, test = hard_log.isel(query=slice(250)), hard_log.isel(query=slice(250, None))

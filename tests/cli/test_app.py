@@ -222,8 +222,9 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
     simulate = ("simulate", "--queries", 120, "--stages", 3, "-o")
     simulated = run(*simulate, "log.parquet", "--labelled", 80, "--seed", 1)
     assert simulated.exit_code == 0, simulated.output
-    assert run(*simulate, "test.csv", "--seed", 2).exit_code == 0
-    kind = simulated.stdout.split("--kind ")[1].split()[0]
+    test = run(*simulate, "test.csv", "--seed", 2)
+    assert test.exit_code == 0, test.output
+    kind = test.stdout.split("--kind ")[1].split()[0]  # a Parquet file says its kind itself
     sampling = ("--draws", 100, "--tune", 200, "--chains", 2, "--seed", 1)
     steps = [
         ("fit", "log.parquet", "--kind", kind, *sampling, "-o", "fit.nc"),

@@ -38,6 +38,7 @@ def run(n, **changed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_threads_single_precision_and_no_home_change_no_draw(tmp_path):
     *_, alone = run(1)
     *_, threads = run(4, PYTENSOR_FLAGS=f"floatX=float32,base_compiledir={tmp_path / 'new'}")

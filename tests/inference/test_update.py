@@ -124,6 +124,7 @@ def test_it_is_the_posterior_of_all_queries(example_log):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_other_options_are_kept_and_agree(example_log):
     old, new = parts(example_log)
     new = new.isel(query=[0, 3, 7])
