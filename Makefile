@@ -88,7 +88,7 @@ doctests: $(VENV)/.stamp-dev
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
 	$(PYTEST) $(PARALLEL) --durations=20 -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
-	$(PYTEST) --doctest-modules -m slow bayescascade/posterior/tasks.py
+	$(PYTEST) $(PARALLEL) --doctest-modules -m slow bayescascade
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long

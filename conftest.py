@@ -19,7 +19,12 @@ collect_ignore = [
 ]
 
 
-SLOW = {"bayescascade.posterior.tasks.select_task"}  # fits of several tasks are compiled for themselves
+# fits of several tasks are compiled for themselves, and what a label is worth is simulated
+SLOW = {
+    "bayescascade.analysis.label_value.label_value",
+    "bayescascade.plots.decisions.plot_label_value",
+    "bayescascade.posterior.tasks.select_task",
+}
 
 
 def pytest_collection_modifyitems(items):

@@ -153,6 +153,7 @@ def test_with_doubt_the_thresholds_are_the_cheapest_of_the_frontier_that_keep(ex
     assert inside[:, :-1].all(axis=1).any()
 
 
+@pytest.mark.slow
 def test_nothing_is_called_out_of_reach_that_a_tighter_promise_keeps(example_fit):
     """Tighter thresholds keep looser limits, so where a limit is kept every looser one is."""
     kept = [bc.tune(example_fit, max_error=x, prob=0.8).feasible for x in np.linspace(0.26, 0.5, 13)]

@@ -114,6 +114,7 @@ def check_agreement(old, new, options, names, seed):
     return far
 
 
+@pytest.mark.slow
 def test_it_is_the_posterior_of_all_queries(example_log):
     old, new = parts(example_log)
     names = ("tau", "intercept", "slope", "cost")

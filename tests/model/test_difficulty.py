@@ -354,6 +354,7 @@ def test_gradients_are_those_of_finite_differences(built):
 
 
 @pytest.mark.parametrize("copula", ["gaussian", "frank"])
+@pytest.mark.slow
 def test_gradients_are_finite_in_the_corners(copula):
     log = simulate(60, n_stages=3, top_atom=0.2, random_seed=1, confidence_kind="score")
     log["confidence"][0] = [30.0, -30.0, 30.0]  # a long way out: u within 1e-12 of 1 once its cell is empty

@@ -188,6 +188,7 @@ def test_the_worth_of_labels_is_told_where_it_is_known(example_fit, solution, tm
     assert "This was not asked for" not in page.text
 
 
+@pytest.mark.slow
 def test_labels_are_valued_at_the_price_that_suits_the_thresholds(example_fit, solution, tmp_path, monkeypatch):
     asked = {}
 

@@ -218,6 +218,7 @@ def test_table_against_sums_by_hand(log: xr.Dataset) -> None:
     assert row["runs"] == gap.size
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_difference_as_often_as_they_say() -> None:
     """Two thresholds on logs of one simulation: the difference on a huge log is the truth."""
     methods = [Fixed((0.5,), "first"), Fixed((0.8,), "second")]

@@ -89,6 +89,7 @@ def example_grid(example_fit):
     return grid_losses(get_draws(example_fit))
 
 
+@pytest.mark.slow
 def test_tune_on_a_fit_is_as_good_as_a_grid_and_keeps_its_promise(example_fit, example_grid):
     error, cost = example_grid
     for goal in goals_for(error, cost):
