@@ -147,6 +147,17 @@ def test_old_queries_can_count_for_less(example_fit, policies, new_log):
     assert len(set(kept) & set(example_fit["observed_data"]["query"].values)) == 150
 
 
+def test_ids_that_are_names_beside_ids_that_are_numbers(example_fit, policies, new_log, tmp_path):
+    named = new_log.assign_coords(query=[f"n{i}" for i in new_log["query"].values])
+    found = quiet(bc.propose, example_fit, named, policies[0], random_seed=1, progressbar=False)
+    bc.save_fit(found.fit, tmp_path / "fit.nc")
+    ids = set(bc.load_fit(tmp_path / "fit.nc")["observed_data"].to_dataset()["query"].values.tolist())
+    assert {"0", "n1000"} <= ids
+    same = new_log.assign_coords(query=[str(i) for i in range(60)])
+    with pytest.raises(CascadeError, match="60 of the new queries are part of the fit already"):
+        bc.propose(example_fit, same, policies[0])
+
+
 def test_a_goal_out_of_reach_is_no_proposal(example_fit, policies, new_log):
     metadata = {"goal": {"max_error": 0.001, "prob": 0.99, "doubt": 0.0}}
     policy = bc.Policy(policies[0].stages, policies[0].thresholds, "probability", metadata)
