@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,6 +43,22 @@ def concatenated[Fields: tuple[Any, ...]](parts: Iterable[Fields], axis: int = 0
     fields = zip(*listed, strict=True)
     joined: list[Any] = [None if some[0] is None else np.concatenate(some, axis=axis) for some in fields]
     return type(listed[0])(*joined)
+
+
+def none_if_nan(value: Any) -> Any:
+    """The value, or None for NaN, which JSON does not have.
+
+    Examples
+    --------
+    >>> none_if_nan(float("nan")), none_if_nan(0.5), none_if_nan("small")
+    (None, 0.5, 'small')
+    """
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def records_of(table: Any) -> list[dict[str, Any]]:
+    """Rows of a data frame as dicts, None where a value is not known."""
+    return [{name: none_if_nan(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def tail_probabilities(ci_prob: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from bayescascade.errors import CascadeError, shown
 
@@ -61,6 +63,28 @@ def whole_file(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
                 shutil.copyfileobj(source, target)
     except OSError as error:
         raise CascadeError(f"{what} cannot be written to {path}: {error.strerror or error}.") from None
+
+
+def write_json(path: str | os.PathLike[str], content: Any, what: str) -> None:
+    """Write plain values as JSON, whole or not at all; ``what`` names them in errors.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "found.json"
+    >>> write_json(path, {"kept": True}, "what was found")
+    >>> path.read_text().split()
+    ['{', '"kept":', 'true', '}']
+
+    Raises
+    ------
+    CascadeError
+        As `whole_file` does.
+    """
+    with whole_file(path, what) as part:
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        # halves of characters, which have no UTF-8, are written as JSON escapes them
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.arrays import none_if_nan, records_of, tail_probabilities
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.display.format import chance, share, show_threshold
 from bayescascade.errors import CascadeError, shown
 from bayescascade.runtime.policy import Policy
+from bayescascade.runtime.policy_file import encode
 from bayescascade.tuning.spec import TuningSpec
 
 _CI_PROB = 0.9
@@ -54,14 +55,15 @@ class PolicyDiff:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain lists and numbers, for JSON; infinities as text, None for what is not known."""
-        return {
-            "thresholds": _records(self.thresholds),
-            "change": _records(self.change),
-            "p_better": _plain(self.p_better),
-            "kept": [_plain(value) for value in self.kept],
+        content = {
+            "thresholds": records_of(self.thresholds.reset_index()),
+            "change": records_of(self.change.reset_index()),
+            "p_better": none_if_nan(self.p_better),
+            "kept": [none_if_nan(value) for value in self.kept],
             "goal": self.goal,
             "text": self.text,
         }
+        return dict(encode(content))
 
     def __repr__(self) -> str:
         return f"{self.text}\n\n{self.thresholds.to_string()}\n\n{self.change.to_string(float_format='%.4g')}"
@@ -146,44 +148,30 @@ def _by_draws(
     old: xr.Dataset, new: xr.Dataset, goal: dict[str, Any]
 ) -> tuple[pd.DataFrame, float, tuple[float, float]]:
     """The change of each amount, P(better) by the goal, and P(its limits hold) under either policy."""
-    before, after = ({name: of[name].values.ravel() for name in _AMOUNTS if name in of} for of in (old, new))
-    if "abstained" in before or "abstained" in after:
-        for of in (before, after):
-            of.setdefault("abstained", np.zeros_like(of["error"]))
+    abstains = "abstained" in old or "abstained" in new
+    before, after = (
+        {"abstained": np.zeros(of["error"].size)}
+        | {name: of[name].values.ravel() for name in _AMOUNTS if name in of}
+        for of in (old, new)
+    )
     rows, (low, high) = {}, tail_probabilities(_CI_PROB)
-    for name in (name for name in _AMOUNTS if name in before and name in after):
-        by = after[name] - before[name]
-        ends = np.quantile(by, [low, high])
-        rows[name] = [before[name].mean(), after[name].mean(), by.mean(), *ends, float((by < 0.0).mean())]
+    for name in _AMOUNTS:
+        if name in before and name in after and (abstains or name != "abstained"):
+            by = after[name] - before[name]
+            ends = np.quantile(by, [low, high])
+            rows[name] = [before[name].mean(), after[name].mean(), by.mean(), *ends, float((by < 0.0).mean())]
     change, unknown = _frame(rows), (float("nan"), float("nan"))
-    known = {f.name for f in fields(TuningSpec)}
     if not goal:
         return change, float("nan"), unknown
-    spec = TuningSpec(**{name: value for name, value in goal.items() if name in known})
-    if not {name for name, _ in (*spec.weights, *spec.bounds)} <= {*rows, "abstained"}:
+    objective = replace(TuningSpec(**TuningSpec.arguments(goal)).objective(), batch=None)  # the long run
+    if not set(objective.names) <= before.keys() & after.keys():
         return change, float("nan"), unknown  # a latency that the fit does not know
-    loss = [_loss(spec, of) for of in (before, after)]
-    if not spec.bounds:
+    loss = [objective.loss(of) for of in (before, after)]
+    if not objective.bounds:
         return change, float((loss[1] < loss[0]).mean()), unknown
-    holds = [_holds(spec, of) for of in (before, after)]
+    holds = [objective.bound_ratio(of) <= 1.0 for of in (before, after)]
     better = holds[1] & (~holds[0] | (loss[1] < loss[0]))
     return change, float(better.mean()), (float(holds[0].mean()), float(holds[1].mean()))
-
-
-def _loss(spec: TuningSpec, amounts: dict[str, np.ndarray]) -> np.ndarray:
-    """The goal's loss under each draw (draw,)."""
-    out = np.zeros_like(amounts["error"])
-    for name, weight in spec.weights:
-        out += weight * amounts.get(name, 0.0)
-    return out
-
-
-def _holds(spec: TuningSpec, amounts: dict[str, np.ndarray]) -> np.ndarray:
-    """Whether all limits hold in the long run under each draw (draw,)."""
-    out = np.ones(len(amounts["error"]), dtype=bool)
-    for name, bound in spec.bounds:
-        out &= amounts[name] <= bound
-    return out
 
 
 def _frame(rows: dict[str, list[float]]) -> pd.DataFrame:
@@ -220,13 +208,3 @@ def _told(thresholds: pd.DataFrame, change: pd.DataFrame, p_better: float, kept:
     elif error.isna()["p_lower"]:
         words.append("How sure that is takes a fit to judge both by.")
     return " ".join(words)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{name: _plain(value) for name, value in row.items()} for row in table.reset_index().to_dict("records")]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float | np.floating):
-        return None if np.isnan(value) else float(value) if np.isfinite(value) else str(float(value))
-    return bool(value) if isinstance(value, bool | np.bool_) else value

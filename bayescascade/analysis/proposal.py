@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import xarray as xr
 
-from bayescascade._common.html import wrapped
 from bayescascade.analysis.policy_diff import PolicyDiff, diff
 from bayescascade.errors import CascadeError, option
 from bayescascade.inference.fit import fit as sample
@@ -46,7 +45,7 @@ class Proposal:
         return self.text if self.diff is None else repr(self.diff)
 
     def _repr_html_(self) -> str:
-        return self.solution._repr_html_() if self.diff is None else wrapped(self.diff._repr_html_())
+        return self.solution._repr_html_() if self.diff is None else self.diff._repr_html_()
 
 
 def propose(
@@ -95,9 +94,7 @@ def propose(
             + " or another goal, and keep the file as it was written."
         )
     updated = sample(new, previous=fit, old_share=old_share, **options)
-    known = {f.name for f in fields(TuningSpec)}
-    given = {name: value for name, value in goal.items() if name in known or name == "stages"}
-    solution = tune(updated, **given)
+    solution = tune(updated, **TuningSpec.arguments(goal))
     if not solution.feasible:
         return Proposal(updated, solution, None, None, "The goal can no longer be met. " + solution.text)
     proposed = _with_what_stays(solution.to_policy(), policy.manifest or {})

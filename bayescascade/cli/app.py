@@ -36,7 +36,7 @@ from bayescascade.cli.options import (
     file_out,
     fit_of,
     grades_of,
-    keep_input,
+    keep_inputs,
     log_for,
     names_of,
     page,
@@ -144,8 +144,7 @@ def fit(
     seed: Seed = None,
 ) -> None:
     """Fit the model to a log of queries and save the posterior."""
-    for source in filter(None, (log, previous)):
-        keep_input(source, output)
+    keep_inputs((log, previous), output)
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
@@ -213,8 +212,7 @@ def report(
         raise CascadeError("--labels goes with --policy: its goal says what an error is worth.")
     if test is not None and policy is None:
         raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
-    for source in filter(None, (fit_file, policy, test)):
-        keep_input(source, output)
+    keep_inputs((fit_file, policy, test), output)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)

@@ -18,7 +18,7 @@ from bayescascade.cli.options import (
     file_in,
     file_out,
     grades_of,
-    keep_input,
+    keep_inputs,
     names_of,
     writable,
 )
@@ -79,10 +79,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare ways to choose thresholds on your own log: ours, and everyone else's."""
-    for given in (output, plot, resume):
-        for source in (train, test, prompts, test_prompts):
-            if given is not None and source is not None:
-                keep_input(source, given)
+    keep_inputs((train, test, prompts, test_prompts), output, plot, resume)
     if (prompts is None) != (test_prompts is None) and test is not None:
         raise CascadeError("--prompts and --test-prompts go together: give both, or neither.")
     if test is None and test_prompts is not None:

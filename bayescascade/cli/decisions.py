@@ -25,7 +25,7 @@ from bayescascade.cli.options import (
     file_out,
     fit_of,
     given,
-    keep_input,
+    keep_inputs,
     log_for,
     models_of,
     names_of,
@@ -100,9 +100,7 @@ def tune(
         goal["stages"] = names_of(stages)
     if output is None and (models or template or currency):
         raise CascadeError("--models, --template and --currency go into the policy file; name one with -o.")
-    for source in filter(None, (fit_file, template)):
-        if output is not None:
-            keep_input(source, output)
+    keep_inputs((fit_file, template), output)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)

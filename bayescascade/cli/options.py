@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,18 +92,29 @@ def cost_of(text: str) -> str | dict[str, float]:
 
 def models_of(text: str | None) -> dict[str, str] | None:
     """Models by stage, as ``small=small-1b 2026-10-01,large=large-2``."""
+    return _by_stage(
+        text,
+        "--models {text} is no list of models by stage: {part!r} is not such as small=small-1b; write "
+        "e.g. --models small=small-1b,large=large-2.",
+    )
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
+    return _by_stage(text, "--columns {text}: {part!r} is not such as small=confidence_small.")
+
+
+def _by_stage(text: str | None, wrong: str) -> dict[str, str] | None:
+    """Names by stage; ``wrong`` is what to say of a part that is not such."""
     if text is None:
         return None
-    models = {}
+    found = {}
     for part in names_of(text) or []:
-        stage, equals, model = part.partition("=")
-        if not equals or not stage.strip() or not model.strip():
-            raise CascadeError(
-                f"--models {text} is no list of models by stage: {part!r} is not such as small=small-1b; write "
-                "e.g. --models small=small-1b,large=large-2."
-            )
-        models[stage.strip()] = model.strip()
-    return models
+        stage, equals, name = part.partition("=")
+        if not equals or not stage.strip() or not name.strip():
+            raise CascadeError(wrong.format(text=text, part=part))
+        found[stage.strip()] = name.strip()
+    return found
 
 
 def grades_of(text: str | None) -> dict[str, float | None] | None:
@@ -154,10 +167,11 @@ def page(path: Path) -> Path:
     return path
 
 
-def keep_input(source: Path, output: Path) -> None:
-    """Refuse to write over what is read."""
-    if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
-        raise CascadeError(f"the output {output} is the input itself; give it another name.")
+def keep_inputs(sources: Iterable[Path | None], *outputs: Path | None) -> None:
+    """Refuse to write over what is read, of the files that were named."""
+    for source, output in product(filter(None, sources), filter(None, outputs)):
+        if os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
+            raise CascadeError(f"the output {output} is the input itself; give it another name.")
 
 
 def _at_least_two(stages: str | None) -> str | None:
@@ -241,6 +255,8 @@ LogFile = Annotated[
         help="CSV, Parquet or JSON, long or wide; also as .gz, or - for standard input.",
     ),
 ]
+# whether it is there is left to `Policy.load`, which says how to write one
+PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="Policy file, as `tune -o` writes it.")]
 FitFile = Annotated[
     Path, typer.Argument(metavar="FIT", exists=True, dir_okay=False, help="Written by `bayescascade fit`.")
 ]

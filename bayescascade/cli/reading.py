@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayescascade.cli.options import STDIN, a_log, file_in, file_out, keep_input, names_of
+from bayescascade.cli.options import STDIN, a_log, file_in, file_out, keep_inputs, names_of
 from bayescascade.cli.terminal import log_words, say
 from bayescascade.errors import CascadeError
 
@@ -83,9 +83,7 @@ def read(
     if output is None and not dry_run:
         raise CascadeError("nothing says where the log goes; give -o log.parquet, or --dry-run to look only.")
     files = files_of(sources)
-    for _, path in files:
-        if output is not None:
-            keep_input(Path(path), output)
+    keep_inputs((Path(path) for _, path in files), output)
     import bayescascade as bc
     from bayescascade.logs.importers.collect import Options
     from bayescascade.logs.importers.formats import check_format, guess_format, refuse_options

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayescascade.cli.options import file_in, file_out, keep_input, writable
+from bayescascade.cli.options import PolicyFile, file_in, file_out, keep_inputs, writable
 from bayescascade.cli.terminal import say
 from bayescascade.errors import CascadeError
 
@@ -30,7 +30,7 @@ def a_decision_log(path: Path | None) -> Path | None:
 
 
 def run(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="Policy file, as `tune -o` writes it.")],
+    policy: PolicyFile,
     prompts: Annotated[
         Path, typer.Argument(metavar="PROMPTS", help="JSON lines with query and prompt, or query and messages.")
     ],
@@ -45,8 +45,7 @@ def run(
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Queries at a time.")] = 8,
 ) -> None:
     """Run prompts through a cascade, and log each call. A run that was stopped goes on where it was."""
-    for source in (policy, prompts, endpoints):
-        keep_input(source, output)
+    keep_inputs((policy, prompts, endpoints), output)
     if max_cost is not None and not max_cost > 0.0:
         raise CascadeError(f"--max-cost should be above 0 but is {max_cost:g}.")
     import bayescascade as bc

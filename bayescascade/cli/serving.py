@@ -10,12 +10,11 @@ from typing import Annotated
 
 import typer
 
-from bayescascade.cli.options import file_in, file_out, keep_input, names_of
+from bayescascade.cli.options import PolicyFile, columns_of, file_in, file_out, keep_inputs
 from bayescascade.cli.running import a_decision_log
 from bayescascade.errors import CascadeError, CascadeWarning
 
 DAY = 86_400.0
-PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY", help="Policy file, as `tune -o` writes it.")]
 
 
 def serve(
@@ -51,9 +50,7 @@ def serve(
     """Serve a cascade as one model that speaks like OpenAI's. Ctrl-C lets the requests under way end."""
     if max_daily_cost is not None and not max_daily_cost > 0.0:
         raise CascadeError(f"--max-daily-cost should be above 0 but is {max_daily_cost:g}.")
-    if log is not None:
-        for source in (policy, endpoints):
-            keep_input(source, log)
+    keep_inputs((policy, endpoints), log)
     import bayescascade as bc
     from bayescascade.runtime.endpoints_file import load_endpoints
 
@@ -107,8 +104,7 @@ def export(
     """Write a policy as another system's rule that decides the same, or say why there is none."""
     if to is Target.vllm_router and (table is not None or columns is not None):
         raise CascadeError("--table and --columns go with --to sql.")
-    if output is not None:
-        keep_input(policy, output)
+    keep_inputs((policy,), output)
     import bayescascade as bc
 
     chosen = bc.Policy.load(policy)
@@ -121,16 +117,3 @@ def export(
     with whole_file(output, "the rule") as part:
         part.write_text(text, encoding="utf-8")
     typer.echo(f"Wrote {output}.")
-
-
-def columns_of(text: str | None) -> dict[str, str] | None:
-    """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
-    if text is None:
-        return None
-    found = {}
-    for part in names_of(text) or []:
-        stage, equals, column = part.partition("=")
-        if not equals or not stage.strip() or not column.strip():
-            raise CascadeError(f"--columns {text}: {part!r} is not such as small=confidence_small.")
-        found[stage.strip()] = column.strip()
-    return found

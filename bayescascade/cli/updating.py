@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.files import write_json
 from bayescascade.cli import terminal
 from bayescascade.cli.options import (
     Cost,
@@ -21,7 +20,7 @@ from bayescascade.cli.options import (
     file_out,
     fit_of,
     grades_of,
-    keep_input,
+    keep_inputs,
     writable,
 )
 from bayescascade.errors import CascadeError, render
@@ -53,9 +52,7 @@ def update(
     seed: Seed = None,
 ) -> None:
     """Add new queries to a fit, and propose thresholds beside those of the policy in use. Nothing is applied."""
-    for source in (policy, log, fit_file):
-        for target in filter(None, (output, fit_output, json_file)):
-            keep_input(source, target)
+    keep_inputs((policy, log, fit_file), output, fit_output, json_file)
     import bayescascade as bc
 
     chosen, posterior = bc.Policy.load(policy), bc.load_fit(fit_file)
@@ -90,9 +87,7 @@ def diff(
     task: Task = None,
 ) -> None:
     """Compare two policies: thresholds, and with a fit how error and cost change and how sure that is."""
-    for source in filter(None, (old, new, fit_file)):
-        if json_file is not None:
-            keep_input(source, json_file)
+    keep_inputs((old, new, fit_file), json_file)
     import bayescascade as bc
 
     if task is not None and fit_file is None:
@@ -104,7 +99,6 @@ def diff(
 def _show(found: Any, json_file: Path | None) -> None:
     """The comparison on the terminal, and as JSON where that is asked for."""
     if json_file is not None:
-        with whole_file(json_file, "the comparison") as temporary:
-            temporary.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(json_file, found.to_dict(), "the comparison")
     terminal.show(*terminal.diff_tables(found))
     typer.echo(found.text)

@@ -15,7 +15,7 @@ from bayescascade.cli.options import (
     TaskColumn,
     TaskOfLog,
     file_out,
-    keep_input,
+    keep_inputs,
     log_for,
     names_of,
 )
@@ -49,9 +49,7 @@ def verify(
     grades: Grades = None,
 ) -> None:
     """Ask labelled queries whether a policy keeps its promise. Exit code: 0 kept, 1 not kept, 2 cannot be told."""
-    for source in (policy, labelled):
-        if output is not None:
-            keep_input(source, output)
+    keep_inputs((policy, labelled), output)
     import bayescascade as bc
 
     chosen = bc.Policy.load(policy)
@@ -78,9 +76,7 @@ def monitor(
     task_column: TaskColumn = None,
 ) -> None:
     """Watch served queries. Exit code: 0 nothing moved, 1 alarm, 2 nothing to look at."""
-    for source in (policy, served):
-        if output is not None:
-            keep_input(source, output)
+    keep_inputs((policy, served), output)
     if output is not None and output.suffix.lower() not in (".json", ".html", ".htm"):
         raise CascadeError(
             f"what was found is written as .json or .html, but the output is called {output.name!r}."

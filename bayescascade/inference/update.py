@@ -85,9 +85,11 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig, old_sh
 
 def _some(log: xr.Dataset, share: float, seed: int) -> xr.Dataset:
     """A share of a log's queries, at least one, drawn at random and left in their order."""
+    if share == 1.0:
+        return log
     n = log.sizes["query"]
     kept = np.random.default_rng([seed, 2]).choice(n, max(1, round(share * n)), replace=False)
-    return log if share == 1.0 else log.isel(query=np.sort(kept))
+    return log.isel(query=np.sort(kept))
 
 
 def _with_history(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -76,8 +75,7 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iter
 
     It asks for queries whose order means nothing. Latency, and queries that come in runs, seldom are so.
     """
-    if not isinstance(policy, Policy):
-        raise bad_value("policy", policy, "give a Policy, such as Policy.load returns", "is none")
+    check_policy(policy)
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0.0 < level < 1.0:
         raise bad_value("level", level, "give a probability strictly between 0 and 1")
     left = _names(leave_out)
@@ -97,18 +95,20 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iter
         rows.append((part.name, part.of, part.n, *values, p, at, part.remark))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     moved = [parts[i] for i in np.argsort(first, kind="stable") if first[i] < len(queries)]
-    alarms = [_title(part) for part in moved]
+    alarms = [part.title for part in moved]
     places = np.unique(np.linspace(0, len(queries) - 1, _MOST_PLACES).round().astype(int))
-    curves = {_title(part): capital[places, i] / np.log(10.0) for i, part in enumerate(parts) if not part.remark}
+    curves = {part.title: capital[places, i] / np.log(10.0) for i, part in enumerate(parts) if not part.remark}
     blocks = shares_over_time(seen, policy, int(np.clip(len(queries) // _PER_BLOCK, 1, _MOST_BLOCKS)))
-    kept = _kept(policy, parts, alarms)
+    promised = read_promise(policy)
+    limit = None if promised is None else promised.limit
+    kept = _kept(limit, parts, alarms)
     return Watch(
         table=table,
         alarms=alarms,
         promise=kept,
         n_queries=len(queries),
         level=float(level),
-        text=_text(parts, moved, kept, policy, len(queries), level),
+        text=_text(parts, moved, kept, limit, len(queries), level),
         blocks=blocks,
         evidence={"query": places + 1.0, "needed": np.array([needed / np.log(10.0)]), **curves},
         header=_header(policy),
@@ -123,12 +123,23 @@ def _names(leave_out: Any) -> set[str]:
     return set(names)
 
 
+def check_policy(policy: Any) -> None:
+    """Raise `CascadeError` unless it is one."""
+    if not isinstance(policy, Policy):
+        raise bad_value("policy", policy, "give a Policy, such as Policy.load returns", "is none")
+
+
+def log_of(policy: Policy, source: Any, task: str | None = None) -> xr.Dataset:
+    """A log as it is, or read from a table with the policy's stages and kind of confidence."""
+    if isinstance(source, xr.Dataset):
+        return source
+    kind, stages = policy.confidence_kind, policy.stages
+    return read_log(source, confidence_kind=kind, stages=stages, labels=False, task=task)
+
+
 def served_queries(policy: Policy, served: Any) -> tuple[np.ndarray, Served]:
     """Ids and values of served queries in their order, at the policy's stages."""
-    log = served
-    if isinstance(served, str | os.PathLike) or not isinstance(served, xr.Dataset):
-        kind, stages = policy.confidence_kind, policy.stages
-        log = read_log(served, confidence_kind=kind, stages=stages, labels=False)
+    log = log_of(policy, served)
     if log.attrs.get("confidence_kind") != policy.confidence_kind:
         raise CascadeError(
             f"the log has confidences of kind {log.attrs.get('confidence_kind')!r}, but the policy decides on "
@@ -147,19 +158,14 @@ def served_queries(policy: Policy, served: Any) -> tuple[np.ndarray, Served]:
     return log["query"].values, Served(values[0], values[1], values[2], waited)
 
 
-def _title(part: Part) -> str:
-    return f"{part.name} of {part.of}" if part.of else part.name
-
-
-def _kept(policy: Policy, parts: list[Part], alarms: list[str]) -> bool | None:
+def _kept(limit: float | None, parts: list[Part], alarms: list[str]) -> bool | None:
     """Whether the promise is kept: refuted by its bets, or its limit above all rates that are still possible."""
     promise = next((part for part in parts if part.name == "promise" and not part.remark), None)
     if promise is None:
         return None
     if "promise" in alarms:
         return False
-    promised = read_promise(policy)
-    return True if promised is not None and promise.high <= promised.limit else None
+    return True if limit is not None and promise.high <= limit else None
 
 
 _DIRECTIONS = {
@@ -194,7 +200,9 @@ def _moved(part: Part) -> str:
     return what.replace("otherwise than", "otherwise, beside what they were, than") if how == otherwise else what
 
 
-def _text(parts: list[Part], moved: list[Part], kept: bool | None, policy: Policy, n: int, level: float) -> str:
+def _text(
+    parts: list[Part], moved: list[Part], kept: bool | None, limit: float | None, n: int, level: float
+) -> str:
     looked = [part for part in parts if not part.remark]
     if not looked:
         return f"Nothing to look at in {n} queries: {parts[0].remark}."
@@ -203,8 +211,6 @@ def _text(parts: list[Part], moved: list[Part], kept: bool | None, policy: Polic
         text += " Look into it; label some of these queries, fit with them, and tune anew."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."
-    promised = read_promise(policy)
-    limit = None if promised is None else promised.limit
     promise = next((part for part in looked if part.name == "promise"), None)
     if promise is not None and limit is not None and kept is not False:
         rate = f"{promise.n} labels leave an error of {share(promise.low)} to {share(promise.high)} possible"
@@ -216,7 +222,7 @@ def _text(parts: list[Part], moved: list[Part], kept: bool | None, policy: Polic
     elif promise is None and limit is not None:
         why = next(part.remark for part in parts if part.name == "promise")
         text += f" The promise was not looked at: {why}."
-    idle = [f"{_title(part)} ({part.remark})" for part in parts if part.remark and part.name != "promise"]
+    idle = [f"{part.title} ({part.remark})" for part in parts if part.remark and part.name != "promise"]
     if idle:
         more = f", and {len(idle) - 4} more" if len(idle) > 4 else ""
         text += f" Not looked at: {', '.join(idle[:4])}{more}."

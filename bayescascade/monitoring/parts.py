@@ -65,6 +65,16 @@ class Part:
     prior: np.ndarray
     remark: str = ""
 
+    @property
+    def title(self) -> str:
+        """As a reader calls it."""
+        return title_of(self.name, self.of)
+
+
+def title_of(name: str, of: str) -> str:
+    """A part as a reader calls it."""
+    return f"{name} of {of}" if of else name
+
 
 class Served(NamedTuple):
     """Served queries in order, each (query, stage); NaN where a stage was not run or the value is not known."""

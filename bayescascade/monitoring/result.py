@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.arrays import records_of
+from bayescascade._common.files import whole_file, write_json
 from bayescascade._common.html import frame_of, note, wrapped
+from bayescascade.monitoring.parts import title_of
 from bayescascade.runtime.policy_file import encode
 
 QUIET, ALARM, NOTHING = 0, 1, 2  # exit codes
@@ -98,7 +98,6 @@ class Watch:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, in plain numbers and texts; None for what is not known."""
-        rows = self.table.to_dict("records")
         content = {
             **self.header,
             "text": self.text,
@@ -107,7 +106,7 @@ class Watch:
             "promise_kept": self.promise,
             "n_queries": self.n_queries,
             "level": self.level,
-            "parts": [{name: _plain(value) for name, value in row.items()} for row in rows],
+            "parts": records_of(self.table),
         }
         return dict(encode(content))
 
@@ -124,17 +123,12 @@ class Watch:
             from bayescascade.monitoring.page import render_page  # loads Matplotlib
 
             text = render_page(self)
+            with whole_file(target, "what was found") as part:
+                part.write_text(text, encoding="utf-8", errors="backslashreplace")
         else:
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        with whole_file(target, "what was found") as part:
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+            write_json(target, self.to_dict(), "what was found")
         return target
 
 
 def _titles(table: pd.DataFrame) -> list[str]:
-    """Parts as a reader calls them."""
-    return [f"{part} of {of}" if of else part for part, of in zip(table["part"], table["of"], strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return [title_of(part, of) for part, of in zip(table["part"], table["of"], strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import beta
 
-from bayescascade._common.files import whole_file
+from bayescascade._common.files import write_json
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.messages import show
 from bayescascade._common.validation import check_prob
@@ -22,8 +21,7 @@ from bayescascade.cascade.predictive import Prediction, predict
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import CI_PROB, per_thousand, share
 from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.logs.read import read_log
-from bayescascade.monitoring.monitor import served_queries
+from bayescascade.monitoring.monitor import check_policy, log_of, served_queries
 from bayescascade.posterior.schema import data_hash
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.policy_file import encode
@@ -93,9 +91,7 @@ class Verification:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write as JSON, whole or not at all."""
-        with whole_file(path, "the verification") as part:
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        write_json(path, self.to_dict(), "the verification")
         return Path(path)
 
 
@@ -151,11 +147,11 @@ def verify(
     used, as the question is whether it still holds; the text says what the manifest expects so many queries to
     show.
     """
-    if not isinstance(policy, Policy):
-        raise bad_value("policy", policy, "give a Policy, such as Policy.load returns", "is none")
+    check_policy(policy)
     limit, prob = _limit(policy, max_error, prob)
     log = _read(policy, labelled, by)
-    queries, slices, wrong, cost = _outcomes(policy, log, by)
+    rule = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind)
+    slices, wrong, cost = _outcomes(policy, rule, log, by)
     same = policy.metadata.get("data_hash") == data_hash(log)
     rows = [("all", *_judged(wrong, limit, prob))]
     names = [] if slices is None else list(dict.fromkeys(slices.tolist()))
@@ -165,7 +161,7 @@ def verify(
     table["kept"] = table["kept"].astype(object)
     failed = [row[0] for row in rows if row[-1] is False]
     kept = False if failed else rows[0][-1]
-    text = _text(rows, failed, limit, prob, len(queries)) + _expected(policy, wrong, cost)
+    text = _text(rows, limit, prob) + _expected(policy, rule, wrong, cost)
     if same:
         text += " The policy was tuned on these very queries, which flatters it; new ones tell more."
     return Verification(kept=kept, table=table, failed=failed, limit=limit, prob=prob, text=text)
@@ -190,22 +186,18 @@ def _limit(policy: Policy, max_error: float | None, prob: float | None) -> tuple
 
 def _read(policy: Policy, labelled: Any, by: str | None) -> xr.Dataset:
     """The log, whose column ``by`` is its tasks if it comes from a table."""
-    if isinstance(labelled, xr.Dataset):
-        if by is not None and by not in labelled.coords:
-            raise bad_value(
-                "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is no coord of the log"
-            )
-        return labelled
-    kind, stages = policy.confidence_kind, policy.stages
-    return read_log(labelled, confidence_kind=kind, stages=stages, labels=False, task=by)
+    if isinstance(labelled, xr.Dataset) and by is not None and by not in labelled.coords:
+        raise bad_value(
+            "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is no coord of the log"
+        )
+    return log_of(policy, labelled, by)
 
 
 def _outcomes(
-    policy: Policy, labelled: xr.Dataset, by: str | None
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
-    """Ids, slices and errors of queries whose answer is known to be right or wrong, and what they cost."""
-    queries, seen = served_queries(policy, labelled)
-    rule = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind)
+    policy: Policy, rule: DecisionRule, labelled: xr.Dataset, by: str | None
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Slices and errors of queries whose answer is known to be right or wrong, and what they cost."""
+    seen = served_queries(policy, labelled)[1]
     route = rule.apply(seen.confidence)
     accepted = route.accepted[0].T
     known = (accepted & np.isfinite(seen.correct)).any(axis=1)
@@ -225,17 +217,16 @@ def _outcomes(
             "told; label the answers that the policy gives."
         )
     wrong = (accepted & (seen.correct < 0.5)).any(axis=1)[known].astype(float)
-    name = by or ("task" if "task" in labelled.coords else None)
-    name = (
-        "task" if name is not None and name not in labelled.coords else name
-    )  # a file's column was read as tasks
-    slices = None if name is None else labelled[name].values.astype(str)[known]
+    slices = None
+    if by or "task" in labelled.coords:
+        name = by if by in labelled.coords else "task"  # as which a file's column was read
+        slices = labelled[name].values.astype(str)[known]
     if slices is not None and len(set(slices.tolist())) > _MOST_SLICES:
         raise bad_value(
-            "by", by or name, f"choose a column of at most {_MOST_SLICES} values", "has too many values"
+            "by", by or "task", f"choose a column of at most {_MOST_SLICES} values", "has too many values"
         )
     cost = cost_of_queries(labelled.sel(stage=policy.stages), rule, "queries")[0][known]
-    return queries[known], slices, wrong, cost
+    return slices, wrong, cost
 
 
 def _judged(wrong: np.ndarray, limit: float, prob: float) -> tuple[int, int, float, float, float, bool | None]:
@@ -248,8 +239,8 @@ def _judged(wrong: np.ndarray, limit: float, prob: float) -> tuple[int, int, flo
     return n, errors, errors / n, low, high, kept
 
 
-def _text(rows: list[Any], failed: list[str], limit: float, prob: float, n: int) -> str:
-    _, _, wrong, error, low, high, kept = rows[0]
+def _text(rows: list[Any], limit: float, prob: float) -> str:
+    _, n, wrong, error, low, high, kept = rows[0]
     promise = f"an error of at most {share(limit)}"
     rate = f"{wrong} of {n} labelled queries are wrong, {share(error)}; the rate is {share(low)} to {share(high)}"
     rate += f" (one-sided bounds, {prob:.0%} each)"
@@ -266,9 +257,8 @@ def _text(rows: list[Any], failed: list[str], limit: float, prob: float, n: int)
     return text
 
 
-def _expected(policy: Policy, wrong: np.ndarray, cost: np.ndarray) -> str:
+def _expected(policy: Policy, rule: DecisionRule, wrong: np.ndarray, cost: np.ndarray) -> str:
     """What the policy file expects so many queries to show, beside what they show."""
-    rule = DecisionRule.from_any(policy, policy.stages, policy.confidence_kind)
     found = predict(policy, rule, len(wrong))
     if not found:
         return ""

@@ -83,10 +83,8 @@ class Policy:
             reject = _numbers("rejecting thresholds", self.reject, self.stages, advice)
             check_reject(np.array(reject), np.array(thresholds), self.stages, self.confidence_kind)
             object.__setattr__(self, "reject", reject if max(reject) > -math.inf else None)
-        for name in ("metadata", "manifest"):
-            value = getattr(self, name)
-            if name == "manifest" and value is None:
-                continue
+        maps = {"metadata": self.metadata} | ({} if self.manifest is None else {"manifest": self.manifest})
+        for name, value in maps.items():
             if not isinstance(value, Mapping):
                 raise CascadeError(f"{name} should be a dict but is {shown(value)}")
             object.__setattr__(self, name, dict(value))

@@ -117,7 +117,7 @@ def read_parts(path: Path) -> dict[str, Any]:
     reject = content.get("reject")
     if (reject is not None) != (version == 2) and version != 3:
         what = "holds no reject" if reject is None else "holds reject"
-        raise CascadeError(f"{path} says version {version} but {what}; write it again with " + call("Policy.save"))
+        raise CascadeError(f"{path} says version {version} but {what}; write it again with " + _SAVE)
     _check_manifest(path, version, content)
     parts = {name: content[name] for name in _PARTS}
     more = {"reject": decode(reject), "manifest": content.get("manifest")}
@@ -161,13 +161,13 @@ def _read_json(path: Path) -> Any:
     try:
         text = read_whole(path, "the policy").decode("utf-8-sig")
     except FileNotFoundError:
-        raise CascadeError(f"there is no policy file {path}; write one with " + call("Policy.save")) from None
+        raise CascadeError(f"there is no policy file {path}; write one with " + _SAVE) from None
     except OSError as error:
         raise CascadeError(f"the policy file {path} cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise CascadeError(f"{path} is not a policy file: it holds binary data, not JSON") from None
     if not text.strip():
-        raise CascadeError(f"the policy file {path} is empty; write it again with " + call("Policy.save"))
+        raise CascadeError(f"the policy file {path} is empty; write it again with " + _SAVE)
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except CascadeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -63,6 +64,12 @@ class TuningSpec:
                 (option("risk", "regret"), option("error_price")),
                 parameter="error_price",
             )
+
+    @classmethod
+    def arguments(cls, goal: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments in a goal as `stated` gives it, read from a policy, which may hold other things, too."""
+        known = {f.name for f in fields(cls)}
+        return {name: value for name, value in goal.items() if name in known}
 
     def _check_aims(self) -> None:
         if self.max_error is not None and self.max_error >= 1.0:

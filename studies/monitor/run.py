@@ -80,20 +80,25 @@ def simulated(n_log: int, worlds: Sequence[tuple[World, int]], seed: int, labels
         yield Stream(policy, log, served_of(policy, [world.log(n, rng) for world, n in worlds], labels))
 
 
+def at_medians(log: xr.Dataset, kind: str) -> tuple[list[float], float]:
+    """Thresholds at the medians of a log's confidences, and its error there."""
+    thresholds = [*np.nanmedian(log["confidence"].values, axis=0)[:-1], -np.inf]
+    rule = DecisionRule.from_any(thresholds, [str(s) for s in log["stage"].values], kind)
+    return thresholds, float(rule.apply(log["confidence"].values).loss(1.0 - log["correct"].values).mean())
+
+
 def real(name: str, n_log: int, seed: int) -> Iterator[Stream]:
     """A real log in an order by lot: some queries to tune on, the others served. Thresholds are at the medians.
 
     The limit is a hundredth above the error, as what is left of a log may err a little more than the whole.
     """
     whole = pooled(name, tuple(range(LOGS[name].n_stages))).transpose("query", "stage")
-    thresholds = [*np.nanmedian(whole["confidence"].values, axis=0)[:-1], -np.inf]
-    rule = DecisionRule.from_any(thresholds, [str(s) for s in whole["stage"].values], LOGS[name].kind)
-    error = rule.apply(whole["confidence"].values).loss(1.0 - whole["correct"].values).mean()
+    thresholds, error = at_medians(whole, LOGS[name].kind)
     rng = np.random.default_rng(seed)
     for _ in range(BATCH):
         order = whole.isel(query=rng.permutation(whole.sizes["query"]))
         log, rest = order.isel(query=slice(n_log)), order.isel(query=slice(n_log, n_log + QUERIES))
-        policy = policy_of(log, thresholds, float(error) + 0.01)
+        policy = policy_of(log, thresholds, error + 0.01)
         yield Stream(policy, log, served_of(policy, [rest]))
 
 
@@ -101,14 +106,12 @@ def other_queries(reference: str, then: str, seed: int) -> Iterator[Stream]:
     """A real change: queries of one benchmark, and after some of them those of another, with the same models."""
     first, second = (pooled(name, tuple(range(LOGS[name].n_stages))) for name in (reference, then))
     first, second = first.transpose("query", "stage"), second.transpose("query", "stage")
-    thresholds = [*np.nanmedian(first["confidence"].values, axis=0)[:-1], -np.inf]
-    rule = DecisionRule.from_any(thresholds, [str(s) for s in first["stage"].values], LOGS[reference].kind)
-    error = rule.apply(first["confidence"].values).loss(1.0 - first["correct"].values).mean()
+    thresholds, error = at_medians(first, LOGS[reference].kind)
     rng = np.random.default_rng(seed)
     for _ in range(BATCH):
         order = first.isel(query=rng.permutation(first.sizes["query"])[: 300 + BEFORE])
         new = second.isel(query=rng.permutation(second.sizes["query"])[:1_000])
-        policy = policy_of(order.isel(query=slice(300)), thresholds, float(error) + 0.01)
+        policy = policy_of(order.isel(query=slice(300)), thresholds, error + 0.01)
         logs = [part.drop_vars([v for v in part.coords if v not in ("query", "stage")]) for part in (order, new)]
         logs = [part.drop_vars([v for v in part if v not in ("confidence", "correct", "cost")]) for part in logs]
         yield Stream(policy, order, served_of(policy, [logs[0].isel(query=slice(300, None)), logs[1]]))

@@ -18,6 +18,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from bayescascade._common.arrays import none_if_nan
 from bayescascade.errors import CascadeError
 from bayescascade.runtime.cascade import Cascade
 from bayescascade.runtime.endpoints_file import load_endpoints
@@ -99,7 +100,7 @@ class CascadeModel(ModelAPI):
         output.metadata = {
             "stage": result.stage,
             "decision": result.decision,
-            "confidences": {name: None if math.isnan(x) else x for name, x in result.confidences.items()},
+            "confidences": {name: none_if_nan(x) for name, x in result.confidences.items()},
             "query": result.query,
             "policy": self._background.cascade.policy_id,
         }

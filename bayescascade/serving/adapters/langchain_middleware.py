@@ -11,6 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langgraph.errors import GraphBubbleUp
 
+from bayescascade._common.arrays import none_if_nan
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.runtime.policy import Policy
@@ -138,7 +139,7 @@ class CascadeMiddleware(AgentMiddleware):
             decision = "defer"
         if decision == "defer":
             return False
-        confidences = {name: None if math.isnan(value) else value for name, value in seen.items()}
+        confidences = {name: none_if_nan(value) for name, value in seen.items()}
         said = {"stage": stage, "decision": decision, "confidences": confidences}
         more: dict[str, Any] = {"response_metadata": {**message.response_metadata, "cascade": said}}
         if decision == "abstain":
