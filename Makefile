@@ -22,12 +22,13 @@ PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234]
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench release audit
-.PHONY: constraints clean distclean
+.PHONY: browser constraints clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
 	@echo "make test         tests and doctests, without the slow ones"
 	@echo "make doctests     the doctests alone"
+	@echo "make browser      a Chromium for the tests of the report, where there is none (needs a network)"
 	@echo "make test-slow    the slow tests"
 	@echo "make test-kernels tests of decisions, with matrix products by another kernel than this machine's own"
 	@echo "make test-long    those of the slow tests that compile for minutes; CI leaves them out"
@@ -76,6 +77,10 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 
 demo: $(VENV)/.stamp-run
 	@$(BIN)/bayescascade demo --out "$(OUT)"
+
+# Debian's own serves as well; the tests say so aloud where they find neither
+browser: $(VENV)/.stamp-dev
+	@$(BIN)/python -m playwright install --with-deps --only-shell chromium
 
 test: doctests
 	$(PYTEST) $(PARALLEL) -m "not slow and not benchmark"

@@ -72,9 +72,11 @@ class LabelValue:
         """One row for each choice of stages and number of labels."""
         return self.data.to_dataframe().reset_index()
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the worth of labels against their number."""
-        return draw_label_value(ax, self.data, self.evpi)
+    def plot(
+        self, ax: Axes | None = None, *, title: str | None = None, figsize: tuple[float, float] | None = None
+    ) -> Axes:
+        """Draw the worth of labels against their number; see `plot_label_value` for the arguments."""
+        return draw_label_value(ax, self.data, self.evpi, title=title, figsize=figsize)
 
     def __repr__(self) -> str:
         return f"{self.text}\n\n{self.table.to_string(index=False, float_format='{:.4g}'.format)}"

@@ -71,19 +71,25 @@ class Sensitivity:
     goal: dict[str, Any]
     text: str = field(repr=False)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw error against cost: a dot where the thresholds are kept, a ring where they are tuned anew.
+    def plot(
+        self, ax: Axes | None = None, *, title: str | None = None, figsize: tuple[float, float] | None = None
+    ) -> Axes:
+        """Draw how much what is minimised changes, as a tornado: the change that moves it most on top.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
             To draw on; by default a new figure is made.
+        title : str, optional
+            Over the picture; by default what it shows, nothing where it is empty.
+        figsize : tuple of float, optional
+            Of a new figure, in inches.
 
         Returns
         -------
         matplotlib Axes
         """
-        return draw_sensitivity(ax, self.table, self.goal)
+        return draw_sensitivity(ax, self.table, self.goal, title=title, figsize=figsize)
 
     def __repr__(self) -> str:
         return f"{self.text}\n\n{self.table.to_string(float_format='{:.4g}'.format, na_rep='')}"

@@ -98,9 +98,11 @@ class Verdict:
         """Whether a pair of its stages does as well as the cascade, and better than any stage alone."""
         return self.decision.startswith(SHORTER)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(
+        self, ax: Axes | None = None, *, title: str | None = None, figsize: tuple[float, float] | None = None
+    ) -> Axes:
         """Draw what the cascade saves against each rival."""
-        return draw_verdict(ax, self.table)
+        return draw_verdict(ax, self.table, title=title, figsize=figsize)
 
     def __repr__(self) -> str:
         return (

@@ -53,7 +53,7 @@ class CheckResult:
     text: str
     picture: Callable[[Any], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
-    def plot(self, axes: Any = None) -> np.ndarray:
+    def plot(self, ax: Any = None) -> np.ndarray:
         """Draw what the check looked at.
 
         Examples
@@ -65,7 +65,7 @@ class CheckResult:
 
         Parameters
         ----------
-        axes : matplotlib Axes or array of them, optional
+        ax : matplotlib Axes or array of them, optional
             To draw on; by default a new figure is made.
 
         Returns
@@ -79,7 +79,7 @@ class CheckResult:
         """
         if self.picture is None:
             raise CascadeError(f"the check {self.name!r} has nothing to draw. {self.text}")
-        return self.picture(axes)
+        return self.picture(ax)
 
     def __repr__(self) -> str:
         return f"{self.name}: {WORDS[self.passed]}. {self.text}"

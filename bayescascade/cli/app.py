@@ -217,6 +217,8 @@ def report(
 
     posterior = fit_of(fit_file, task)
     options: dict[str, Any] = {"labels": True} if labels else {}
+    # a file that is called as in the examples says nothing of its log
+    options["name"] = task or (fit_file.stem if fit_file.stem != "fit" else None)
     if policy is not None:
         chosen = bc.Policy.load(policy)
         options["thresholds"] = chosen
@@ -281,7 +283,7 @@ def demo(
     policy = solution.to_policy(out / "policy.json")
     scored = bc.score(test, solution)
     with terminal.working("Writing the report"):
-        bc.report(posterior, out / "report.html", solution=solution, log=train, test=test)
+        bc.report(posterior, out / "report.html", solution=solution, log=train, test=test, name="The example")
 
     terminal.show(
         terminal.checks_table(checks, ctx.obj),

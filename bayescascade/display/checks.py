@@ -11,9 +11,20 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_stats import ess, rhat
 
-from bayescascade.display.format import LEVEL
+from bayescascade.display.format import LEVEL, PER
 from bayescascade.display.model import draw_pair
-from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, panels, tidy
+from bayescascade.display.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILION,
+    bare,
+    is_narrow,
+    money_axis,
+    panels,
+    percent_axis,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from bayescascade.checks.calibration import LabelReplicates
@@ -134,7 +145,8 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
                 tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {title: ax})
             )
         ax.set_title(title)
-        ax.set(xlabel="PIT" + (f" given {bare(given)}" if given else ""), ylabel="ECDF less PIT")
+        ax.set(xlabel="rank by the model" + (f", given {bare(given, 16)}" if given else ""))
+        ax.set_ylabel("observed − fitted share")
     _small(grid)
     return grid
 
@@ -160,6 +172,8 @@ def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
         )
         ax.set_title(f"{title} ({len(observed)} labels)")
         ax.set(xlabel="predicted P(correct)", ylabel="share right", xlim=(0, 1), ylim=(-0.02, 1.02))
+        percent_axis(ax.xaxis)
+        percent_axis(ax.yaxis)
     _small(grid)
     return grid
 
@@ -178,15 +192,15 @@ def dependence(shown: list[PairView], table: pd.DataFrame, axes: Any) -> np.ndar
                 x, y, side, rise = (
                     (0.99, 0.01, "right", "bottom") if tail == "lower" else (0.01, 0.99, "left", "top")
                 )
-                frame = {"facecolor": ax.get_facecolor(), "alpha": 0.75, "lw": 0, "pad": 1}
-                ax.text(x, y, f"{tail} tail {text}", ha=side, va=rise, fontsize="x-small", bbox=frame)
+                ax.text(x, y, f"{tail} tail {text}", ha=side, va=rise, fontsize="x-small")
         said = []
-        for statistic, what in (("tau", "τ of the log"), ("family", "log-likelihood of")):
+        for statistic in ("tau", "family"):
             if (name, statistic) in table.index:
                 row = table.loc[(name, statistic)]
-                ends = f"model {row['replicated_low']:.2f} to {row['replicated_high']:.2f}"
-                said.append(f"{what} {row['rival']} {row['observed']:+.2f} ({ends})".replace("  ", " "))
-        ax.set_title("\n".join(said), fontsize="x-small")
+                what = "τ" if statistic == "tau" else f"for {row['rival']}"
+                ends = f"model {row['replicated_low']:.2g} to {row['replicated_high']:.2g}"
+                said.append(f"{what} {row['observed']:.2g} ({ends})")
+        ax.set_title("\n".join(said), fontsize="small")
     return grid
 
 
@@ -200,12 +214,13 @@ def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
     """Score of the earlier signal at each stage, beside what replicates show."""
     (ax,) = panels(axes, ["score"], size=(6.0, 1.3 + 0.42 * len(table)))
     place = np.arange(len(table))[::-1]
-    names = [f"{bare(stage, _NAME)}\nbeyond {bare(what, _NAME)}" for stage, what in table.index]
-    _ranges(ax, place, table["replicated_low"], table["replicated_high"], "replicates, 99%")
+    letters = _NAME // 2 if is_narrow(ax) else _NAME
+    names = [f"{bare(stage, letters)}\nbeyond {bare(what, letters)}" for stage, what in table.index]
+    _ranges(ax, place, table["replicated_low"], table["replicated_high"], "simulations, 99%")
     ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
     ax.axvline(0.0, color=GREY, lw=0.8)
     ax.set_yticks(place, names, fontsize="small")
-    ax.set(ylim=(-0.6, len(table) - 0.4), xlabel="score of the earlier confidence given the own")
+    ax.set(ylim=(-0.6, len(table) - 0.4), xlabel="test statistic (z)")
     _legend_below(ax)
     tidy(ax)
     return np.array([ax], dtype=object)
@@ -216,7 +231,13 @@ def _ranges(ax: Any, place: np.ndarray, low: pd.Series, high: pd.Series, label: 
 
 
 def _legend_below(ax: Any) -> None:
-    ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    ax.legend(
+        frameon=False,
+        fontsize="small",
+        ncols=1 if is_narrow(ax) else 3,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+    )
 
 
 def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
@@ -252,22 +273,29 @@ def loo(of_factor: dict[str, Any], axes: Any) -> np.ndarray:
         az.plot_khat(found, plot_collection=_collection(data, {"pareto_k": ax}))
         ax.set_title({"signal": "signals", "correct": "labels", "joint": "signals and labels"}[name])
         ax.set_xlabel("query")
+        limit = float(found.good_k)
+        ax.axhline(limit, color=VERMILION, lw=1.2, ls="--", label=f"limit, {limit:.2g}")
+        ax.set_ylim(top=max(ax.get_ylim()[1], 1.08 * limit))
+        ax.legend(frameon=False, fontsize="small", loc="upper right")
     _small(grid)
     return grid
 
 
 def cascade(table: pd.DataFrame, axes: Any) -> np.ndarray:
-    """Error and cost of each threshold vector: predictive interval, and what the log shows."""
+    """Error and cost of each threshold vector: predictive interval, and what the log shows, by rising cost."""
     grid = panels(axes, ["error", "cost"], size=(4.0, 2.8))
+    place = PER * table.xs("cost", level="quantity")["predicted"]
     for ax, name in zip(grid, ("error", "cost"), strict=True):
-        part = table.xs(name, level="quantity")
-        ax.vlines(part.index, part["predicted_low"], part["predicted_high"], color=BLUE, lw=7, alpha=0.3)
-        ax.plot(part.index, part["predicted"], "_", color=BLUE, ms=12, label="model, 99% interval")
-        inside = part["inside"].astype(bool)
-        ax.plot(part.index[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
-        ax.plot(part.index[~inside], part["observed"][~inside], "D", color=ORANGE, ms=6, label="log, outside")
-        ax.set_xticks(part.index[:: max(1, len(part) // 10)])
-        ax.set(xlim=(-0.6, len(part) - 0.4), xlabel="thresholds (point)", ylabel=f"{name} per query")
+        part = table.xs(name, level="quantity") * (1 if name == "error" else PER)
+        inside = table.xs(name, level="quantity")["inside"].astype(bool)
+        ax.vlines(place, part["predicted_low"], part["predicted_high"], color=BLUE, lw=7, alpha=0.3)
+        ax.plot(place, part["predicted"], "_", color=BLUE, ms=12, label="model, 99% interval")
+        ax.plot(place[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
+        if not inside.all():
+            ax.plot(place[~inside], part["observed"][~inside], "D", color=VERMILION, ms=6, label="log, outside")
+        money_axis(ax, float(place.min()), float(place.max()))
+        ax.set(xlabel="expected cost of 1,000 queries", ylabel="error" if name == "error" else "cost of 1,000")
         tidy(ax)
+    percent_axis(grid[0].yaxis)
     grid[0].legend(frameon=False, fontsize="x-small")
     return grid

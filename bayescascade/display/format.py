@@ -36,6 +36,44 @@ def per_thousand(value: float) -> str:
     return f"{PER * value:.4g}" if abs(value) >= 1.0 else f"{PER * value:.3g}"
 
 
+_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+
+
+def priced(cost: float, currency: str | None = None) -> str:
+    """A cost per query, as that of a thousand, with the sign or the name of its currency.
+
+    Examples
+    --------
+    >>> priced(0.000196, "USD"), priced(0.0013, "USD"), priced(0.000196, "CHF"), priced(0.000196)
+    ('$0.196', '$1.30', '0.196 CHF', '0.196')
+    """
+    # a trailing zero is a digit, too: 1.30 beside 1.16
+    text = f"{PER * cost:#.3g}".rstrip(".") if abs(PER * cost) < 1000.0 and cost else per_thousand(cost)
+    if not currency:
+        return text
+    sign = _SIGNS.get(currency.upper())
+    return f"{text} {currency}" if sign is None else f"-{sign}{text[1:]}" if cost < 0.0 else f"{sign}{text}"
+
+
+_OF_LOG = {"logprob": "token probability", "log_likelihood": "probability of the answer", "p_true": "P(True)"}
+
+
+def as_probability(threshold: float, kind: str) -> str:
+    """A threshold that is a logarithm, as the probability it stands for; empty for other kinds.
+
+    Examples
+    --------
+    >>> as_probability(-0.0662, "logprob"), as_probability(0.8, "probability")
+    ('token probability ≥ 94%', '')
+    """
+    if kind not in _OF_LOG or not np.isfinite(threshold):
+        return ""
+    p = 100.0 * float(np.exp(threshold))
+    # as many digits as tell it from certainty
+    digits = 0 if p < 99.0 else min(6, int(np.ceil(-np.log10(max(100.0 - p, 1e-6)))))
+    return f"{_OF_LOG[kind]} ≥ {p:.{digits}f}%" if p >= 1.0 else f"{_OF_LOG[kind]} ≥ {p:.2g}%"
+
+
 def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:
     """Mean and interval over draws."""
     low, high = np.quantile(values, tail_probabilities(ci_prob))

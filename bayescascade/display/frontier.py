@@ -8,12 +8,28 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, VERMILION, bare, money_axis, shortened, tidy
+from bayescascade.display.format import PER
+from bayescascade.display.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILION,
+    bare,
+    ink,
+    is_narrow,
+    money_axis,
+    name_points,
+    percent_axis,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from bayescascade.tuning.solution import ThresholdSolution
+
+
+_N_BUSY = 9  # places along an interval that a name should not cover
 
 
 def draw_frontier(
@@ -26,7 +42,8 @@ def draw_frontier(
     solution: ThresholdSolution | None = None,
     scored: xr.Dataset | None = None,
     ci_prob: float,
-    n_queries: int = 1,
+    n_queries: int = PER,
+    currency: str | None = None,
 ) -> Axes:
     """Draw error against the cost of so many queries along a frontier.
 
@@ -49,11 +66,13 @@ def draw_frontier(
         Probability of the intervals; the band is the curve's own.
     n_queries : int
         Queries whose cost is on the axis.
+    currency : str, optional
+        Of the costs.
     """
     cost = n_queries * curve["cost"].values
     doubt = curve.attrs.get("doubt")
-    name = f"cascade, with doubt {doubt:g}" if doubt else "cascade, posterior mean"
-    band = f"{ci_prob:.0%} credible band"
+    name = f"cascade, with doubt {doubt:g}" if doubt else "cascade, expected error"
+    band = f"{ci_prob:.0%} interval, pointwise"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
     ax.plot(cost, curve["error"], color=BLUE, lw=2, label=name)
     if every_stage is not None:
@@ -61,38 +80,78 @@ def draw_frontier(
         ax.plot(n_queries * every_stage["cost"], every_stage["error"], **style)
     sure = ""
     if curve.attrs.get("margin"):
-        sure = f"{curve.attrs['prob']:.0%} sure below, with safety margin"
+        sure = f"{curve.attrs['prob']:.0%} sure below, with margin"
         ax.plot(cost, curve["kept"], color=BLUE, lw=1.2, ls="--", label=sure)
     if scored is not None:
         label = "cascade, scored on the log"
         ax.plot(n_queries * scored["cost"], scored["error"], ".", color=GREEN, ms=5, label=label)
     if singles is not None:
         error, alone = singles[0], n_queries * singles[1]
-        _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", label="one stage alone")
+        _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", ms=5, label="one stage alone")
         if singles_kept is not None:
             ax.plot(alone.mean(axis=0), singles_kept, "_", color=VERMILION, ms=9, mew=1.5)
-        for name, x, y in zip(curve["stage"].values, alone.mean(axis=0), error.mean(axis=0), strict=True):
-            at: dict[str, Any] = {"xy": (x, y), "xytext": (5, 5), "textcoords": "offset points"}
-            ax.annotate(shortened(str(name), 24), **at, fontsize="small", zorder=6)
     if solution is not None:
         x, y = (np.ravel(getattr(solution, name).values)[:, None] for name in ("cost", "error"))
         x = n_queries * x
         label = "chosen thresholds" if solution.feasible else "nearest thresholds (goal not met)"
-        _crosses(ax, x, y, ci_prob, color=ORANGE, marker="D", label=label, markersize=8, zorder=5)
+        _crosses(ax, x, y, ci_prob, color=ink(), marker="D", label=label, markersize=8, zorder=5)
         _promise(ax, float(x.mean()), float(y.mean()), solution, sure)
     money_axis(ax, float(np.min(cost)), float(np.max(cost)))
+    percent_axis(ax.yaxis)
     ax.set_ylim(bottom=0)
     of = "cost per query" if n_queries == 1 else f"cost of {n_queries:,} queries"
-    ax.set(xlabel=f"{of} (currency of the log)", ylabel="error (share of queries answered wrongly)")
-    ax.legend(frameon=False, fontsize="small")
-    return tidy(ax)
+    narrow = is_narrow(ax)
+    spent = f"{of}, {currency}" if currency else of if narrow else f"{of} (currency of the log)"
+    ax.set(xlabel=spent, ylabel="error" if narrow else "error (share of queries answered wrongly)")
+    where: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)} if narrow else {"loc": "best"}
+    ax.legend(frameon=False, fontsize="small", **where)
+    tidy(ax)
+    if singles is not None:
+        x, y = alone.mean(axis=0), error.mean(axis=0)
+        lines = [curve["error"].values, *([curve["kept"].values] if sure else [])]
+        busy = [_along(cost, line, n_queries) for line in lines]
+        low, high = np.quantile(error, tail_probabilities(ci_prob), axis=0)
+        high = high if singles_kept is None else np.maximum(high, singles_kept)
+        busy += [np.column_stack([x, low + at * (high - low)]) for at in np.linspace(0.0, 1.0, _N_BUSY)]
+        if solution is not None:
+            busy += _cross_of(solution, n_queries, ci_prob)
+        name_points(
+            ax,
+            x,
+            y,
+            [bare(str(name), 14 if narrow else 24) for name in curve["stage"].values],
+            np.concatenate(busy),
+        )
+    return ax
+
+
+def _cross_of(solution: ThresholdSolution, scale: float, ci_prob: float) -> list[np.ndarray]:
+    """Places all along the intervals of a solution, and up to its promise."""
+    spent, wrong = scale * np.ravel(solution.cost.values), np.ravel(solution.error.values)
+    tails = tail_probabilities(ci_prob)
+    (left, right), (low, high) = (np.quantile(values, tails) for values in (spent, wrong))
+    sure = solution.upper_bounds.get("error", high)
+    across = np.linspace(float(left), float(right), _N_BUSY)
+    up = np.linspace(float(low), float(max(high, sure)) if np.isfinite(sure) else float(high), _N_BUSY)
+    middle = np.full(_N_BUSY, spent.mean()), np.full(_N_BUSY, wrong.mean())
+    return [np.column_stack([across, middle[1]]), np.column_stack([middle[0], up])]
+
+
+def _along(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
+    """Places all along a line, about evenly spread on a logarithmic axis (place, 2)."""
+    at = np.geomspace(max(x[0], 1e-9 * scale), x[-1], 150) if x[-1] > 0 else x
+    return np.column_stack([at, np.interp(at, x, y)])
 
 
 def _crosses(ax: Axes, x: np.ndarray, y: np.ndarray, ci_prob: float, **style: Any) -> None:
     """Posterior means with intervals both ways, of draws (draw, point)."""
     tails = tail_probabilities(ci_prob)
     bars = [np.abs(np.quantile(values, tails, axis=0) - values.mean(axis=0)) for values in (x, y)]
-    ax.errorbar(x.mean(axis=0), y.mean(axis=0), xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
+    marker = {name: style.pop(name) for name in ("marker", "label", "ms", "markersize") if name in style}
+    at = x.mean(axis=0), y.mean(axis=0)
+    ax.errorbar(*at, xerr=bars[0], yerr=bars[1], ls="none", lw=1.2, **style)
+    # apart, so that the legend shows the marker without bars
+    ax.plot(*at, ls="none", **marker, **style)
 
 
 def _promise(ax: Axes, x: float, y: float, solution: ThresholdSolution, said: str) -> None:
@@ -107,12 +166,12 @@ def _promise(ax: Axes, x: float, y: float, solution: ThresholdSolution, said: st
     sure = solution.upper_bounds.get("error", np.inf)
     if not np.isfinite(sure):  # where another limit stands in the way
         return
-    ax.plot([x, x], [y, sure], color=ORANGE, lw=1.0, ls=":", zorder=4)
-    margin = "" if solution.margin is None else ", with safety margin"
+    ax.plot([x, x], [y, sure], color=ink(), lw=1.0, ls=":", zorder=4)
+    margin = "" if solution.margin is None else ", with margin"
     about = f" (next {solution.goal['batch']} queries)" if "batch" in solution.goal else ""
     label = f"{100.0 * solution.goal['prob']:.4g}% sure below{margin}{about}"
     label = "_nolegend_" if label == said else label
-    ax.plot([x], [sure], marker=7, ls="none", color=ORANGE, ms=9, zorder=5, label=label)
+    ax.plot([x], [sure], marker=7, ls="none", color=ink(), ms=9, zorder=5, label=label)
 
 
 def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, ci_prob: float) -> Axes:
@@ -130,7 +189,7 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     joint = so_far.mean(axis=0)
     spread = np.abs(np.quantile(so_far, tail_probabilities(ci_prob), axis=0) - joint)
     shown = (joint > 0.0005) & (joint < 0.9995)
-    style: dict[str, Any] = {"ls": "none", "color": ORANGE, "lw": 2, "capsize": 4}
+    style: dict[str, Any] = {"ls": "none", "color": ink(), "lw": 1.8, "capsize": 4}
     label = f"{ci_prob:.0%} interval of all {end} so far"
     ax.errorbar(joint[shown], place[:-1][shown], xerr=spread[:, shown], label=label, **style)
     for y, r, d in zip(place, ran, done, strict=True):

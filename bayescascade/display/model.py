@@ -8,7 +8,17 @@ import numpy as np
 from scipy.stats import beta
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.style import BLUE, GREY, VERMILION, bare, confidence_axis, shortened, tidy
+from bayescascade.display.style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    bare,
+    confidence_axis,
+    ink,
+    percent_axis,
+    tidy,
+)
+from bayescascade.signals.kinds import to_signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +30,11 @@ if TYPE_CHECKING:
 _REGIONS = (0.25, 0.5, 0.75)
 
 
-def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
-    """Draw the reliability of one stage: P(correct) of the model, and shares right in bins of the signal."""
+def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float, threshold: float | None = None) -> None:
+    """Draw the reliability of one stage: P(correct) of the model, and shares right in bins of the signal.
+
+    A finite ``threshold``, on the scale of the confidences, is a line.
+    """
     axis = confidence_axis(shown.margin, shown.kind)
     tails = tail_probabilities(ci_prob)
     if len(shown.signal):
@@ -42,9 +55,13 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float) -> None:
         bars = np.maximum([observed - ends[0], ends[1] - observed], 0.0)
         style: dict[str, Any] = {"fmt": "o", "mfc": "none", "color": VERMILION, "mew": 1.4, "ms": 5.5}
         ax.errorbar(x, observed, yerr=bars, **style, elinewidth=0.7, label="observed share right")
+    if threshold is not None and np.isfinite(threshold):
+        at = float(np.clip(to_signal(np.array([threshold]), shown.kind)[0], axis.low, axis.high))
+        ax.axvline(at, color=ink(), lw=1.2, ls="--", label="threshold")
     axis.label(ax)
+    percent_axis(ax.yaxis)
     ax.set(ylim=(-0.03, 1.03), ylabel="share right")
-    ax.set_title(f"{shortened(shown.stage)} ({len(shown.labelled)} labels)", fontsize="medium")
+    ax.set_title(f"{bare(shown.stage, 20)} ({len(shown.labelled)} labels)", fontsize="small")
     ax.legend(frameon=False, fontsize="x-small", loc="best")
     tidy(ax)
 
@@ -56,8 +73,11 @@ def draw_margin(ax: Axes, shown: PitEcdf) -> None:
         ax.fill_between(level, shown.low - level, shown.high - level, color=GREY, alpha=0.25, lw=0, step="mid")
         ax.plot(level, shown.ecdf - level, color=BLUE, lw=1.5, drawstyle="steps-mid")
     ax.axhline(0.0, color=GREY, lw=0.8)
-    ax.set_title(shortened(shown.stage), fontsize="medium")
-    ax.set(xlabel="PIT" + (f" given {shortened(shown.given)}" if shown.given else ""), ylabel="ECDF less PIT")
+    ax.set_title(bare(shown.stage, 24), fontsize="small")
+    ax.set(
+        xlabel="rank by the model" + (f", given {bare(shown.given, 16)}" if shown.given else ""),
+        ylabel="observed − fitted share",
+    )
     tidy(ax)
 
 
@@ -81,6 +101,8 @@ def draw_pair(ax: Axes, shown: PairView, ci_prob: float) -> None:
         given = " given the difficulty" if shown.given_ease else ""
         text = f"τ{given} = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
-    ax.set(xlabel=f"F of {bare(shown.stages[0], 22)}", ylabel=f"F of {bare(shown.stages[1], 22)}")
+    ax.set(xlabel=f"rank of {bare(shown.stages[0], 15)}", ylabel=f"rank of {bare(shown.stages[1], 15)}")
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    percent_axis(ax.xaxis)
+    percent_axis(ax.yaxis)
     tidy(ax)

@@ -15,11 +15,13 @@ LABELS = {
 }
 
 
-def draw_signals(axes: Any, table: pd.DataFrame, measure: str) -> np.ndarray:
+def draw_signals(
+    axes: Any, table: pd.DataFrame, measure: str, figsize: tuple[float, float] | None = None
+) -> np.ndarray:
     """Draw one panel for each stage, the best signal on top; a dashed line for a signal that says nothing."""
     stages = list(dict.fromkeys(table.index.get_level_values("stage")))
     most = table.groupby(level="stage").size().max()
-    grid = panels(axes, stages, size=(4.2, 1.2 + 0.3 * most))
+    grid = panels(axes, stages, size=(4.2, 1.2 + 0.3 * most), figsize=figsize)
     for ax, stage in zip(grid, stages, strict=True):
         part = table.loc[[stage]]
         y = np.arange(len(part))

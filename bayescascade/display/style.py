@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescascade._common.validation import check_prob
+from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import EPS, KINDS, to_confidence, to_signal
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette: told apart by readers with any common colour blindness, and on white as on black.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY = "#808080"
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE)  # those that stand out on white first
+_NARROW = 5.0  # inches
 DASHES = ("-", "--", "-.", ":")  # with the colours, so that no line is known by its colour alone
 EXTREMES = {-np.inf: "accept all", np.inf: "defer all"}
 
@@ -33,10 +36,25 @@ _TITLES = {
     "votes": "share of votes",
     "score": "score",
 }
+# Logarithms, and what the second axis of a picture says of them.
+_LOGS = {
+    "logprob": "as a token's probability",
+    "log_likelihood": "as the answer's probability",
+    "p_true": "as P(True)",
+}
+# The roundest first: where there is no room for all, these stay.
+_ROUND = (0.5, 0.9, 0.99, 0.1, 0.999, 0.7, 0.3, 0.95, 0.01, 0.9999, 0.99999)
+_ROUND_LOGS = (-1.0, -0.1, -0.01, -10.0, -0.001, -0.3, -0.03, -3.0, -0.003, -1e-4, -1e-5, -100.0, -1000.0)
 
 
-def panels(axes: Any, titles: list[str], *, size: tuple[float, float] = (3.3, 2.8)) -> np.ndarray:
-    """The given axes as a flat array, or a new grid with one panel for each title."""
+def panels(
+    axes: Any,
+    titles: list[str],
+    *,
+    size: tuple[float, float] = (3.3, 2.8),
+    figsize: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """The given axes as a flat array, or a new grid with one panel of this size for each title."""
     if axes is not None:
         flat = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
         if len(flat) < len(titles):
@@ -45,30 +63,130 @@ def panels(axes: Any, titles: list[str], *, size: tuple[float, float] = (3.3, 2.
     import matplotlib.pyplot as plt
 
     rows, columns = _rows_and_columns(len(titles))
-    figure = plt.figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    size = (size[0] * columns, size[1] * rows) if figsize is None else figsize
+    figure = plt.figure(figsize=size, layout="constrained")
     return panels_in(figure, len(titles))
 
 
-def panels_in(figure: Figure, n: int) -> np.ndarray:
-    """So many Axes of a figure as a flat array, three in a row."""
-    grid = figure.subplots(*_rows_and_columns(n), squeeze=False).ravel()
+def panels_in(figure: Figure, n: int, most: int = 3) -> np.ndarray:
+    """So many Axes of a figure as a flat array, at most so many in a row."""
+    grid = figure.subplots(*_rows_and_columns(n, most), squeeze=False).ravel()
     for ax in grid[n:]:
         ax.remove()
     return grid[:n]
 
 
-def _rows_and_columns(n: int) -> tuple[int, int]:
-    columns = min(3, n)
+def _rows_and_columns(n: int, most: int = 3) -> tuple[int, int]:
+    columns = min(most, n)
     return -(-n // columns), columns
 
 
-def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The given Axes, or new ones."""
+def new_axes(ax: Axes | None, size: tuple[float, float], figsize: tuple[float, float] | None = None) -> Axes:
+    """The given Axes, or new ones on a figure of this size, unless ``figsize`` says another."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=size, layout="constrained")[1]
+    return plt.subplots(figsize=size if figsize is None else figsize, layout="constrained")[1]
+
+
+def titled(ax: Axes, title: str | None, default: str, pad: float | None = None) -> Axes:
+    """Write a title over a picture: the given one, by default what it shows, nothing for an empty one."""
+    title = default if title is None else title
+    if title:
+        ax.set_title(title, loc="left", fontsize="medium", weight="bold", pad=pad)
+    return ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that holds the Axes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Whether a figure is one for a phone, with no room beside or inside its Axes."""
+    return bool(figure_of(ax).get_size_inches()[0] < _NARROW)
+
+
+def ink() -> Any:
+    """The colour of the figure's text: what stands out most, on any ground."""
+    from matplotlib import rcParams
+
+    return rcParams["text.color"]
+
+
+def interval_prob(ci_prob: float | None) -> float:
+    """Probability of intervals: the one given, or what ArviZ's ``rcParams["stats.ci_prob"]`` was set to, or 90%.
+
+    ArviZ's own default is not taken: the package says 90% everywhere else.
+    """
+    if ci_prob is None:
+        from arviz_base import rcParams
+        from arviz_base.rcparams import defaultParams
+
+        chosen = rcParams["stats.ci_prob"]
+        ci_prob = CI_PROB if chosen == defaultParams["stats.ci_prob"][0] else float(chosen)
+    check_prob("ci_prob", ci_prob)
+    return ci_prob
+
+
+def percent_axis(axis: Any) -> None:
+    """Shares as per cent, on ``ax.xaxis`` or ``ax.yaxis``."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100.0 * value:.4g}%"))
+
+
+def name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], busy: np.ndarray | None = None) -> None:
+    """Write a name beside each point (point,), where it covers no other name, no point and nothing ``busy``.
+
+    Of eight places around a point the first free one is taken, or the one that covers least. ``busy`` (place, 2)
+    are further places in data coordinates that should stay free.
+    """
+    figure_of(ax).draw_without_rendering()  # the layout moves the axes, and with them what is near to what
+    points = ax.transData.transform(np.column_stack([x, y]))
+    taken = points if busy is None else np.concatenate([points, ax.transData.transform(busy)])
+    inside = ax.get_window_extent()
+    page = figure_of(ax).bbox
+    boxes: list[Any] = []
+    for i, name in enumerate(names):
+        label = ax.annotate(name, (x[i], y[i]), (0, 0), textcoords="offset points", fontsize="small", zorder=6)
+        label.set_in_layout(False)  # a name may not push the axes about, nor spoil where others stand
+        best: tuple[float, Any, Any] | None = None
+        for right, up in ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (0, 1), (0, -1), (-1, 0)):
+            label.set(ha=_ALONG[right], va=_UP[up])
+            label.set_position((7 * right, 7 * up))
+            box = label.get_window_extent()
+            hidden = sum(_shared(box, other) for other in boxes) / max(box.width * box.height, 1.0)
+            over = int(((taken > np.array(box.min) - 2.0) & (taken < np.array(box.max) + 2.0)).all(axis=1).sum())
+            out = 20.0 * _leaves(box, inside) + 1000.0 * _leaves(box, page)  # cut off is worse than covered
+            cost = 10.0 * hidden + min(over, 10) + out
+            if best is None or cost < best[0] - 1e-9:
+                best = cost, (right, up), box
+            if cost == 0.0:
+                break
+        assert best is not None
+        (right, up), box = best[1:]
+        label.set(ha=_ALONG[right], va=_UP[up])
+        label.set_position((7 * right, 7 * up))
+        boxes.append(box)
+
+
+_ALONG, _UP = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
+
+
+def _leaves(box: Any, frame: Any) -> bool:
+    """Whether a box is not all inside a frame."""
+    return bool(box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
+
+
+def _shared(box: Any, other: Any) -> float:
+    """Area that two boxes share."""
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def money_axis(ax: Axes, low: float, high: float) -> None:
@@ -129,17 +247,33 @@ class ConfidenceAxis:
             out = np.where(signal == atom, position, out)
         return out
 
+    def _round_ones(self) -> list[float]:
+        """Confidences for ticks, the roundest first: as many as may be wanted."""
+        low, high = (float(to_confidence(np.array([end]), self.kind)[0]) for end in (self.low, self.high))
+        top = KINDS[self.kind].upper
+        if self.kind in _LOGS:
+            return list(_ROUND_LOGS)
+        if 0.0 < top < np.inf:
+            found = [p * top for p in _ROUND]
+            if sum(low <= value <= high for value in found) >= 3:
+                return found
+        from matplotlib.ticker import MaxNLocator
+
+        signals = np.linspace(self.low, self.high, 5)
+        each = to_confidence(signals, self.kind)
+        even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high) if np.isfinite(high - low) else []
+        return [*map(float, even), *(float(rounded(float(c), self.kind)) for c in each)]
+
     def label(self, ax: Axes, side: str = "x") -> None:
         """Ticks at round confidences on the x or the y axis; a dotted line where the scale is broken."""
         lower, upper = (min([self.low, *self.ends.values()]), max([self.high, *self.ends.values()]))
         ticks: dict[float, str] = {}
-        for signal in np.linspace(self.low, self.high, 4):
-            text = rounded(float(to_confidence(np.array([signal]), self.kind)[0]), self.kind)
-            position = float(to_signal(np.array([float(text)]), self.kind)[0])
-            position = float(np.clip(position, self.low, self.high))
-            far = all(abs(position - other) > 0.15 * (upper - lower) for other in [*ticks, *self.ends.values()])
-            if far and text not in ticks.values():
-                ticks[position] = text
+        gap = (0.19 if self.kind in _LOGS and side == "x" else 0.13) * (upper - lower)  # numbers of many digits
+        for confidence in self._round_ones():
+            position = float(to_signal(np.array([confidence]), self.kind)[0])
+            far = all(abs(position - other) > gap for other in [*ticks, *self.ends.values()])
+            if far and self.low <= position <= self.high:
+                ticks[position] = rounded(confidence, self.kind)
         line, axis = (ax.axvline, ax.xaxis) if side == "x" else (ax.axhline, ax.yaxis)
         for atom, position in self.ends.items():
             ticks[position] = EXTREMES.get(atom) or rounded(
@@ -150,6 +284,24 @@ class ConfidenceAxis:
         pad = 0.04 * (upper - lower)
         (ax.set_xlim if side == "x" else ax.set_ylim)(lower - pad, upper + pad)
         axis.set_label_text(f"confidence ({_TITLES.get(self.kind, self.kind)})")
+        if self.kind in _LOGS:
+            self._in_probability(ax, side, gap)
+
+    def _in_probability(self, ax: Axes, side: str, gap: float) -> None:
+        """A second axis with the probabilities that logarithms stand for."""
+        ticks: dict[float, str] = {}
+        for p in _ROUND:
+            position = float(to_signal(np.array([np.log(p)]), self.kind)[0])
+            if self.low <= position <= self.high and all(abs(position - other) > gap for other in ticks):
+                ticks[position] = f"{100.0 * p:g}%"
+        if not ticks:  # nothing but what is all but impossible
+            return
+        second = ax.secondary_xaxis("top") if side == "x" else ax.secondary_yaxis("right")
+        axis = second.xaxis if side == "x" else second.yaxis
+        axis.set_ticks(list(ticks), labels=list(ticks.values()))
+        axis.set_label_text(_LOGS[self.kind])
+        axis.label.set_fontsize("small")
+        second.tick_params(labelsize="small")
 
 
 def confidence_axis(margin: Margin, kind: str) -> ConfidenceAxis:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescascade.display.style import BLUE, ORANGE, panels_in
+from bayescascade.display.style import BLUE, panels_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,24 +35,35 @@ def inline_svg(draw: Callable[[Any], object], **options: Any) -> str:
     size : tuple of float
         Width and height in inches at full size.
     n_panels : int, optional
-        Without it ``draw`` gets one Axes, else an array of as many, three in a row.
+        Without it ``draw`` gets one Axes, else an array of as many.
+    most : int
+        Panels in a row.
+    css : str, optional
+        Class of the element.
     """
     return _drawn(draw, **options)[0]
 
 
 def svg_with_marker(
-    draw: Callable[[Axes], object], points: np.ndarray, *, name: str, label: str, size: tuple[float, float]
+    draw: Callable[[Axes], object],
+    points: np.ndarray,
+    *,
+    name: str,
+    label: str,
+    size: tuple[float, float],
+    css: str = "",
 ) -> tuple[str, np.ndarray]:
     """An inline figure with a marker that a script can move, and where in it points (n, 2) of its axes stand.
 
     The marker, an element of class ``marker`` with a ``path`` for intervals and a ``circle``, is still hidden.
     """
-    svg, figure = _drawn(draw, name=name, label=label, size=size)
+    svg, figure = _drawn(draw, name=name, label=label, size=size, css=css)
     ax = figure.axes[0]
     share = figure.transFigure.inverted().transform(ax.transData.transform(points))
     width, height = _POINTS * np.asarray(size)
     empty = '<g class="marker" visibility="hidden"><path/><circle r="6"/></g>'
-    style = f'fill="{ORANGE}" stroke="{ORANGE}" stroke-width="2"'
+    # dark on the light page and light on the dark one: nothing on it stands out more
+    style = 'fill="currentColor" stroke="currentColor" stroke-width="2"'
     marker = empty.replace("<path/>", f'<path d="" {style}/>').replace("<circle", f"<circle {style}")
     return svg.removesuffix("</svg>") + marker + "</svg>", np.stack(
         [share[:, 0] * width, (1.0 - share[:, 1]) * height], axis=1
@@ -66,7 +77,14 @@ def moved(svg: str, bars: str, x: float, y: float) -> str:
 
 
 def _drawn(
-    draw: Callable[[Any], object], *, name: str, label: str, size: tuple[float, float], n_panels: int | None = None
+    draw: Callable[[Any], object],
+    *,
+    name: str,
+    label: str,
+    size: tuple[float, float],
+    n_panels: int | None = None,
+    most: int = 3,
+    css: str = "",
 ) -> tuple[str, Figure]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -79,7 +97,7 @@ def _drawn(
     stream = StringIO()
     with rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure.subplots() if n_panels is None else panels_in(figure, n_panels))
+        draw(figure.subplots() if n_panels is None else panels_in(figure, n_panels, most))
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     svg = stream.getvalue()
@@ -94,7 +112,9 @@ def _drawn(
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     view = re.search(r'viewBox="[^"]*"', svg)
     width = round(size[0] * 96)
-    head = f'<svg role="img" aria-label="{escape(label)}" style="max-width:{width}px" {view[0] if view else ""}'
+    named = f' class="{css}"' if css else ""
+    head = f'<svg{named} role="img" aria-label="{escape(label)}" style="max-width:{width}px" '
+    head += view[0] if view else ""
     return re.sub(
         r"<svg[^>]*>", lambda _: f'{head} xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1
     ), figure

@@ -8,74 +8,138 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.display.style import BLUE, COLOURS, GREEN, GREY, ORANGE, VERMILION, bare, new_axes, plain, tidy
+from bayescascade.display.style import (
+    BLUE,
+    COLOURS,
+    DASHES,
+    GREY,
+    VERMILION,
+    bare,
+    figure_of,
+    ink,
+    is_narrow,
+    new_axes,
+    plain,
+    shortened,
+    tidy,
+    titled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OF_CHANGE = {"price": ORANGE, "prior": GREEN, "likelihood": BLUE, "drift": VERMILION}
 
-
-def draw_label_value(ax: Axes | None, data: xr.Dataset, evpi: float) -> Axes:
+def draw_label_value(
+    ax: Axes | None,
+    data: xr.Dataset,
+    evpi: float,
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Worth of labels against their number, with Monte Carlo errors, one line for each choice of stages."""
-    ax = new_axes(ax, (6.0, 3.8))
+    ax = new_axes(ax, (6.0, 3.8), figsize)
     sizes = data["n_labels"].values
     for i, name in enumerate(data["labelled"].values):
         at = data.isel(labelled=i)
-        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": "o", "ms": 4, "capsize": 3}
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i % len(DASHES)]}
+        style |= {"marker": "o", "ms": 4, "capsize": 3}
         ax.errorbar(sizes, at["evsi"].values, yerr=at["evsi_mcse"].values, label=plain(str(name)), **style)
-    ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
+    highest = float((data["evsi"] + data["evsi_mcse"]).max())
+    if evpi <= 2.0 * highest or highest <= 0.0:
+        ax.axhline(evpi, color=GREY, ls="--", lw=1, label="knowing everything")
+        highest = max(highest, evpi)
+    else:  # a line far above would press all others together
+        ax.plot([], [], " ", label=f"knowing everything: {evpi:.3g}")
     # room for the legend above the highest line
-    ax.set_ylim(0.0, 1.4 * max(evpi, float((data["evsi"] + data["evsi_mcse"]).max())) or None)
-    ax.set(xlabel="queries labelled", ylabel="worth per 1,000 queries served (money)")
-    ax.legend(frameon=False, loc="upper left", ncols=2, fontsize="small")
-    return tidy(ax)
+    ax.set_ylim(0.0, 1.4 * highest or None)
+    ax.set(xlabel="queries labelled", ylabel="worth per 1,000 queries")
+    ax.legend(frameon=False, loc="upper left", ncols=1 if is_narrow(ax) else 2, fontsize="small")
+    return titled(tidy(ax), title, "What more labels are worth")
 
 
-def draw_verdict(ax: Axes | None, table: pd.DataFrame) -> Axes:
-    """Saving against each rival with its 90% interval, the best of each kind drawn dark."""
+def draw_verdict(
+    ax: Axes | None,
+    table: pd.DataFrame,
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
+    """Saving against each rival with its 90% interval, the best of each kind drawn dark.
+
+    Names stand over their intervals, where they have the whole width.
+    """
     rows = table[table["kind"] != "cascade"]
-    ax = new_axes(ax, (6.4, 0.9 + 0.45 * len(rows)))
+    ax = new_axes(ax, (6.4, 1.1 + 0.5 * len(rows)), figsize)
+    letters = int(8.5 * figure_of(ax).get_size_inches()[0])  # of a name that fits
     place = np.arange(len(rows))[::-1]
     for y, row in zip(place, rows.itertuples(), strict=True):
         colour = BLUE if row.chosen else GREY
-        ax.plot([row.saving_low, row.saving_high], [y, y], color=colour, lw=2)
-        ax.plot([row.saving], [y], "o", color=colour, ms=6)
+        ax.plot([row.saving_low, row.saving_high], [y - 0.15, y - 0.15], color=colour, lw=2)
+        ax.plot([row.saving], [y - 0.15], "o" if row.chosen else "s", color=colour, ms=6)
+        told = f" ({row.kind})"
+        name = _rival(str(row.rival), row.kind, letters - len(told)) + told
+        at: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": "small"}
+        ax.text(0.0, y + 0.12, name, va="bottom", weight="bold" if row.chosen else "normal", **at)
     ax.axvline(0.0, color=VERMILION, lw=1, ls="--")
-    ax.set_yticks(place, [f"{bare(row.rival, 40)}\n({row.kind})" for row in rows.itertuples()])
-    ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel="saving of the cascade per 1,000 queries")
-    return tidy(ax)
+    ax.set(ylim=(-0.6, len(rows) - 0.3), yticks=[], xlabel="saving per 1,000 queries")
+    ax.spines["left"].set_visible(False)
+    return titled(tidy(ax), title, "What the cascade saves, with 90% intervals")
+
+
+def _rival(name: str, kind: str, letters: int) -> str:
+    """A rival in so many letters: its stages without their providers, each as long as there is room."""
+    if kind == "single stage":
+        return f"{bare(name.removesuffix(' alone'), letters - 6)} alone"
+    if kind == "pair":
+        stages, _, threshold = name.rpartition(" at ")
+        each = max(6, (letters - len(threshold) - 6) // 2)
+        return f"{' > '.join(bare(stage, each) for stage in stages.split(' > '))} at {threshold}"
+    return shortened(name, letters)
 
 
 def label(change: str, of: str, by: float) -> str:
-    """A change of prices, of the prior's or the likelihood's power, or of the queries, in a few letters."""
-    return f"{bare(of)} x{by:g}" if change == "price" else f"{change} {by:g}"
+    """A change of prices, of the prior's or the likelihood's power, or of the queries, in a few words."""
+    if change == "price":
+        return f"{bare(of, 22)} costs × {by:g}"
+    return f"queries harder by {by:.0%}" if change == "drift" else f"{change} to the power {by:g}"
 
 
-def draw_sensitivity(ax: Axes | None, table: pd.DataFrame, goal: dict[str, Any]) -> Axes:
-    """Error against cost under each change: a dot where thresholds are kept, a ring where they are tuned anew.
+def draw_sensitivity(
+    ax: Axes | None,
+    table: pd.DataFrame,
+    goal: dict[str, Any],
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
+    """How much the loss changes under each change, the largest on top: a bar with thresholds kept, a ring anew.
 
-    ``table`` over (change, of, by) begins with what was tuned; the goal's bounds are lines.
+    ``table`` over (change, of, by) begins with what was tuned. Where the goal's limits are broken with the
+    thresholds kept, that is said.
     """
-    ax = new_axes(ax, (6.4, 4.4))
-    for (change, of, by), row in table.iloc[1:].iterrows():  # type: ignore[misc]
-        colour = _OF_CHANGE[change]
-        ax.plot([row["cost"], row["new_cost"]], [row["error"], row["new_error"]], color=colour, lw=0.8)
-        ax.plot(row["cost"], row["error"], "o", color=colour, ms=5)
-        ax.plot(row["new_cost"], row["new_error"], "o", color=colour, ms=7, mfc="none")
-        if change not in ("prior", "likelihood"):  # these lie close to the solution
-            style: dict[str, Any] = {"fontsize": 7, "rotation": 45 if change == "price" else 0}
-            at = row["cost"], row["error"]
-            ax.annotate(label(change, of, by), at, (3, 4), textcoords="offset points", **style)
-    first = table.iloc[0]
-    ax.plot(first["cost"], first["error"], "*", color="black", ms=11, label="as tuned")
-    for change in dict.fromkeys(table.index.get_level_values("change")[1:]):
-        ax.plot([], [], "o", color=_OF_CHANGE[change], label=change)
-    ax.plot([], [], "o", color="black", ms=7, mfc="none", label="tuned anew")
-    if "max_error" in goal:
-        ax.axhline(goal["max_error"], color="0.5", lw=0.8, ls="--")
-    if "max_cost" in goal:
-        ax.axvline(goal["max_cost"], color="0.5", lw=0.8, ls="--")
-    ax.set(xlabel="expected cost per query", ylabel="expected error")
-    ax.legend(frameon=False, fontsize=8)
-    return tidy(ax)
+    changes, tuned = table.iloc[1:], table.iloc[0]
+    ax = new_axes(ax, (6.8, 1.3 + 0.32 * len(changes)), figsize)
+    share = changes["loss"] / tuned["loss"] - 1.0
+    anew = changes["new_loss"] / tuned["loss"] - 1.0
+    order = np.argsort(np.maximum(share.abs(), anew.abs().fillna(0.0)).to_numpy(), kind="stable")
+    changes, share, anew = changes.iloc[order], share.iloc[order], anew.iloc[order]
+    place = np.arange(len(changes))
+    ax.barh(place, share, height=0.6, color=BLUE, alpha=0.75, label="thresholds kept")
+    ring: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 7, "mfc": "none", "color": ink()}
+    if anew.notna().any():
+        ax.plot(anew, place, **ring, label="tuned anew")
+    broken = (changes["kept"] < goal.get("prob", 0.0)).to_numpy()
+    for y, value in zip(place[broken], share[broken], strict=True):
+        at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": "small", "color": ink()}
+        ax.annotate("limit broken", (max(float(value), float(np.nan_to_num(anew.iloc[y])), 0.0), y), (9, 0), **at)
+    ax.set_yticks(place, [label(*row) for row in changes.index])
+    ax.axvline(0.0, color=GREY, lw=0.8)
+    ends = [*share, *anew.dropna(), 0.0]
+    pad = max(max(ends) - min(ends), 1e-3)
+    ax.set_xlim(min(ends) - 0.08 * pad, max(ends) + (0.32 if broken.any() else 0.08) * pad)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100.0 * value:+.3g}%" if value else "0")
+    what = "loss" if "error_price" in goal else "cost" if "max_error" in goal else "error"
+    ax.set_xlabel(f"change of the expected {what}")
+    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    return titled(tidy(ax), title, f"What moves the expected {what}")

@@ -1,6 +1,6 @@
 """Figures of decisions: thresholds by price, where queries end, what a promise holds, what labels are worth.
 
-Each draws on the axes it is given, or on new ones, and returns them.
+Each draws on the Axes it is given as ``ax``, or on new ones, and returns them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import xarray as xr
 from scipy.stats import binom
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade._common.validation import check_batch, check_prob
+from bayescascade._common.validation import check_batch
 from bayescascade.analysis.label_value import LabelValue
 from bayescascade.cascade.forward import forward
 from bayescascade.cascade.positions import to_thresholds
@@ -21,13 +21,16 @@ from bayescascade.display.style import (
     BLUE,
     COLOURS,
     DASHES,
-    ORANGE,
     VERMILION,
     ConfidenceAxis,
+    ink,
+    interval_prob,
     money_axis,
     new_axes,
+    percent_axis,
     shortened,
     tidy,
+    titled,
 )
 from bayescascade.display.value import draw_label_value
 from bayescascade.errors import CascadeError
@@ -47,7 +50,12 @@ _ENOUGH = 1e-3  # an error this near to the least one is as good as it
 
 
 def plot_thresholds(
-    fit_or_frontier: xr.DataTree | xr.Dataset, *, ax: Axes | None = None, ci_prob: float = 0.9
+    fit_or_frontier: xr.DataTree | xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    ci_prob: float | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Draw the best thresholds against what an error costs.
 
@@ -57,15 +65,20 @@ def plot_thresholds(
     >>> from bayescascade.plots.decisions import plot_thresholds
     >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
     >>> plot_thresholds(fit).get_xlabel()
-    'price of an error (currency of the log)'
+    'cost of an error (currency of the log)'
 
     Parameters
     ----------
     fit_or_frontier : DataTree or Dataset
         A fit, which also shows the spread of thresholds that single draws prefer; or what `frontier` returned.
     ax : matplotlib Axes, optional
-    ci_prob : float
-        Share of the draws whose own best threshold lies in the band.
+    ci_prob : float, optional
+        Share of the draws whose own best threshold lies in the band. By default 90%, or what ArviZ's
+        ``rcParams["stats.ci_prob"]`` was set to.
+    title : str, optional
+        Over the picture; by default what it shows, nothing where it is empty.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -77,7 +90,7 @@ def plot_thresholds(
     CascadeError
         For what is neither a fit nor a frontier.
     """
-    check_prob("ci_prob", ci_prob)
+    ci_prob = interval_prob(ci_prob)
     low = high = None
     if isinstance(fit_or_frontier, xr.DataTree):
         draws = get_draws(fit_or_frontier)
@@ -97,18 +110,22 @@ def plot_thresholds(
         raise CascadeError(
             f"plot_thresholds wants a fit or what frontier(fit) returns; {type(fit_or_frontier).__name__} came."
         )
-    ax = new_axes(ax, (6.6, 4.0))
+    ax = titled(
+        new_axes(ax, (6.6, 4.0), figsize), title, "Best thresholds: answers are kept from a line up"
+    )
     axis = _threshold_axis(threshold[:, :-1], kind)
     for j, name in enumerate(stages[:-1]):
         style: dict[str, Any] = {"color": COLOURS[j % len(COLOURS)], "ls": DASHES[j % len(DASHES)]}
         if low is not None and high is not None:
             lower, upper = (_placed(axis, values[:, j]) for values in (low, high))
-            ax.fill_between(price, lower, upper, color=style["color"], alpha=0.15, lw=0)
+            ax.fill_between(
+                price, lower, upper, color=style["color"], alpha=0.15 if len(stages) < 4 else 0.08, lw=0
+            )
         ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=shortened(name), **style)
     money_axis(ax, float(price.min()), float(price.max()))
     axis.label(ax, "y")
-    ax.set(ylabel=f"threshold: {ax.get_ylabel()}", xlabel="price of an error (currency of the log)")
-    ax.legend(frameon=False, fontsize="small", title="a stage answers from its line up", title_fontsize="small")
+    ax.set(ylabel=f"threshold: {ax.get_ylabel()}", xlabel="cost of an error (currency of the log)")
+    ax.legend(frameon=False, fontsize="small")
     return tidy(ax)
 
 
@@ -155,7 +172,14 @@ def _placed(axis: ConfidenceAxis, threshold: np.ndarray) -> np.ndarray:
     return axis.place(signal)
 
 
-def plot_flow(solution: ThresholdSolution | xr.Dataset, *, ax: Axes | None = None, ci_prob: float = 0.9) -> Axes:
+def plot_flow(
+    solution: ThresholdSolution | xr.Dataset,
+    *,
+    ax: Axes | None = None,
+    ci_prob: float | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Draw which share of the queries each stage runs for, and which it answers.
 
     Examples
@@ -171,8 +195,13 @@ def plot_flow(solution: ThresholdSolution | xr.Dataset, *, ax: Axes | None = Non
     solution : ThresholdSolution or Dataset
         What `tune` returned, or what `evaluate` returned for one threshold vector.
     ax : matplotlib Axes, optional
-    ci_prob : float
-        Probability of the intervals of the shares answered.
+    ci_prob : float, optional
+        Probability of the intervals of the shares answered. By default 90%, or what ArviZ's
+        ``rcParams["stats.ci_prob"]`` was set to.
+    title : str, optional
+        Over the picture; by default what it shows, nothing where it is empty.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -184,7 +213,7 @@ def plot_flow(solution: ThresholdSolution | xr.Dataset, *, ax: Axes | None = Non
     CascadeError
         For what is neither, or several threshold vectors.
     """
-    check_prob("ci_prob", ci_prob)
+    ci_prob = interval_prob(ci_prob)
     reach = getattr(solution, "reach", None)
     if not isinstance(reach, xr.DataArray) or not {"chain", "draw", "stage"} <= set(reach.dims):
         raise CascadeError(
@@ -199,10 +228,18 @@ def plot_flow(solution: ThresholdSolution | xr.Dataset, *, ax: Axes | None = Non
     stages = [str(name) for name in reach["stage"].values]
     values = reach.transpose("chain", "draw", "stage").values.reshape(-1, len(stages))
     abstained = solution.get("abstained") if isinstance(solution, xr.Dataset) else solution.abstained
-    return draw_flow(new_axes(ax, (6.6, 0.9 + 0.5 * len(stages))), stages, values, abstained is not None, ci_prob)
+    ax = titled(new_axes(ax, (6.6, 1.2 + 0.5 * len(stages)), figsize), title, "Where queries are answered", pad=22)
+    return draw_flow(ax, stages, values, abstained is not None, ci_prob)
 
 
-def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: int | None = None) -> Axes:
+def plot_promise(
+    solution: ThresholdSolution,
+    *,
+    ax: Axes | None = None,
+    batch: int | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Draw P(error <= x) of a solution's thresholds, against x.
 
     Examples
@@ -222,6 +259,10 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
     batch : int, optional
         Also draw the curve for the share of wrong answers among the next ``batch`` queries, whose binomial scatter
         comes on top of what is not known of the long-run rate. By default the solution's own batch, if it has one.
+    title : str, optional
+        Over the picture; by default what it shows, nothing where it is empty.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -245,7 +286,7 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
     each = [(how, np.sort(np.clip(np.ravel(draws.values), 0.0, 1.0)), lw) for how, draws, lw in accounts]
     bound, prob = solution.goal.get("max_error"), solution.goal.get("prob")
     x = _promise_range(np.sort(np.concatenate([wrong for _, wrong, _ in each])), bound, batch)
-    ax = new_axes(ax, (6.0, 3.8))
+    ax = titled(new_axes(ax, (6.0, 3.8), figsize), title, "How sure is an error limit?")
     for how, wrong, lw in each:
         ax.plot(
             x,
@@ -261,12 +302,14 @@ def plot_promise(solution: ThresholdSolution, *, ax: Axes | None = None, batch: 
             ax.plot(x, within, color=VERMILION, lw=lw, ls="--", label=label, drawstyle="steps-post")
     if bound is not None and prob is not None:
         promise = f"asked for: at most {100.0 * bound:.4g}% with probability {prob:g}"
-        ax.plot([bound, bound], [0.0, prob], color=ORANGE, lw=1.2, ls=":")
-        ax.plot([x[0], bound], [prob, prob], color=ORANGE, lw=1.2, ls=":")
-        ax.plot([bound], [prob], "D", color=ORANGE, ms=7, label=promise)
+        ax.plot([bound, bound], [0.0, prob], color=ink(), lw=1.2, ls=":")
+        ax.plot([x[0], bound], [prob, prob], color=ink(), lw=1.2, ls=":")
+        ax.plot([bound], [prob], "D", color=ink(), ms=7, label=promise)
     ax.set(xlim=(x[0], x[-1]), ylim=(0.0, 1.02), xlabel="error x (share of queries answered wrongly)")
     ax.set_ylabel("probability that error ≤ x")
-    ax.legend(frameon=False, fontsize="x-small" if len(each) > 1 else "small", loc="best")
+    percent_axis(ax.xaxis)
+    percent_axis(ax.yaxis)
+    ax.legend(fontsize="small", loc="lower right", edgecolor="none", framealpha=0.85)
     return tidy(ax)
 
 
@@ -282,7 +325,13 @@ def _promise_range(wrong: np.ndarray, bound: float | None, batch: int | None) ->
     return np.linspace(max(0.0, low - pad), min(1.0, high + pad), 600)
 
 
-def plot_label_value(value: LabelValue, *, ax: Axes | None = None) -> Axes:
+def plot_label_value(
+    value: LabelValue,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Draw what labels are worth against their number.
 
     Examples
@@ -299,6 +348,10 @@ def plot_label_value(value: LabelValue, *, ax: Axes | None = None) -> Axes:
     value : LabelValue
         What `label_value` returned.
     ax : matplotlib Axes, optional
+    title : str, optional
+        Over the picture; by default what it shows, nothing where it is empty.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -312,4 +365,4 @@ def plot_label_value(value: LabelValue, *, ax: Axes | None = None) -> Axes:
     """
     if not isinstance(value, LabelValue):
         raise CascadeError(f"plot_label_value wants what label_value returns; {type(value).__name__} came.")
-    return draw_label_value(ax, value.data, value.evpi)
+    return draw_label_value(ax, value.data, value.evpi, title=title, figsize=figsize)

@@ -1,4 +1,7 @@
-"""Figures of a fit. Each draws on the axes it is given, or on new ones, and returns them."""
+"""Figures of a fit. Each draws on the axes it is given as ``ax``, or on new ones, and returns what it drew on.
+
+One picture returns its Axes. A picture with a panel for each stage or link returns an array of Axes (panel,).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from bayescascade.checks.evidence import gather
 from bayescascade.checks.signals import pit_ecdf
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
-from bayescascade.display.style import new_axes, panels
+from bayescascade.display.style import interval_prob, new_axes, panels, titled
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
 from bayescascade.tuning.frontier import frontier
@@ -32,7 +35,9 @@ def plot_frontier(
     ax: Axes | None = None,
     solution: ThresholdSolution | None = None,
     log: xr.Dataset | None = None,
-    ci_prob: float = 0.9,
+    ci_prob: float | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Draw error against cost along the frontier, with its credible band.
 
@@ -53,8 +58,13 @@ def plot_frontier(
         Mark the thresholds that were chosen.
     log : Dataset, optional
         Mark what the frontier's thresholds score on this log; it must hold every stage that they call.
-    ci_prob : float
-        Probability of the intervals. A frontier that is passed in has its own.
+    ci_prob : float, optional
+        Probability of the intervals. By default 90%, or what ArviZ's ``rcParams["stats.ci_prob"]`` was set to. A
+        frontier that is passed in has its own.
+    title : str, optional
+        Over the picture; by default what it shows, nothing where it is empty.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -65,7 +75,7 @@ def plot_frontier(
     CascadeError
         For what is neither a fit nor a frontier, or a log that cannot be scored.
     """
-    check_prob("ci_prob", ci_prob)
+    ci_prob = interval_prob(ci_prob)
     singles = every = None
     if isinstance(fit_or_frontier, xr.DataTree):
         draws = get_draws(fit_or_frontier)
@@ -79,14 +89,19 @@ def plot_frontier(
             f"plot_frontier wants a fit or what frontier(fit) returns; {type(fit_or_frontier).__name__} came."
         )
     scored = None if log is None else score(log, curve["threshold"])
-    ax = new_axes(ax, (7.0, 4.4))
+    ax = titled(new_axes(ax, (7.0, 4.4), figsize), title, "Error against cost")
     return draw_frontier(
         ax, curve, every_stage=every, singles=singles, solution=solution, scored=scored, ci_prob=ci_prob
     )
 
 
 def plot_reliability(
-    fit: xr.DataTree, stage: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.9
+    fit: xr.DataTree,
+    stage: str | int | None = None,
+    *,
+    ax: Any = None,
+    ci_prob: float | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Draw the calibration of each stage beside the accuracy that was observed.
 
@@ -102,9 +117,12 @@ def plot_reliability(
     fit : DataTree
     stage : str or int, optional
         One stage, by name or position; by default all.
-    axes : matplotlib Axes or array of them, optional
-    ci_prob : float
-        Probability of the credible bands.
+    ax : matplotlib Axes or array of them, optional
+    ci_prob : float, optional
+        Probability of the credible bands. By default 90%, or what ArviZ's ``rcParams["stats.ci_prob"]`` was
+        set to.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -116,12 +134,12 @@ def plot_reliability(
     CascadeError
         For a stage that the fit does not have, or too few axes.
     """
-    check_prob("ci_prob", ci_prob)
+    ci_prob = interval_prob(ci_prob)
     evidence = gather(fit)
     wanted = _wanted(stage, evidence.stages)
-    grid = panels(axes, [evidence.stages[j] for j in wanted])
-    for ax, j in zip(grid, wanted, strict=True):
-        draw_reliability(ax, reliability(evidence, j), ci_prob)
+    grid = panels(ax, [evidence.stages[j] for j in wanted], figsize=figsize)
+    for panel, j in zip(grid, wanted, strict=True):
+        draw_reliability(panel, reliability(evidence, j), ci_prob)
     return grid
 
 
@@ -137,7 +155,12 @@ def _wanted(part: str | int | None, names: list[str], what: str = "stage") -> li
 
 
 def plot_margins(
-    fit: xr.DataTree, stage: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.99
+    fit: xr.DataTree,
+    stage: str | int | None = None,
+    *,
+    ax: Any = None,
+    ci_prob: float = 0.99,
+    figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Draw the PIT-ECDF of each stage's signals, less the diagonal, with its simultaneous band.
 
@@ -154,10 +177,12 @@ def plot_margins(
     fit : DataTree
     stage : str or int, optional
         One stage, by name or position; by default all.
-    axes : matplotlib Axes or array of them, optional
+    ax : matplotlib Axes or array of them, optional
         One for each stage.
     ci_prob : float
-        Probability with which a right model stays inside the band all along.
+        Probability with which a right model stays inside the band all along: a test's, not an interval's.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -177,14 +202,19 @@ def plot_margins(
     check_prob("ci_prob", ci_prob)
     evidence = gather(fit)
     wanted = _wanted(stage, evidence.stages)
-    grid = panels(axes, [evidence.stages[j] for j in wanted])
-    for ax, j in zip(grid, wanted, strict=True):
-        draw_margin(ax, pit_ecdf(evidence, j, ci_prob))
+    grid = panels(ax, [evidence.stages[j] for j in wanted], figsize=figsize)
+    for panel, j in zip(grid, wanted, strict=True):
+        draw_margin(panel, pit_ecdf(evidence, j, ci_prob))
     return grid
 
 
 def plot_links(
-    fit: xr.DataTree, link: str | int | None = None, *, axes: Any = None, ci_prob: float = 0.9
+    fit: xr.DataTree,
+    link: str | int | None = None,
+    *,
+    ax: Any = None,
+    ci_prob: float | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Draw each link's pseudo-observations, F of one stage's signal against F of the next one's, and its copula.
 
@@ -201,10 +231,13 @@ def plot_links(
     fit : DataTree
     link : str or int, optional
         One link, by position or by name, such as ``"small > medium"``; by default all.
-    axes : matplotlib Axes or array of them, optional
+    ax : matplotlib Axes or array of them, optional
         One for each link.
-    ci_prob : float
-        Probability of the interval of Kendall's tau, which stands above each panel.
+    ci_prob : float, optional
+        Probability of the interval of Kendall's tau, which stands above each panel. By default 90%, or what
+        ArviZ's ``rcParams["stats.ci_prob"]`` was set to.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -217,11 +250,11 @@ def plot_links(
     CascadeError
         For a link that the fit does not have, or too few axes.
     """
-    check_prob("ci_prob", ci_prob)
+    ci_prob = interval_prob(ci_prob)
     evidence = gather(fit)
     wanted = _wanted(link, evidence.links, "link")
-    grid = panels(axes, [evidence.links[i] for i in wanted])
+    grid = panels(ax, [evidence.links[i] for i in wanted], figsize=figsize)
     tau = get_draws(fit).tau
-    for ax, i in zip(grid, wanted, strict=True):
-        draw_pair(ax, pair_view(evidence, i, i + 1, tau[:, i]), ci_prob)
+    for panel, i in zip(grid, wanted, strict=True):
+        draw_pair(panel, pair_view(evidence, i, i + 1, tau[:, i]), ci_prob)
     return grid

@@ -11,7 +11,9 @@ from bayescascade.display.signals import LABELS, draw_signals
 from bayescascade.errors import CascadeError, bad_value
 
 
-def plot_signal_quality(quality: pd.DataFrame, *, measure: str = "auroc", axes: Any = None) -> np.ndarray:
+def plot_signal_quality(
+    quality: pd.DataFrame, *, measure: str = "auroc", ax: Any = None, figsize: tuple[float, float] | None = None
+) -> np.ndarray:
     """Draw how well each signal tells right answers from wrong ones, with its interval.
 
     Examples
@@ -27,8 +29,10 @@ def plot_signal_quality(quality: pd.DataFrame, *, measure: str = "auroc", axes: 
         As `signal_quality` returns it.
     measure : str
         ``"auroc"`` or ``"auarc"``.
-    axes : matplotlib Axes or array of them, optional
+    ax : matplotlib Axes or array of them, optional
         One for each stage.
+    figsize : tuple of float, optional
+        Width and height of a new figure, in inches.
 
     Returns
     -------
@@ -46,4 +50,4 @@ def plot_signal_quality(quality: pd.DataFrame, *, measure: str = "auroc", axes: 
         raise CascadeError(
             f"plot_signal_quality wants what signal_quality returns; {type(quality).__name__} came."
         )
-    return draw_signals(axes, quality, measure)
+    return draw_signals(ax, quality, measure, figsize)

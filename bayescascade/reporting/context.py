@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -14,34 +17,53 @@ from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
 from bayescascade.cascade.empirical import check_followed, score
-from bayescascade.cascade.evaluate import evaluate
-from bayescascade.cascade.rules import DecisionRule
+from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.checks.suite import check
+from bayescascade.display.format import priced, share
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import data_hash, observed_log
+from bayescascade.reporting.answer import stage_rows, tiles, trust
+from bayescascade.reporting.choosing import choose, over_all, tuned_here
 from bayescascade.reporting.explorer import Explorer, bars, make_explorer
 from bayescascade.reporting.figures import (
+    NARROW,
+    WIDE,
+    density_figure,
     few_points,
-    flow_figure,
-    frontier_figure,
     labels_figure,
     panels_of,
     predictive_figures,
     worth_figure,
 )
-from bayescascade.reporting.tables import check_rows, chosen_sheets, frontier_sheet, provenance, sheet_of
-from bayescascade.reporting.text import Choice, caveats, comparison, summary
+from bayescascade.reporting.tables import (
+    check_rows,
+    evidence_sheet,
+    frontier_sheet,
+    mixture_note,
+    provenance,
+    sheet_of,
+)
+from bayescascade.reporting.text import Choice, compared, headline, lead
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
 from bayescascade.tuning.solution_text import say_margin
-from bayescascade.tuning.tune import solution_at
 
-_STEPS = 1000  # of the price slider
+_RIVALS = {"rival": "alternative", "p_beats": "cascade is better", "p_beats_any": "better than all of its kind"}
+_RIVALS |= {"kept": "keeps the limit", "loss": "cost", "loss_low": "from", "loss_high": "to"}
+_RIVALS |= {"saving_low": "saving from", "saving_high": "saving to"}
 _IDLE = 0.01  # share of queries below which a stage counts as not called
+_PHONE, _WIDE = (3.9, 3.9), (9.9, 4.3)  # inches of the frontier
+# Which check speaks for which of the diagnostics: these are open where it failed.
+_SPEAKS = {
+    "reliability": {"calibration"},
+    "margins": {"margins"},
+    "links": {"dependence"},
+    "predictive": {"dependence", "own signal", "cascade"},
+}
 
 
 def build_context(
@@ -53,15 +75,19 @@ def build_context(
     thresholds: object,
     labels: bool | LabelValue,
     ci_prob: float,
+    name: str | None,
+    currency: str | None,
 ) -> dict[str, object]:
     """Everything that the template asks for."""
     draws = get_draws(fit)
     if solution is None:
-        solution = _tuned_here(fit, thresholds)
-    choice = _choice(fit, draws, solution, thresholds)
+        solution = tuned_here(fit, thresholds)
+    if currency is None and isinstance(thresholds, Policy):
+        currency = (thresholds.manifest or {}).get("currency")
+    choice = choose(fit, draws, solution, thresholds, currency)
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
-    explorer = make_explorer(fit, ci_prob=ci_prob, own=_over_all(choice, draws))
+    explorer = make_explorer(fit, ci_prob=ci_prob, own=over_all(choice, draws), currency=currency)
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
@@ -70,33 +96,63 @@ def build_context(
     curve = explorer.points
     log, remarks = _scorable(log, draws, curve)
     along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
-    n_queries = int(fit.attrs.get("n_queries", 0))
-    failed = [result.name for result in checks if result.passed is False]
     idle = [] if choice is None else idle_pairs(checks["dependence"], draws, choice)
+    lowest = float(curve["kept"].min())
+    lines = {} if choice is None else dict(zip(choice.stages, map(float, choice.thresholds), strict=True))
+    money = partial(priced, currency=currency)
+    failed = {result.name for result in checks if result.passed is False}
     return {
-        "title": f"Cascade of {len(draws.stages)} stages",
-        "subtitle": f"{', '.join(draws.stages)}; fitted on {n_queries} queries.",
-        "answer": summary(choice, draws, scored, worth, ci_prob),
-        "care": [
-            *_margin_lacks(solution),
-            *caveats(failed, idle, tested=scored is not None, chosen=choice is not None),
-        ],
-        "chosen": None if choice is None else chosen_sheets(choice, draws, scored, seen, ci_prob),
-        "flow": None if choice is None else flow_figure(choice, ci_prob),
+        "title": headline(choice),
+        "subtitle": _subtitle(fit, draws, scored, name),
+        "lead": lead(choice, draws, worth, lowest),
+        "tiles": [] if choice is None else tiles(choice, scored, ci_prob),
+        "density": None if choice is None else density_figure(choice, scored, ci_prob),
+        "margin": choice is not None and choice.error_with_margin is not None,
+        "stages": [] if choice is None else stage_rows(choice, draws.kind),
+        "tested": scored is not None,
+        "trust": trust(list(checks), idle, choice, scored, _margin_lacks(solution)),
+        "evidence": None if choice is None else evidence_sheet(choice, scored, seen, ci_prob),
         "worth": None if choice is None else _worth_told(worth, choice, draws),
         "kind": draws.kind,
+        "currency": currency,
         "ci": f"{ci_prob:.0%}",
-        "frontier_figure": frontier_figure(curve, draws, solution, log, ci_prob, default_discrepancy(fit)),
-        "frontier_table": frontier_sheet(explorer),
-        "frontier_caption": f"Points of the frontier: means with {ci_prob:.0%} intervals, and thresholds.",
+        "frontier_table": frontier_sheet(explorer, money),
         "remarks": remarks,
-        **_exploring(explorer, choice, price),
+        **_exploring(explorer, choice, price, money, _beside(fit, draws, curve, solution, log, currency)),
         "checks": [check_rows(result) for result in checks],
-        **panels_of(evidence, draws, ci_prob),
+        "open": {part: bool(failed & of) for part, of in _SPEAKS.items()},
+        **panels_of(evidence, draws, lines, ci_prob),
         "predictive": predictive_figures(along, checks, len(draws.stages)),
         "predictive_text": "" if along.picture is not None else along.text,
         "labels": _labels(fit, labels, price, stated),
         "provenance": provenance(fit, choice, ci_prob),
+    }
+
+
+def _subtitle(fit: xr.DataTree, draws: Draws, scored: xr.Dataset | None, name: str | None) -> str:
+    """Which log the page is about."""
+    parts = [name] if name else []
+    parts.append(f"{len(draws.stages)} models, fitted on {int(fit.attrs.get('n_queries', 0)):,} queries")
+    parts.append("not tested yet" if scored is None else f"tested on {scored.attrs['n_queries']:,}")
+    return " · ".join([*parts, f"{datetime.now(UTC):%Y-%m-%d}"])
+
+
+def _beside(
+    fit: xr.DataTree,
+    draws: Draws,
+    curve: xr.Dataset,
+    solution: ThresholdSolution | None,
+    log: xr.Dataset | None,
+    currency: str | None,
+) -> dict[str, Any]:
+    """What the frontier's figure shows beside the frontier."""
+    alone = default_discrepancy(fit).stages_alone(draws)
+    return {
+        "singles": single_stages(draws),
+        "singles_kept": np.quantile(alone, float(curve.attrs["prob"]), axis=0, method="higher"),
+        "solution": solution,
+        "scored": None if log is None else score(log, curve["threshold"]),
+        "currency": currency,
     }
 
 
@@ -106,54 +162,6 @@ def _margin_lacks(solution: ThresholdSolution | None) -> list[str]:
         return []
     known = None if solution.margin is None else solution.margin.known
     return [text for text in [say_margin(solution.goal, known).strip()] if text]
-
-
-def _over_all(choice: Choice | None, draws: Draws) -> np.ndarray | None:
-    """Chosen thresholds over all of the fit's stages, NaN at those not run (stage,); None where they abstain."""
-    if choice is None or choice.reject is not None:
-        return None
-    out = np.full(len(draws.stages), np.nan)
-    out[[draws.stages.index(name) for name in choice.stages]] = choice.thresholds
-    return out
-
-
-def _choice(
-    fit: xr.DataTree, draws: Draws, solution: ThresholdSolution | None, thresholds: object
-) -> Choice | None:
-    found: Any = solution
-    if solution is not None:
-        stages = [str(s) for s in solution.thresholds["stage"].values]
-        if not set(stages) <= set(draws.stages):
-            raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
-        accept, abstained = solution.thresholds.values, solution.abstained
-        reject = None if solution.reject is None else solution.reject.values
-        goal, feasible, kept, sure = solution.goal, solution.feasible, solution.kept, solution.upper_bounds
-    elif thresholds is None:
-        return None
-    else:
-        rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
-        if len(rule.accept) != 1:
-            raise CascadeError(
-                f"a report is about one threshold vector, but {len(rule.accept)} came; give (stage,)."
-            )
-        found = evaluate(fit, rule)
-        stages, accept, abstained = rule.stages, rule.accept[0], found["abstained"] if rule.abstains else None
-        reject = rule.reject[0] if rule.reject is not None and rule.abstains else None
-        goal, feasible, kept, sure = {}, True, float("nan"), {}
-    error, cost = np.ravel(found.error.values), np.ravel(found.cost.values)
-    reach = found.reach.transpose("chain", "draw", ..., "stage").values.reshape(len(error), -1)
-    left = None if abstained is None else np.ravel(abstained.values)
-    return Choice(stages, accept, error, cost, reach, goal, feasible, kept, sure, reject, left)
-
-
-def _tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:
-    """A policy that was tuned on this very log, as the solution that it came from; else None."""
-    if not isinstance(thresholds, Policy):
-        return None
-    known, goal = thresholds.metadata.get("data_hash"), thresholds.metadata.get("goal")
-    if not known or known != fit.attrs.get("data_hash") or not isinstance(goal, dict):
-        return None
-    return solution_at(fit, thresholds, goal)
 
 
 def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, chosen: object) -> xr.Dataset:
@@ -229,12 +237,12 @@ def _price_about(explorer: Explorer, cost: float) -> float:
 
 def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str, object]:
     """The whole verdict, for those who open it."""
-    beside = comparison(choice, draws)
+    beside = [compared(choice, draws), mixture_note(choice, draws)]
     if worth is None:
-        return {"text": [beside], "figure": None, "table": None}
+        return {"text": beside, "figure": None, "table": None}
     table = shown(worth.table).drop(columns="chosen")
-    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, beside]
-    return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table, 4)}
+    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, *beside]
+    return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table.rename(columns=_RIVALS), 3)}
 
 
 def _labels(
@@ -275,11 +283,21 @@ def _told(table: pd.DataFrame) -> pd.DataFrame:
 # ---- explorer
 
 
-def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -> dict[str, object]:
-    """The explorer's figure, its first point, and what its script reads."""
+def _exploring(
+    explorer: Explorer,
+    choice: Choice | None,
+    price: float | None,
+    money: Callable[[float], str],
+    beside: dict[str, Any],
+) -> dict[str, object]:
+    """The explorer's figures, its first point, and what its script reads."""
     from markupsafe import Markup
 
-    svg, places = explorer.figure("figure-explorer")
+    drawn = [
+        explorer.figure(f"figure-explorer-{css}", size, css, **beside)
+        for css, size in ((WIDE, _WIDE), (NARROW, _PHONE))
+    ]
+    origin = {"origin": "a point of a report's frontier", "data_hash": explorer.points.attrs["data_hash"]}
     points = [
         {
             "error": float(at["error"]),
@@ -289,31 +307,38 @@ def _exploring(explorer: Explorer, choice: Choice | None, price: float | None) -
             "rows": [cells[1:] for cells in explorer.rows(i)],
             "errorText": explorer.band("error", i),
             "costText": explorer.band("cost", i),
+            "short": f"error {share(float(at['error']))}, cost {money(float(at['cost']))}",
             "sentence": explorer.sentence(i),
-            "x": round(float(places[i, 0]), 1),
-            "y": round(float(places[i, 1]), 1),
-            "bars": bars(places[i]),
+            "policy": explorer.policy(i, origin),
+            "places": [
+                {"x": round(float(places[i, 0]), 1), "y": round(float(places[i, 1]), 1), "bars": bars(places[i])}
+                for _, places in drawn
+            ],
         }
         for i, about in enumerate(explorer.prices())
         for at in [explorer.points.isel(point=i)]
     ]
     low, high = explorer.price_range
-    start = float(np.clip(np.sqrt(low * high) if price is None else price, low, high))
-    if price is None and choice is not None:
-        start = _price_about(explorer, float(choice.cost.mean()))
+    own = int(explorer.points.attrs["own"])
+    start = own
+    if own < 0:
+        # where nothing was chosen, the middle of what prices pick
+        start = explorer.for_price(float(np.sqrt(low * high) if price is None else np.clip(price, low, high)))
     least, most = explorer.target_range
-    payload: dict[str, Any] = {
-        "points": points,
-        "price": {"low": low, "high": high, "steps": _STEPS},
-        "prob": explorer.prob,
-        "own": int(explorer.points.attrs["own"]),
-    }
+    payload: dict[str, Any] = {"points": points, "own": own, "start": start, "least": least, "most": most}
+    first, last = points[0], points[-1]
     return {
         "explorer": payload,
-        "explorer_figure": Markup(svg),  # drawn by us, with its label escaped
-        "explorer_start": round(_STEPS * np.log(start / low) / np.log(high / low)),
-        "explorer_steps": _STEPS,
-        "explorer_target": {"least": f"{least:.3f}", "most": f"{most:.3f}"},
+        # drawn by us, with their labels escaped
+        "explorer_figures": [Markup(svg) for svg, _ in drawn],
+        "explorer_last": len(points) - 1,
+        "explorer_start": start,
+        "explorer_ends": (first["short"], last["short"]),
+        "explorer_target": {
+            "least": f"{100.0 * least:.1f}",
+            "most": f"{100.0 * most:.1f}",
+            "value": f"{100.0 * float(explorer.points['kept'][start]):.1f}",
+        },
         "explorer_prob": f"{explorer.prob:.0%}",
         "explorer_stages": explorer.stages,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,12 +14,14 @@ from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.display.format import PER, per_thousand, share, show_threshold
+from bayescascade.display.format import PER, priced, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
 from bayescascade.induction.price_sweep import sweep_subsets
 from bayescascade.posterior.draws import get_draws
 from bayescascade.reporting.text import spelled
+from bayescascade.runtime.policy import Policy
+from bayescascade.runtime.policy_file import to_json
 from bayescascade.tuning.frontier import thresholds_of
 
 _N_POINTS = 100
@@ -37,10 +41,13 @@ class Explorer:
         ``answered``, ``answered_low``, ``answered_high`` over (point, stage).
     prob : float
         Probability of the promise that an error target is.
+    currency : str, optional
+        Of the costs.
     """
 
     points: xr.Dataset
     prob: float
+    currency: str | None = None
 
     @property
     def stages(self) -> list[str]:
@@ -62,9 +69,9 @@ class Explorer:
 
     @property
     def target_range(self) -> tuple[float, float]:
-        """Targets of the error between which the best point moves, and half of the least that can be had."""
+        """The lowest error target that some point keeps, and one that every point keeps, in thousandths."""
         kept = self.points["kept"].values
-        return max(0.005, np.floor(kept.min() * 50.0) / 100.0), np.ceil(kept.max() * 100.0) / 100.0
+        return tuple(float(np.ceil(1000.0 * end - 1e-9) / 1000.0) for end in (kept.min(), kept.max()))  # type: ignore[return-value]
 
     def hull_prices(self) -> np.ndarray:
         """Prices of an error between which each point is best (point, 2); NaN where it is best at none."""
@@ -91,9 +98,13 @@ class Explorer:
         able = np.flatnonzero(kept <= target)
         return (int(able[0]), True) if len(able) else (int(np.argmin(kept)), False)
 
+    def money(self, at: xr.Dataset) -> str:
+        """What 1,000 queries cost at a point."""
+        return priced(float(at["cost"]), self.currency)
+
     def band(self, name: str, point: int, stage: int | None = None) -> str:
         """Mean and interval of an amount at a point, as text."""
-        show = per_thousand if name == "cost" else share
+        show = partial(priced, currency=self.currency) if name == "cost" else share
         at = self.points.isel(point=point) if stage is None else self.points.isel(point=point, stage=stage)
         mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
         return f"{show(mean)} ({show(low)} to {show(high)})"
@@ -104,6 +115,8 @@ class Explorer:
         columns = zip(self.stages, at["threshold"].values, at["reach"].values, strict=True)
         return [
             [name, show_threshold(float(threshold)), share(float(ran)), self.band("answered", point, j)]
+            if ran > 0.0
+            else [name, "not run", "–", "–"]
             for j, (name, threshold, ran) in enumerate(columns)
         ]
 
@@ -112,25 +125,40 @@ class Explorer:
         rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
         return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
 
+    def policy(self, point: int, metadata: dict[str, object]) -> str:
+        """The text of a policy file with a point's thresholds."""
+        at = self.points["threshold"].isel(point=point)
+        run = np.flatnonzero(~np.isnan(at.values))
+        stages, thresholds = [self.stages[j] for j in run], [float(at[j]) for j in run]
+        kind = str(self.points.attrs["confidence_kind"])
+        return to_json(vars(Policy(stages, thresholds, kind, metadata=metadata)))
+
     def sure(self, point: int) -> str:
         """What the error of a point stays below, with which probability."""
         kept = share(float(self.points["kept"][point]))
         return f"You can be {self.prob:.0%} sure that the error is at most {kept}, safety margin included."
 
-    def figure(self, name: str) -> tuple[str, np.ndarray]:
+    def figure(
+        self, name: str, size: tuple[float, float] = _SIZE, css: str = "", **shown: Any
+    ) -> tuple[str, np.ndarray]:
         """The frontier with a marker, and where the marker stands at each point: x, y and the ends of its bars.
 
-        Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units.
+        Returns the ``<svg>`` and (point, 6): x, y, left, right, lower and upper end, in its own units. ``shown``
+        is what `draw_frontier` shows beside it.
         """
         ends = [("cost_low", "error"), ("cost_high", "error"), ("cost", "error_low"), ("cost", "error_high")]
         parts = [self.points[[x, y]].to_array().values.T for x, y in [("cost", "error"), *ends]]
+        first, last = (self.points.isel(point=i) for i in (0, -1))
         svg, places = svg_with_marker(
-            lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), n_queries=PER),
+            lambda ax: draw_frontier(ax, self.points, ci_prob=float(self.points.attrs["ci_prob"]), **shown),
             np.concatenate(parts) * [PER, 1.0],
             name=name,
-            label="The frontier again, with a marker at the thresholds that the sliders pick; their numbers stand "
-            "in the table beside it.",
-            size=_SIZE,
+            label=f"Error against cost along the frontier: from {share(float(first['error']))} at "
+            f"{self.money(first)} per 1,000 queries to {share(float(last['error']))} at "
+            f"{self.money(last)}, with its interval and a marker at the thresholds that are "
+            "chosen; their numbers stand below.",
+            size=size,
+            css=css,
         )
         middle, left, right, lower, upper = np.split(places, 5)
         return svg, np.column_stack([middle, left[:, 0], right[:, 0], lower[:, 1], upper[:, 1]])
@@ -148,6 +176,7 @@ def make_explorer(
     ci_prob: float = 0.9,
     prob: float = 0.9,
     own: np.ndarray | None = None,
+    currency: str | None = None,
 ) -> Explorer:
     """Work the frontier of a fit out, once, so that a slider only has to look things up.
 
@@ -184,5 +213,6 @@ def make_explorer(
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
     place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
-    attrs = {"ci_prob": ci_prob, "prob": prob, "own": place}
-    return Explorer(points.assign_attrs(attrs), prob)
+    attrs = {"ci_prob": ci_prob, "prob": prob, "own": place, "confidence_kind": draws.kind, "margin": SPREAD}
+    attrs["data_hash"] = str(fit.attrs.get("data_hash", ""))
+    return Explorer(points.assign_attrs(attrs), prob, currency)

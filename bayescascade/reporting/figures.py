@@ -1,4 +1,8 @@
-"""Figures of a report, as inline SVG with a name for those who do not see them."""
+"""Figures of a report, as inline SVG with a name for those who do not see them.
+
+Figures of several panels, and those with much beside their axes, come in two shapes, for a wide page and for a
+phone. The page shows one of them.
+"""
 
 from __future__ import annotations
 
@@ -8,90 +12,92 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import beta
 
+from bayescascade._common.arrays import tail_probabilities
 from bayescascade.analysis.label_value import LabelValue
 from bayescascade.analysis.verdict import Verdict
-from bayescascade.cascade.discrepancy import ModelDiscrepancy
-from bayescascade.cascade.empirical import score
-from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.calibration import reliability
 from bayescascade.checks.dependence import pair_view
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult, CheckResults
 from bayescascade.checks.signals import pit_ecdf
-from bayescascade.display.format import PER, per_thousand, share
-from bayescascade.display.frontier import draw_flow, draw_frontier
+from bayescascade.display.answer import draw_density
+from bayescascade.display.format import share
 from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
 from bayescascade.display.svg import inline_svg
 from bayescascade.display.value import draw_label_value, draw_verdict
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.text import Choice
-from bayescascade.tuning.solution import ThresholdSolution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PANEL = (3.5, 3.0)
+WIDE, NARROW = "wide-only", "narrow-only"  # classes of the two shapes
+_PHONE = 3.9  # inches of a figure on a phone
 
 
-def frontier_figure(
-    curve: xr.Dataset,
-    draws: Draws,
-    solution: ThresholdSolution | None,
-    log: xr.Dataset | None,
-    ci_prob: float,
-    discrepancy: ModelDiscrepancy,
-) -> Any:
-    """The frontier with its band, each stage alone, and the chosen point; apart from that, the safety margin."""
-    ends = curve.isel(point=[0, -1])
-    label = (
-        f"Error against cost along the frontier: from {share(float(ends['error'][0]))} at "
-        f"{per_thousand(float(ends['cost'][0]))} per 1,000 queries to {share(float(ends['error'][1]))} at "
-        f"{per_thousand(float(ends['cost'][1]))}, with a credible band, each stage used alone"
-        f"{', and the chosen thresholds' if solution is not None else ''}."
-    )
+def density_figure(choice: Choice, scored: xr.Dataset | None, ci_prob: float) -> Any:
+    """What is believed of the error, or of the cost where that alone has a limit, with the limit and the test."""
+    name = "cost" if "max_cost" in choice.goal and "max_error" not in choice.goal else "error"
+    limit = choice.goal.get(f"max_{name}")
+    show: Callable[[float], str] = share if name == "error" else choice.money
+    draws, margin = (choice.error, choice.error_with_margin) if name == "error" else (choice.cost, None)
+    test = None if scored is None else _test(scored, name, ci_prob)
+    label = f"Density of the {name} that the model believes in, around {show(float(draws.mean()))}"
+    label += "" if margin is None else ", and the wider one with the safety margin"
+    label += "" if limit is None else f"; a line at the limit, {show(limit)}"
+    label += "." if test is None else f"; a dot at {show(test[0])}, what the test log shows."
 
-    singles = single_stages(draws)
-    kept = np.quantile(discrepancy.stages_alone(draws), float(curve.attrs["prob"]), axis=0, method="higher")
-    scored = None if log is None else score(log, curve["threshold"])
-    options: dict[str, Any] = {"singles": singles, "singles_kept": kept, "solution": solution, "scored": scored}
-    options["ci_prob"] = ci_prob
+    def draw(ax: Axes) -> None:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    def draw(ax: Axes) -> object:
-        return draw_frontier(ax, curve, n_queries=PER, **options)
+        draw_density(ax, draws, margin, limit=limit, test=test, show=show)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+        axis = (lambda x, _: f"{100.0 * x:.4g}%") if name == "error" else (lambda x, _: choice.money(x))
+        ax.xaxis.set_major_formatter(FuncFormatter(axis))
 
-    return figure(draw, "frontier", label, (6.6, 4.5))
+    return two_shapes(draw, "density", label, (9.9, 2.05), (_PHONE, 2.6))
 
 
-def flow_figure(choice: Choice, ci_prob: float) -> Any:
-    """Which share of queries each stage runs for and ends."""
-    answered = choice.answered
-    told = "; ".join(
-        f"{name} runs for {share(float(ran))} and ends {share(float(done))}"
-        for name, ran, done in zip(choice.stages, choice.reach.mean(axis=0), answered.mean(axis=0), strict=True)
-    )
-
-    def draw(ax: Axes) -> object:
-        return draw_flow(ax, choice.stages, choice.reach, choice.abstained is not None, ci_prob)
-
-    return figure(draw, "flow", f"Where queries are answered: {told}.", (6.6, 0.9 + 0.5 * len(choice.stages)))
+def _test(scored: xr.Dataset, name: str, ci_prob: float) -> tuple[float, float, float] | None:
+    """What the test log shows, and the ends of its interval: Jeffreys' of the error."""
+    value, n = float(scored[name]), int(scored.attrs["n_queries"])
+    if np.isnan(value):
+        return None
+    if name == "cost":
+        return value, value, value
+    wrong = round(value * n)
+    low, high = beta.ppf(tail_probabilities(ci_prob), wrong + 0.5, n - wrong + 0.5)
+    return value, float(low), float(high)
 
 
 def worth_figure(worth: Verdict) -> Any:
     """What the cascade saves against each rival."""
-    size = (6.4, 0.9 + 0.45 * (len(worth.table) - 1))
+    height = 0.9 + 0.5 * (len(worth.table) - 1)
     label = "Saving of the cascade against each rival with 90% intervals; the numbers are in the table below."
-    return figure(lambda ax: draw_verdict(ax, worth.table), "worth", label, size)
+    return two_shapes(
+        lambda ax: draw_verdict(ax, worth.table, title=""), "worth", label, (8.0, height), (_PHONE, height)
+    )
 
 
 def labels_figure(value: LabelValue) -> Any:
     """Worth of labels against their number."""
     label = "Worth of further labels against their number; the numbers are in the table below."
-    return figure(lambda ax: draw_label_value(ax, value.data, value.evpi), "labels", label, (6.0, 3.8))
+    return two_shapes(
+        lambda ax: draw_label_value(ax, value.data, value.evpi, title=""),
+        "labels",
+        label,
+        (7.0, 3.6),
+        (_PHONE, 3.6),
+    )
 
 
-def panels_of(evidence: Evidence, draws: Draws, ci_prob: float) -> dict[str, list[Any]]:
-    """A panel for each stage or link: reliability, margins, links."""
+def panels_of(
+    evidence: Evidence, draws: Draws, thresholds: dict[str, float], ci_prob: float
+) -> dict[str, list[Any]]:
+    """A panel for each stage or link: reliability, margins, links. ``thresholds`` by stage are lines."""
 
     def each(name: str, parts: Iterable[str], label: str, draw: Callable[[int, Axes], object]) -> list[Any]:
         return [
@@ -103,7 +109,9 @@ def panels_of(evidence: Evidence, draws: Draws, ci_prob: float) -> dict[str, lis
             "reliability",
             evidence.stages,
             "Reliability",
-            lambda j, ax: draw_reliability(ax, reliability(evidence, j), ci_prob),
+            lambda j, ax: draw_reliability(
+                ax, reliability(evidence, j), ci_prob, thresholds.get(evidence.stages[j])
+            ),
         ),
         "margins": each(
             "margin",
@@ -128,27 +136,28 @@ def predictive_figures(along: CheckResult, checks: CheckResults, n_stages: int) 
     dependence, own = checks["dependence"], checks["own signal"]
     out = []
 
-    def add(result: CheckResult, name: str, caption: str, size: tuple[float, float], n_panels: int) -> None:
-        drawn = figure(result.picture, name, caption, size, n_panels=n_panels)  # type: ignore[arg-type]
+    def add(result: CheckResult, name: str, caption: str, panel: tuple[float, float], n: int) -> None:
+        wide = (panel[0] * min(n, 3), panel[1] * -(-n // 3))
+        assert result.picture is not None
+        drawn = two_shapes(result.picture, name, caption, wide, (_PHONE, panel[1] * n), n_panels=n)
         out.append({"figure": drawn, "caption": caption})
 
     if along.picture is not None:
         caption = (
-            "Error and cost at points along the frontier, cheapest first: the model's 99% predictive interval for "
-            "a log of this length, and what the log shows."
+            "Error and cost along the frontier: the model's 99% interval for a log of this length, and what the "
+            "training log shows."
         )
-        add(along, "predictive", caption, (6.8, 2.9), 2)
-    if dependence.picture is not None:
-        n = n_stages * (n_stages - 1) // 2
+        add(along, "predictive", caption, (3.4, 2.9), 2)
+    if dependence.picture is not None and dependence.passed is not True:
         caption = (
-            "Every two stages: the fit leaves something out where τ of the log, or the share of queries in both "
-            "tails, lies outside of the model's range."
+            "Every two stages. The model misses something where the log's τ (1: same ranking, 0: unrelated), or "
+            "its share of queries in a corner, is outside of the model's range."
         )
-        add(dependence, "dependence", caption, (3.4 * min(n, 3), 3.5 * -(-n // 3)), n)
+        add(dependence, "dependence", caption, (3.4, 3.5), n_stages * (n_stages - 1) // 2)
     if own.picture is not None:
         caption = (
-            "What an earlier confidence says of correctness beyond a stage's own: calibration leaves something "
-            "out where the observed score lies outside of the replicates."
+            "Whether an earlier stage's confidence says more about correctness than the stage's own: the model "
+            "misses something where the observed statistic is outside of what simulations show."
         )
         add(own, "own-signal", caption, (6.0, 1.3 + 0.42 * len(own.table)), 1)
     return out
@@ -160,11 +169,30 @@ def few_points(curve: xr.Dataset) -> xr.DataArray:
     return curve["threshold"].isel(point=at)
 
 
+def two_shapes(
+    draw: Callable[[Any], object],
+    name: str,
+    label: str,
+    wide: tuple[float, float],
+    narrow: tuple[float, float],
+    n_panels: int | None = None,
+) -> Any:
+    """A figure for a wide page, and the same for a phone, of which a page shows one."""
+    return figure(draw, name, label, wide, n_panels, css=WIDE) + figure(
+        draw, f"{name}-narrow", label, narrow, n_panels, css=NARROW, most=1
+    )
+
+
 def figure(
-    draw: Callable[[Any], object], name: str, label: str, size: tuple[float, float], n_panels: int | None = None
+    draw: Callable[[Any], object],
+    name: str,
+    label: str,
+    size: tuple[float, float],
+    n_panels: int | None = None,
+    **options: Any,
 ) -> Any:
     """An inline figure that a template takes as it stands."""
     from markupsafe import Markup
 
     # Matplotlib escapes what it writes, and the label is escaped with it: the element is safe
-    return Markup(inline_svg(draw, name=f"figure-{name}", label=label, size=size, n_panels=n_panels))
+    return Markup(inline_svg(draw, name=f"figure-{name}", label=label, size=size, n_panels=n_panels, **options))

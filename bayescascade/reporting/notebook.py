@@ -43,7 +43,7 @@ class FrontierExplorer:
         wide["layout"] = widgets.Layout(width="36em", max_width="98%")
         low, high = np.log10(explorer.price_range)
         least, most = explorer.target_range
-        asked = {"description": "an error costs", "readout_format": ".3g", "step": 0.005, **wide}
+        asked = {"description": "a wrong answer costs", "readout_format": ".3g", "step": 0.005, **wide}
         self.price = widgets.FloatLogSlider(value=10 ** (0.5 * (low + high)), min=low, max=high, **asked)
         promise = f"error at most (P = {explorer.prob:g})"
         asked = {"description": promise, "readout_format": ".1%", "step": 0.001, **wide}
@@ -66,7 +66,7 @@ class FrontierExplorer:
         point = self._explorer.for_price(self.price.value)
         kept = float(self._explorer.points["kept"][point])
         self._follow(self.target, kept)
-        self._show(point, f"Best where an error costs {self.price.value:.3g}.", None)
+        self._show(point, f"Best if a wrong answer costs {self.price.value:.3g}.", None)
 
     def _by_target(self, change: Any = None) -> None:
         if self._busy:
@@ -75,8 +75,7 @@ class FrontierExplorer:
         price = float(self._explorer.prices()[point])
         if np.isfinite(price):  # a point between two that prices pick is best at none
             self._follow(self.price, price)
-        asked = f"an error of at most {self.target.value:.1%} with probability {self._explorer.prob:g}"
-        lead = f"Cheapest that keep {asked}." if kept else f"No thresholds keep {asked}; these come nearest."
+        lead = f"Cheapest that keep an error of at most {self.target.value:.1%}."
         self._show(point, lead, kept)
 
     def _follow(self, slider: Any, value: float) -> None:
@@ -92,7 +91,7 @@ class FrontierExplorer:
         ci = f"{explorer.points.attrs['ci_prob']:.0%} interval"
         error, cost = (explorer.band(name, point) for name in ("error", "cost"))
         brings = f"Error {error}, cost {cost} per 1,000 queries ({ci}s). {explorer.sure(point)}"
-        columns = ("stage", "threshold", "runs for", f"answers ({ci})")
+        columns = ("stage", "threshold", "called for", f"answers ({ci})")
         self.table.value = wrapped(
             note(brings, lead=lead, passed=kept), table_of(columns, explorer.rows(point), caption="Thresholds")
         )

@@ -31,6 +31,8 @@ def report(
     thresholds: object = None,
     labels: bool | LabelValue = False,
     ci_prob: float = 0.9,
+    name: str | None = None,
+    currency: str | None = None,
 ) -> Path:
     """Write a report of a fit: one HTML file that needs no network.
 
@@ -60,6 +62,10 @@ def report(
         one for which its thresholds are about best, which takes half a minute; or what `label_value` returned.
     ci_prob : float
         Probability of all intervals and bands, in (0, 1).
+    name : str, optional
+        Of the log, for the head of the page.
+    currency : str, optional
+        Of the log's costs, such as ``"USD"``. By default what a policy's manifest says.
 
     Returns
     -------
@@ -75,9 +81,10 @@ def report(
 
     Notes
     -----
-    The page says what to set, what that brings and whether to run the cascade; then thresholds, the frontier, an
-    explorer of it (a little script, which the page's content security policy names by its hash; nothing else can
-    run), the checks with reliability, margins, links and predictions, the worth of labels, and the provenance.
+    The head of the page is the answer: which stages to run, what that costs, how sure you can be of the error, and
+    what failed checks mean for it. Evidence on a test log, the trade-off with an explorer, the checks and the
+    provenance follow. The explorer is a little script, which the page's content security policy names by its hash;
+    nothing else can run. On paper the page is a brief of two sides.
     """
     check_prob("ci_prob", ci_prob)
     if labels is True and solution is None and thresholds is None:
@@ -95,7 +102,15 @@ def report(
     if not os.path.isdir(target.parent):
         raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
     story = build_context(
-        fit, solution=solution, log=log, test=test, thresholds=thresholds, labels=labels, ci_prob=ci_prob
+        fit,
+        solution=solution,
+        log=log,
+        test=test,
+        thresholds=thresholds,
+        labels=labels,
+        ci_prob=ci_prob,
+        name=name,
+        currency=currency,
     )
     with whole_file(target, "the report") as part:
         part.write_text(_render(story), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,14 +13,15 @@ import xarray as xr
 
 from bayescascade._common.html import texts
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
-from bayescascade.checks.results import WORDS, CheckResult
-from bayescascade.display.format import LEVEL, band, chance, money, per_thousand, share, show_threshold
+from bayescascade.checks.results import CheckResult
+from bayescascade.display.format import LEVEL, PER, band, chance, share, show_threshold
 from bayescascade.posterior.draws import Draws
+from bayescascade.reporting.answer import judged
 from bayescascade.reporting.explorer import Explorer
-from bayescascade.reporting.text import Choice
+from bayescascade.reporting.text import UNIT, Choice, brief
 from bayescascade.tuning.solution_text import goal_in_words
 
-_TABLE_POINTS = 10
+_TABLE_POINTS = 6
 
 
 @dataclass(frozen=True)
@@ -35,91 +37,94 @@ def sheet_of(table: pd.DataFrame, digits: int = 3) -> Table:
     return Table(*texts(table, digits))
 
 
-def chosen_sheets(
-    choice: Choice, draws: Draws, scored: xr.Dataset | None, seen: xr.Dataset | None, ci_prob: float
-) -> dict[str, object]:
-    """The chosen thresholds, and what they bring; ``seen`` is their score on the fit's own log."""
-    answered = choice.answered
-    columns = ["stage", "threshold", "runs for", "answers"]
-    rows = [
-        [name, show_threshold(float(t)), share(float(reach)), band(answered[:, j], ci_prob, share)]
-        for j, (name, t, reach) in enumerate(
-            zip(choice.stages, choice.thresholds, choice.reach.mean(axis=0), strict=True)
-        )
+def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset | None, ci_prob: float) -> Table:
+    """What is expected of the thresholds, and what logs show; ``seen`` is their score on the fit's own log."""
+    amounts: list[tuple[str, np.ndarray | None, Callable[[float], str]]] = [
+        ("error", choice.error, share),
+        ("cost", choice.cost, choice.money),
+        ("abstained", choice.abstained, share),
+        ("latency", choice.latency, "{:.4g}".format),
     ]
-    found = [
-        ["error", band(choice.error, ci_prob, share)],
-        ["cost of 1,000 queries", band(choice.cost, ci_prob, per_thousand)],
-    ]
-    if choice.abstained is not None:
-        found.append(["left unanswered", band(choice.abstained, ci_prob, share)])
-    expected = ["in the long run", f"model: mean ({ci_prob:.0%} interval)"]
-    if choice.sure:
-        margin = ", with safety margin" if choice.goal.get("doubt") and "error" in choice.sure else ""
-        expected.append(f"{100.0 * choice.goal['prob']:.4g}% sure at most{margin}")
-        for row, name, show in zip(found, ("error", "cost", ""), (share, per_thousand, share), strict=False):
-            row.append(show(choice.sure[name]) if name in choice.sure else "")
+    titles = {"cost": f"cost {UNIT}", "abstained": "left unanswered", "latency": "latency per query"}
+    columns = ["", f"expected ({ci_prob:.0%} interval)"]
     if scored is not None:
-        expected.append(f"{scored.attrs['n_queries']} queries should show ({scored.attrs['ci_prob']:.0%})")
-        for row, name, show in zip(found, ("error", "cost"), (share, per_thousand), strict=False):
-            row.append(" to ".join(show(float(scored[f"{name}_{end}"])) for end in ("low", "high")))
-        for row in found[2:]:
-            row.append("")
-    for where, score in (("the test log shows", scored), ("the fit's own log shows", seen)):
-        if score is not None:
-            expected.append(where)
-            found[0].append(share(float(score["error"])))
-            found[1].append(per_thousand(float(score["cost"])))
-            if choice.abstained is not None:
-                found[2].append(share(float(score["abstained"])))
-    if scored is not None:
-        columns = [*columns, "answers on test"]
-        rows = [[*row, share(float(part))] for row, part in zip(rows, scored["answered"].values, strict=True)]
+        columns += [f"{scored.attrs['n_queries']:,} queries should show", "test log shows", ""]
+    columns += [] if seen is None else ["training log shows"]
+    rows = []
+    for name, draws, show in amounts:
+        if draws is None:
+            continue
+        row = [titles.get(name, name), band(draws, ci_prob, show)]
+        if scored is not None:
+            row += _tested(scored, name, show)
+        row += [] if seen is None else [_shown(seen, name, show)]
+        rows.append(row)
+    for j, name in enumerate(choice.stages):
+        row = [f"answered by {brief(name)}", band(choice.answered[:, j], ci_prob, share)]
+        row += [] if scored is None else ["", share(float(scored["answered"][j])), ""]
+        rows.append([*row, *([] if seen is None else [share(float(seen["answered"][j]))])])
+    return Table(columns, rows)
+
+
+def _shown(found: xr.Dataset, name: str, show: Callable[[float], str]) -> str:
+    return show(float(found[name])) if name in found and not np.isnan(found[name]) else "–"
+
+
+def _tested(scored: xr.Dataset, name: str, show: Callable[[float], str]) -> list[str]:
+    """Between what a test log should show an amount, what it shows, and how that compares."""
+    value = _shown(scored, name, show)
+    if f"{name}_low" not in scored or value == "–":
+        return ["", value, ""]
+    low, high = (float(scored[f"{name}_{end}"]) for end in ("low", "high"))
+    verdict = judged(float(scored[name]), low, high)
+    return [f"{show(low)} to {show(high)}", value, f"{'✓ ' if verdict == 'as expected' else ''}{verdict}"]
+
+
+def mixture_note(choice: Choice, draws: Draws) -> str:
+    """How the thresholds compare with a coin that decides between two models."""
     mixed = float(np.mean(beats_mixtures(choice.error, choice.cost, single_stages(draws))))
-    note = (
-        f"With probability {chance(mixed)} these thresholds err less than sending queries to two stages at "
-        "random for the same mean cost."
+    return (
+        f"The probability that this beats randomly splitting queries between two models, at the same cost, is "
+        f"{chance(mixed)}."
     )
-    if scored is not None:
-        note += " One test log in ten shows something outside of what it should, where the model is right."
-    return {"thresholds": Table(columns, rows), "expected": Table(expected, found), "note": note}
 
 
-def frontier_sheet(explorer: Explorer) -> Table:
-    """About ten points of the frontier, evenly spaced in error."""
+def frontier_sheet(explorer: Explorer, money: Callable[[float], str]) -> Table:
+    """Some points of the frontier, evenly spaced in error."""
     kept, prices = explorer.points["kept"].values, explorer.hull_prices()
     # points that are best at some price; in the grey between two of them nobody gains
     best = np.flatnonzero(np.isfinite(prices[:, 0]))
     error = explorer.points["error"].values[best]
     wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
     chosen = best[np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))]
+    names = [brief(name) for name in explorer.stages]
     rows = []
     for point in map(int, chosen):
-        thresholds = [cells[1] for cells in explorer.rows(point)[:-1]]
+        thresholds = explorer.points["threshold"].values[point]
+        run = [(name, t) for name, t in zip(names, thresholds, strict=True) if not np.isnan(t)]
+        last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
+        rule = " → ".join(name if t == -np.inf else f"{name} ≥ {show_threshold(t)}" for name, t in run[: last + 1])
         low, high = prices[point]
+        price = lambda value: money(value / PER)  # noqa: E731
         worth = (
-            f"up to {money(high)}"
+            f"up to {price(high)}"
             if low == 0.0
-            else f"{money(low)} or more"
+            else f"{price(low)} or more"
             if np.isinf(high)
-            else f"{money(low)} to {money(high)}"
+            else f"{price(low)} to {price(high)}"
         )
-        brings = [explorer.band("error", point), explorer.band("cost", point), share(float(kept[point]))]
-        rows.append([*brings, worth, *thresholds])
-    columns = [
-        "error",
-        "cost of 1,000 queries",
-        f"{explorer.prob:.0%} sure below, with safety margin",
-        "best where an error costs",
-    ]
-    return Table([*columns, *explorer.stages[:-1]], rows)
+        cost = explorer.band("cost", point)
+        rows.append([rule, explorer.band("error", point), share(float(kept[point])), cost, worth])
+    columns = ["thresholds", "error", f"{explorer.prob:.0%} sure below", f"cost {UNIT}", "best if an error costs"]
+    return Table(columns, rows)
 
 
 def check_rows(result: CheckResult) -> dict[str, object]:
     """A check with its verdict, and the numbers behind it."""
     css = {True: "passed", False: "failed", None: "none"}[result.passed]
     table = Table([], []) if result.table.empty else sheet_of(result.table)
-    return {"name": result.name, "result": WORDS[result.passed], "css": css, "text": result.text, "table": table}
+    words = {True: "passed", False: "failed", None: "no verdict"}
+    return {"name": result.name, "result": words[result.passed], "css": css, "text": result.text, "table": table}
 
 
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:
@@ -132,9 +137,17 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     goal = goal_in_words(choice.goal) if choice is not None else ""
+    called = (
+        []
+        if choice is None
+        else [f"{n}: {t!r}" for n, t in zip(choice.stages, choice.thresholds.tolist(), strict=True)]
+    )
     return [
         ("Page written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("Log", f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}"),
+        (
+            "Training log",
+            f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}",
+        ),
         ("SHA-256 of the log", str(attrs.get("data_hash", "unknown"))),
         ("Model", model),
         (
@@ -144,6 +157,7 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
             f"{attrs.get('random_seed', '?')}, {float(attrs.get('sampling_time', float('nan'))):.1f} s",
         ),
         ("Goal", goal or "none stated"),
-        ("Intervals", f"{ci_prob:.0%}, equal-tailed, of the posterior; tests are at the {LEVEL:.0%} level"),
+        *([("Thresholds in full", "; ".join(called))] if called else []),
+        ("Intervals", f"{ci_prob:.0%} of the posterior, equal tails; checks test at the {LEVEL:.0%} level"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or "unknown"),
     ]

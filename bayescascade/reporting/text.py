@@ -1,19 +1,25 @@
-"""The words of a report: what to set, what it brings, whether to run the cascade at all."""
+"""The words at the head of a report: what to run, what it promises, and how it compares with simpler ways."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
+import pandas as pd
 
+from bayescascade.analysis.rival_table import SURE
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import band, chance, money, per_thousand, share, short, show_threshold
+from bayescascade.display.format import chance, priced, share, short, show_threshold
 from bayescascade.posterior.draws import Draws
-from bayescascade.tuning.solution_text import goal_in_words, promised, sure_of
+from bayescascade.tuning.solution_text import promised
 from bayescascade.tuning.spec import TuningSpec
+
+_NAME = 28  # letters of a stage's name in a headline
+_LIKELY = 0.7  # probability from which on something is called probable
+UNIT = "per 1,000 queries"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,12 @@ class Choice:
         Probability of the goal's limits, safety margin included.
     sure : dict
         What each limited amount stays below with the goal's probability, see `ThresholdSolution.upper_bounds`.
+    error_with_margin : ndarray (draw,), optional
+        The error with the safety margin; None where the goal has none.
+    latency : ndarray (draw,), optional
+        Per query, in the log's units.
+    currency : str, optional
+        Of the costs.
     """
 
     stages: list[str]
@@ -46,6 +58,9 @@ class Choice:
     sure: dict[str, float]
     reject: np.ndarray | None = None
     abstained: np.ndarray | None = None
+    error_with_margin: np.ndarray | None = None
+    latency: np.ndarray | None = None
+    currency: str | None = None
 
     @property
     def answered(self) -> np.ndarray:
@@ -53,124 +68,204 @@ class Choice:
         left = np.concatenate([self.reach[:, 1:], np.zeros_like(self.reach[:, :1])], axis=1)
         return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
 
+    @property
+    def called(self) -> list[str]:
+        """Stages that any query can get to: none stands after one that accepts all."""
+        last = int(np.argmax(self.thresholds == -np.inf))
+        return [name for name, t in zip(self.stages[: last + 1], self.thresholds, strict=False) if not np.isnan(t)]
 
-def summary(
-    choice: Choice | None,
-    draws: Draws,
-    scored: xr.Dataset | None,
-    worth: Verdict | None,
-    ci_prob: float,
-) -> list[str]:
-    """What to set, what it brings, and whether to run the cascade at all; a sentence each."""
+    @property
+    def prob(self) -> str:
+        """The probability of the promise, as a reader wants it."""
+        return f"{100.0 * self.goal.get('prob', 0.9):.4g}%"
+
+    def money(self, cost: float) -> str:
+        """What so much per query costs per 1,000 queries."""
+        return priced(cost, self.currency)
+
+
+def brief(name: str) -> str:
+    """A stage's name where space is short: without the provider before a slash, and not too long."""
+    tail = name.rstrip("/").rsplit("/", 1)[-1]
+    return tail if len(tail) <= _NAME else tail[: _NAME - 1] + "…"
+
+
+def headline(choice: Choice | None) -> str:
+    """The answer in one line."""
+    if choice is None:
+        return "No thresholds chosen yet"
+    cost = f"{choice.money(float(choice.cost.mean()))} {UNIT}"
+    called = [brief(name) for name in choice.called]
+    if not choice.feasible:
+        return f"These models cannot keep {limits(choice)}"
+    if len(called) == 1:
+        return f"Send every query to {called[0]}, for {cost}"
+    return f"Run {' → '.join(called)} for {cost}"
+
+
+def limits(choice: Choice) -> str:
+    """The limits of a goal, as part of a sentence."""
+    parts = []
+    for name in ("error", "cost", "latency"):
+        if f"max_{name}" in choice.goal:
+            limit = choice.goal[f"max_{name}"]
+            shown = {"error": lambda x: f"{100.0 * x:.4g}%", "cost": choice.money, "latency": "{:.4g}".format}
+            parts.append(f"{name} at or below {shown[name](limit)}{f' {UNIT}' if name == 'cost' else ''}")
+    return " and ".join(parts)
+
+
+def lead(choice: Choice | None, draws: Draws, worth: Verdict | None, lowest: float) -> list[str]:
+    """What is promised, and how it compares with simpler ways; a sentence or two each.
+
+    ``lowest`` is the lowest error that some point of the frontier stays below, with 90% and a safety margin.
+    """
     if choice is None:
         return [
-            "No thresholds were chosen for this report. The table of the frontier shows what can be had: pick the "
-            "row whose error and cost suit you, and set its thresholds, or ask tune for a goal and pass what it "
-            "returns as solution."
+            f"Pick a point of the curve below. You can be 90% sure of an error as low as {share(lowest)}.",
+            "To let bayescascade choose, tune to a goal of yours, and write the report with what comes out.",
         ]
-    rule = f"{'; '.join(_rules(choice))}."
-    lead = f"To have {goal_in_words(choice.goal)}, set" if choice.goal else "Set"
+    return [*_promise(choice, lowest), compared(choice, draws) if worth is None else judgement(worth, choice)]
+
+
+def _promise(choice: Choice, lowest: float) -> list[str]:
+    goal, prob = choice.goal, choice.prob
+    of = f" of the next {goal['batch']} queries" if "batch" in goal else " in the long run"
     if not choice.feasible:
-        lead = (
-            f"No thresholds give {goal_in_words(choice.goal)}; nearest come, with probability "
-            f"{promised(choice.kept, choice.goal['prob'])},"
+        chance_of = "under 1%" if choice.kept < 0.01 else promised(choice.kept)
+        said = f"The nearest thresholds, shown here, do so with probability {chance_of}; you asked for {prob}."
+        if set(_limited(goal)) == {"error"} and goal["prob"] == 0.9 and "batch" not in goal:
+            said += f" The lowest error you can be 90% sure of is about {share(lowest)}."
+        return [said + " Allow more errors, ask for less certainty, or label more queries."]
+    out = []
+    if "max_error" in goal:
+        most = f"{100.0 * goal['max_error']:.4g}%"
+        out.append(f"You can be {prob} sure that at most {most} of answers{of} are wrong, as you asked.")
+    if "max_cost" in goal:
+        most = f"{choice.money(goal['max_cost'])} {UNIT}"
+        out.append(f"You can be {prob} sure that the cost{of} is at most {most}, as you asked.")
+    if "max_latency" in goal:
+        out.append(f"You can be {prob} sure that latency{of} is at most {goal['max_latency']:.4g} on average.")
+    prices = [
+        f"{what} costs {choice.money(goal[name] / 1000.0)}"  # `money` is of 1,000 queries
+        for name, what in (
+            ("error_price", "a wrong answer"),
+            ("abstain_price", "an unanswered query"),
+            ("latency_price", "a unit of latency"),
         )
-    wrong = band(choice.error, ci_prob, share)
-    expected = f"Of the answers {wrong} are expected to be wrong"
-    if choice.abstained is not None:
-        left = band(choice.abstained, ci_prob, share)
-        expected = f"Of the queries {wrong} are expected to be answered wrongly and {left} not at all"
-    expected += f", at a cost of {band(choice.cost, ci_prob, per_thousand)} per 1,000 queries"
-    judged = comparison(choice, draws) if worth is None else judgement(worth)
-    tested = [] if scored is None else [f"On the test log. {scored.attrs['text']}"]
-    promise = [] if not choice.sure else [sure_of(choice.sure, choice.goal, per_thousand_queries)]
-    return [f"{lead}: {rule}", f"{expected}.", *promise, *tested, judged]
+        if name in goal
+    ]
+    if prices:
+        least = {"regret": "the least regret", "cvar": "the least loss if things go badly"}
+        loss = least.get(goal.get("risk", "mean"), "the lowest expected total")
+        out.append(f"Where {' and '.join(prices)}, these thresholds give {loss} of errors and calls.")
+    return [" ".join(out)] if out else ["These are thresholds of your own. No goal was stated for them."]
 
 
-def per_thousand_queries(value: float) -> str:
-    """A cost or latency per query, as that of a thousand, with its unit."""
-    return f"{per_thousand(value)} per 1,000 queries"
+def _limited(goal: dict[str, Any]) -> list[str]:
+    return [name for name in ("error", "cost", "latency") if f"max_{name}" in goal]
 
 
-def judgement(worth: Verdict) -> str:
-    """Whether to run the cascade: the decision, and how it fares against the rival that matters most."""
-    decision, limited = f"{worth.decision[0].upper()}{worth.decision[1:]}", "kept" in worth.table
-    best = worth.table[worth.table["chosen"] & worth.table["kind"].isin(["single stage", "pair"])]
-    if limited and best.empty and not worth.solution.feasible:
-        return f"{decision}."
-    if limited and best.empty:
-        return f"{decision}: no single stage and no pair of stages keeps this limit."
+def judgement(worth: Verdict, choice: Choice) -> str:
+    """Whether to run the cascade: beside the simpler way that matters most."""
+    table, limited = worth.table, "kept" in worth.table
+    best = table[table["chosen"] & table["kind"].isin(["single stage", "pair"])]
+    if limited:
+        return _beside_limit(worth, choice, best)
+    single = best[best["kind"] == "single stage"].iloc[0]
     # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
-    alone = best[best["kind"] == "single stage"]
-    row = alone.iloc[0] if worth.shorter and not limited else best.loc[best["loss"].idxmin()]
-    if limited and not worth.solution.feasible:
-        return f"{decision}, which keeps this limit with probability {promised(float(row['kept']))}."
-    verb, against, sign = ("saves", "against", 1.0) if row["saving"] >= 0.0 else ("costs", "more than", -1.0)
-    ends = sorted(sign * row[f"saving_{end}"] for end in ("low", "high"))
-    price = "" if worth.error_price is None else f" where an error costs {worth.error_price:.3g}"
-    keeps = " that keeps this limit" if limited else ""
-    rival = f"the best {row['kind']}{keeps}, {str(row['rival']).removesuffix(' alone')}"
-    of_errors = limited and dict(TuningSpec(**worth.solution.goal).weights) == {"error": 1.0}
-    unit, better = (" wrong answers", "errs less") if of_errors else ("", "is the cheaper of the two")
-    if of_errors and verb == "costs":
-        verb = "gives"
-    lead = f"{decision};{price}{',' if price else ''} it {verb} {money(abs(row['saving']))}{unit}"
+    row = single if worth.shorter else best.loc[best["loss"].idxmin()]
+    name, kind = _named(row)
+    saved = f"{choice.money(abs(row['saving']) / 1000.0)} {UNIT}"
+    sure = f" (that it is the cheaper one: {chance(float(row['p_beats']))})"
+    if worth.decision.startswith("do not"):
+        return f"But {_named(single)[0]} alone does better: it saves {_saved(single, choice)} in all."
     if worth.shorter:
-        lead = (
-            f"{decision}, which does as well or better{price}. The whole cascade {verb} "
-            f"{money(abs(row['saving']))}{unit}"
-        )
-    return (
-        f"{lead} ({money(ends[0])} to {money(ends[1])}) per 1,000 queries {against} {rival}, and {better} with "
-        f"probability {chance(float(row['p_beats']))}."
-    )
+        pair = best[best["kind"] == "pair"].iloc[0]
+        return f"You could run less: {_named(pair)[0]} does as well. It saves {saved} against {name}{sure}."
+    if row["saving"] < 0.0:
+        return f"The best {kind}, {name}, is expected to cost {saved} less{sure}."
+    if row["p_beats"] < _LIKELY:
+        return f"It is a toss-up against the best {kind}, {name}: it saves {saved}{sure}."
+    likely = "" if row["p_beats"] >= SURE else "probably "
+    return f"It {likely}beats the best {kind}, {name}: it saves {saved} in errors and calls{sure}."
 
 
-def comparison(choice: Choice, draws: Draws) -> str:
+def _beside_limit(worth: Verdict, choice: Choice, best: pd.DataFrame) -> str:
+    """What keeps the same limit more simply, and what it costs."""
+    errors = dict(TuningSpec(**worth.solution.goal).weights) == {"error": 1.0}
+    if not worth.solution.feasible:
+        if best.empty:
+            return "No single model keeps the limit, and no pair of models does."
+        row = best.loc[best["loss"].idxmin()]
+        return f"But {_named(row)[0]} keeps it, with probability {promised(float(row['kept']))}."
+    singles = best[best["kind"] == "single stage"]
+    if len(choice.called) == 1:
+        return "No cascade of these models keeps the same limit for less." if not errors else ""
+    if singles.empty:
+        alone = "No single model keeps this limit."
+        pairs = best[best["kind"] == "pair"]
+        if pairs.empty:
+            return f"{alone[:-1]}, and no other pair of models does." if len(choice.called) == 2 else alone
+        return f"{alone} {_costs(pairs.iloc[0], worth, choice, errors)}"
+    return _costs(best.loc[best["loss"].idxmin()], worth, choice, errors)
+
+
+def _costs(row: pd.Series, worth: Verdict, choice: Choice, errors: bool) -> str:
+    """What one simpler way that keeps the limit brings, against the cascade."""
+    name, kind = _named(row)
+    own, other = float(worth.table["loss"].iloc[0]), float(row["loss"])
+    which = f"The best {kind} that keeps the limit, {name},"
+    if errors:
+        gap = abs(other - own) / 1000.0
+        if gap < 5e-4:
+            return f"{which} errs as often."
+        return f"{which} makes {100.0 * gap:.1f} percentage points {'more' if other > own else 'fewer'} errors."
+    change = abs(other / own - 1.0) if own > 0.0 else 0.0
+    if change < 5e-3:
+        return f"{which} costs the same."
+    much = f"{1.0 + change:.1f} times as much" if other > 2.0 * own else f"{change:.0%} more"
+    return f"{which} costs {much if other > own else f'{change:.0%} less'} ({choice.money(other / 1000.0)})."
+
+
+def _named(row: Any) -> tuple[str, str]:
+    """A rival as a reader wants it, and its kind."""
+    name = str(row["rival"]).removesuffix(" alone")
+    if row["kind"] == "pair":
+        return " → ".join(map(brief, name.rpartition(" at ")[0].split(" > "))), "pair of models"
+    return brief(name), "single model"
+
+
+def _saved(row: Any, choice: Choice) -> str:
+    return f"{choice.money(abs(row['saving']) / 1000.0)} {UNIT}"
+
+
+def compared(choice: Choice, draws: Draws) -> str:
     """How thresholds fare against single stages where an error has no price."""
     singles = single_stages(draws)
     p = float(np.mean(beats_singles(choice.error, choice.cost, singles)))
-    text = f"With probability {chance(p)}, no stage used alone errs as little for as little money"
+    text = f"The probability that no single model is both as accurate and as cheap is {chance(p)}."
     if p >= 0.5:
-        return f"{text}."
+        return text
     rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
     wrong, spent = (float(values[:, rival].mean()) for values in singles)
     return (
-        f"Do not run this cascade before you have looked at {draws.stages[rival]} alone, whose error is "
-        f"{share(wrong)} at a cost of {per_thousand(spent)} per 1,000 queries. {text}."
+        f"Look at {brief(draws.stages[rival])} alone first: it errs on {share(wrong)} of queries and costs "
+        f"{choice.money(spent)} {UNIT}. {text}"
     )
 
 
-def caveats(failed: list[str], idle_pairs: list[str], *, tested: bool, chosen: bool) -> list[str]:
-    """Warnings where checks failed, and where nothing new was looked at.
-
-    ``idle_pairs`` are the pairs of stages that failed, if they lead to stages that the thresholds hardly ever
-    call.
-    """
-    out = []
-    if failed:
-        out.append(f"Read this with care: the fit failed the check of {', '.join(failed)}.")
-    if idle_pairs:
-        out[-1] += (
-            f" The pair that failed is {', '.join(idle_pairs)}: these thresholds hardly ever go there, so it does "
-            "not touch their error and cost, but other thresholds on this page do go there."
-        )
-    if chosen and not tested:
-        out.append(
-            "Nothing here was measured on queries that the fit has not seen: score the thresholds on a test log "
-            "before you rely on them."
-        )
-    return out
-
-
-def _rules(choice: Choice) -> list[str]:
-    """What each stage does, in words; nothing is left for the stages after one that accepts all."""
-    rules = spelled(choice.stages, choice.thresholds)
-    if choice.reject is not None:
-        last = int(np.argmax(choice.thresholds == -np.inf))
-        for j in np.flatnonzero(choice.reject[: last + 1] > -np.inf):
-            rules[j] += f" and leaves unanswered what is below {short(float(choice.reject[j]))}"
-    return rules
+def rule_of(
+    threshold: float, kind: str, as_probability: Callable[[float, str], str], first: bool, reject: float = -np.inf
+) -> tuple[str, str]:
+    """When a stage answers: the rule, and the threshold as a probability where the kind has one."""
+    also = "" if reject == -np.inf else f"; gives no answer below {short(reject)}"
+    if np.isnan(threshold):
+        return "not run", ""
+    if threshold == -np.inf:
+        return f"answers {'everything' if first else 'the rest'}{also}", ""
+    if threshold == np.inf:
+        return f"escalates everything{also}", ""
+    return f"confidence ≥ {show_threshold(threshold)}{also}", as_probability(threshold, kind)
 
 
 def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
@@ -178,11 +273,8 @@ def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
     run = [(name, t) for name, t in zip(stages, thresholds, strict=True) if not np.isnan(t)]
     last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
     rules = [
-        f"{name} defers everything" if t == np.inf else f"{name} answers from confidence {show_threshold(t)} up"
+        f"{name} escalates everything" if t == np.inf else f"{name} answers at confidence ≥ {show_threshold(t)}"
         for name, t in run[:last]
     ]
-    rules.append(f"{run[last][0]} answers {'what is left' if last else 'everything'}")
-    idle = [name for name, _ in run[last + 1 :]]
-    if idle:
-        rules.append(f"{', '.join(idle)} {'is' if len(idle) == 1 else 'are'} never called")
+    rules.append(f"{run[last][0]} answers {'the rest' if last else 'everything'}")
     return rules

@@ -145,9 +145,18 @@ class Comparison:
             lines.append(f"{name} gave up in {len(part)} runs, first with: {part.iloc[0]}")
         return "\n".join(lines)
 
-    def plot(self, ax: Axes | None = None, *, reference: str | None = None, ci_prob: float = 0.9) -> Axes:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        reference: str | None = None,
+        ci_prob: float = 0.9,
+        title: str | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Axes:
         """Differences with intervals, see `bayescascade.plot_comparison`."""
-        return draw_comparison(ax, self.table(reference, ci_prob=ci_prob), reference)
+        table = self.table(reference, ci_prob=ci_prob)
+        return draw_comparison(ax, table, reference, title=title, figsize=figsize)
 
     def _repr_html_(self) -> str:
         return wrapped(note(self.text), frame_of(self.table(), caption="Area under error against cost", digits=4))

@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = (run.build if run.quick else ROOT / "docs" / "_static") / "frontier.png"
     fit = bc.fit(bc.load_example(), draws=250 if run.quick else 1000, random_seed=1, progressbar=False)
     figure, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
-    bc.plot_frontier(fit, solution=bc.tune(fit, max_error=0.3, prob=0.9), ax=ax)
-    ax.set_title("Embedded example: P(error <= 0.3) >= 0.9 at the least cost", fontsize="medium")
+    title = "The example: at most 30% errors, with 90% certainty, at the least cost"
+    bc.plot_frontier(fit, solution=bc.tune(fit, max_error=0.3, prob=0.9), ax=ax, title=title)
     out.parent.mkdir(parents=True, exist_ok=True)
     # no version or date inside, so that the file changes only when the picture does
     figure.savefig(out, dpi=120, metadata={"Software": None})

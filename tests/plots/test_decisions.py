@@ -258,11 +258,11 @@ def test_promises_of_something_else_are_refused():
 
 def test_one_margin_or_link_on_one_axes(example_fit):
     ax = Figure().subplots()
-    assert list(plot_margins(example_fit, "medium", axes=ax)) == [ax]
+    assert list(plot_margins(example_fit, "medium", ax=ax)) == [ax]
     assert ax.get_title() == "medium"
     ax = Figure().subplots()
-    assert list(plot_links(example_fit, "medium > large", axes=ax)) == [ax]
-    assert ax.get_xlabel() == "F of medium"
+    assert list(plot_links(example_fit, "medium > large", ax=ax)) == [ax]
+    assert ax.get_xlabel() == "rank of medium"
     with pytest.raises(bc.CascadeError, match="no link 'small > large'"):
         plot_links(example_fit, "small > large")
     with pytest.raises(bc.CascadeError, match="no stage 3"):

@@ -34,8 +34,8 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
     solution = bc.tune(example_fit, max_cost=0.002)
     ax = bc.plot_frontier(example_fit, solution=solution, log=example_log)
     assert labels(ax) == [
-        "90% credible band",
-        "cascade, posterior mean",
+        "90% interval, pointwise",
+        "cascade, expected error",
         "every stage in the cascade",
         "cascade, scored on the log",
         "one stage alone",
@@ -58,16 +58,17 @@ def test_a_frontier_can_be_drawn_without_its_fit(curve):
 def test_the_promise_stands_apart_from_what_is_expected(example_fit):
     solution = bc.tune(example_fit, max_error=0.33)
     ax = bc.plot_frontier(example_fit, solution=solution)
-    (chosen,) = (c for c in ax.containers if c.get_label() == "chosen thresholds")
+    (chosen,) = (one for one in ax.lines if one.get_label() == "chosen thresholds")
     mean = float(solution.error.mean())
-    np.testing.assert_allclose(chosen.lines[0].get_ydata(), [mean])
+    np.testing.assert_allclose(chosen.get_ydata(), [mean])
+    np.testing.assert_allclose(chosen.get_xdata(), [1000 * float(solution.cost.mean())])
     # the bar is of the same kind as the band: the posterior's, equal-tailed
-    ends = chosen.lines[2][1].get_segments()[0][:, 1]
+    ends = ax.containers[-1].lines[2][1].get_segments()[0][:, 1]
     np.testing.assert_allclose(ends, np.quantile(solution.error, [0.05, 0.95]))
     band = ax.collections[0].get_paths()[0].vertices
-    near = band[np.abs(band[:, 0] - float(solution.cost.mean())).argsort()[:2]]
+    near = band[np.abs(band[:, 0] - 1000 * float(solution.cost.mean())).argsort()[:2]]
     np.testing.assert_allclose(np.sort(near[:, 1]), ends, atol=0.01)
-    (mark,) = (one for one in ax.lines if "with safety margin" in str(one.get_label()))
+    (mark,) = (one for one in ax.lines if "with margin" in str(one.get_label()))
     np.testing.assert_allclose(mark.get_ydata(), [solution.upper_bounds["error"]])
     assert mean < float(mark.get_ydata()[0]) <= 0.33
     assert "limit, 33%" in labels(ax)
@@ -101,7 +102,7 @@ def test_reliability_has_a_panel_for_each_stage(example_fit):
 def test_reliability_of_one_stage_by_name_or_position(example_fit):
     ax = Figure().subplots()
     for stage in ("medium", 1, np.int64(1)):
-        (got,) = bc.plot_reliability(example_fit, stage, axes=ax)
+        (got,) = bc.plot_reliability(example_fit, stage, ax=ax)
         assert got is ax
     assert ax.get_title().startswith("medium")
 
@@ -114,14 +115,14 @@ def test_reliability_of_an_unknown_stage_is_refused(example_fit, stage):
 
 def test_too_few_axes_are_refused(example_fit):
     with pytest.raises(bc.CascadeError, match="holds 1 Axes, but 3 panels"):
-        plot_margins(example_fit, axes=Figure().subplots())
+        plot_margins(example_fit, ax=Figure().subplots())
 
 
 def test_margins_and_links_have_a_panel_each(example_fit):
     assert [ax.get_title() for ax in plot_margins(example_fit)] == ["small", "medium", "large"]
     axes = plot_links(example_fit)
     assert len(axes) == 2
-    assert axes[0].get_xlabel() == "F of small"
+    assert axes[0].get_xlabel() == "rank of small"
     assert axes[0].get_title().startswith("τ = 0.")
 
 
@@ -189,7 +190,7 @@ def checks(example_fit):
         ("convergence", 6, "50% and 90% intervals"),
         ("margins", 3, "small"),
         ("calibration", 3, "medium (300 labels)"),
-        ("dependence", 3, "log-likelihood of"),
+        ("dependence", 3, "for "),
         ("own signal", 1, ""),
         ("sensitivity", 1, ""),
         ("loo", 2, "labels"),

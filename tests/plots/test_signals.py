@@ -44,7 +44,7 @@ def test_on_axes_of_ones_own(quality):
     import matplotlib.pyplot as plt
 
     _, axes = plt.subplots(1, 2)
-    assert bc.plot_signal_quality(quality, axes=axes)[0] is axes[0]
+    assert bc.plot_signal_quality(quality, ax=axes)[0] is axes[0]
 
 
 @pytest.mark.parametrize(

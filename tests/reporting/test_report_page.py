@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.fits import with_stages
-from helpers.html import EVIL, Page, chromium, data_of
+from helpers.html import EVIL, Page, data_of
 
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
@@ -17,6 +18,7 @@ from bayescascade.display.svg import svg_with_marker
 from bayescascade.reporting.explorer import make_explorer
 
 STAGES = [EVIL, "</script><img src=x onerror=alert(2)>", 'large & "$1"']
+DIAGNOSTICS = ("reliability", "margins", "links", "predictive")
 STAND_IN = Path(__file__).parents[1] / "helpers" / "explorer_stand_in.js"
 
 
@@ -68,11 +70,11 @@ def test_everything_that_is_referred_to_is_there_once(page):
 
 def test_inputs_have_labels_and_outputs_are_read_out(page):
     labelled = {attributes["for"] for attributes in page.named("label")}
-    inputs = {attributes["id"] for attributes in page.named("input")}
-    assert inputs == {"explorer-price", "explorer-target"} == labelled
-    assert all(attributes["type"] == "range" for attributes in page.named("input"))
+    inputs = {attributes["id"]: attributes["type"] for attributes in page.named("input")}
+    assert inputs == {"explorer-place": "range", "explorer-price": "number", "explorer-target": "number"}
+    assert set(inputs) == labelled
     live = {attributes["id"]: attributes["aria-live"] for attributes in page.named("output")}
-    assert [name for name, how in live.items() if how == "polite"] == ["explorer-answer"]  # one voice, not five
+    assert live == {"explorer-answer": "polite"}  # one voice, not five
 
 
 def test_tables_have_headers_and_names(page):
@@ -99,18 +101,40 @@ def test_only_the_explorers_script_may_run(page):
     assert "default-src 'none'" in policy
 
 
-def test_a_table_of_about_ten_points_stays_without_the_script(page):
+def test_a_table_of_points_stays_without_the_script(page):
     rows = re.findall(r"\d+\.\d% \(\d+\.\d% to \d+\.\d%\)", page.text)
-    assert "Ten points of the frontier as a table" in page.text
-    assert len(rows) >= 10
+    assert "Points of the line as a table" in page.text
+    assert len(rows) >= 6
     (attributes,) = (a for _, a in page.elements if a.get("id") == "explorer")
     assert "hidden" in attributes
 
 
-def test_the_sentences_judge_the_cascade(page):
-    assert re.search(
-        r"where an error costs 0\.02, it (saves|costs) \S+ \(\S+ to \S+\) per 1,000 queries", page.text
-    )
+def test_the_head_judges_the_cascade(page):
+    assert re.search(r"(beats|toss-up against) the best (single model|pair of models), .*: it saves", page.text)
+    assert "(that it is the cheaper one:" in page.text
+
+
+def test_what_passed_is_closed_and_what_failed_is_open(fit, tmp_path, monkeypatch):
+    from bayescascade.checks.results import CheckResults
+    from bayescascade.checks.suite import check
+
+    def failing(fit, **options):
+        return CheckResults(
+            replace(result, passed=result.name not in ("margins", "cascade")) for result in check(fit, **options)
+        )
+
+    monkeypatch.setattr("bayescascade.reporting.context.check", failing)
+    page = Page(bc.report(fit, tmp_path / "r.html", thresholds=[0.9, 0.9, -np.inf]).read_text(encoding="utf-8"))
+    opened = {a["id"]: "open" in a for _, a in page.elements if a.get("id") in DIAGNOSTICS}
+    assert opened == {"reliability": False, "margins": True, "links": False, "predictive": True}
+    assert "2 of 8 model checks failed." in page.text
+    assert "may be off" in page.text.partition("The trade-off")[0]
+
+
+def test_diagnostics_are_closed_where_all_passed(page):
+    opened = {a["id"]: "open" in a for _, a in page.elements if a.get("id") in DIAGNOSTICS}
+    assert set(opened) == set(DIAGNOSTICS)
+    assert not any(opened.values()) or "failed" in page.text
 
 
 # ---- what the explorer picks from
@@ -178,8 +202,22 @@ def test_the_sliders_ends_are_the_ends_of_the_frontier(explorer):
     assert explorer.for_price(low) == 0
     least = explorer.points["error"].values.min()
     assert explorer.points["error"].values[explorer.for_price(high)] <= least + 1e-3
-    assert not explorer.for_target(explorer.target_range[0])[1]
-    assert explorer.for_target(explorer.target_range[1]) == (0, True)
+    # whatever stands between the ends can be had, and nothing below
+    least, most = explorer.target_range
+    assert explorer.for_target(least)[1]
+    assert not explorer.for_target(least - 1e-3)[1]
+    assert explorer.for_target(most) == (0, True)
+
+
+def test_a_policy_of_a_point_is_the_point(explorer, tmp_path):
+    for point in (0, 20, -1):
+        (tmp_path / "policy.json").write_text(explorer.policy(point, {"origin": "here"}), encoding="utf-8")
+        policy = bc.Policy.load(tmp_path / "policy.json")
+        at = explorer.points["threshold"].isel(point=point)
+        at = at[at.notnull()]
+        assert policy.stages == list(at["stage"].values)
+        np.testing.assert_array_equal(policy.thresholds, at)
+        assert policy.metadata == {"origin": "here"}
 
 
 def test_the_marker_stands_on_the_line():
@@ -197,7 +235,7 @@ def test_the_marker_stands_on_the_line():
 # ---- the script
 
 
-def run_script(page, moves):
+def run_script(page, moves, link=""):
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node on this machine: the explorer's script was not run")
@@ -205,7 +243,7 @@ def run_script(page, moves):
     given = {"elements": elements, "data": page.scripts["explorer-data"], "script": page.scripts["explorer"]}
     done = subprocess.run(
         [node, str(STAND_IN)],
-        input=json.dumps(given | {"moves": moves}),
+        input=json.dumps(given | {"moves": moves, "link": link}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -214,123 +252,76 @@ def run_script(page, moves):
     return json.loads(done.stdout)
 
 
-def test_the_script_shows_the_point_that_the_sliders_pick(page, explorer):
-    moves = [["explorer-price", 0], ["explorer-price", 1000], ["explorer-price", 420]]
-    moves += [["explorer-target", 0.3], ["explorer-target", 0.0]]
-    first, cheap, dear, middle, held, missed = run_script(page, moves)
-    low, high = explorer.price_range
+def test_the_script_shows_the_point_that_is_asked_for(page, explorer):
+    last = explorer.points.sizes["point"] - 1
+    moves = [["explorer-place", 0], ["explorer-place", last], ["explorer-price", "0.011"]]
+    moves += [["explorer-target", "30"], ["explorer-target", "1"]]
+    states = run_script(page, moves)
     start = explorer.points.attrs["own"]
-    assert low * (high / low) ** (int(first["price"]) / 1000) == pytest.approx(0.02, rel=0.01)
     able = explorer.for_target(0.3)[0]
-    nearest, kept = explorer.for_target(float(missed["target"]))
-    points = [start, 0, explorer.for_price(high), explorer.for_price(low * (high / low) ** 0.42), able, nearest]
+    nearest, kept = explorer.for_target(0.01)
     assert not kept
-    places = explorer.figure("t")[1]
-    for state, point in zip((first, cheap, dear, middle, held, missed), points, strict=True):
+    points = [start, 0, last, explorer.for_price(0.011), able, nearest]
+    shapes = json.loads(page.scripts["explorer-data"])["points"]
+    for state, point in zip(states, points, strict=True):
         assert not state["hidden"]
-        assert state["visibility"] == "visible"
+        assert int(state["place"]) == point
         assert state["text"]["explorer-error"] == explorer.band("error", point)
         assert state["text"]["explorer-cost"] == explorer.band("cost", point)
         assert explorer.sentence(point) in state["text"]["explorer-answer"]
         for stage, row in enumerate(explorer.rows(point)):
             assert [state["text"][f"explorer-cell-{stage}-{column}"] for column in range(3)] == row[1:]
-        np.testing.assert_allclose([state["x"], state["y"]], places[point, :2], atol=0.06)
-    assert first["text"]["explorer-answer"].startswith("The thresholds of this report:")
-    assert held["text"]["explorer-answer"].startswith("Cheapest that keep an error of at most 30.0%:")
-    assert missed["text"]["explorer-answer"].startswith("No thresholds keep an error of at most")
+        policy = json.loads(state["text"]["explorer-policy"])
+        assert policy["stages"] == json.loads(explorer.policy(point, {}))["stages"]
+        for marker, place in zip(state["markers"], shapes[point]["places"], strict=True):
+            assert marker == {"visibility": "visible", "x": place["x"], "y": place["y"], "bars": place["bars"]}
+    said = [state["text"]["explorer-answer"] for state in states]
+    assert said[0].startswith("The thresholds of this report:")
+    assert said[3].startswith("Best if a wrong answer costs 0.011:")
+    assert said[4].startswith("Cheapest thresholds with error ≤ 30%:")
+    assert said[5].startswith(f"The lowest error you can be sure of is {explorer.points['kept'].min():.1%}.")
 
 
-def test_the_other_slider_follows(page, explorer):
-    _, by_price, by_target = run_script(page, [["explorer-price", 700], ["explorer-target", 0.3]])
-    low, high = explorer.price_range
-    point = explorer.for_price(low * (high / low) ** 0.7)
-    assert float(by_price["target"]) == pytest.approx(float(explorer.points["kept"][point]), abs=6e-4)
-    point = explorer.for_target(0.3)[0]
-    price = low * (high / low) ** (int(by_target["price"]) / 1000)
-    assert price == pytest.approx(explorer.prices()[point], rel=0.02)
-    assert float(by_target["said"]) == pytest.approx(price, rel=0.01)
+def test_the_markers_stand_on_the_line(page, explorer):
+    shapes = json.loads(page.scripts["explorer-data"])["points"]
+    assert {len(point["places"]) for point in shapes} == {2}  # for a wide page and for a phone
+    for shape in range(2):
+        x, y = (np.array([point["places"][shape][axis] for point in shapes]) for axis in "xy")
+        # by rising cost to the right, and by falling error downwards
+        assert np.all(np.diff(x) >= 0)
+        assert np.all(np.diff(y) >= 0)
 
 
-# ---- in a browser
+def test_what_was_not_asked_for_follows(page, explorer):
+    _, by_place, by_target, by_price = run_script(
+        page, [["explorer-place", 3], ["explorer-target", "30"], ["explorer-price", "0.02"]]
+    )
+    kept, prices = explorer.points["kept"].values, explorer.prices()
+    assert float(by_place["target"]) == pytest.approx(100 * kept[3], abs=0.051)
+    for state, point in ((by_place, 3), (by_target, explorer.for_target(0.3)[0])):
+        price = prices[point]
+        assert state["price"] == ("" if np.isnan(price) else pytest.approx(f"{price:.3g}")) or float(
+            state["price"]
+        ) == pytest.approx(price, rel=0.01)
+    assert by_target["target"] == "30"
+    assert float(by_price["target"]) == pytest.approx(100 * kept[explorer.for_price(0.02)], abs=0.051)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="no playwright: the page was not opened in a browser")
-    named = chromium()
-    with api.sync_playwright() as play:
-        try:
-            opened = play.chromium.launch(executable_path=named, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no Chromium on this machine, so the page was not opened in a browser: {str(error)[:80]}")
-        yield opened
-        opened.close()
+@pytest.mark.parametrize("asked", ["", "-3", "much", "1e999"])
+def test_what_is_no_number_changes_nothing(page, asked):
+    before, after = run_script(page, [["explorer-target", asked]])
+    if asked == "1e999":  # any error will do
+        assert after["text"]["explorer-answer"].startswith("Cheapest")
+    else:
+        assert after["text"]["explorer-answer"] == before["text"]["explorer-answer"]
 
 
-@pytest.fixture
-def opened(browser, path):
-    """Open the page, and fail on anything that its console says."""
-    contexts, said = [], []
-
-    def act(**options):
-        contexts.append(browser.new_context(**options))
-        tab = contexts[-1].new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}") or dialog.dismiss())
-        tab.on("request", lambda request: None if request.url.startswith("file:") else said.append(request.url))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield act
-    for context in contexts:
-        context.close()
-    assert said == []
-
-
-def test_the_keyboard_moves_the_explorer(opened):
-    tab = opened()
-    before, place = tab.inner_text("#explorer-answer"), tab.get_attribute("#explorer-figure .marker circle", "cx")
-    tab.focus("#explorer-price")
-    tab.keyboard.press("End")
-    after = tab.inner_text("#explorer-answer")
-    assert before.startswith("The thresholds of this report:")
-    assert after != before
-    assert float(tab.get_attribute("#explorer-figure .marker circle", "cx")) > float(place)
-    assert tab.get_attribute("#explorer-figure .marker", "visibility") == "visible"
-    tab.keyboard.press("Tab")
-    tab.keyboard.press("End")
-    assert tab.inner_text("#explorer-answer").startswith("Cheapest that keep an error of at most")
-    assert tab.input_value("#explorer-price") == "0" or float(tab.input_value("#explorer-price")) < 100
-
-
-def test_light_and_dark_follow_the_reader(opened):
-    grounds = {}
-    for theme in ("light", "dark"):
-        tab = opened(color_scheme=theme)
-        colour = tab.evaluate(
-            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
-        )
-        grounds[theme] = [sum(map(int, re.findall(r"\d+", part)[:3])) for part in colour]
-    assert grounds["light"][0] > grounds["light"][1]
-    assert grounds["dark"][0] < grounds["dark"][1]
-
-
-def test_a_phone_never_scrolls_sideways(opened):
-    tab = opened(viewport={"width": 360, "height": 740})
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    assert tab.locator("#explorer-price").bounding_box()["width"] > 250
-
-
-def test_print_leaves_the_sliders_out(opened):
-    tab = opened()
-    assert tab.is_visible("#explorer")
-    tab.emulate_media(media="print")
-    assert not tab.is_visible("#explorer")
-    assert tab.is_visible("#answer")
-
-
-def test_without_javascript_the_table_remains(opened):
-    tab = opened(java_script_enabled=False)
-    assert not tab.is_visible("#explorer")
-    assert tab.is_visible("text=Ten points of the frontier as a table")
+def test_a_link_opens_the_page_where_it_points(page, explorer):
+    (state,) = run_script(page, [], link="#error=30")
+    assert int(state["place"]) == explorer.for_target(0.3)[0]
+    assert state["scrolled"]
+    (state,) = run_script(page, [], link="#point=5")
+    assert int(state["place"]) == 5
+    (state,) = run_script(page, [], link="#checks")
+    assert int(state["place"]) == explorer.points.attrs["own"]
+    assert not state["scrolled"]

@@ -1,16 +1,16 @@
 "use strict";
-// The explorer: picks a point of the frontier for a price of an error, or for an error target. It computes nothing
-// but that; every text comes ready from the page. Text is set as text, never as markup.
+// The explorer: picks a point of the frontier, by its place on the line, by an error limit, or by what an error costs.
+// It computes nothing but that; every text comes ready from the page. Text is set as text, never as markup.
 (function () {
   var read = function (id) { return document.getElementById(id); };
   var data = JSON.parse(read("explorer-data").textContent);
-  var points = data.points, price = read("explorer-price"), target = read("explorer-target");
-  var ratio = Math.log(data.price.high / data.price.low);
+  var points = data.points, last = points.length - 1;
+  var place = read("explorer-place"), target = read("explorer-target"), price = read("explorer-price");
+  var markers = document.querySelectorAll("#explorer-figure .marker");
+  var here = data.start, link = "";
 
-  function priceAt(step) { return data.price.low * Math.exp(ratio * step / data.price.steps); }
-  function stepOf(amount) { return Math.round(data.price.steps * Math.log(amount / data.price.low) / ratio); }
   function short(amount) { return String(Number(amount.toPrecision(3))); }
-  function percent(share) { return (100 * share).toFixed(1) + "%"; }
+  function percent(share) { return (100 * share).toFixed(1); }
 
   // least expected loss, error times price and cost
   function forPrice(amount) {
@@ -22,7 +22,7 @@
     return best;
   }
 
-  // points stand by rising cost: the first that keeps the target is the cheapest
+  // points stand by rising cost: the first that keeps the limit is the cheapest
   function forTarget(share) {
     var nearest = 0;
     for (var i = 0; i < points.length; i += 1) {
@@ -32,13 +32,10 @@
     return { point: nearest, kept: false };
   }
 
-  function label(input, output, text) {
-    input.setAttribute("aria-valuetext", text);
-    output.textContent = text;
-  }
-
-  function show(index, lead) {
+  function show(index, lead, asked) {
     var point = points[index];
+    here = index;
+    link = asked;
     point.rows.forEach(function (cells, stage) {
       cells.forEach(function (cell, column) {
         read("explorer-cell-" + stage + "-" + column).textContent = cell;
@@ -46,42 +43,92 @@
     });
     read("explorer-error").textContent = point.errorText;
     read("explorer-cost").textContent = point.costText;
-    read("explorer-kept").textContent = percent(point.kept);
+    read("explorer-kept").textContent = percent(point.kept) + "%";
     read("explorer-answer").textContent = lead + " " + point.sentence;
-    var marker = document.querySelector("#explorer-figure .marker");
-    marker.setAttribute("visibility", "visible");
-    marker.querySelector("path").setAttribute("d", point.bars);
-    marker.querySelector("circle").setAttribute("cx", point.x);
-    marker.querySelector("circle").setAttribute("cy", point.y);
+    read("explorer-policy").textContent = point.policy;
+    read("explorer-save").setAttribute("href", "data:application/json;charset=utf-8," + encodeURIComponent(point.policy));
+    read("explorer-copied").textContent = "";
+    place.value = String(index);
+    place.setAttribute("aria-valuetext", point.short);
+    point.places.forEach(function (at, i) {
+      markers[i].setAttribute("visibility", "visible");
+      markers[i].querySelector("path").setAttribute("d", at.bars);
+      markers[i].querySelector("circle").setAttribute("cx", at.x);
+      markers[i].querySelector("circle").setAttribute("cy", at.y);
+    });
   }
 
-  function byPrice() {
-    var amount = priceAt(Number(price.value)), index = forPrice(amount);
-    target.value = points[index].kept;
-    label(price, read("explorer-price-value"), short(amount));
-    label(target, read("explorer-target-value"), percent(Number(target.value)));
-    show(index, "Best where an error costs " + short(amount) + ":");
+  // what was not asked for follows
+  function follow(index, of) {
+    if (of !== target) { target.value = percent(points[index].kept); }
+    if (of !== price) { price.value = points[index].price === null ? "" : short(points[index].price); }
+  }
+
+  function byPlace() {
+    var index = Math.max(0, Math.min(last, Number(place.value)));
+    follow(index, place);
+    show(index, index === data.own ? "The thresholds of this report:" : "At this point:", "point=" + index);
   }
 
   function byTarget() {
-    var share = Number(target.value), found = forTarget(share);
-    var best = points[found.point].price !== null;
-    if (best) { price.value = stepOf(points[found.point].price); }
-    label(target, read("explorer-target-value"), percent(share));
-    label(price, read("explorer-price-value"), best ? short(priceAt(Number(price.value))) : "best at no price");
-    show(found.point, found.kept ? "Cheapest that keep an error of at most " + percent(share) + ":"
-      : "No thresholds keep an error of at most " + percent(share) + "; the least that any keep is "
-        + percent(points[found.point].kept) + ":");
+    var share = Number(target.value) / 100;
+    if (!target.value || !(share > 0)) { return; }
+    var found = forTarget(share + 5e-5); // what is shown is rounded
+    follow(found.point, target);
+    show(found.point, found.kept ? "Cheapest thresholds with error ≤ " + short(100 * share) + "%:"
+      : "The lowest error you can be sure of is " + percent(points[found.point].kept) + "%. Its thresholds:",
+      "error=" + short(100 * share));
   }
 
-  price.addEventListener("input", byPrice);
-  target.addEventListener("input", byTarget);
-  read("explorer").hidden = false;
-  byPrice();
-  // the page opens at the thresholds that it is about
-  if (data.own >= 0) {
-    target.value = points[data.own].kept;
-    label(target, read("explorer-target-value"), percent(points[data.own].kept));
-    show(data.own, "The thresholds of this report:");
+  function byPrice() {
+    var amount = Number(price.value);
+    if (!price.value || !(amount >= 0)) { return; }
+    var index = forPrice(amount);
+    follow(index, price);
+    show(index, "Best if a wrong answer costs " + short(amount) + ":", "price=" + short(amount));
   }
+
+  function reset() {
+    place.value = String(data.start);
+    byPlace();
+  }
+
+  function toClipboard(text, said) {
+    var tell = function () { read("explorer-copied").textContent = said; };
+    var byHand = function () { read("explorer-copied").textContent = "The browser does not allow copying; open “What is copied”."; };
+    if (navigator.clipboard) { navigator.clipboard.writeText(text).then(tell, byHand); } else { byHand(); }
+  }
+
+  // a link to a point is the address of the page and what was asked for
+  function fromLink() {
+    var asked = /^#(point|error|price)=([0-9.eE+-]+)$/.exec(location.hash);
+    if (!asked) { return false; }
+    var input = { point: place, error: target, price: price }[asked[1]];
+    input.value = asked[2];
+    ({ point: byPlace, error: byTarget, price: byPrice })[asked[1]]();
+    read("explorer").scrollIntoView();
+    return true;
+  }
+
+  place.addEventListener("input", byPlace);
+  target.addEventListener("input", byTarget);
+  price.addEventListener("input", byPrice);
+  read("explorer-copy").addEventListener("click", function () { toClipboard(points[here].policy, "Copied, as a policy file."); });
+  read("explorer-link").addEventListener("click", function () {
+    toClipboard(location.href.split("#")[0] + "#" + link, "Link copied.");
+  });
+  read("explorer-reset").addEventListener("click", reset);
+  window.addEventListener("hashchange", fromLink);
+  read("explorer").hidden = false;
+  // the page opens at the thresholds that it is about
+  reset();
+  fromLink();
+
+  // paper shows the table of points; a reader's own choice of what is open comes back afterwards
+  var opened = [];
+  window.addEventListener("beforeprint", function () {
+    opened = Array.prototype.filter.call(document.querySelectorAll("details.open-on-paper"), function (part) { return !part.open; });
+    opened.forEach(function (part) { part.open = true; });
+  });
+  window.addEventListener("afterprint", function () { opened.forEach(function (part) { part.open = false; }); });
 }());
