@@ -133,11 +133,8 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     else:
         curves = table[of_curve & table["share_inside"].notna()]  # of few values, the bins are the atoms
         n_bins, inside = int(curves["bins"].sum()), round(float((curves["share_inside"] * curves["bins"]).sum()))
-        text = (
-            f"{'All' if inside == n_bins else f'{inside} of'} {n_bins} bins of confidence show an accuracy inside "
-            f"the {1 - LEVEL:.0%} predictive band, and no stage departs from its calibration curve. P(correct) "
-            "can be believed."
-        )
+        bins = "every bin" if inside == n_bins else f"{inside} of {n_bins} bins"
+        text = f"Observed accuracy agrees with the predicted P(correct) in {bins} of confidence."
     unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: label at least {LEAST} answers there."
@@ -264,9 +261,9 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     if len(failed):
         better = Message("fit again with ", option("difficulty", True), ", and ")
         text = said(
-            "Correctness at {} depends on the previous stage's confidence beyond what the model knows (score "
-            "{:.1f}, replicates stay near 2). Accuracy after a deferral is then not what the calibration says: "
-            "{}score the thresholds on a test log.",
+            "Correctness at {} depends on the previous stage's confidence in a way that the model ignores (z = "
+            "{:.1f}; simulations rarely exceed 2). So accuracy on deferred queries may differ from what is "
+            "predicted: {}score the thresholds on a test log.",
             (
                 joined(stage for stage, _ in failed),
                 table.loc[failed, "observed"].abs().max(),
@@ -275,8 +272,8 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         )
     else:
         text = Message(
-            "Given what the model knows, the previous stage's confidence says no more about correctness than in "
-            "replicates. Accuracy after a deferral can be believed."
+            "The previous stage's confidence says nothing about correctness that the model does not know, as "
+            "assumed."
         )
     if unseen:
         text += (

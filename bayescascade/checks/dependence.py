@@ -96,14 +96,14 @@ def check_dependence(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         ]
         hint = f" By their likelihood {joined(rivals)}." if rivals else ""
         text = said(
-            "The fit does not replicate the {}.{} Reach and error of thresholds there are less certain than "
-            "stated: {}score the thresholds on a test log.",
+            "The model does not reproduce the {}.{} Shares of queries and errors of thresholds there are less "
+            "certain than stated: {}score the thresholds on a test log.",
             (joined((f"{what} of {pair}" for pair, what in failed)), hint, _advice(evidence, failed)),
         )
     else:
         text = (
-            "Rank correlation, joint tails and likelihood are as the fit replicates them. "
-            "It describes how confidences of the same query move together."
+            "Correlation and tail dependence between stages match the model: it describes how confidences of "
+            "the same query move together."
         )
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: run both stages on at least {LEAST} queries."

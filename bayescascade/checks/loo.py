@@ -65,11 +65,11 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     who = f"{worst:.1%} of the queries have" if worst > 0.0 else "no query has"
     found = f"{who} a Pareto k above {table['good_k'].min():.2f}"
     if passed is not False:
-        text = f"{sentence(found)}. No query decides the fit alone, and elpd may be used to compare fits."
+        text = f"{sentence(found)}. No single query is too influential, so fits may be compared by LOO."
     else:
         text = (
-            f"{sentence(found)}. Some queries weigh so much that elpd is unreliable: look at them for wrong "
-            "labels or confidences, and do not compare fits by elpd."
+            f"{sentence(found)}. Some queries are so influential that LOO is unreliable: look at them for "
+            "wrong labels or confidences, and do not compare fits by LOO."
         )
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: none of them moves the posterior."

@@ -55,7 +55,7 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             f"Prior and log contradict each other about {joined(conflict)}: the posterior is a compromise "
             f"that neither supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
             "conflict). "
-            "Look at the log for labels or confidences turned round, at "
+            "Look at the log for flipped labels or confidences, at "
             + in_python("plot_reliability and ")
             + "the other checks; if the log is right, fit with a wider prior of your own"
             + in_python(" from build_model", ", in Python")
@@ -72,7 +72,7 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             "Label more queries to let the log decide."
         )
     else:
-        text = "A stronger or weaker prior would hardly move tau, intercepts and slopes: the log decides."
+        text = "The priors have little influence; the data dominate."
     if unseen:
         text += f" Nothing is known of {joined(unseen)}: the log has nothing that moves them."
     return CheckResult("sensitivity", verdict([], unseen), table, text, picture)

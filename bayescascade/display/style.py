@@ -267,33 +267,37 @@ class ConfidenceAxis:
     def label(self, ax: Axes, side: str = "x") -> None:
         """Ticks at round confidences on the x or the y axis; a dotted line where the scale is broken."""
         lower, upper = (min([self.low, *self.ends.values()]), max([self.high, *self.ends.values()]))
+        span = upper - lower
+        ends = {at: EXTREMES.get(atom) or self._shown(atom) for atom, at in self.ends.items()}
         ticks: dict[float, str] = {}
-        gap = (0.19 if self.kind in _LOGS and side == "x" else 0.13) * (upper - lower)  # numbers of many digits
         for confidence in self._round_ones():
-            position = float(to_signal(np.array([confidence]), self.kind)[0])
-            far = all(abs(position - other) > gap for other in [*ticks, *self.ends.values()])
-            if far and self.low <= position <= self.high:
-                ticks[position] = rounded(confidence, self.kind)
+            position, text = self._signal(confidence), _brief(rounded(confidence, self.kind))
+            if self.low <= position <= self.high and _has_room(position, text, ticks | ends, span, side):
+                ticks[position] = text
         line, axis = (ax.axvline, ax.xaxis) if side == "x" else (ax.axhline, ax.yaxis)
-        for atom, position in self.ends.items():
-            ticks[position] = EXTREMES.get(atom) or rounded(
-                float(to_confidence(np.array([atom]), self.kind)[0]), self.kind
-            )
+        for position, text in ends.items():
+            ticks[position] = text
             line(0.5 * (position + (self.high if position > self.high else self.low)), color=GREY, lw=0.8, ls=":")
         axis.set_ticks(list(ticks), labels=list(ticks.values()))
         pad = 0.04 * (upper - lower)
         (ax.set_xlim if side == "x" else ax.set_ylim)(lower - pad, upper + pad)
         axis.set_label_text(f"confidence ({_TITLES.get(self.kind, self.kind)})")
         if self.kind in _LOGS:
-            self._in_probability(ax, side, gap)
+            self._in_probability(ax, side, span)
 
-    def _in_probability(self, ax: Axes, side: str, gap: float) -> None:
+    def _signal(self, confidence: float) -> float:
+        return float(to_signal(np.array([confidence]), self.kind)[0])
+
+    def _shown(self, signal: float) -> str:
+        return _brief(rounded(float(to_confidence(np.array([signal]), self.kind)[0]), self.kind))
+
+    def _in_probability(self, ax: Axes, side: str, span: float) -> None:
         """A second axis with the probabilities that logarithms stand for."""
         ticks: dict[float, str] = {}
         for p in _ROUND:
-            position = float(to_signal(np.array([np.log(p)]), self.kind)[0])
-            if self.low <= position <= self.high and all(abs(position - other) > gap for other in ticks):
-                ticks[position] = f"{100.0 * p:g}%"
+            position, text = self._signal(float(np.log(p))), f"{100.0 * p:g}%"
+            if self.low <= position <= self.high and _has_room(position, text, ticks, span, side):
+                ticks[position] = text
         if not ticks:  # nothing but what is all but impossible
             return
         second = ax.secondary_xaxis("top") if side == "x" else ax.secondary_yaxis("right")
@@ -302,6 +306,19 @@ class ConfidenceAxis:
         axis.set_label_text(_LOGS[self.kind])
         axis.label.set_fontsize("small")
         second.tick_params(labelsize="small")
+
+
+def _brief(number: str) -> str:
+    """A number without the zero of a small exponent."""
+    return number.replace("e-0", "e-")
+
+
+def _has_room(position: float, text: str, ticks: dict[float, str], span: float, side: str) -> bool:
+    """Whether a tick's number stands clear of those that are there, on a panel of usual size."""
+    if side == "y":
+        return all(abs(position - other) > 0.13 * span for other in ticks)
+    half = 0.02 * span  # of a letter, and of the gap between two numbers
+    return all(abs(position - other) > half * (len(text) + len(there) + 2) for other, there in ticks.items())
 
 
 def confidence_axis(margin: Margin, kind: str) -> ConfidenceAxis:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayescascade.display.format import CI_PROB, PER, share
-from bayescascade.display.style import BLUE, COLOURS, DASHES, GREY, ORANGE
+from bayescascade.display.style import BLUE, COLOURS, DASHES, GREY, VERMILION
 from bayescascade.display.svg import inline_svg
 from bayescascade.reporting.report import pages
 
@@ -89,8 +89,8 @@ def _drawing(watch: Watch, blocks: pd.DataFrame, name: str, label: str) -> Any:
         ax.plot(x, expected, color=GREY, ls="--", lw=1.2)
         ax.plot(x, shows, color=BLUE, marker="o", ms=3.5, lw=1.0)
         if limit is not None:
-            ax.axhline(scale * limit, color=ORANGE, lw=1.2)
-            ax.annotate("limit", (float(x[0]), scale * limit), color=ORANGE, va="bottom", fontsize=9)
+            ax.axhline(scale * limit, color=VERMILION, lw=1.2)
+            ax.annotate("limit", (float(x[0]), scale * limit), va="bottom", fontsize=9)
         if name != "cost":
             ax.yaxis.set_major_formatter(lambda value, _: share(value))
         ax.set_xlabel("served queries")

@@ -241,7 +241,8 @@ def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str
     if worth is None:
         return {"text": beside, "figure": None, "table": None}
     table = shown(worth.table).drop(columns="chosen")
-    text = [worth.text] if choice.goal.get("error_price") is not None else [worth.text, *beside]
+    decision = f"{worth.decision[0].upper()}{worth.decision[1:]}."
+    text = [decision] if choice.goal.get("error_price") is not None else [decision, *beside]
     return {"text": text, "figure": worth_figure(worth), "table": sheet_of(table.rename(columns=_RIVALS), 3)}
 
 

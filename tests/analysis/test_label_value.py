@@ -285,9 +285,10 @@ def test_plot_names_axes_and_units(example_fit, shrunk):
     found = label_value(example_fit, error_price=0.02, n_labels=(25, 100), stages="each", **FEW)
     ax = found.plot()
     assert ax.get_xlabel() == "queries labelled"
-    assert ax.get_ylabel() == "worth per 1,000 queries served (money)"
+    assert ax.get_ylabel() == "worth per 1,000 queries"
     shown = {text.get_text() for text in ax.get_legend().get_texts()}
-    assert {"all stages", "small", "knowing everything"} <= shown
+    assert {"all stages", "small"} <= shown
+    assert any(text.startswith("knowing everything") for text in shown)
     assert found.plot(ax) is ax
 
 

@@ -313,8 +313,8 @@ def test_it_is_said_drawn_and_shown(found):
     assert found.text in repr(found)
     assert "<table" in found._repr_html_()
     ax = found.plot()
-    assert ax.get_xlabel() == "expected cost per query"
-    assert len(ax.texts) == 4  # three prices and a drift
+    assert ax.get_xlabel().startswith("change of the expected ")
+    assert len(ax.get_yticklabels()) == len(found.table) - 1  # a bar for each change
     plt.close(ax.figure)
     assert found.thresholds.shape == (len(found.table), 3)
     assert list(found.thresholds.columns) == ["small", "medium", "large"]

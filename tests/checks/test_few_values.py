@@ -72,7 +72,7 @@ def test_few_values_are_judged_at_their_atoms():
     assert result.passed is True
     parts = set(result.table.index.get_level_values("part"))
     assert {"at 0", "at 0.2", "at 0.4", "at 0.6", "at 0.8", "at 1"} <= parts
-    assert "bins of confidence show an accuracy inside" in result.text
+    assert "agrees with the predicted P(correct) in" in result.text
 
 
 def test_a_part_that_nobody_looked_at_passes_nothing(example_log):

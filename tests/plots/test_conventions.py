@@ -194,3 +194,22 @@ def test_long_names_of_rivals_fit_the_figure():
         edge = ax.figure.bbox
         assert all(text.get_window_extent().x1 <= edge.x1 for text in ax.texts)
         assert ax.texts[1].get_text().endswith("at 0.123 (pair)")
+
+
+@pytest.mark.parametrize("kind", ["logprob", "probability", "log_likelihood", "p_true", "percent"])
+def test_numbers_of_a_confidence_axis_do_not_touch(kind):
+    from bayescascade.signals.kinds import to_signal
+
+    top = {"probability": 1.0, "percent": 100.0}.get(kind)
+    for low, high in ((0.3, 0.9999999), (0.02, 0.6), (0.999, 0.999999)):
+        ends = np.array([low, high]) * top if top else np.log([low, high])
+        ax = Figure(figsize=(3.5, 3.0), layout="constrained").subplots()
+        signal = to_signal(ends, kind)
+        span = float(np.ptp(signal))
+        atoms = {np.inf: float(signal[1]) + 0.15 * span}
+        style.ConfidenceAxis(kind, float(signal[0]), float(signal[1]), atoms).label(ax)
+        ax.figure.draw_without_rendering()
+        for axis in (ax, *ax.child_axes):
+            boxes = [label.get_window_extent() for label in axis.get_xticklabels() if label.get_text()]
+            assert boxes
+            assert not any(a.overlaps(b) for a, b in combinations(boxes, 2)), (kind, low, high)
