@@ -120,7 +120,7 @@ def stage_rows(choice: Choice, kind: str) -> list[dict[str, Any]]:
 def trust(
     checks: list[CheckResult], idle: list[str], choice: Choice | None, scored: xr.Dataset | None, lacks: list[str]
 ) -> dict[str, Any]:
-    """What the checks say of the numbers above: a title, and sentences; ``css`` is good or care.
+    """What the checks say of the numbers above: a title, and sentences; ``css`` is good, care or untested.
 
     ``idle`` are the pairs of stages that failed, if they lead to stages that the thresholds hardly ever call.
     """
@@ -138,7 +138,8 @@ def trust(
     said = [*lacks]
     if choice is not None:
         said.append(_so(bool(failed), scored))
-    css = "care" if failed or lacks or _strange(scored) else "good"
+    # green is for what was tested
+    css = "care" if failed or lacks or _strange(scored) else "good" if scored is not None else "untested"
     return {"title": title, "effects": effects, "text": [text for text in said if text], "css": css}
 
 
