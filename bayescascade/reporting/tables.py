@@ -134,6 +134,7 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     labels = int(fit["observed_data"].to_dataset()["correct"].count())
     named = ("copula", "margin", "calibration")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
+    model += ", one difficulty for each query" if int(attrs.get("difficulty", 0)) else ""
     model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     goal = goal_in_words(choice.goal) if choice is not None else ""
