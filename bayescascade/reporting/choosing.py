@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import CascadeError
@@ -83,7 +83,7 @@ def _with_margin(fit: xr.DataTree, solution: ThresholdSolution | None, threshold
     if solution is not None and "max_error" in solution.goal:
         return None
     of = solution if solution is not None else thresholds
-    return np.ravel(evaluate_with_discrepancy(fit, of, spread=SPREAD, one_sided=True)["error"].values)
+    return np.ravel(evaluate_with_discrepancy(fit, of, spread=promise_spread(fit), one_sided=True)["error"].values)
 
 
 def tuned_here(fit: xr.DataTree, thresholds: object) -> ThresholdSolution | None:

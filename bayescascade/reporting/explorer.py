@@ -12,7 +12,7 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
-from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.display.format import PER, priced, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
@@ -192,7 +192,7 @@ def make_explorer(
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    promised = evaluate_with_discrepancy(fit, curve, spread=SPREAD, one_sided=True)
+    promised = evaluate_with_discrepancy(fit, curve, spread=promise_spread(fit), one_sided=True)
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"].transpose(..., "stage")
@@ -213,6 +213,12 @@ def make_explorer(
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
     place = -1 if own is None or 0 not in keep else int(np.argmin(keep))
-    attrs = {"ci_prob": ci_prob, "prob": prob, "own": place, "confidence_kind": draws.kind, "margin": SPREAD}
+    attrs = {
+        "ci_prob": ci_prob,
+        "prob": prob,
+        "own": place,
+        "confidence_kind": draws.kind,
+        "margin": promise_spread(fit),
+    }
     attrs["data_hash"] = str(fit.attrs.get("data_hash", ""))
     return Explorer(points.assign_attrs(attrs), prob, currency)
