@@ -9,6 +9,7 @@ from helpers.imports import HEAVY, loaded_by
 import bayescascade as bc
 
 NAMES = [
+    "Aggregate",
     "Budget",
     "Cascade",
     "CascadeError",
@@ -19,6 +20,7 @@ NAMES = [
     "Reply",
     "StreamBudget",
     "ThresholdSolution",
+    "aggregate",
     "backward_induction",
     "build_model",
     "check",
@@ -33,6 +35,7 @@ NAMES = [
     "frontier",
     "label_value",
     "learn_then_test",
+    "load_aggregate",
     "load_example",
     "load_fit",
     "monitor",
@@ -56,6 +59,7 @@ NAMES = [
     "read_traces",
     "report",
     "reprice",
+    "save_aggregate",
     "save_fit",
     "score",
     "select_task",
@@ -72,6 +76,12 @@ NAMES = [
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
+    "aggregate": (
+        ["source", "thresholds"],
+        {"confidence_kind": None, "cost": "cost", "stages": None, "task": None, "client": None},
+    ),
+    "save_aggregate": (["aggregate", "path"], {}),
+    "load_aggregate": (["path"], {}),
     "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
     "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
     "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "prices": None}),
