@@ -57,6 +57,9 @@ from bayescascade.runtime.policy import Policy as Policy
 from bayescascade.runtime.reply import Reply as Reply
 from bayescascade.signals.absent import NoConfidence as NoConfidence
 from bayescascade.signals.confidence import confidence as confidence
+from bayescascade.tenants.fit_tasks import TenantFits as TenantFits
+from bayescascade.tenants.fit_tasks import fit_tasks as fit_tasks
+from bayescascade.tenants.tune_tasks import tune_tasks as tune_tasks
 from bayescascade.tuning.frontier import frontier as frontier
 from bayescascade.tuning.solution import ThresholdSolution as ThresholdSolution
 from bayescascade.tuning.tune import tune as tune

@@ -7,11 +7,11 @@ import glob
 import gzip
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -175,9 +175,21 @@ def _read_csv_head(path: str) -> Table:
     return Table(dict.fromkeys((name.strip() for name in names), TEXT), (path,), separator=separator)
 
 
+def folder_columns(path: str) -> dict[str, str]:
+    """Columns that the folders of a file name, and their values.
+
+    Examples
+    --------
+    >>> folder_columns("logs/tenant=a%2Fb/day=1/part.parquet")
+    {'tenant': 'a/b', 'day': '1'}
+    """
+    named = [part.partition("=") for part in Path(path).parent.parts]
+    return {name: unquote(value) for name, sign, value in named if sign and name}
+
+
 def _folders(paths: tuple[str, ...], columns: dict[str, str]) -> tuple[str, ...]:
-    """Columns that the folders of all files name."""
-    named = [dict.fromkeys(re.findall(r"(?:^|[\\/])([^\\/=]+)=(?=[^\\/]*[\\/])", path)) for path in paths]
+    """Columns that the folders of all files name, and the files do not have."""
+    named = [folder_columns(path) for path in paths]
     return tuple(name for name in named[0] if name not in columns and all(name in of for of in named))
 
 
