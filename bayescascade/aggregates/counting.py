@@ -155,49 +155,49 @@ def _task(table: Table, recipe: Recipe) -> tuple[list[str], str]:
     return [sql.name(column)], f"{sql.name(column)}::VARCHAR = {sql.text(recipe.of_task)}"
 
 
+def _keys(table: Table, tasks: list[str], with_file: bool) -> tuple[list[str], list[str]]:
+    """What to select of a row besides values, and what it is then called: our names, not the user's."""
+    query = f"{sql.name('query')} AS query" if "query" in table.columns else "NULL AS query"
+    keys = [query, *(f"{task} AS task" for task in tasks)]
+    if with_file:
+        keys.append("filename AS file" if table.paths else "'' AS file")
+    return keys, [key.rpartition(" AS ")[2] for key in keys]
+
+
 def _long(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any, list[str], str | None]:
     """How to select the queries of a long table, the names of its stages, and its column of latencies."""
     _need(table, "query")
     _need(table, "confidence")
     key = "stage" if "stage" in table.columns else "model"
     _need(table, key)
-    priced = not isinstance(recipe.cost, str)
-    if not priced:
-        _need(table, str(recipe.cost))
+    price = None
+    if isinstance(recipe.cost, str):
+        _need(table, recipe.cost)
+    else:
+        prices = " ".join(f"WHEN {j} THEN {sql.double(_price(recipe, s))}" for j, s in enumerate(recipe.stages))
+        price = f"CASE j {prices} END"
     names, places = _stages_of(connection, table, key, recipe.stages)
     latency = next((column for column in LATENCY if column in table.columns), None)
     correct = "correct" if "correct" in table.columns else None
-    columns = sql.Columns("confidence", correct, None if priced else str(recipe.cost), latency)
-    own = sql.values(columns, table, kind, recipe.words)
-    if priced:
-        prices = " ".join(f"WHEN {j} THEN {sql.double(_price(recipe, s))}" for j, s in enumerate(recipe.stages))
-        own["x"] = f"CASE WHEN ({own['c']}) NOTNULL THEN CASE j {prices} END END"
+    cost = recipe.cost if isinstance(recipe.cost, str) else None
+    steps = sql.values(sql.Columns("confidence", correct, cost, latency, price), table, kind, recipe.words)
     tasks, where = _task(table, recipe)
     stage_of = " ".join(f"WHEN {sql.text(label)} THEN {j}" for label, j in places.items())
-    place = f"CASE {sql.name(key)}::VARCHAR {stage_of} ELSE -1 END"
+    place = f"CASE {sql.name(key)}::VARCHAR {stage_of} ELSE -1 END" if places else "-1"
     cells = " ".join(f"WHEN {j} THEN {sql.cell('c', edges)}" for j, edges in enumerate(recipe.edges))
 
     def queries(with_file: bool) -> str:
         """Of queries, or of rows with their files where something is wrong with one."""
-        source = sql.relation(table, with_file)
-        key_is = f"WHEN {sql.name('query')} IS NULL THEN {sql.QUERY}"
-        placed = f"SELECT *, {place} AS j FROM {source} WHERE {where}"
-        file = ", filename" if with_file and table.paths else ", '' AS filename" if with_file else ""
-        checked = (
-            f"SELECT {sql.name('query')} AS query, {', '.join([*tasks, 'j'])}{file}, {_values(own)}, "
-            f"CASE {key_is} ELSE {own['problem']} END AS problem FROM ({placed}) WHERE j >= 0"
-        )
+        keys, made = _keys(table, tasks, with_file)
+        source = f"{sql.relation(table, with_file)} WHERE {where}"
+        rows = sql.stepwise(source, [*keys, f"{place} AS j"], [*made, "j"], steps)
+        worst = f"CASE WHEN query IS NULL THEN {sql.QUERY} ELSE problem END AS problem"
+        rows = f"SELECT * REPLACE ({worst}) FROM ({rows}) WHERE j >= 0"
         if with_file:
-            return checked
-        rows = f"SELECT *, CASE j {cells} END AS cell FROM ({checked})"
-        return sql.long_queries(rows, ["query", *tasks], len(recipe.stages))
+            return rows
+        return sql.long_queries(f"SELECT *, CASE j {cells} END AS cell FROM ({rows})", made, len(recipe.stages))
 
     return queries, names, latency
-
-
-def _values(own: Mapping[str, str]) -> str:
-    """What `sql.values` says of a stage, as a list to select."""
-    return ", ".join(f"{own[v]} AS {v}" for v in ("c", "l", "x", "t", "lost"))
 
 
 def _stages_of(connection: Any, table: Table, key: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, int]]:
@@ -242,69 +242,74 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
         )
 
     def called(stage: str, field: str) -> str | None:
-        column = style.format(stage=stage, field=field)
+        column = str(style).format(stage=stage, field=field)
         return column if column in table.columns else None
 
-    priced = not isinstance(recipe.cost, str)
     latency = next((f for f in LATENCY if any(called(stage, f) for stage in names)), None)
-    selected, problems = [], []
-    for j, (stage, edges) in enumerate(zip(recipe.stages, recipe.edges, strict=True)):
+    of_stage: dict[int, list[list[str]]] = {}
+    for j, stage in enumerate(recipe.stages):
         if stage not in names:
-            selected.append(f"0 AS cell{j}, 0 AS l{j}, NULL::DOUBLE AS x{j}, NULL::DOUBLE AS t{j}, 0 AS lost{j}")
             continue
-        cost = None if priced else called(stage, str(recipe.cost))
-        if not priced and cost is None:
-            raise CascadeError(
-                "missing cost column {} in {}. Name the column with {}, or give the price of a call to each "
-                "stage: {}",
-                (
-                    repr(style.format(stage=stage, field=recipe.cost)),
-                    table.name,
-                    option("cost", TO_FILL_IN),
-                    EXAMPLE_PRICES,
-                ),
-                parameter="cost",
-                value=recipe.cost,
-            )
-        price = _price(recipe, stage) if priced else None
+        cost, price = None, None
+        if isinstance(recipe.cost, str):
+            cost = called(stage, recipe.cost)
+            if cost is None:
+                raise _no_cost(table, recipe.cost, style.format(stage=stage, field=recipe.cost))
+        else:
+            price = sql.double(_price(recipe, stage))
         waited = None if latency is None else called(stage, latency)
-        column = style.format(stage=stage, field="confidence")
-        own = sql.values(
-            sql.Columns(column, called(stage, "correct"), cost, waited, price), table, kind, recipe.words
-        )
-        parts = {"cell": sql.cell(f"({own['c']})", edges)} | {v: own[v] for v in ("l", "x", "t", "lost")}
-        selected.append(", ".join(f"{expression} AS {v}{j}" for v, expression in parts.items()))
-        problems.append((j, own))
+        columns = sql.Columns(str(called(stage, "confidence")), called(stage, "correct"), cost, waited, price)
+        of_stage[j] = sql.values(columns, table, kind, recipe.words, str(j))
     tasks, where = _task(table, recipe)
+    steps = [[item for parts in step for item in parts] for step in zip(*of_stage.values(), strict=True)]
     has_query = "query" in table.columns
-    keys = [sql.name("query") if has_query else "NULL", *tasks]
-    own_names = [f"{v}{j}" for j in range(len(recipe.stages)) for v in ("cell", "l", "x", "t")]
-    lost = " + ".join(f"lost{j}" for j in range(len(recipe.stages)))
 
     def queries(with_file: bool) -> str:
-        source = sql.relation(table, with_file)
-        if with_file:  # one row for each query and stage, to say what is wrong where
-            file = "filename" if table.paths else "'' AS filename"
-            none = "false" if not has_query else f"{keys[0]} IS NULL"
+        """Of queries, or of one row for each query and stage where something is wrong with one."""
+        keys, made = _keys(table, tasks, with_file)
+        if not steps:  # none of its stages is asked for
+            steps.extend([["NULL AS none"]] * 3)
+        rows = sql.stepwise(f"{sql.relation(table, with_file)} WHERE {where}", keys, made, steps)
+        missing = f"WHEN query IS NULL THEN {sql.QUERY} " if has_query else ""
+        if with_file:
             return " UNION ALL ".join(
-                f"SELECT {keys[0]} AS query, {', '.join([*tasks, f'{j} AS j'])}, {file}, {_values(own)}, "
-                f"CASE WHEN {none} THEN {sql.QUERY} ELSE {own['problem']} END AS problem "
-                f"FROM {source} WHERE {where}"
-                for j, own in problems
+                f"SELECT query, file, {j} AS j, c{j} AS c, CASE {missing}WHEN true THEN problem{j} END AS problem "
+                f"FROM ({rows})"
+                for j in of_stage
             )
-        worst = ", ".join(own["problem"] for _, own in problems) or "0"
-        missing = f"CASE WHEN {keys[0]} IS NULL THEN {sql.QUERY} ELSE greatest({worst}, 0) END"
-        rows = (
-            f"SELECT {', '.join([*keys[:has_query], *tasks, *selected])}, "
-            f"{missing if has_query else f'greatest({worst}, 0)'} AS problem FROM {source} WHERE {where}"
-        )
-        if not has_query:
-            return f"SELECT *, {lost} AS lost FROM ({rows})"
-        each = ", ".join(f"max({v}) AS {v}" for v in own_names)
-        twice = f"CASE WHEN count(*) > 1 THEN {sql.TWICE} ELSE max(problem) END AS problem"
-        return f"SELECT {each}, {twice}, sum({lost}) AS lost FROM ({rows}) GROUP BY {', '.join(keys)}"
+        return _one_row_each(rows, recipe, of_stage, missing, made if has_query else [])
 
     return queries, names, latency
+
+
+def _one_row_each(
+    rows: str, recipe: Recipe, of_stage: Mapping[int, Any], missing: str, keys: Sequence[str]
+) -> str:
+    """Cells, labels, costs and latencies of a wide table's queries, which are told apart by ``keys``."""
+    selected = []
+    for j, edges in enumerate(recipe.edges):
+        there = j in of_stage
+        selected.append(f"{sql.cell(f'c{j}', edges) if there else '0'} AS cell{j}")
+        selected += [f"l{j}" if there else f"0 AS l{j}"]
+        selected += [f"{v}{j}" if there else f"NULL::DOUBLE AS {v}{j}" for v in ("x", "t")]
+    worst = ", ".join([*(f"problem{j}" for j in of_stage), "0"])
+    lost = " + ".join([*(f"lost{j}" for j in of_stage), "0"])
+    problem = f"CASE {missing}ELSE greatest({worst}) END" if missing else f"greatest({worst})"
+    query = f"SELECT {', '.join([*keys, *selected])}, {problem} AS problem, {lost} AS lost FROM ({rows})"
+    if not keys:
+        return query
+    each = ", ".join(f"max({v}{j}) AS {v}{j}" for j in range(len(recipe.edges)) for v in ("cell", "l", "x", "t"))
+    twice = f"CASE WHEN count(*) > 1 THEN {sql.TWICE} ELSE max(problem) END AS problem"
+    return f"SELECT {each}, {twice}, sum(lost) AS lost FROM ({query}) GROUP BY {', '.join(keys)}"
+
+
+def _no_cost(table: Table, cost: str, column: str) -> CascadeError:
+    return CascadeError(
+        "missing cost column {!r} in {}. Name the column with {}, or give the price of a call to each stage: {}",
+        (column, table.name, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
+        parameter="cost",
+        value=cost,
+    )
 
 
 _ALLOWED = {
@@ -328,7 +333,7 @@ def _complain(connection: Any, rows: str, problem: int, table: Table, kind: str)
         )
     at = f"FROM ({rows}) WHERE problem = {problem}"
     (count,) = connection.execute(f"SELECT count(*) {at}").fetchone()
-    query, file, c = connection.execute(f"SELECT query, filename, c {at} LIMIT 1").fetchone()
+    query, file, c = connection.execute(f"SELECT query, file, c {at} LIMIT 1").fetchone()
     allowed = _ALLOWED.get(problem) or (
         f"its confidence is {c!r}; of kind {kind!r} it should be {check_kind(kind).description}, or empty if the "
         "stage was not run"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescascade.aggregates.sources import CSV, NUMBER, TEXT, TRUTH, Table
+from bayescascade.aggregates.sources import CSV, NUMBER, TRUTH, Table
 from bayescascade.logs.tables import MISSING
 from bayescascade.signals.kinds import ROUNDING, check_kind
 
@@ -43,105 +43,117 @@ def relation(table: Table, with_file: bool = False) -> str:
     if table.hive:
         options += ", hive_types_autocast = false"
     if table.format == CSV:
-        # every cell as text, so that no query "007" becomes 7; what is a number is read by `Value`
+        # every cell as text, so that no query "007" becomes 7; what is a number is read later
         options += f", header = true, all_varchar = true, delim = {text(table.separator)}, quote = '\"'"
         return f"read_csv([{files}], {options})"
     return f"read_parquet([{files}], {options})"
 
 
 @dataclass(frozen=True)
-class Value:
-    """A cell as a number, NULL where it is missing, and whether it is neither."""
-
-    number: str
-    bad: str
-
-    @classmethod
-    def of(cls, column: str | None, holds: str, words: Mapping[str, float] | None = None) -> Value:
-        """That of a column; ``words`` are texts that stand for numbers, and allow truths."""
-        if column is None:
-            return cls("NULL::DOUBLE", "false")
-        cell = name(column)
-        if holds == NUMBER:
-            return cls(_known(f"{cell}::DOUBLE"), "false")
-        if holds == TRUTH:
-            return cls(f"{cell}::DOUBLE", "false") if words is not None else cls("NULL::DOUBLE", f"{cell} NOTNULL")
-        plain = f"lower(trim({cell}::VARCHAR))"
-        nothing = sorted(MISSING | {word for word, stands in (words or {}).items() if np.isnan(stands)})
-        told = "".join(
-            f" WHEN {text(word)} THEN {double(stands)}"
-            for word, stands in (words or {}).items()
-            if not np.isnan(stands)
-        )
-        # an underscore is no digit, as in `spelling.plain_number`
-        number = f"TRY_CAST(CASE WHEN contains({plain}, '_') THEN NULL ELSE {plain} END AS DOUBLE)"
-        number = f"CASE {plain} {told} ELSE {number} END" if told else number
-        is_nothing = f"{plain} IN ({', '.join(map(text, nothing))})"
-        value = f"CASE WHEN {is_nothing} THEN NULL ELSE {_known(number)} END"
-        return cls(value, f"({cell} NOTNULL AND NOT {is_nothing} AND ({value}) IS NULL)")
-
-
-def _known(number: str) -> str:
-    """NULL in the place of NaN, which SQL holds to be the largest number."""
-    return f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
-
-
-def confidence(value: Value, kind: str) -> tuple[str, str]:
-    """A confidence on its scale, see `kinds.clip_rounding`, and whether it is off it."""
-    found, clipped = check_kind(kind), f"({value.number})"
-    for end, beyond, within in ((found.upper, ">", "<="), (found.lower, "<", ">=")):
-        if np.isfinite(end):
-            slack = end + ROUNDING if beyond == ">" else end - ROUNDING
-            inside = f"{clipped} {beyond} {double(end)} AND {clipped} {within} {double(slack)}"
-            clipped = f"(CASE WHEN {inside} THEN {double(end)} ELSE {clipped} END)"
-    infinite = f"isinf({clipped})" + (f" AND {clipped} > 0" if found.minus_inf else "")
-    off = [infinite]
-    off += [f"{clipped} > {double(found.upper)}"] * bool(np.isfinite(found.upper))
-    off += [f"{clipped} < {double(found.lower)}"] * bool(np.isfinite(found.lower))
-    return clipped, f"coalesce({' OR '.join(f'({part})' for part in off)}, false)"
-
-
-@dataclass(frozen=True)
 class Columns:
-    """Where the values of a stage stand, by the names of columns; a price stands for itself."""
+    """Where the values of a stage stand, by the names of columns; a price, in SQL, stands for itself."""
 
     confidence: str
     correct: str | None
     cost: str | None
     latency: str | None
-    price: float | None = None
+    price: str | None = None
 
 
-def values(columns: Columns, table: Table, kind: str, words: Mapping[str, float]) -> dict[str, str]:
-    """Checked values of one stage as SQL: c, l, x and t (confidence, label, cost, latency), problem and lost."""
+def values(columns: Columns, table: Table, kind: str, words: Mapping[str, float], j: str = "") -> list[list[str]]:
+    """What to select, step by step, for the checked values of one stage.
 
-    def of(column: str | None, words: Mapping[str, float] | None = None) -> Value:
-        return Value.of(column, table.columns.get(column or "", TEXT), words)
-
-    own = of(columns.confidence)
-    c, off = confidence(own, kind)
-    label, paid, waited = of(columns.correct, words), of(columns.cost), of(columns.latency)
-    cost = Value(double(columns.price), "false") if columns.price is not None else paid
+    At the end there are c, l, x and t (confidence, label, cost, latency), problem and lost, each with the suffix
+    ``j``. A step only names what the one before it has made, so that nothing is written, or worked out, twice.
+    """
+    own = {"c": columns.confidence, "l": columns.correct, "x": columns.cost, "t": columns.latency}
+    plain, number, known = [], [], []
+    for v, column in own.items():
+        texts = words if v == "l" else None
+        holds = NUMBER if column is None else table.columns[column]
+        plain.append(f"{_plain(column, holds, texts is not None)} AS p{v}{j}")
+        number += [
+            f"{part} AS {name}{v}{j}" for name, part in zip("ne", _number(f"p{v}{j}", holds, texts), strict=True)
+        ]
+        # NaN, which SQL holds to be the largest number, is none
+        known.append(f"CASE WHEN e{v}{j} OR isnan(n{v}{j}) THEN NULL ELSE n{v}{j} END AS k{v}{j}")
+        known.append(f"p{v}{j} NOTNULL AND NOT e{v}{j} AND n{v}{j} IS NULL AS b{v}{j}")
+    cost = f"kx{j}" if columns.price is None else columns.price
+    clipped = [f"{_clipped(f'kc{j}', kind)} AS c{j}", f"{cost} AS y{j}"]
+    clipped += [f"{name}{j}" for name in ("kl", "kt", "bc", "bl", "bx", "bt")]
     problem = (
-        f"CASE WHEN {own.bad} THEN {CONFIDENCE} WHEN {off} THEN {SCALE} "
-        f"WHEN {label.bad} OR coalesce(({label.number}) NOT IN (0.0, 1.0), false) THEN {LABEL} "
-        f"WHEN {cost.bad} OR {_negative(cost)} THEN {COST} "
-        f"WHEN {waited.bad} OR {_negative(waited)} THEN {LATENCY} ELSE 0 END"
+        f"CASE WHEN bc{j} THEN {CONFIDENCE} WHEN {_off(f'c{j}', kind)} THEN {SCALE} "
+        f"WHEN bl{j} OR kl{j} NOT IN (0.0, 1.0) THEN {LABEL} "
+        f"WHEN bx{j} OR y{j} < 0.0 OR isinf(y{j}) THEN {COST} "
+        f"WHEN bt{j} OR kt{j} < 0.0 OR isinf(kt{j}) THEN {LATENCY} ELSE 0 END AS problem{j}"
     )
-    run = f"({c}) NOTNULL"
-    return {
-        "c": c,
-        "l": f"CASE WHEN {run} AND ({label.number}) NOTNULL THEN 1 + (({label.number}) > 0.5)::INTEGER ELSE 0 END",
+    checked = [
+        f"c{j}",
+        f"CASE WHEN c{j} NOTNULL AND kl{j} NOTNULL THEN 1 + (kl{j} > 0.5)::INTEGER ELSE 0 END AS l{j}",
         # what a stage that was not run has to say is padding
-        "x": f"CASE WHEN {run} THEN {cost.number} END",
-        "t": f"CASE WHEN {run} THEN {waited.number} END",
-        "problem": problem,
-        "lost": f"(NOT {run} AND ({label.number}) NOTNULL)::INTEGER",
-    }
+        f"CASE WHEN c{j} NOTNULL THEN y{j} END AS x{j}",
+        f"CASE WHEN c{j} NOTNULL THEN kt{j} END AS t{j}",
+        problem,
+        f"(c{j} IS NULL AND kl{j} NOTNULL)::INTEGER AS lost{j}",
+    ]
+    return [plain, number, known, clipped, checked]
 
 
-def _negative(value: Value) -> str:
-    return f"coalesce(({value.number}) < 0.0 OR isinf({value.number}), false)"
+def _plain(column: str | None, holds: str, truths: bool) -> str:
+    """A cell as it is read: a number, or a text without what does not matter in it."""
+    if column is None:
+        return "NULL::DOUBLE"
+    cell = name(column)
+    if holds == NUMBER or (holds == TRUTH and truths):
+        return f"{cell}::DOUBLE"
+    return f"lower(trim({cell}::VARCHAR))"
+
+
+def _number(plain: str, holds: str, words: Mapping[str, float] | None) -> tuple[str, str]:
+    """The number of a plain cell, NULL where it is none; and whether the cell is empty, or a word for it.
+
+    ``words`` are texts that stand for numbers; where there are some, truths do, too.
+    """
+    if holds == NUMBER or (holds == TRUTH and words is not None):
+        return plain, f"{plain} IS NULL"
+    words = words or {}
+    nothing = sorted(MISSING | {word for word, stands in words.items() if np.isnan(stands)})
+    told = "".join(
+        f" WHEN {text(word)} THEN {double(stands)}" for word, stands in words.items() if not np.isnan(stands)
+    )
+    # an underscore is no digit, as in `spelling.plain_number`
+    number = f"TRY_CAST(CASE WHEN contains({plain}, '_') THEN NULL ELSE {plain} END AS DOUBLE)"
+    number = "NULL::DOUBLE" if holds == TRUTH else f"CASE {plain}{told} ELSE {number} END" if told else number
+    return number, f"coalesce({plain} IN ({', '.join(map(text, nothing))}), true)"
+
+
+def _clipped(value: str, kind: str) -> str:
+    """A confidence that overshoots its scale by rounding, at its end, see `kinds.clip_rounding`."""
+    found, cases = check_kind(kind), ""
+    for end, beyond, within, slack in ((found.upper, ">", "<=", ROUNDING), (found.lower, "<", ">=", -ROUNDING)):
+        if np.isfinite(end):
+            near = f"{value} {beyond} {double(end)} AND {value} {within} {double(end + slack)}"
+            cases += f" WHEN {near} THEN {double(end)}"
+    return f"CASE{cases} ELSE {value} END" if cases else value
+
+
+def _off(value: str, kind: str) -> str:
+    """Whether a confidence is off its scale, see `kinds.off_scale`."""
+    found = check_kind(kind)
+    off = [f"isinf({value})" + (f" AND {value} > 0" if found.minus_inf else "")]
+    off += [f"{value} > {double(found.upper)}"] * bool(np.isfinite(found.upper))
+    off += [f"{value} < {double(found.lower)}"] * bool(np.isfinite(found.lower))
+    return "(" + " OR ".join(f"({part})" for part in off) + ")"
+
+
+def stepwise(source: str, keys: Sequence[str], made: Sequence[str], steps: Sequence[Sequence[str]]) -> str:
+    """Select ``keys`` of the source, which are then called ``made``, and the steps one after the other."""
+    query = f"SELECT {', '.join([*keys, *steps[0]])} FROM {source}"
+    for step, items in enumerate(steps[1:], start=1):
+        # the second step still needs what the first has read
+        kept = "*, " if step < 3 else f"{', '.join(made)}, " if made else ""
+        query = f"SELECT {kept}{', '.join(items)} FROM ({query})"
+    return query
 
 
 def cell(confidence: str, edges: np.ndarray) -> str:

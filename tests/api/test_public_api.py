@@ -206,6 +206,22 @@ def test_importing_is_light(code):
     assert loaded_by(code).isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize("made", ["example_fit", "hard_fit"])
+def test_opening_a_fit_and_tuning_it_again_loads_no_sampler(made, request, tmp_path):
+    """It takes a second or two; loading PyMC takes ten."""
+    path = tmp_path / "fit.nc"
+    bc.save_fit(request.getfixturevalue(made), path)
+    code = f"""
+import bayescascade as bc
+fit = bc.load_fit({str(path)!r})
+solution = bc.tune(fit, max_error=0.9)
+solution.to_policy({str(tmp_path / "policy.json")!r})
+bc.frontier(fit, n_points=3)
+bc.evaluate(fit, solution)
+"""
+    assert loaded_by(code).isdisjoint(HEAVY)
+
+
 def test_policy_needs_neither_xarray_nor_scipy():
     loaded = loaded_by("from bayescascade import Policy; Policy(['a', 'b'], [0.5, float('-inf')], 'probability')")
     assert loaded.isdisjoint([*HEAVY, "xarray", "pandas", "scipy"])
