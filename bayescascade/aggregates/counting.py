@@ -69,8 +69,10 @@ class Counted(NamedTuple):
 
 
 @contextmanager
-def database(memory: str = MEMORY) -> Any:
+def database(memory: str = MEMORY, ordered: bool = False) -> Any:
     """A DuckDB connection that spills to a temporary folder; its errors as `CascadeError`.
+
+    Where rows have to stay in order, it uses one thread.
 
     Raises `ImportError` that says what to install where DuckDB is not.
     """
@@ -80,8 +82,9 @@ def database(memory: str = MEMORY) -> Any:
         raise not_installed(missing, "a log of many files", "duckdb") from missing
     with tempfile.TemporaryDirectory(prefix="bayescascade-duckdb-") as folder:
         try:
-            settings: dict[str, Any] = {"memory_limit": memory, "temp_directory": folder, "threads": n_cores()}
-            connection = duckdb.connect(":memory:", config=settings | {"preserve_insertion_order": False})
+            settings: dict[str, Any] = {"memory_limit": memory, "temp_directory": folder}
+            settings |= {"threads": 1 if ordered else n_cores(), "preserve_insertion_order": ordered}
+            connection = duckdb.connect(":memory:", config=settings)
         except duckdb.Error as error:
             raise CascadeError(
                 f"DuckDB does not start with {settings['memory_limit']!r} of memory: {error}"
@@ -114,28 +117,34 @@ def count_table(table: Table, recipe: Recipe) -> Counted:
         is_long = "confidence" in columns or bool({"stage", "model"} & set(columns))
         make = _long if is_long else _wide
         queries, names, latency = make(connection, table, recipe, kind)
-        rows = connection.execute(sql.patterns(queries(False), len(recipe.stages))).fetchnumpy()
-        found = [np.ma.filled(np.ma.asarray(column).astype(float), 0.0) for column in rows.values()]
+        amounts = _amounts(latency)
+        digits = sql.Digits.of(recipe.edges)
+        rows = connection.execute(sql.patterns(queries(False), digits, amounts)).fetchnumpy()
+        found = [np.ma.filled(column, 0) for column in rows.values()]
         if found[-2].size and found[-2].max() > 0:
             _complain(connection, queries(True), int(found[-2].max()), table, kind)
-    return _counted(found, recipe, kind, names, latency)
+    return _counted(found, digits, recipe, kind, names, latency)
 
 
-def _counted(found: list[np.ndarray], recipe: Recipe, kind: str, names: list[str], latency: str | None) -> Counted:
-    n = len(recipe.stages)
-    cells = np.stack(found[: 2 * n], axis=1).astype(np.int64).reshape(-1, n, 2)
-    weight, moments = found[2 * n], np.stack(found[2 * n + 1 : -2], axis=1)
-    seen = (cells[:, :, 0] > 0).any(axis=1)  # queries that never came as far as these stages
+def _amounts(latency: str | None) -> tuple[str, ...]:
+    """What is summed up of each stage: its cost, and its latency where there is a column of it."""
+    return ("x",) if latency is None else ("x", "t")
+
+
+def _counted(
+    found: list[np.ndarray], digits: sql.Digits, recipe: Recipe, kind: str, names: list[str], latency: str | None
+) -> Counted:
+    n, numbers = len(recipe.stages), len(digits.places)
+    cell, label = np.divmod(digits.read(np.stack(found[:numbers], axis=1).astype(np.int64)), 3)
+    weight = found[numbers].astype(float)
+    told = np.stack(found[numbers + 1 : -2], axis=1).astype(float).reshape(-1, n, len(_amounts(latency)), MOMENTS)
+    moments = np.zeros((len(weight), n, len(AMOUNTS), MOMENTS))
+    moments[:, :, : told.shape[2]] = told
+    seen = (cell > 0).any(axis=1)  # not queries that never came as far as these stages
     empty = Aggregate.empty(recipe.stages, kind, recipe.edges)
     unit = None if latency is None else "ms" if latency == "latency_ms" else ""
-    aggregate = replace(empty, unit=unit)._with(
-        cells[seen, :, 0],
-        cells[seen, :, 1],
-        weight[seen],
-        weight[seen],
-        moments[seen].reshape(-1, n, len(AMOUNTS), MOMENTS),
-    )
-    return Counted(aggregate, frozenset(names), int(found[-1].sum()))
+    parts = (cell[seen], label[seen], weight[seen], weight[seen], moments[seen])
+    return Counted(replace(empty, unit=unit)._with(*parts), frozenset(names), int(found[-1].sum()))
 
 
 def _need(table: Table, column: str) -> None:
@@ -160,7 +169,7 @@ def _keys(table: Table, tasks: list[str], with_file: bool) -> tuple[list[str], l
     query = f"{sql.name('query')} AS query" if "query" in table.columns else "NULL AS query"
     keys = [query, *(f"{task} AS task" for task in tasks)]
     if with_file:
-        keys.append("filename AS file" if table.paths else "'' AS file")
+        keys.append(f"{sql.name(sql.FILE)} AS file" if table.paths else "'' AS file")
     return keys, [key.rpartition(" AS ")[2] for key in keys]
 
 
@@ -195,7 +204,8 @@ def _long(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
         rows = f"SELECT * REPLACE ({worst}) FROM ({rows}) WHERE j >= 0"
         if with_file:
             return rows
-        return sql.long_queries(f"SELECT *, CASE j {cells} END AS cell FROM ({rows})", made, len(recipe.stages))
+        rows = f"SELECT *, CASE j {cells} END AS cell FROM ({rows})"
+        return sql.long_queries(rows, made, sql.Digits.of(recipe.edges), _amounts(latency))
 
     return queries, names, latency
 
@@ -277,28 +287,35 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
                 f"FROM ({rows})"
                 for j in of_stage
             )
-        return _one_row_each(rows, recipe, of_stage, missing, made if has_query else [])
+        return _one_row_each(rows, recipe, of_stage, missing, made if has_query else [], _amounts(latency))
 
     return queries, names, latency
 
 
 def _one_row_each(
-    rows: str, recipe: Recipe, of_stage: Mapping[int, Any], missing: str, keys: Sequence[str]
+    rows: str,
+    recipe: Recipe,
+    of_stage: Mapping[int, Any],
+    missing: str,
+    keys: Sequence[str],
+    amounts: Sequence[str],
 ) -> str:
-    """Cells, labels, costs and latencies of a wide table's queries, which are told apart by ``keys``."""
-    selected = []
+    """What `sql.patterns` groups, of a wide table's queries, which are told apart by ``keys``."""
+    cells, paid = [], []
     for j, edges in enumerate(recipe.edges):
         there = j in of_stage
-        selected.append(f"{sql.cell(f'c{j}', edges) if there else '0'} AS cell{j}")
-        selected += [f"l{j}" if there else f"0 AS l{j}"]
-        selected += [f"{v}{j}" if there else f"NULL::DOUBLE AS {v}{j}" for v in ("x", "t")]
+        cells.append(f"{sql.cell(f'c{j}', edges) if there else '0'} AS cell{j}, {'' if there else '0 AS '}l{j}")
+        paid += [f"{v}{j}" if there else f"NULL::DOUBLE AS {v}{j}" for v in amounts]
     worst = ", ".join([*(f"problem{j}" for j in of_stage), "0"])
     lost = " + ".join([*(f"lost{j}" for j in of_stage), "0"])
     problem = f"CASE {missing}ELSE greatest({worst}) END" if missing else f"greatest({worst})"
-    query = f"SELECT {', '.join([*keys, *selected])}, {problem} AS problem, {lost} AS lost FROM ({rows})"
+    rows = f"SELECT {', '.join([*keys, *cells, *paid])}, {problem} AS problem, {lost} AS lost FROM ({rows})"
+    digits, own = sql.Digits.of(recipe.edges), [f"{v}{j}" for j in range(len(recipe.edges)) for v in amounts]
+    query = f"SELECT {', '.join([*keys, sql.wide_numbers(digits), *own])}, problem, lost FROM ({rows})"
     if not keys:
         return query
-    each = ", ".join(f"max({v}{j}) AS {v}{j}" for j in range(len(recipe.edges)) for v in ("cell", "l", "x", "t"))
+    numbers = [f"d{i}" for i in range(len(digits.places))]
+    each = ", ".join(f"max({v}) AS {v}" for v in (*numbers, *own))
     twice = f"CASE WHEN count(*) > 1 THEN {sql.TWICE} ELSE max(problem) END AS problem"
     return f"SELECT {each}, {twice}, sum(lost) AS lost FROM ({query}) GROUP BY {', '.join(keys)}"
 

@@ -5,6 +5,7 @@ Texts of a user, such as the names of columns, stages and files, stand in it as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from bayescascade.signals.kinds import ROUNDING, check_kind
 
 # What may be wrong with a row, by its number: the column at fault, see `counting.complain`.
 CONFIDENCE, SCALE, LABEL, COST, LATENCY, QUERY, STAGE, TWICE = range(1, 9)
-TABLE = "log"
+TABLE, FILE = "log", "bayescascade file"  # what is read, and a column that says of which file a row is
 
 
 def name(text: str) -> str:
@@ -38,8 +39,11 @@ def relation(table: Table, with_file: bool = False) -> str:
     """What to select from."""
     if not table.paths:
         return TABLE
-    files = ", ".join(map(text, table.paths))
-    options = f"union_by_name = true, filename = {str(with_file).lower()}, hive_partitioning = {bool(table.hive)}"
+    files = ", ".join(
+        text(re.sub(r"([*?\[])", r"[\1]", path)) for path in table.paths
+    )  # found already: no patterns
+    options = f"union_by_name = true, hive_partitioning = {bool(table.hive)}"
+    options += f", filename = {text(FILE)}" if with_file else ""
     if table.hive:
         options += ", hive_types_autocast = false"
     if table.format == CSV:
@@ -162,25 +166,65 @@ def cell(confidence: str, edges: np.ndarray) -> str:
     return f"CASE WHEN {confidence} IS NULL THEN 0 ELSE 1{above} END"
 
 
-def long_queries(rows: str, by: Sequence[str], n_stages: int) -> str:
-    """One row for each query, of one row for each query and stage j."""
-    parts, twice = [], []
-    for j in range(n_stages):
-        at = f"FILTER (j = {j})"
-        parts += [f"coalesce(max({v}) {at}, 0) AS {v}{j}" for v in ("cell", "l")]
-        parts += [f"max({v}) {at} AS {v}{j}" for v in ("x", "t")]
-        twice.append(f"count(*) {at} > 1")
-    problem = f"CASE WHEN {' OR '.join(twice)} THEN {TWICE} ELSE max(problem) END AS problem"
-    keys = ", ".join(by)
-    return f"SELECT {', '.join(parts)}, {problem}, sum(lost) AS lost FROM ({rows}) GROUP BY {keys}"
+@dataclass(frozen=True)
+class Digits:
+    """Cells and labels of all stages as digits of few whole numbers, which SQL adds up and groups by.
+
+    Each stage's digit is 3 cell + label, and a number holds as many as 62 bits take.
+    """
+
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, edges: Sequence[np.ndarray]) -> Digits:
+        return cls(tuple(3 * (len(own) + 2) for own in edges))
+
+    @property
+    def places(self) -> list[list[tuple[int, int]]]:
+        """For each number, its stages and what a digit of each is multiplied with."""
+        numbers: list[list[tuple[int, int]]] = []
+        times = 2**62
+        for j, size in enumerate(self.sizes):
+            if times * size > 2**62:
+                numbers.append([])
+                times = 1
+            numbers[-1].append((j, times))
+            times *= size
+        return numbers
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """Digits (pattern, stage) of numbers (pattern, number)."""
+        out = np.zeros((len(numbers), len(self.sizes)), dtype=np.int64)
+        for column, number in zip(numbers.T, self.places, strict=True):
+            for j, _ in number:
+                column, out[:, j] = np.divmod(column, self.sizes[j])
+        return out
 
 
-def patterns(queries: str, n_stages: int) -> str:
-    """One row for each pattern: cells and labels, their number, and moments of costs and latencies."""
-    by = ", ".join(f"cell{j}, l{j}" for j in range(n_stages))
-    sums = []
-    for j in range(n_stages):
-        for v in ("x", "t"):
-            own = f"{v}{j}"
-            sums += [f"count({own})", f"fsum({own})", f"fsum({own} * {own})"]
+def long_queries(rows: str, by: Sequence[str], digits: Digits, amounts: Sequence[str]) -> str:
+    """One row for each query, of one row for each query and stage j: numbers, amounts, problem and lost."""
+    parts = []
+    for i, number in enumerate(digits.places):
+        times = " ".join(f"WHEN {j} THEN {by_what}" for j, by_what in number)
+        # of rows that repeat, which are refused, the sum may be too large
+        parts.append(f"TRY_CAST(sum((3 * cell + l) * CASE j {times} ELSE 0 END) AS BIGINT) AS d{i}")
+    parts += [f"max({v}) FILTER (j = {j}) AS {v}{j}" for j in range(len(digits.sizes)) for v in amounts]
+    twice = "bit_count(bit_or(1::HUGEINT << j)) < count(*)"
+    problem = f"CASE WHEN {twice} THEN {TWICE} ELSE max(problem) END AS problem"
+    return f"SELECT {', '.join(parts)}, {problem}, sum(lost) AS lost FROM ({rows}) GROUP BY {', '.join(by)}"
+
+
+def wide_numbers(digits: Digits) -> str:
+    """The numbers of a query, of its cells and labels."""
+    return ", ".join(
+        f"({' + '.join(f'(3 * cell{j} + l{j}) * {by_what}::BIGINT' for j, by_what in number)})::BIGINT AS d{i}"
+        for i, number in enumerate(digits.places)
+    )
+
+
+def patterns(queries: str, digits: Digits, amounts: Sequence[str]) -> str:
+    """One row for each pattern: its numbers, how many queries, moments of their amounts, problem and lost."""
+    by = ", ".join(f"d{i}" for i in range(len(digits.places)))
+    own = [f"{v}{j}" for j in range(len(digits.sizes)) for v in amounts]
+    sums = [f"count({v}), fsum({v}), fsum({v} * {v})" for v in own]
     return f"SELECT {by}, count(*), {', '.join(sums)}, max(problem), sum(lost) FROM ({queries}) GROUP BY {by}"

@@ -48,8 +48,9 @@ def fit_tasks(
     stages: Stages = None,
     grades: Grades = None,
     copula: Annotated[
-        str | None, typer.Option(metavar="FAMILY[,...]", help="As for `fit`.", show_default="gumbel")
+        str | None, typer.Option(metavar="FAMILY[,...]", help="As for `fit`.", show_default="as for `fit`")
     ] = None,
+    difficulty: Annotated[bool | None, typer.Option(help="As for `fit`.", show_default="as for `fit`")] = None,
     draws: Annotated[int, typer.Option(min=4, max=1_000_000, help="Draws kept from each chain.")] = 1000,
     chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
     checks: Annotated[bool, typer.Option(help="Check each fit against its log.")] = True,
@@ -69,6 +70,8 @@ def fit_tasks(
     options: dict[str, Any] = {"draws": draws, "chains": chains, "checks": checks, "random_seed": seed or 0}
     if copula is not None:
         options["copula"] = copula_of(copula)
+    if difficulty is not None:
+        options["difficulty"] = difficulty
     with terminal.working("Fitting (a first fit compiles too: a minute or two)"):
         fits = bc.fit_tasks(logs, output, by=by, client=scheduler, workers=workers, **reading, **options)
     told = fits.table.fillna({"failed_checks": "", "notes": ""}).reset_index()

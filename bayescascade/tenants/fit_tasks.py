@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+import shutil
 import threading
 import time
 import warnings
@@ -27,7 +28,7 @@ from bayescascade.inference.sampling import SamplerConfig, convergence
 from bayescascade.posterior.storage import load_fit, packed, write_packed
 from bayescascade.tenants.cluster import connected, run_jobs
 from bayescascade.tenants.record import Record, file_name
-from bayescascade.tenants.sources import Tenant, find_tenants
+from bayescascade.tenants.sources import ROWS, Tenant, find_tenants
 
 FITTED, FAILED = "fitted", "failed"
 COLUMNS = (
@@ -199,9 +200,12 @@ def fit_tasks(
             write_packed(content, folder / row["file"])
         record.add(row | told)
 
-    if jobs:
-        with connected(client, workers) as cluster:
-            run_jobs(cluster, fit_one, jobs, keep, load=_as_it_is)
+    try:
+        if jobs:
+            with connected(client, workers) as cluster:
+                run_jobs(cluster, fit_one, jobs, keep, load=_as_it_is)
+    finally:
+        shutil.rmtree(folder / ROWS, ignore_errors=True)
     table = record.table([tenant.name for tenant in tenants], COLUMNS)
     record.write_table(table)
     fits = TenantFits(folder, table)

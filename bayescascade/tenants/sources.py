@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from bayescascade.logs.read import read_log
 from bayescascade.logs.tables import load_table
 from bayescascade.logs.validate import check_names
 from bayescascade.posterior.schema import data_hash
+
+ROWS = ".rows"  # a folder for a copy by tenant of large files
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Tenant:
         assert self.table is not None
         column = sql.name(self.by)
         of_tenant = f"SELECT * EXCLUDE ({column}) FROM {sql.relation(self.table)} WHERE {column}::VARCHAR = ?"
-        with database() as connection:
+        with database(ordered=True) as connection:
             if not self.table.paths:
                 connection.register(sql.TABLE, self.table.frame)
             rows = connection.sql(of_tenant, params=[self.name]).to_arrow_table()
@@ -120,7 +123,7 @@ class WholeFiles(Tenant):
         assert self.table is not None
         if len(self.table.paths) == 1:
             return read_log(self.table.paths[0], **self.reading)
-        with database() as connection:
+        with database(ordered=True) as connection:
             rows = connection.sql(f"SELECT * FROM {sql.relation(self.table)}").to_arrow_table()
         return read_log(rows, **({"confidence_kind": self.table.kind} | dict(self.reading)))
 
@@ -135,7 +138,7 @@ def _of_table(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> l
             "by", by, f"name the column of tenants; the columns of {table.name} are {listed(table.columns)}"
         )
     column = sql.name(by)
-    with database() as connection:
+    with database(ordered=True) as connection:
         if not table.paths:
             connection.register(sql.TABLE, table.frame)
         source = sql.relation(table)
@@ -151,10 +154,11 @@ def _of_table(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> l
         own = _files_by_tenant(table, by)
         if own is None:
             # a copy by tenant, so that nobody reads all rows to find those of one
-            parts = folder / "rows"
+            parts = folder / ROWS
+            shutil.rmtree(parts, ignore_errors=True)  # of a run that was interrupted
             connection.execute(
                 f"COPY (SELECT * FROM {source}) TO {sql.text(str(parts))} "
-                f"(FORMAT parquet, PARTITION_BY ({column}), OVERWRITE_OR_IGNORE)"
+                f"(FORMAT parquet, PARTITION_BY ({column}))"
             )
             kind, copied = table.kind, find_files(parts)
             hive = replace(table_of_files(copied[:1]), paths=tuple(copied), kind=kind)

@@ -1,5 +1,6 @@
 """Files counted by DuckDB, and partitions by Dask, are what NumPy counts of the log that `read_log` reads."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 import bayescascade as bc
+from bayescascade.aggregates.sql import Digits
 from bayescascade.errors import CascadeError, CascadeWarning
 
 duckdb = pytest.importorskip("duckdb")
@@ -159,6 +161,7 @@ NUMBERS_AND_TEXTS = [
 def test_bad_values_are_refused_where_they_stand(table, tmp_path, column, value, said, as_text):
     bad = table.astype({column: str if as_text else float})
     bad.loc[7, column] = str(value) if as_text else value
+    bad["filename"] = "of the user's"
     folder = in_parts(bad, tmp_path / "logs", "parquet", n=2)
     with pytest.raises(CascadeError, match=rf"a row of .*1.parquet \(query {table['query'][7]}\)") as caught:
         count(folder)
@@ -250,12 +253,29 @@ def test_labels_without_a_confidence_are_told(table):
         count(lost)
 
 
+def test_what_is_not_installed_is_named(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    said = "a log of many files needs duckdb, which is not installed. Install it with: python -m pip install"
+    with pytest.raises(ImportError, match=said) as caught:
+        count(table)
+    assert str(caught.value).endswith('"bayescascade[duckdb]"')
+
+
+@pytest.mark.parametrize("name", ["c", "j", "cell0", "problem", "lost", "file", "log", "pc", "none"])
+def test_a_column_of_any_name_changes_nothing(table, tmp_path, name):
+    more, options = table.rename(columns={"cost": name}), {"cost": name}
+    expected = count(table)
+    same(count(more, **options), expected)
+    same(count(in_parts(more, tmp_path / "logs", "parquet"), **options), expected)
+
+
 def test_names_and_values_are_not_taken_for_sql(table, tmp_path):
     odd = 'a"; DROP TABLE log; --'
     renamed = table.rename(columns={"cost": odd}).replace({"model": {"small": "it's"}})
     stages = ["it's", "medium", "large"]
     options = {"stages": stages, "confidence_kind": "probability", "cost": odd}
     folder = in_parts(renamed, tmp_path / "o'clock", "parquet")
+    (folder / "0.parquet").rename(folder / "day [0-9]? *.parquet")
     found = bc.aggregate(folder, THRESHOLDS, **options)
     np.testing.assert_array_equal(found.cell, count(table).cell)
 
@@ -299,3 +319,36 @@ def test_a_bad_partition_is_named(table, client, tmp_path):
     bad.to_parquet(folder / "2.parquet")
     with pytest.raises(CascadeError, match=r"a row of .*2.parquet \(query \d+\) is not as it should be"):
         count(folder, client=client)
+
+
+@pytest.mark.parametrize("sizes", [(6, 9), (9,) * 19, (9,) * 20, (9,) * 60, (3 * 10**6,) * 5])
+def test_patterns_are_written_as_few_numbers(sizes):
+    rng, digits = np.random.default_rng(1), Digits(sizes)
+    rows = np.column_stack([rng.integers(0, size, 50) for size in sizes])
+    rows[0] = np.array(sizes) - 1
+    numbers = np.array(
+        [[sum(int(row[j]) * by for j, by in number) for number in digits.places] for row in rows], dtype=np.int64
+    )
+    np.testing.assert_array_equal(digits.read(numbers), rows)
+    assert numbers.shape[1] == -(-len(sizes) // max(1, int(62 // np.log2(sizes[-1]))))
+
+
+def test_thirty_stages_in_long_and_wide_files():
+    stages = [f"s{i}" for i in range(30)]
+    rng = np.random.default_rng(1)
+    confidence = np.where(rng.uniform(size=(40, 30)) < 0.1, np.nan, rng.uniform(size=(40, 30)))
+    wide = {f"{s}.confidence": confidence[:, i] for i, s in enumerate(stages)}
+    wide |= {f"{s}.cost": np.where(np.isnan(confidence[:, i]), np.nan, 1.0 + i) for i, s in enumerate(stages)}
+    wide |= {
+        f"{s}.correct": rng.integers(0, 2, 40) * np.where(np.isnan(confidence[:, i]), np.nan, 1.0)
+        for i, s in enumerate(stages)
+    }
+    table = pd.DataFrame({"query": np.arange(40), **wide})
+    log = bc.read_log(table, confidence_kind="probability", stages=stages)
+    thresholds = [[0.5] * 29 + [-INF], [0.8] * 29 + [-INF]]
+    options = {"stages": stages, "confidence_kind": "probability"}
+    same(bc.aggregate(table, thresholds, **options), bc.aggregate(log, thresholds))
+    long = log.to_dataframe().reset_index().dropna(subset="confidence")
+    same(bc.aggregate(long, thresholds, **options), bc.aggregate(log, thresholds))
+    with pytest.raises(CascadeError, match="has 9 rows of one stage"):
+        bc.aggregate(pd.concat([long] * 9), thresholds, **options)
