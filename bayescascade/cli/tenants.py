@@ -75,6 +75,9 @@ def fit_tasks(
     with terminal.working("Fitting (a first fit compiles too: a minute or two)"):
         fits = bc.fit_tasks(logs, output, by=by, client=scheduler, workers=workers, **reading, **options)
     told = fits.table.fillna({"failed_checks": "", "notes": ""}).reset_index()
+    told["notes"] = told["notes"].where(
+        told["status"] == "failed", ""
+    )  # what else was noted is in the table on disk
     columns = ["tenant", "status", "queries", "labelled", "failed_checks", "notes"]
     terminal.show(terminal.tenants_table(told[columns], numbers=("queries", "labelled")))
     typer.echo(

@@ -33,7 +33,7 @@ def connected(client: Any, workers: int) -> Iterator[Any]:
         if client is None:
             if not isinstance(workers, int) or workers < 1:
                 raise bad_value("workers", workers, "give a whole number of processes, at least 1")
-            quiet = {"dashboard_address": None, "silence_logs": logging.ERROR}
+            quiet = {"dashboard_address": ":0", "silence_logs": logging.ERROR}  # any free port
             cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
             client = opened.enter_context(distributed.Client(opened.enter_context(cluster)))
         elif isinstance(client, str):

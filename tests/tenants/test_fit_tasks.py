@@ -247,7 +247,7 @@ def test_a_lost_worker_loses_no_tenant_and_each_compiles_once(tmp_path):
     options = {"draws": 100, "chains": 2, "difficulty": False, "checks": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
         with cluster, distributed.Client(cluster) as client:
             processes = client.run(os.getpid)
 
