@@ -1,9 +1,13 @@
+from bayescascade.aggregates.aggregate import Aggregate as Aggregate
+from bayescascade.aggregates.storage import load_aggregate as load_aggregate
+from bayescascade.aggregates.storage import save_aggregate as save_aggregate
 from bayescascade.analysis.label_value import label_value as label_value
 from bayescascade.analysis.policy_diff import diff as diff
 from bayescascade.analysis.proposal import propose as propose
 from bayescascade.analysis.sensitivity import sensitivity as sensitivity
 from bayescascade.analysis.signal_quality import signal_quality as signal_quality
 from bayescascade.analysis.verdict import verdict as verdict
+from bayescascade.cascade.aggregated import aggregate as aggregate
 from bayescascade.cascade.empirical import score as score
 from bayescascade.cascade.evaluate import evaluate as evaluate
 from bayescascade.checks.suite import check as check
@@ -53,6 +57,9 @@ from bayescascade.runtime.policy import Policy as Policy
 from bayescascade.runtime.reply import Reply as Reply
 from bayescascade.signals.absent import NoConfidence as NoConfidence
 from bayescascade.signals.confidence import confidence as confidence
+from bayescascade.tenants.fit_tasks import TenantFits as TenantFits
+from bayescascade.tenants.fit_tasks import fit_tasks as fit_tasks
+from bayescascade.tenants.tune_tasks import tune_tasks as tune_tasks
 from bayescascade.tuning.frontier import frontier as frontier
 from bayescascade.tuning.solution import ThresholdSolution as ThresholdSolution
 from bayescascade.tuning.tune import tune as tune

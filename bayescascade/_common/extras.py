@@ -14,8 +14,8 @@ def not_installed(missing: ModuleNotFoundError, what: str, extra: str = "fit") -
     name = (missing.name or "").partition(".")[0]
     if name in ("", "bayescascade"):
         return missing
+    light = "; what is here runs policies only. Install the rest with" if extra == "fit" else ". Install it with"
     return ImportError(
-        f"{what} needs {name}, which is not installed; what is here runs policies only. "
-        f'Install the rest with: python -m pip install "bayescascade[{extra}]"',
+        f'{what} needs {name}, which is not installed{light}: python -m pip install "bayescascade[{extra}]"',
         name=name,
     )

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import safe_divide
+from bayescascade.aggregates.aggregate import Aggregate
+from bayescascade.cascade.aggregated import score_aggregate
 from bayescascade.cascade.predictive import in_words, predict
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
@@ -18,7 +20,12 @@ from bayescascade.logs.validate import validate_log
 
 
 def score(
-    log: xr.Dataset, thresholds: Any, reject: Any = None, *, cost: str = "mean", fit: xr.DataTree | None = None
+    log: xr.Dataset | Aggregate,
+    thresholds: Any,
+    reject: Any = None,
+    *,
+    cost: str = "mean",
+    fit: xr.DataTree | None = None,
 ) -> xr.Dataset:
     """Run thresholds on a log: the empirical counterpart of `evaluate`.
 
@@ -44,8 +51,9 @@ def score(
 
     Parameters
     ----------
-    log : xarray.Dataset
-        As `read_log` returns it. Reach and cost need no labels: a log without any has an error of NaN.
+    log : xarray.Dataset or Aggregate
+        As `read_log` returns it. Reach and cost need no labels: a log without any has an error of NaN. Or what
+        `aggregate` counted of a log for these thresholds.
     thresholds : array-like, DataArray, ThresholdSolution or Policy
         As for `evaluate`. Those that name some of the log's stages only run these, in their order.
     reject : array-like or DataArray, optional
@@ -65,11 +73,11 @@ def score(
         ``error`` (wrong answers per query), ``cost`` and ``abstained`` (share of queries left without an answer)
         over ([point]); ``reach`` and ``answered`` (share answered by each stage) over ([point,] stage); where the
         log has it, ``latency`` (per query, in the log's units, NaN where a stage's is not known) over ([point]);
-        the attribute ``n_queries``. Where it is known what to expect, also ``error_expected``, ``error_low``,
-        ``error_high`` and the same of ``cost``: the posterior mean of the long-run rate, and the predictive
-        interval of ``ci_prob`` for a log of so many queries, within which it should show them, unless the model
-        is wrong or the queries are of another kind. For one threshold vector the attribute ``text`` says it in
-        words.
+        the attribute ``n_queries`` (of an aggregate that decayed, how many queries of equal weight tell as much).
+        Where it is known what to expect, also ``error_expected``, ``error_low``, ``error_high`` and the same of
+        ``cost``: the posterior mean of the long-run rate, and the predictive interval of ``ci_prob`` for a log of
+        so many queries, within which it should show them, unless the model is wrong or the queries are of another
+        kind. For one threshold vector the attribute ``text`` says it in words.
 
     Raises
     ------
@@ -82,16 +90,44 @@ def score(
         Where queries are left out because the log has not run the stages that thresholds send them to; where
         answers have no label, so that the error is that of the others, or NaN if there are none.
     """
-    log = validate_log(log, labels=False)
-    stages = [str(name) for name in log["stage"].values]
-    rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
-    log = log.sel(stage=rule.stages)
+    if cost not in ("mean", "queries"):
+        raise bad_value("cost", cost, "choose 'mean' or 'queries'", "is not known")
+    if isinstance(log, Aggregate):
+        rule = DecisionRule.from_any(thresholds, list(log.stages), log.kind, reject)
+        found, units, n_queries = _score_aggregate(log, rule, cost)
+    else:
+        log = validate_log(log, labels=False)
+        stages = [str(name) for name in log["stage"].values]
+        rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
+        found, units, n_queries = _score_log(log.sel(stage=rule.stages), rule, cost)
+    out = xr.Dataset(
+        {name: (("point", "stage")[: values.ndim], values) for name, values in found.items() if name != "latency"},
+        coords={"stage": rule.stages},
+        attrs={"n_queries": n_queries},
+    )
+    if "latency" in found:
+        out["latency"] = ("point", found["latency"], units)
+    source = fit if fit is not None else None if reject is not None else thresholds
+    for name, of in predict(source, rule, n_queries).items():
+        out = out.assign({f"{name}_{part}": ("point", values) for part, values in of._asdict().items()})
+        out.attrs["ci_prob"] = CI_PROB
+    if not rule.single:
+        return out
+    out = out.isel(point=0)
+    return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
+
+
+_Found = tuple[dict[str, np.ndarray], dict[Any, Any], int]  # amounts, attributes of latency, queries
+
+
+def _score_log(log: xr.Dataset, rule: DecisionRule, cost: str) -> _Found:
     confidence = log["confidence"].transpose("query", "stage").values
     correct = log["correct"].transpose("query", "stage").values
     own_cost, wrong = _costs(log, cost), correct.T < 0.5
     latency = log["latency"].transpose("query", "stage").values if "latency" in log else None
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("error", "cost", "abstained", "reach", "answered")}
-    waited, lacks = [], []
+    names = ("error", "cost", "abstained", "reach", "answered", *(["latency"] if latency is not None else []))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    lacks = []
     for route in route_blocks(confidence, rule.accept, rule.reject):
         lack = _what_lacks(route, confidence, correct)
         lacks.append(lack)
@@ -106,24 +142,19 @@ def score(
         found["reach"].append(np.count_nonzero(route.reach & followed[:, None], axis=2) / n[:, None])
         found["answered"].append(np.count_nonzero(route.accepted & followed[:, None], axis=2) / n[:, None])
         if latency is not None:
-            waited.append((_total(latency, route.reach, cost) * followed).sum(axis=1) / n)
-    n_queries = _remark(log, lacks)
-    dims = ("point", "stage")
-    out = xr.Dataset(
-        {name: (dims[: values[0].ndim], np.concatenate(values)) for name, values in found.items()},
-        coords={"stage": rule.stages},
-        attrs={"n_queries": n_queries},
-    )
-    if latency is not None:
-        out["latency"] = ("point", np.concatenate(waited), log["latency"].attrs)
-    source = fit if fit is not None else None if reject is not None else thresholds
-    for name, of in predict(source, rule, n_queries).items():
-        out = out.assign({f"{name}_{part}": ("point", values) for part, values in of._asdict().items()})
-        out.attrs["ci_prob"] = CI_PROB
-    if not rule.single:
-        return out
-    out = out.isel(point=0)
-    return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
+            found["latency"].append((_total(latency, route.reach, cost) * followed).sum(axis=1) / n)
+    units = {} if latency is None else log["latency"].attrs
+    return {name: np.concatenate(values) for name, values in found.items()}, units, _remark(log, lacks)
+
+
+def _score_aggregate(counted: Aggregate, rule: DecisionRule, cost: str) -> _Found:
+    scored = score_aggregate(counted, rule, cost)
+    left, whole, stage = scored.left
+    lost, asked, where = scored.lost
+    _say_left_out(left, whole, f"first at stage {stage!r}", stacklevel=4)
+    labelled = bool((counted.label > 0).any())
+    _say_unlabelled(lost, asked, f"first at stage {where!r}", labelled, stacklevel=4)
+    return scored.found, {"units": counted.unit} if counted.unit else {}, round(scored.n)
 
 
 class _Lack(NamedTuple):
@@ -145,35 +176,45 @@ def _remark(log: xr.Dataset, lacks: list[_Lack]) -> int:
     """
     n = log.sizes["query"]
     unrun = _most(lack.unrun for lack in lacks)
-    if unrun.any():
-        left = int(unrun.sum())
-        if left == n:
-            raise CascadeError(
-                f"no query of the log ran the stages that these thresholds send it to ({_first(log, unrun)}); "
-                "score needs queries that can be followed to their answer."
-            )
-        warnings.warn(
-            f"{left} of {n} queries ({_first(log, unrun)}) are sent to a stage that the log has not run for them. "
-            "They are left out of all numbers. Where a cascade at work stopped early these are no random part, so "
-            "run the stages for them, or read error and cost as those of the others.",
-            CascadeWarning,
-            stacklevel=3,
-        )
+    _say_left_out(int(unrun.sum()), n, _first(log, unrun))
     unlabelled = _most(lack.unlabelled for lack in lacks)
-    if unlabelled.any():
-        lost, asked = int(unlabelled.sum()), n - int(unrun.sum())
-        none = not log["correct"].notnull().any() or lost == asked
-        rest = (
-            "so the error is not known; reach and cost need no labels"
-            if none
-            else "so the error is that of the others, which is the same only if labels were given at random"
+    asked, labelled = n - int(unrun.sum()), bool(log["correct"].notnull().any())
+    _say_unlabelled(int(unlabelled.sum()), asked, _first(log, unlabelled), labelled)
+    return asked
+
+
+def _say_left_out(left: float, n: float, first: str, stacklevel: int = 5) -> None:
+    """Warn of queries that cannot be followed; `CascadeError` where that is all of them."""
+    if not left:
+        return
+    if left == n:
+        raise CascadeError(
+            f"no query of the log ran the stages that these thresholds send it to ({first}); "
+            "score needs queries that can be followed to their answer."
         )
-        warnings.warn(
-            f"{lost} of {asked} answers ({_first(log, unlabelled)}) have no label, {rest}. Label more of them.",
-            CascadeWarning,
-            stacklevel=3,
-        )
-    return n - int(unrun.sum())
+    warnings.warn(
+        f"{left:.12g} of {n:.12g} queries ({first}) are sent to a stage that the log has not run for them. "
+        "They are left out of all numbers. Where a cascade at work stopped early these are no random part, so "
+        "run the stages for them, or read error and cost as those of the others.",
+        CascadeWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def _say_unlabelled(lost: float, asked: float, first: str, labelled: bool, stacklevel: int = 5) -> None:
+    """Warn of answers that have no label."""
+    if not lost:
+        return
+    rest = (
+        "so the error is that of the others, which is the same only if labels were given at random"
+        if labelled and lost < asked
+        else "so the error is not known; reach and cost need no labels"
+    )
+    warnings.warn(
+        f"{lost:.12g} of {asked:.12g} answers ({first}) have no label, {rest}. Label more of them.",
+        CascadeWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def _most(parts: Iterable[np.ndarray]) -> np.ndarray:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, reading, running, serving, terminal, updating, watching
+from bayescascade.cli import decisions, reading, running, serving, tenants, terminal, updating, watching
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.options import (
     Cost,
@@ -69,6 +69,10 @@ class _Commands(TyperGroup):
             if error.errno == errno.EPIPE:  # `| head` is no mistake; Typer knows what to do
                 raise
             message = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        except ImportError as error:
+            if isinstance(error, ModuleNotFoundError):  # a fault of ours
+                raise
+            message = f"{error}."  # a package that an extra brings
         except KeyboardInterrupt:
             terminal.say("Interrupted; no half-written file is left.")
             raise typer.Exit(terminal.INTERRUPTED) from None
@@ -238,6 +242,8 @@ app.command(cls=WithChoices)(updating.update)
 app.command()(updating.diff)
 app.command()(serving.serve)
 app.command()(serving.export)
+app.command("fit-tasks", cls=WithChoices)(tenants.fit_tasks)
+app.command("tune-tasks")(tenants.tune_tasks)
 app.command(cls=WithChoices)(watching.verify)
 app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of

@@ -15,16 +15,18 @@ from bayescascade.cli.options import (
     Cost,
     FitFile,
     Grades,
-    LogFile,
+    LogFiles,
     Prob,
     Seed,
     Task,
     TaskColumn,
     TaskOfLog,
+    counted_for,
     file_in,
     file_out,
     fit_of,
     given,
+    is_many,
     keep_inputs,
     log_for,
     models_of,
@@ -126,7 +128,7 @@ def tune(
 
 
 def score(
-    log: LogFile,
+    log: LogFiles,
     policy: Annotated[Path, file_in("Written by `bayescascade tune`.", metavar="POLICY")],
     kind: Annotated[
         str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
@@ -136,7 +138,7 @@ def score(
     task: TaskOfLog = None,
     task_column: TaskColumn = None,
 ) -> None:
-    """Run a policy on the queries of a log and print its error and cost."""
+    """Run a policy on the queries of a log, or of many files, and print its error and cost."""
     import bayescascade as bc
     from bayescascade.posterior.schema import data_hash
 
@@ -146,12 +148,15 @@ def score(
             f"{policy} decides on confidences of kind {chosen.confidence_kind!r}, so its thresholds mean "
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
-    data = log_for(log, chosen, cost, task, task_column, grades)
+    if is_many(log):
+        data = counted_for(log, chosen, cost, task, task_column, grades)
+    else:
+        data = log_for(log, chosen, cost, task, task_column, grades)
     scored = bc.score(data, chosen)
     terminal.show(*terminal.score_lines(scored, f"{policy.name} on {log.name}"))
     if "error_expected" not in scored:
         terminal.say("The policy file does not say enough to tell what so many queries should show; tune again.")
-    if chosen.metadata.get("data_hash") == data_hash(data):
+    if not is_many(log) and chosen.metadata.get("data_hash") == data_hash(data):
         terminal.say(
             "The policy was tuned on this very log, which flatters it; one that it has not seen tells more."
         )

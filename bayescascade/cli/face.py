@@ -19,10 +19,12 @@ RENAMED = {
     "thresholds": "policy",
     "metric": "score",
     "format": "format_",
+    "client": "scheduler",
 }
 CALLS = {
     "fit": "`bayescascade fit`",
     "check": "`bayescascade check`",
+    "fit_tasks": "`bayescascade fit-tasks`",
     "save_fit": "`bayescascade fit`",
     "Policy.save": "`bayescascade tune -o`",
     "ThresholdSolution.to_policy": "`bayescascade tune -o`",

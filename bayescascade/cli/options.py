@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import os
 from collections.abc import Iterable
 from itertools import product
@@ -226,6 +227,28 @@ def log_for(
     return log.isel(query=log["task"].values == task)
 
 
+def counted_for(
+    path: Path, policy: Any, cost: str, task: str | None, task_column: str | None, grades: str | None
+) -> Any:
+    """Many files counted as a policy takes them, of one task if that is asked for, see `log_for`."""
+    import bayescascade as bc
+    from bayescascade.aggregates.sources import find_files, table_of_files
+
+    own = policy.metadata.get("task")
+    if task is None and own is not None:
+        known = table_of_files(find_files(path)).columns
+        if task_column in known or "task" in known:
+            say(f"The policy is of the task {own!r}: queries of other tasks are left out. --task chooses another.")
+            task = own
+    columns: dict[str, Any] = {
+        "cost": cost_of(cost),
+        "task": task_column,
+        "of_task": task,
+        "grades": grades_of(grades),
+    }
+    return bc.aggregate(path, policy, **columns)
+
+
 # ---- options
 
 
@@ -246,6 +269,25 @@ def _is_there(path: Path) -> Path:
     return path
 
 
+def is_many(path: Path) -> bool:
+    """Whether a log is a folder, or a pattern, of files."""
+    return os.path.isdir(path) or (glob.has_magic(str(path)) and not os.path.exists(path))
+
+
+def _are_there(path: Path) -> Path:
+    """A log, or a folder or a pattern of them; whether that has files is said when they are read."""
+    return path if is_many(path) else _is_there(path)
+
+
+LogFiles = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LOG",
+        callback=_are_there,
+        help="As for `fit`; or a folder of Parquet or CSV files, or a quoted pattern such as 'logs/*.parquet', "
+        "which are counted in bounded memory.",
+    ),
+]
 LogFile = Annotated[
     Path,
     typer.Argument(

@@ -208,6 +208,18 @@ def frame_table(found: pd.DataFrame) -> Table:
     return _table("", *map(str, found.columns), rows=rows)
 
 
+def tenants_table(found: pd.DataFrame, numbers: tuple[str, ...]) -> Table:
+    """Tenants by row; columns of ``numbers`` to four digits, empty where they are not known."""
+    rows = (
+        tuple(
+            ("" if isnan(value) else _number(value)) if name in numbers else str(value)
+            for name, value in zip(found.columns, row, strict=True)
+        )
+        for row in found.itertuples(index=False)
+    )
+    return _table("", *(str(name).replace("_", " ").capitalize() for name in found.columns), rows=rows)
+
+
 def update_text(attrs: Mapping[Any, Any]) -> str:
     """What an update did."""
     why = "thinned log" if float(attrs.get("old_share", 1.0)) == 1.0 else "a share of the earlier ones was kept"

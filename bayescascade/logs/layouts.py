@@ -76,7 +76,7 @@ def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any], task: st
     columns = set(table.columns)
     if "confidence" in columns or columns & {"stage", "model"}:
         return _long(table, cost, task)
-    style, names = _wide_style(list(table.columns))
+    style, names = wide_style(list(table.columns))
     if style is None:
         raise CascadeError(
             f"missing column 'confidence'; the columns are {listed(table.columns)}. A long log has query, "
@@ -107,7 +107,7 @@ def _long(table: pd.DataFrame, cost: str | None, task: str | None) -> Records:
     if latency is not None:
         cells["latency"] = column(table, latency)
     queries, query, tasks = _queries(table, task)
-    names, numbers, ordered, stage = _stages(table)
+    names, numbers, ordered, stage = stages_in(table)
     return Records(
         queries=queries,
         tasks=tasks,
@@ -150,7 +150,7 @@ def _missing(name: str) -> Any:
     )
 
 
-def _stages(table: pd.DataFrame) -> tuple[list[str], list[int] | None, bool, NDArray[np.int64]]:
+def stages_in(table: pd.DataFrame) -> tuple[list[str], list[int] | None, bool, NDArray[np.int64]]:
     """Names of stages, their numbers if they have any, whether that is an order, and each row's place."""
     key = "stage" if "stage" in table.columns else "model"
     series = column(table, key)
@@ -207,7 +207,7 @@ def _found(columns: list[str], style: str, field: str) -> Iterator[str]:
     yield from dict.fromkeys(stage for name in columns if (stage := _match(name, style, field)))
 
 
-def _wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
+def wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
     """The first style that names two stages, else the first that names one."""
     found = {style: list(_found(columns, style, "confidence")) for style in STYLES}
     for least in (2, 1):

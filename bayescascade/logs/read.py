@@ -122,7 +122,7 @@ def read_log(
     """
     if confidence_kind is not None:
         check_kind(confidence_kind)
-    words = TRUTH | _check_grades(grades)
+    words = TRUTH | check_grades(grades)
     prices = _check_cost(cost)
     wanted = _check_stages(stages, 2 if labels else 1)
     if task is not None and not isinstance(task, str):
@@ -223,7 +223,7 @@ def _is_real(value: Any, or_bool: bool = False) -> bool:
     return True
 
 
-def _check_grades(grades: Any) -> dict[str, float]:
+def check_grades(grades: Any) -> dict[str, float]:
     """What texts of `correct` stand for, by their lower case; NaN is not scored."""
     if grades is None:
         return {}

@@ -79,7 +79,7 @@ def clean_matrices(
     there = [stage for stage in range(len(names)) if labels or told[stage]]  # a served log may not reach them all
     for stage in there:
         correct_there = cleaned["correct"][:, stage] if labels else None
-        _check_stage(names[stage], run[:, stage], correct_there, cleaned["cost"][:, stage])
+        check_stage(names[stage], run[:, stage], correct_there, cleaned["cost"][:, stage])
     _check_pairs(run[:, there], [names[stage] for stage in there])
     return {"confidence": confidence, **cleaned}
 
@@ -116,7 +116,7 @@ def _warn_lost_labels(lost: NDArray[np.bool_], where: Where) -> None:
         )
 
 
-def _check_stage(name: str, run: NDArray[np.bool_], correct: Matrix | None, cost: Matrix) -> None:
+def check_stage(name: str, run: NDArray[np.bool_], correct: Matrix | None, cost: Matrix) -> None:
     if not run.any():
         raise CascadeError(
             f"stage {show(name)} has no confidence in any row, so it counts as never run; log its confidence "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +43,32 @@ def save_fit(fit: xr.DataTree, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not os.path.isdir(path.parent):
         raise CascadeError(f"cannot write {path}: the folder {path.parent} does not exist; create it first.")
-    # in memory first: HDF5 on a disk that is full brings the process down, and the draws with it
-    content = fit.to_netcdf(engine="h5netcdf")
+    write_packed(packed(fit), path)
+
+
+def packed(fit: xr.DataTree) -> bytes:
+    """What `save_fit` writes; in memory first, as HDF5 on a full disk ends the process, and the draws with it."""
+    with _apart_from_dask():
+        content = bytes(fit.to_netcdf(engine="h5netcdf"))
+    return content + _seal(hashlib.sha256(content))
+
+
+@contextmanager
+def _apart_from_dask() -> Iterator[None]:
+    """Write in this process alone: where it has a Dask client, xarray asks that for a lock on what has no name."""
+    if "dask" not in sys.modules:
+        yield
+        return
+    import dask
+
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def write_packed(content: bytes, path: str | os.PathLike[str]) -> None:
+    """Write what `packed` made of a fit, whole or not at all."""
     with whole_file(path, "the fit") as part, open(part, "wb") as stream:
         stream.write(content)
-        stream.write(_seal(hashlib.sha256(content)))
 
 
 def _seal(digest: Any) -> bytes:

@@ -9,6 +9,7 @@ from helpers.imports import HEAVY, loaded_by
 import bayescascade as bc
 
 NAMES = [
+    "Aggregate",
     "Budget",
     "Cascade",
     "CascadeError",
@@ -18,7 +19,9 @@ NAMES = [
     "Policy",
     "Reply",
     "StreamBudget",
+    "TenantFits",
     "ThresholdSolution",
+    "aggregate",
     "backward_induction",
     "build_model",
     "check",
@@ -30,9 +33,11 @@ NAMES = [
     "evaluate",
     "explore",
     "fit",
+    "fit_tasks",
     "frontier",
     "label_value",
     "learn_then_test",
+    "load_aggregate",
     "load_example",
     "load_fit",
     "monitor",
@@ -56,6 +61,7 @@ NAMES = [
     "read_traces",
     "report",
     "reprice",
+    "save_aggregate",
     "save_fit",
     "score",
     "select_task",
@@ -63,6 +69,7 @@ NAMES = [
     "signal_quality",
     "simulate",
     "tune",
+    "tune_tasks",
     "validate_log",
     "verdict",
     "verify",
@@ -72,6 +79,17 @@ NAMES = [
 # Positional parameters without a default, and the keyword-only ones that users rely on, with their defaults.
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
+    "aggregate": (
+        ["source", "thresholds"],
+        {"confidence_kind": None, "cost": "cost", "stages": None, "task": None, "client": None},
+    ),
+    "save_aggregate": (["aggregate", "path"], {}),
+    "fit_tasks": (
+        ["logs", "folder"],
+        {"by": "task", "client": None, "workers": 2, "confidence_kind": None, "cost": "cost", "random_seed": 0},
+    ),
+    "tune_tasks": (["fits"], {"client": None, "workers": 2}),
+    "load_aggregate": (["path"], {}),
     "read_log": (["source"], {"confidence_kind": None, "cost": "cost", "stages": None, "task": None}),
     "read_responses": (["source"], {"signal": None, "labels": None, "grade": "normalised", "prices": None}),
     "read_lm_eval": (["source"], {"metric": None, "filter": None, "pass_mark": None, "prices": None}),
@@ -185,6 +203,22 @@ def test_unknown_name():
     ids=["import", "score", "names"],
 )
 def test_importing_is_light(code):
+    assert loaded_by(code).isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("made", ["example_fit", "hard_fit"])
+def test_opening_a_fit_and_tuning_it_again_loads_no_sampler(made, request, tmp_path):
+    """It takes a second or two; loading PyMC takes ten."""
+    path = tmp_path / "fit.nc"
+    bc.save_fit(request.getfixturevalue(made), path)
+    code = f"""
+import bayescascade as bc
+fit = bc.load_fit({str(path)!r})
+solution = bc.tune(fit, max_error=0.9)
+solution.to_policy({str(tmp_path / "policy.json")!r})
+bc.frontier(fit, n_points=3)
+bc.evaluate(fit, solution)
+"""
     assert loaded_by(code).isdisjoint(HEAVY)
 
 

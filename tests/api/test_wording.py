@@ -223,7 +223,7 @@ PYTHON_ONLY |= {"first_prices", "max_vectors", "pair", "path", "probs", "share",
 PYTHON_ONLY |= {"model", "base_url", "signal_options", "expected_cost", "timeout", "on_failure"}  # of endpoints
 PYTHON_ONLY |= {"per_query", "per_period", "period", "when_spent", "warm_up", "budget"}
 PYTHON_ONLY |= {"cascade"}  # of what serves one
-PYTHON_CALLS = {"tune", "read_log", "validate_log", "label_value"}
+PYTHON_CALLS = {"save_aggregate", "tune", "read_log", "validate_log", "label_value"}
 
 
 def test_every_option_that_is_named_exists():

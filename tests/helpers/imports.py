@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
-HEAVY = ["pymc", "pytensor", "arviz", "nutpie", "numba", "matplotlib", "jinja2", "typer", "rich"]
+HEAVY = ["pymc", "pytensor", "arviz", "nutpie", "numba", "matplotlib", "typer", "rich"]
+# where Dask is installed xarray loads it, and it loads Jinja
+HEAVY += [] if find_spec("dask") else ["jinja2"]
 
 
 def loaded_by(code):

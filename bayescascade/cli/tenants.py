@@ -1,0 +1,121 @@
+"""Commands for many tenants: a fit and a policy for each; `cli` puts them on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayescascade.cli import terminal
+from bayescascade.cli.options import (
+    ERROR_PRICE,
+    AbstainPrice,
+    Cost,
+    Grades,
+    Kind,
+    LogFiles,
+    Prob,
+    Seed,
+    Stages,
+    copula_of,
+    cost_of,
+    given,
+    grades_of,
+    names_of,
+)
+from bayescascade.errors import CascadeError
+
+SCHEDULER = typer.Option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Scheduler of a Dask cluster, e.g. tcp://10.0.0.1:8786.",
+    show_default="workers on this machine",
+)
+WORKERS = typer.Option(min=1, help="Worker processes on this machine, where no scheduler is named.")
+
+
+def _folder_out(text: str) -> Any:
+    return typer.Option("--output", "-o", file_okay=False, help=text)
+
+
+def fit_tasks(
+    logs: LogFiles,
+    output: Annotated[Path, _folder_out("Folder for the fits; one that has some already is gone on with.")],
+    by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="Column that names the tenants.")] = "task",
+    kind: Kind = None,
+    cost: Cost = "cost",
+    stages: Stages = None,
+    grades: Grades = None,
+    copula: Annotated[
+        str | None, typer.Option(metavar="FAMILY[,...]", help="As for `fit`.", show_default="as for `fit`")
+    ] = None,
+    difficulty: Annotated[bool | None, typer.Option(help="As for `fit`.", show_default="as for `fit`")] = None,
+    draws: Annotated[int, typer.Option(min=4, max=1_000_000, help="Draws kept from each chain.")] = 1000,
+    chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
+    checks: Annotated[bool, typer.Option(help="Check each fit against its log.")] = True,
+    scheduler: Annotated[str | None, SCHEDULER] = None,
+    workers: Annotated[int, WORKERS] = 2,
+    seed: Seed = None,
+) -> None:
+    """Fit each of many tenants by itself, on several processes or a Dask cluster."""
+    import bayescascade as bc
+
+    reading: dict[str, Any] = {
+        "confidence_kind": kind,
+        "cost": cost_of(cost),
+        "stages": names_of(stages),
+        "grades": grades_of(grades),
+    }
+    options: dict[str, Any] = {"draws": draws, "chains": chains, "checks": checks, "random_seed": seed or 0}
+    if copula is not None:
+        options["copula"] = copula_of(copula)
+    if difficulty is not None:
+        options["difficulty"] = difficulty
+    with terminal.working("Fitting (a first fit compiles too: a minute or two)"):
+        fits = bc.fit_tasks(logs, output, by=by, client=scheduler, workers=workers, **reading, **options)
+    told = fits.table.fillna({"failed_checks": "", "notes": ""}).reset_index()
+    told["notes"] = told["notes"].where(
+        told["status"] == "failed", ""
+    )  # what else was noted is in the table on disk
+    columns = ["tenant", "status", "queries", "labelled", "failed_checks", "notes"]
+    terminal.show(terminal.tenants_table(told[columns], numbers=("queries", "labelled")))
+    typer.echo(
+        f"Wrote {len(fits.fitted)} of {len(fits.table)} fits to {output}. "
+        f"Next: bayescascade tune-tasks {output} --max-error 0.2 -o policies"
+    )
+    if len(fits.failed):
+        raise typer.Exit(terminal.INFEASIBLE)
+
+
+def tune_tasks(
+    ctx: typer.Context,
+    fits: Annotated[
+        Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
+    ],
+    output: Annotated[Path, _folder_out("Folder for the policies; one that has some already is gone on with.")],
+    max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="The cost per query is at most this, with --prob.")
+    ] = None,
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    abstain_price: AbstainPrice = None,
+    prob: Prob = None,
+    scheduler: Annotated[str | None, SCHEDULER] = None,
+    workers: Annotated[int, WORKERS] = 2,
+) -> None:
+    """Choose thresholds for each of many tenants, and write a policy for each."""
+    goal = given(ctx, "max_error", "max_cost", "error_price", "abstain_price", "prob")
+    if not {"max_error", "max_cost", "error_price"} & set(goal):
+        raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
+    import bayescascade as bc
+
+    with terminal.working("Tuning"):
+        table = bc.tune_tasks(fits, output, client=scheduler, workers=workers, **goal)
+    columns = ["tenant", "status", "error", "cost", "kept", "failed_checks", "thresholds"]
+    told = table.fillna({"failed_checks": "", "thresholds": ""}).reset_index()[columns]
+    terminal.show(terminal.tenants_table(told, numbers=("error", "cost", "kept")))
+    written = int((table["file"] != "").sum())
+    typer.echo(f"Wrote {written} of {len(table)} policies to {output}.")
+    if written < len(table):
+        raise typer.Exit(terminal.INFEASIBLE)
