@@ -51,8 +51,8 @@ def load_example(name: str = "simulated") -> xr.Dataset:
     Notes
     -----
     The images are E. Alpaydin and C. Kaynak's "Optical Recognition of Handwritten Digits" (UCI Machine Learning
-    Repository, 1998, doi:10.24432/C50P49, CC BY 4.0), as scikit-learn ships them; ids are their places there. The log
-    holds no image. ``studies/digits/run.py`` recorded it.
+    Repository, 1998, doi:10.24432/C50P49, CC BY 4.0), as scikit-learn ships them; ids are their places there.
+    The log holds no image. ``studies/digits/run.py`` recorded it.
     """
     from bayescascade.logs.read import read_log
 

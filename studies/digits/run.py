@@ -9,6 +9,7 @@ costs.
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def train(images: np.ndarray, digits: np.ndarray) -> dict:
     }
 
 
-def milliseconds(classifier, image: np.ndarray, repeats: int) -> float:
+def milliseconds(classifier: Any, image: np.ndarray, repeats: int) -> float:
     """Median processor time of one call for one image."""
     taken = []
     for _ in range(repeats):
@@ -94,7 +95,7 @@ def record(n_queries: int | None, repeats: int) -> tuple[pd.DataFrame, np.ndarra
     return log, images[logged].reshape(-1, 8, 8)
 
 
-def draw(log: pd.DataFrame, images: np.ndarray):
+def draw(log: pd.DataFrame, images: np.ndarray) -> Any:
     """Six images that the first stage reads rightly or wrongly, surest first, with each stage's answer."""
     import matplotlib.pyplot as plt
 
