@@ -139,9 +139,8 @@ RETIRED = [
     r"\bsurer\b",
     r"\breckoning\b",
 ]
-PLAIN = ["llms.txt", "skills/bayescascade/SKILL.md"]
-PLAIN += [f"docs/{name}.md" for name in ("index", "why", "quickstart", "deciding", "comparing")]
-PLAIN += [f"docs/{name}.md" for name in ("troubleshooting", "contributing", "changelog", "evidence/summary")]
+PLAIN = ["README.md", "llms.txt", "skills/bayescascade/SKILL.md", "docs/evidence/summary.md"]
+PLAIN += sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
 PLAIN += sorted(f"docs/start/{path.name}" for path in (DOCS / "start").glob("*.md"))
 PLAIN += [f"docs/reference/{name}.md" for name in ("log", "policy", "examples", "glossary")]
 

@@ -1,7 +1,9 @@
 """The embedded example logs."""
 
 import importlib.util
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +39,16 @@ class TestDigits:
 
     def test_is_small_enough_to_ship(self):
         assert len(files("bayescascade.logs").joinpath("example_digits.csv").read_bytes()) < 500_000
+
+    def test_the_page_says_what_the_log_holds(self):
+        log = load_example("digits")
+        page = Path(__file__).parents[2].joinpath("docs", "reference", "examples.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+)% \| ([\d.]+) ms \|$", page, re.M)
+        assert [name for name, *_ in rows] == log["stage"].values.tolist()
+        for name, wrong, milliseconds in rows:
+            one = log.sel(stage=name)
+            assert f"{1 - float(one['correct'].mean()):.0%}" == f"{wrong}%"
+            assert float(f"{float(one['cost'].mean()):.1g}") == float(milliseconds)
 
     @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn has the images")
     def test_ids_are_images_of_scikit_learn_and_the_first_stage_can_be_recorded_again(self):
