@@ -143,6 +143,15 @@ PLAIN = ["README.md", "llms.txt", "skills/bayescascade/SKILL.md", "docs/evidence
 PLAIN += sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
 PLAIN += sorted(f"docs/start/{path.name}" for path in (DOCS / "start").glob("*.md"))
 PLAIN += [f"docs/reference/{name}.md" for name in ("log", "policy", "examples", "glossary")]
+PLAIN += sorted(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_every_picture_of_a_notebook_has_an_alternative_text():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+                text = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+                assert len(text.split()) > 5, f"{path.name}: {''.join(cell['source'])[-80:]}"
 
 
 @pytest.mark.parametrize("name", PLAIN)
