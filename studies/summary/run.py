@@ -42,6 +42,11 @@ def promises() -> pd.DataFrame:
     parts = []
     for prob in PROBS:
         told = table(PAGES / "promises.md", f"prob = {prob:g}")
+        missing = {method for method, *_ in KEEPERS} - set(told["method"])
+        if missing:
+            raise ValueError(
+                f"promises.md has no rows of {sorted(missing)} at prob = {prob:g}; rename them in KEEPERS"
+            )
         kept = told["kept, of those made"].map(numbers)
         parts.append(
             pd.DataFrame(
