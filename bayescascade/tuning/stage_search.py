@@ -15,7 +15,7 @@ from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.threshold_search import search_thresholds
+from bayescascade.tuning.threshold_search import SEARCH_LATENT, search_thresholds
 
 _SEARCH_DRAWS = 300
 _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
@@ -46,7 +46,11 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
         return search_thresholds(given.restrict(keep), spec, discrepancy)
 
     final = sorted(tried, key=lambda keep: solve(few, keep).place)[:_N_FINAL]
-    return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
+    if draws.n_nodes == 1:
+        return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
+    # those draws that search choose, and all draws judge what they chose
+    some = draws.thin(SEARCH_LATENT)
+    return solve(draws, min(final, key=lambda keep: solve(some, keep).place))
 
 
 def _prices(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> list[float]:
