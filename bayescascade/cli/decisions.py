@@ -71,7 +71,7 @@ def tune(
         float | None,
         typer.Option(
             help="Room for what the model misses of the error, as a share of it; 0 believes the model.",
-            show_default="1 with --max-error, else 0",
+            show_default="0.1 with --max-error, or 1 for a fit without a difficulty; else 0",
         ),
     ] = None,
     models: Annotated[
