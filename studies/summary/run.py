@@ -199,8 +199,8 @@ Details, also by log, where it is uneven: {{doc}}`promises`.
 
 ## Do the bands hold?
 
-Along the frontier each error has a 90% band, without any safety margin. It should hold the held-out error nine times out of ten. Worst was {worst["error"]:.0f}%, with {worst["k"]:.0f} stages and {worst["n"]:.0f} labels: a band knows what the
-labels leave open, and not where the model itself is wrong. The safety margin of a promise exists for this reason.
+Along the frontier each error has a 90% band. It should hold the held-out error nine times out of ten. Worst was {worst["error"]:.0f}%, with {worst["k"]:.0f} stages and {worst["n"]:.0f} labels: a band knows what the
+labels leave open better than where the model itself is wrong. The safety margin of a promise exists for this reason.
 
 ```{{figure}} ../_static/evidence/bands.png
 :alt: Coverage of 90% bands for error and cost against the number of labelled queries, one line for two, three and four stages, with a line at 90%.
