@@ -21,7 +21,7 @@ DECISIONS := tests/tuning tests/induction tests/model/test_costs.py
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks docs bench release audit
+.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks readme docs bench release audit
 .PHONY: browser constraints clean distclean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make lint         ruff: rules and format (make format applies them); import contracts"
 	@echo "make types        mypy on the package and the studies"
 	@echo "make notebooks    execute the notebooks again, into build/notebooks"
+	@echo "make readme       run what README and docs/howto show, and put in what it prints"
 	@echo "make docs         the documentation, into build/docs; a warning is an error"
 	@echo "make release      build sdist and wheel; try them in clean environments of each Python there is"
 	@echo "make audit        ask for known weaknesses of the versions in constraints.txt (needs a network)"
@@ -130,6 +131,9 @@ notebooks: $(VENV)/.stamp-dev
 	@cp -r $(NOTEBOOKS) notebooks/responses notebooks/evaluation notebooks/live build/notebooks/
 	@printf '%s\n' $(notdir $(NOTEBOOKS)) | xargs -P $(WORKERS) -I{} sh -c 'echo "Executing {}"; \
 	  $(BIN)/jupyter-execute --inplace --timeout=900 "build/notebooks/{}" && echo "Executed {}"'
+
+readme: $(VENV)/.stamp-dev
+	$(BIN)/python .ci/shown.py README.md docs/howto.md
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
