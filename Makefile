@@ -75,7 +75,7 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 	@$(INSTALL) '.[docs]' && touch $@
 
 demo: $(VENV)/.stamp-run
-	@$(BIN)/bayescascade demo --out "$(OUT)"
+	@$(BIN)/bayescascade demo --output "$(OUT)"
 
 test: doctests
 	$(PYTEST) $(PARALLEL) -m "not slow and not benchmark"

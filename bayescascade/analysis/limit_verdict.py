@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescascade.analysis.rival_table import CASCADE, SHORTER, SURE, TIE, Strategy, against, pair_of
+from bayescascade.analysis.rival_table import (
+    CASCADE,
+    EVEN,
+    SHORTER,
+    SURE,
+    TIE,
+    Strategy,
+    against,
+    is_toss_up,
+    pair_of,
+)
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
 from bayescascade.cascade.single_stages import ROUNDING
 from bayescascade.posterior.draws import Draws
@@ -145,6 +155,8 @@ def _decide(chosen: dict[str, Any], feasible: bool, tie: float) -> str:
     # a pair that saves nothing beside a stage alone is only more to look after
     if single is not None and rival is not single and single.loss <= rival.loss + tie:
         rival = single
+    if rival is not None and feasible and is_toss_up(rival, tie):
+        return f"{EVEN} {CASCADE} and {rival.rival}, which is simpler"
     if rival is not None and (not feasible or rival.saving <= tie):
         if rival.kind == "single stage":
             return f"do not run this cascade: send every query to {str(rival.rival).removesuffix(' alone')}"

@@ -14,9 +14,9 @@ RENAMED = {
     "random_seed": "seed",
     "confidence_kind": "kind",
     "n_queries": "queries",
-    "n_stages": "stages",
     "n_labelled": "labelled",
     "thresholds": "policy",
+    "labels": "label_value",
     "metric": "score",
     "format": "format_",
 }

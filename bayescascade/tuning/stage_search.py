@@ -20,6 +20,7 @@ from bayescascade.tuning.threshold_search import search_thresholds
 _SEARCH_DRAWS = 300
 _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
 _N_SWEEP = 40
+AS_GOOD = 0.005  # share of the risk that nobody would run a longer cascade for, where the goal is a limit
 # Subsets tuned for each price, how many of them on all draws, and prices about the one at which a bound binds.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
@@ -45,8 +46,23 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     def solve(given: Draws, keep: tuple[int, ...]) -> Solved:
         return search_thresholds(given.restrict(keep), spec, discrepancy)
 
-    final = sorted(tried, key=lambda keep: solve(few, keep).place)[:_N_FINAL]
-    return min((solve(draws, keep) for keep in final), key=lambda solved: solved.place)
+    ranked = sorted(((keep, solve(few, keep)) for keep in tried), key=lambda one: one[1].place)
+    final = dict.fromkeys([keep for keep, _ in ranked[:_N_FINAL]])
+    if spec.bounds:
+        final |= dict.fromkeys(_shorter(ranked, 2.0 * AS_GOOD)[:1])
+    solved = sorted(((keep, solve(draws, keep)) for keep in final), key=lambda one: one[1].place)
+    simpler = _shorter(solved, AS_GOOD) if spec.bounds else []
+    return dict(solved)[simpler[0]] if simpler else solved[0][1]
+
+
+def _shorter(ranked: list[tuple[tuple[int, ...], Solved]], within: float) -> list[tuple[int, ...]]:
+    """Subsets of fewer stages than the first that keep the goal, too, at nearly its risk; the shortest first."""
+    best, first = ranked[0]
+    if not first.feasible or first.risk <= 0.0:  # where all calls are free, the error decides
+        return []
+    most = first.risk + within * abs(first.risk)
+    able = [keep for keep, one in ranked[1:] if one.feasible and one.risk <= most and len(keep) < len(best)]
+    return sorted(able, key=len)
 
 
 def _prices(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> list[float]:

@@ -57,7 +57,7 @@ FACE = CommandLine(COMMANDS.values())
         (option("copula", "auto"), "copula='auto'", "--copula auto"),
         (option("copula", "..."), "copula='...'", "--copula ..."),
         (option("margin", ""), "margin=''", "--margin ''"),
-        (option("labels", True), "labels=True", "--labels"),
+        (option("labels", True), "labels=True", "--label-value"),
         (
             option("cascades", [["a", "b"], ["a", "c"]]),
             "cascades=[['a', 'b'], ['a', 'c']]",

@@ -79,7 +79,10 @@ def test_sections_stand_in_the_order_in_which_they_are_read(page):
 
 
 def test_the_answer_says_what_to_set_what_it_brings_and_what_it_beats(page, solution, unseen):
-    assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in page.text
+    assert (
+        "To have cost at most 2 per 1,000 queries with probability 90%, set: small answers from confidence"
+        in page.text
+    )
     assert f"{float(solution.error.mean()):.1%} (" in page.text
     assert f"{1000 * float(solution.cost.mean()):.3g} (" in page.text
     found = bc.score(unseen, solution.thresholds)
@@ -136,7 +139,7 @@ def test_a_cascade_that_a_single_stage_beats_is_told_so(example_fit, tmp_path):
 
 def test_a_goal_out_of_reach_is_called_so(example_fit, tmp_path):
     path = bc.report(example_fit, tmp_path / "r.html", solution=bc.tune(example_fit, max_error=0.01))
-    assert "No thresholds give error at most 1% with probability 0.9" in Page(path.read_text("utf-8")).text
+    assert "No thresholds give error at most 1% with probability 90%" in Page(path.read_text("utf-8")).text
 
 
 def test_a_price_of_an_error_names_the_stage_to_beat(example_fit, tmp_path):
@@ -165,7 +168,9 @@ def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, exampl
 def test_a_policy_of_this_log_brings_its_goal_along(example_fit, solution, tmp_path):
     policy = solution.to_policy()
     text = Page(bc.report(example_fit, tmp_path / "r.html", thresholds=policy).read_text(encoding="utf-8")).text
-    assert "To have cost at most 0.002 with probability 0.9, set: small answers from confidence" in text
+    assert (
+        "To have cost at most 2 per 1,000 queries with probability 90%, set: small answers from confidence" in text
+    )
     assert "per 1,000 queries against the best pair that keeps this limit" in text
     foreign = bc.Policy(
         policy.stages, policy.thresholds, "probability", metadata={**policy.metadata, "data_hash": "x"}
