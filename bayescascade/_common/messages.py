@@ -32,3 +32,19 @@ def sentence(text: str) -> str:
     if isinstance(text, Message) and isinstance(text.parts[0], str):
         return Message(sentence(text.parts[0]), *text.parts[1:])
     return text[:1].upper() + text[1:]
+
+
+def span(seconds: float) -> str:
+    """A time as people say it.
+
+    Examples
+    --------
+    >>> span(3.2), span(80.0), span(1500.0), span(9000.0)
+    ('3 s', 'a minute', '25 minutes', '2.5 hours')
+    """
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 5400.0:
+        minutes = max(1, round(seconds / 60.0))
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600.0:.1f} hours"

@@ -136,7 +136,8 @@ def tune(
     if currency is not None and not isinstance(currency, str):
         raise bad_value("currency", currency, "give a text, or leave it out")
     solved = tune_draws(draws, spec, discrepancy, stages)
-    solution = to_solution(solved, spec, _provenance(fit), currency)
+    provenance = _provenance(fit) | ({} if stages is None else {"stages_named": True})
+    solution = to_solution(solved, spec, provenance, currency)
     if not solution.feasible:
         return replace(solution, seen=seen_by(fit, solution))
     ends = xr.DataArray(

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bayescascade as bc
+from bayescascade.analysis import proposal
 from bayescascade.cli.app import app
 from bayescascade.errors import CascadeError
 
@@ -176,6 +177,33 @@ def test_a_share_of_no_earlier_queries(example_log):
 
 
 # --- on the command line
+
+
+def test_an_amount_of_0_is_known_without_a_fit():
+    policies = [
+        bc.Policy(["a", "b"], [at, -np.inf], "probability", metadata={"error_mean": error, "cost_mean": 0.0})
+        for at, error in ((0.5, 0.2), (0.6, 0.0))
+    ]
+    change = bc.diff(*policies).change
+    assert change.loc["error", ["old", "new", "change"]].tolist() == [0.2, 0.0, -0.2]
+    assert change.loc["cost", ["old", "new", "change"]].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_stages_that_were_named_are_not_chosen_again(example_fit, new_log, monkeypatch, named):
+    stages = ["small", "large"]
+    policy = bc.tune(example_fit, error_price=10.0, stages=stages if named else None).to_policy()
+    assert policy.metadata.get("stages_named") == (True if named else None)
+    asked = {}
+    monkeypatch.setattr(proposal, "sample", lambda new, previous, **options: previous)
+
+    def tune(fit, **goal):
+        asked.update(goal)
+        return bc.tune(fit, **goal)
+
+    monkeypatch.setattr(proposal, "tune", tune)
+    bc.propose(example_fit, new_log, policy)
+    assert asked["stages"] == (stages if named else None)
 
 
 @pytest.fixture
