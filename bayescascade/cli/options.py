@@ -114,7 +114,7 @@ def refuse_with_previous(ctx: typer.Context, *names: str) -> None:
     if given:
         raise CascadeError(
             f"{' and '.join(given)} cannot go with --previous: an update keeps the model and the number of draws "
-            "of the earlier fit. Leave the option out, or fit all queries anew without --previous."
+            "of the earlier fit. Leave the option out, or fit all queries again without --previous."
         )
 
 

@@ -163,7 +163,7 @@ def verify(
     kept = False if failed else rows[0][-1]
     text = _text(rows, limit, prob) + _expected(policy, rule, wrong, cost)
     if same:
-        text += " The policy was tuned on these very queries, which flatters it; new ones tell more."
+        text += " The policy was tuned on these very queries, so this is optimistic; verify on new ones."
     return Verification(kept=kept, table=table, failed=failed, limit=limit, prob=prob, text=text)
 
 

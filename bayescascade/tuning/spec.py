@@ -49,7 +49,7 @@ class TuningSpec:
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
             raise CascadeError(
-                "{} makes a promise about the next queries, but no bound came; give {}, or leave {} out.",
+                "{} makes a promise about the next queries, but there is no limit; give {}, or leave {} out.",
                 (option("batch", self.batch), _LIMITS, option("batch")),
                 parameter="batch",
                 value=self.batch,

@@ -127,7 +127,7 @@ def test_a_batch_needs_more_caution_than_the_long_run(draws):
             "batch=0 is not allowed; give a whole number of queries, from 1 to 1e.12",
         ),
         ({"max_error": 0.2, "batch": 1.5}, "batch=1.5 is not allowed"),
-        ({"error_price": 1.0, "batch": 10}, "no bound came; give max_error"),
+        ({"error_price": 1.0, "batch": 10}, "there is no limit; give max_error"),
         (
             {"error_price": 1.0, "risk": "worst"},
             "risk='worst' is not known; choose one of 'mean'",
