@@ -5,10 +5,12 @@ Only Typer is imported at the top, so that ``--help`` does not wait for PyMC.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -325,7 +327,16 @@ def main() -> None:
     """Run the command line (the ``bayescascade`` script)."""
     # an exit runs what cleans up, where the signal itself would leave half-written files behind
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    sys.unraisablehook = _interrupt_again
     app(prog_name="bayescascade")
+
+
+def _interrupt_again(unraisable: Any) -> None:
+    """Ctrl-C that falls into a callback of C code, as the compiler has them, is dropped there: ask again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()  # at once it would fall into this function
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _quoted(path: Path) -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -220,3 +221,24 @@ def test_a_termination_cleans_up(tmp_path):
     )
     assert in_a_process(tmp_path, code).returncode == 143
     assert os.listdir(tmp_path) == []
+
+
+def test_control_c_in_a_callback_of_c_is_asked_for_again(monkeypatch):
+    """What raises in a callback of compiled code is dropped by ctypes; the command has to end all the same."""
+    import ctypes
+
+    from bayescascade.cli.app import _interrupt_again
+
+    monkeypatch.setattr(sys, "unraisablehook", _interrupt_again)
+
+    def pressed():
+        raise KeyboardInterrupt
+
+    callback = ctypes.CFUNCTYPE(None)(pressed)
+
+    def work():
+        callback()
+        time.sleep(10.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
