@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from bayescascade.errors import Message, shown
+
+_logger = logging.getLogger("bayescascade")
+_LONG = 60.0  # seconds, from where on it is said
 
 
 def show(value: Any) -> str:
@@ -48,3 +52,9 @@ def span(seconds: float) -> str:
         minutes = max(1, round(seconds / 60.0))
         return "a minute" if minutes == 1 else f"{minutes} minutes"
     return f"{seconds / 3600.0:.1f} hours"
+
+
+def say_if_long(what: str, seconds: float, advice: str = "") -> None:
+    """Log how long work is still going to take, where that is more than a minute."""
+    if seconds > _LONG:
+        _logger.warning("%s takes about %s more.%s", what, span(seconds), f" {advice}" if advice else "")

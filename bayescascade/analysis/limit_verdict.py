@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bayescascade._common.messages import say_if_long
 from bayescascade.analysis.rival_table import (
     CASCADE,
     EVEN,
@@ -73,8 +75,13 @@ def _amounts(solved: Solved, names: list[str], *, margin: bool = False) -> Amoun
 def _best_pair(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> Solved:
     """The best cascade of two stages; some draws choose the pair, and all its thresholds."""
     some = draws.thin(_SOME_DRAWS)
-    pairs = combinations(range(len(draws.stages)), 2)
-    first = min(pairs, key=lambda pair: search_thresholds(some.restrict(pair), spec, discrepancy).place)
+    pairs, start = list(combinations(range(len(draws.stages)), 2)), time.monotonic()
+    places = []
+    for pair in pairs:
+        places.append(search_thresholds(some.restrict(pair), spec, discrepancy).place)
+        if len(places) == 1:
+            say_if_long("The verdict", (time.monotonic() - start) * (len(pairs) - 1))
+    first = pairs[min(range(len(pairs)), key=lambda i: places[i])]
     return search_thresholds(draws.restrict(first), spec, discrepancy)
 
 
