@@ -41,4 +41,6 @@ def hard_fit(hard_log):
 def example_fit(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        return stored_fit(example_log, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
+        return stored_fit(
+            example_log, difficulty=False, draws=200, tune=200, chains=2, random_seed=1, progressbar=False
+        )

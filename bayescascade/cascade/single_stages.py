@@ -7,7 +7,7 @@ import numpy as np
 from bayescascade._common.arrays import safe_divide
 from bayescascade._common.parallel import map_blocks
 from bayescascade.posterior.draws import Draws
-from bayescascade.posterior.kernel import build_kernel
+from bayescascade.posterior.kernel import build_kernel, stages_alone
 
 # Thresholds that come down to one stage must not beat it by rounding in the forward recursion.
 ROUNDING = 1e-5
@@ -15,9 +15,8 @@ ROUNDING = 1e-5
 
 def single_stages(draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     """Error and cost of sending every query to one stage only (draw, stage) each."""
-    if draws.tilt is None and draws.n_nodes == 1:
-        mass = np.diff(draws.edges(), axis=2)
-        return 1.0 - np.sum(mass * draws.segment_correct(), axis=2), draws.cost
+    if draws.tilt is None:
+        return stages_alone(draws), draws.cost
 
     def error(block: slice) -> np.ndarray:
         kernel = build_kernel(draws.take(block))

@@ -127,7 +127,7 @@ def fit(
         typer.Option(
             metavar="FAMILY[,...]",
             help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
-            "link. Default: gumbel, or gaussian with --difficulty.",
+            "link. Default: gaussian, or gumbel with --no-difficulty.",
         ),
     ] = None,
     margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",
@@ -135,8 +135,12 @@ def fit(
         str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
     ] = "logistic",
     difficulty: Annotated[
-        bool, typer.Option(help="Give each query a difficulty that lowers its confidences and its accuracy.")
-    ] = False,
+        bool,
+        typer.Option(
+            help="Give each query a difficulty, which lowers its confidences and its accuracy. Without it, the "
+            "model is the published Markov copula."
+        ),
+    ] = True,
     previous: Annotated[
         Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
     ] = None,
@@ -147,7 +151,7 @@ def fit(
         float | None,
         typer.Option(
             help="Acceptance rate the sampler aims at; raise towards 1 if there are divergences.",
-            show_default="0.8, or 0.9 with --difficulty",
+            show_default="0.9, or 0.8 with --no-difficulty",
         ),
     ] = None,
     seed: Seed = None,
@@ -165,7 +169,7 @@ def fit(
         options |= {"copula": copula and copula_of(copula), "margin": margin, "calibration": calibration}
         options |= {"difficulty": difficulty}
         options |= {"draws": draws, "chains": chains}
-        work = f"Fitting: {chains} chains x {draws:,} draws (the first run also compiles, about 1 min)"
+        work = f"Fitting: {chains} chains x {draws:,} draws (the first run also compiles, about 2 min)"
     else:
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
@@ -295,7 +299,7 @@ def demo(
     train, test = log.isel(query=slice(n_test, None)), log.isel(query=slice(n_test))
     bc.write_log(log, output / "log.csv")
     terminal.say(f"{terminal.describe(log)}; {n_test} queries are kept back for scoring.")
-    with terminal.working("Fitting: 4 chains x 1,000 draws (the first run also compiles, about 1 min)"):
+    with terminal.working("Fitting: 4 chains x 1,000 draws (the first run also compiles, about 2 min)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
     bc.save_fit(posterior, output / "fit.nc")
     with terminal.working("Checking the fit"):

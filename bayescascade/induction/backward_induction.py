@@ -86,7 +86,7 @@ def backward_induction(
     V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
     Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing.
 
-    For a fit with ``difficulty=True`` they are no Markov chain, and the best policy of any kind would remember all
+    For a fit with a difficulty they are no Markov chain, and the best policy of any kind would remember all
     signals. What comes then is the best for stages that decide by their own signal: phi_j and V_{j+1} are averages
     over the difficulty of the queries that arrive with the signal, and passes from the last stage to the first are
     repeated until none improves on the one before.

@@ -22,7 +22,7 @@ def fit(
     copula: Copula | None = None,
     margin: str = "polya_tree",
     calibration: str = "logistic",
-    difficulty: bool = False,
+    difficulty: bool = True,
     previous: xr.DataTree | None = None,
     old_share: float = 1.0,
     draws: int = 1000,
@@ -67,7 +67,7 @@ def fit(
         cache of compiled code, a density's last digit may differ, and with it the draws: what is computed from
         them then agrees within its Monte Carlo error.
     target_accept : float, optional
-        Target acceptance rate of NUTS, in (0, 1). By default 0.8, and 0.9 with ``difficulty``.
+        Target acceptance rate of NUTS, in (0, 1). By default 0.9, and 0.8 without ``difficulty``.
     log_likelihood : bool, optional
         Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 50 million queries
         times draws: 400 MB, and three times as much without ``difficulty``.
@@ -77,7 +77,8 @@ def fit(
     xarray.DataTree
         Groups ``posterior``, ``sample_stats``, ``log_likelihood`` (``joint`` of each query and, without a
         difficulty, its parts ``signal`` and ``correct``), ``margins``, ``copula``, ``observed_data``,
-        ``constant_data``, ``posterior_predictive`` (``confidence`` and ``correct`` of new queries, for 200 draws)
+        ``constant_data``, ``posterior_predictive`` (``confidence`` and ``correct`` of new queries, for 200 draws),
+        ``predictions`` (long-run ``error`` and ``cost`` of each stage used alone)
         and ``prior`` (1000 draws of the parameters). Compare fits with ``az.compare({...}, var_name="joint")``,
         look at them with ``az.plot_ppc_dist(fit, var_names=["confidence"])`` and ``az.plot_prior_posterior``.
 

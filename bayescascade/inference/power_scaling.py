@@ -116,5 +116,5 @@ def powered(fit: xr.DataTree, tree: xr.DataTree, group: str, power: float) -> tu
     index = resample(weight, np.random.default_rng(0))
     groups = {name: take_draws(fit[name].to_dataset(), index) for name in ("posterior", "margins", "sample_stats")}
     # what was drawn from the posterior, and from a prior of its full strength
-    stale = dict.fromkeys(("posterior_predictive", "prior"))
+    stale = dict.fromkeys(("posterior_predictive", "predictions", "prior"))
     return replaced(fit, groups | stale, {f"{group}_power": power}), k

@@ -14,6 +14,7 @@ from bayescascade.model.build import model_of_design
 from bayescascade.model.design import Design, tasks_of
 from bayescascade.model.options import Structure
 from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.kernel import stages_alone
 from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.posterior.schema import observed_log
 from bayescascade.posterior.tasks import select_task
@@ -24,8 +25,9 @@ _MAX_VALUES = 5_000_000
 
 
 def with_groups(fit: xr.DataTree, design: Design, seed: int) -> xr.DataTree:
-    """The fit with the groups ``posterior_predictive`` and ``prior``."""
+    """The fit with the groups ``posterior_predictive``, ``predictions`` and ``prior``."""
     fit["posterior_predictive"] = xr.DataTree(posterior_predictive(fit, seed))
+    fit["predictions"] = xr.DataTree(predictions(fit))
     fit["prior"] = xr.DataTree(prior(design, seed))
     return fit
 
@@ -58,6 +60,18 @@ def posterior_predictive(fit: xr.DataTree, seed: int) -> xr.Dataset:
         {"confidence": (dims, confidence), "correct": (dims, correct)},
         coords=coords | {"chain": posterior["chain"], "draw": posterior["draw"][at]},
     )
+
+
+def predictions(fit: xr.DataTree) -> xr.Dataset:
+    """Long-run error and mean cost of each stage used alone, under each draw (chain, draw[, task], stage)."""
+    posterior = fit["posterior"].to_dataset()
+    cost = posterior["cost"].reset_coords(drop=True)
+    tasks = [str(name) for name in posterior["task"].values] if "task" in posterior.dims else []
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], posterior.sizes["stage"])
+    alone = [stages_alone(get_draws(select_task(fit, name) if tasks else fit)) for name in tasks or [""]]
+    error = np.stack([values.reshape(shape) for values in alone], axis=2)
+    dims = ("chain", "draw", "task", "stage") if tasks else ("chain", "draw", "stage")
+    return xr.Dataset({"error": (dims, error.reshape(cost.transpose(*dims).shape)), "cost": cost})
 
 
 def prior(design: Design, seed: int) -> xr.Dataset:

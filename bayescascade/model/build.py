@@ -40,7 +40,7 @@ def build_model(
     copula: Copula | None = None,
     margin: str = "polya_tree",
     calibration: str = "logistic",
-    difficulty: bool = False,
+    difficulty: bool = True,
 ) -> pm.Model:
     """Build the PyMC model of a log.
 
@@ -57,7 +57,7 @@ def build_model(
         As `read_log` returns it, dims (query, stage). With a coordinate ``task`` over query, calibration and tau
         are partially pooled across tasks.
     copula : str or sequence of str, optional
-        Pair-copula family of every link, or one for each; default is ``"gumbel"``, and ``"gaussian"`` with
+        Pair-copula family of every link, or one for each; default is ``"gaussian"``, and ``"gumbel"`` without
         ``difficulty``. ``"gumbel"``, ``"clayton"``, ``"joe"``, each also with
         ``_180`` for its rotation, ``"frank"``, ``"gaussian"``, ``"independence"``.
     margin : str
@@ -70,7 +70,7 @@ def build_model(
         Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
         answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves. A share
         of queries is ``unanswerable``: no stage gets them right, whatever its confidence. Ranks are the observed
-        ones where a stage ran for nearly all queries.
+        ones where a stage ran for nearly all queries. ``False`` is the published Markov copula.
 
     Returns
     -------

@@ -52,8 +52,13 @@ DECISION_EASE, DECISION_LOG_WEIGHT = trapezoid(11, 3.4)
 
 def conditional_rank(u: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
     """h(u | ease): the probability that a query of that ease has a rank of at most u; arguments broadcast."""
+    return gaussian.normal_cdf(conditional_score(gaussian.normal_score(u, xp), ease, loading), xp)
+
+
+def conditional_score(score: Any, ease: Any, loading: Any) -> Any:
+    """The normal score of h(u | ease), given that of u; arguments broadcast."""
     scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
-    return gaussian.normal_cdf((gaussian.normal_score(u, xp) - loading * ease) * scale, xp)
+    return (score - loading * ease) * scale
 
 
 def conditional_density(u: Any, ease: Any, loading: Any) -> Any:

@@ -14,10 +14,10 @@ from bayescascade._common.parallel import cut
 from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import N_ATOMS, Calibration, Scaling, get_calibration
 from bayescascade.model.copulas.family import Family
-from bayescascade.model.copulas.gaussian import normal_score
+from bayescascade.model.copulas.gaussian import normal_cdf, normal_score
 from bayescascade.model.copulas.link import Link
 from bayescascade.model.copulas.namespace import NUMPY
-from bayescascade.model.factor import DECISION_EASE, EASE, LOG_WEIGHT, conditional_rank
+from bayescascade.model.factor import DECISION_EASE, EASE, LOG_WEIGHT, conditional_rank, conditional_score
 from bayescascade.model.margins.segments import Margin
 from bayescascade.posterior.schema import margins_and_scalings, read_families, require
 from bayescascade.posterior.tilt import density_ratios
@@ -25,7 +25,7 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
-_BY_DRAW = ("mass", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")
+_BY_DRAW = ("mass", "score", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Draws:
         Mean latency of a call; NaN at stages where none is known.
     cost_sd, latency_sd : ndarray (stage,), optional
         How much cost and latency of one call vary between the queries of a stage: standard deviations.
+    score : ndarray (draw, stage, segment + 1), optional
+        Normal scores of the segments' ends, where they are at hand: in draws given the ease.
     tilt : ndarray (draw, segment), optional
         Density ratio of the mix of queries to the fitted one, by segment of the first stage.
     parent : Draws, optional
@@ -82,6 +84,7 @@ class Draws:
     latency: np.ndarray | None = None
     cost_sd: np.ndarray | None = None
     latency_sd: np.ndarray | None = None
+    score: np.ndarray | None = None
     tilt: np.ndarray | None = None
     parent: Draws | None = None
     keep: tuple[int, ...] = ()
@@ -124,14 +127,18 @@ class Draws:
         """
         if self.loading is None or self.discrimination is None:
             return self
-        ease = np.tile(DECISION_EASE, self.n)
-        given = self._mapped(lambda x: np.repeat(x, self.n_nodes, axis=0))
-        loading, discrimination = (np.repeat(x, self.n_nodes, axis=0) for x in (self.loading, self.discrimination))
-        edges = conditional_rank(given.edges(), ease[:, None, None], loading[..., None])
+        ease, n = DECISION_EASE[:, None, None], self.n_nodes
+        # the scores that a rank needs are those of the draw, whatever the node
+        score = conditional_score(normal_score(self.edges(), NUMPY)[:, None], ease, self.loading[:, None, :, None])
+        score = score.reshape(-1, *score.shape[2:])
+        given = self._mapped(lambda x: np.repeat(x, n, axis=0))
+        discrimination = np.repeat(self.discrimination, n, axis=0)
         return replace(
             given,
-            mass=np.diff(edges, axis=2),
-            curve=given.curve | {"intercept": given.curve["intercept"] + discrimination * ease[:, None]},
+            mass=np.diff(normal_cdf(score, NUMPY), axis=2),
+            score=score,
+            curve=given.curve
+            | {"intercept": given.curve["intercept"] + discrimination * np.tile(DECISION_EASE, self.n)[:, None]},
             loading=None,
             discrimination=None,
         )

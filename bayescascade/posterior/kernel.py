@@ -139,8 +139,11 @@ def build_kernel(draws: Draws) -> Kernel:
         between = build_kernel(draws.parent.pick(range(first, last + 1)))
         return _restricted(between, draws, tuple(j - first for j in draws.keep))
     given, weight = draws.given_ease(), node_weights(draws)
-    edges = given.edges()
-    pair = [weight * given.link(j).cell_masses(edges[:, j], edges[:, j + 1]) for j in range(len(draws.stages) - 1)]
+    edges, score = given.edges(), given.score
+    pair = []
+    for j in range(len(draws.stages) - 1):
+        scores = None if score is None else (score[:, j], score[:, j + 1])
+        pair.append(weight * given.link(j).cell_masses(edges[:, j], edges[:, j + 1], scores))
     kernel = Kernel(draws, given, weight * np.diff(edges, axis=2), pair, given.segment_correct(), draws.cost)
     return kernel if draws.tilt is None else tilted(kernel, draws.tilt)
 
@@ -149,6 +152,20 @@ def node_weights(draws: Draws) -> np.ndarray:
     """P(node) of each state (state, 1, 1)."""
     weight = np.ones(1) if draws.n_nodes == 1 else np.exp(DECISION_LOG_WEIGHT)
     return np.tile(weight, draws.n)[:, None, None]
+
+
+def stages_alone(draws: Draws) -> np.ndarray:
+    """Error of sending every query to one stage only, on the fitted mix of queries (draw, stage)."""
+
+    def error(block: slice) -> np.ndarray:
+        some = draws.take(block)
+        given = some.given_ease()
+        right = node_weights(some)[..., 0] * np.sum(
+            np.diff(given.edges(), axis=2) * given.segment_correct(), axis=2
+        )
+        return 1.0 - right.reshape(some.n, some.n_nodes, -1).sum(axis=1)
+
+    return np.concatenate(map_blocks(error, draws.blocks()))
 
 
 def restrict_kernel(kernel: Kernel, keep: tuple[int, ...]) -> Kernel:

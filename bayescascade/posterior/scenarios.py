@@ -99,7 +99,12 @@ def _with_cost(fit: xr.DataTree, scale: xr.DataArray, price: xr.DataArray, told:
     # a call that was not made, or not logged, has no cost to change
     seen = observed["cost"]
     cost = renewed(seen).where(seen.notnull() | (given & observed["confidence"].notnull()))
-    groups = {"posterior": posterior.assign(cost=new_cost), "observed_data": observed.assign(cost=cost)}
+    groups: dict[str, xr.Dataset | None] = {
+        "posterior": posterior.assign(cost=new_cost),
+        "observed_data": observed.assign(cost=cost),
+    }
+    if "predictions" in fit.children:
+        groups["predictions"] = fit["predictions"].to_dataset().assign(cost=new_cost)
     if "cost_sd" in constant:
         groups["constant_data"] = constant.assign(cost_sd=(constant["cost_sd"] * scale).where(~given, 0.0))
     before = fit.attrs.get("repriced")
@@ -163,7 +168,8 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
             f"a drift of {amount:g} is out of reach: with the confidences of stage {stage!r} as they are, a mix "
             f"of queries can drift by {least:.2g} to {most:.2g}, both exclusive."
         )
-    return replaced(fit, {"posterior_predictive": None}, {"drift": amount})  # drawn before the drift
+    stale = dict.fromkeys(("posterior_predictive", "predictions"))  # of the mix before the drift
+    return replaced(fit, stale, {"drift": amount})
 
 
 def drift_range(mass: np.ndarray) -> tuple[float, float]:

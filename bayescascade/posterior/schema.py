@@ -75,6 +75,7 @@ OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
         "confidence": Variable(("chain", "draw", "query", "stage"), finite=False),
         "correct": Variable(("chain", "draw", "query", "stage"), finite=True),
     },
+    "predictions": {name: Variable(_PER_STAGE, finite=True) for name in ("error", "cost")},
     "update": {name: Variable((*_LEAD, "part")) for name in ("n", "observed", "expected", "z", "p")},
     "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},
 }

@@ -17,7 +17,7 @@ from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.threshold_search import search_thresholds
+from bayescascade.tuning.threshold_search import SEARCH_LATENT, search_thresholds
 
 _SEARCH_DRAWS = 300
 _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
@@ -56,9 +56,12 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     if spec.bounds:
         final |= dict.fromkeys(_shorter(ranked, 2.0 * AS_GOOD)[:1])
     say_if_long("Tuning", _ALL_BY_FEW * each * len(final), "Name the stages to run, or fit with fewer draws.")
-    solved = sorted(((keep, solve(draws, keep)) for keep in final), key=lambda one: one[1].place)
+    # where queries have a difficulty, those draws that search choose, and all draws judge what they chose
+    given = draws if draws.n_nodes == 1 else draws.thin(SEARCH_LATENT)
+    solved = sorted(((keep, solve(given, keep)) for keep in final), key=lambda one: one[1].place)
     simpler = _shorter(solved, AS_GOOD) if spec.bounds else []
-    return dict(solved)[simpler[0]] if simpler else solved[0][1]
+    keep = simpler[0] if simpler else solved[0][0]
+    return dict(solved)[keep] if given is draws else solve(draws, keep)
 
 
 def _shorter(ranked: list[tuple[tuple[int, ...], Solved]], within: float) -> list[tuple[int, ...]]:

@@ -22,17 +22,17 @@ from bayescascade.tuning.spec import TuningSpec
 # Draws to choose a point of the frontier and to take large steps by, before all decide. Where queries have a
 # difficulty, each draw is a sum over nodes: there fewer draws do the search, and all judge what it found.
 _SOME_DRAWS = 1000
-_SOME_LATENT, _SEARCH_LATENT = 250, 500
+_SOME_LATENT, SEARCH_LATENT = 250, 500
 
 
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
     """Best row for the stages of some draws, in their order, by the spec's objective on all draws."""
     spec.check_latency(draws)
     latent, objective = draws.n_nodes > 1, spec.objective(draws)
-    if not latent or draws.n <= _SEARCH_LATENT:
+    if not latent or draws.n <= SEARCH_LATENT:
         full = Evaluator(draws, build_kernels(draws), discrepancy)
         return _solved(*_search(full, spec, objective), objective, full)
-    index, full = draws.spread(_SEARCH_LATENT), Evaluator(draws, discrepancy=discrepancy)
+    index, full = draws.spread(SEARCH_LATENT), Evaluator(draws, build_kernels(draws), discrepancy)
     few, by_few = draws.take(index), objective.for_draws(index)
     search = Evaluator(few, build_kernels(few), discrepancy)
     row, tried = _search(search, spec, by_few)

@@ -77,7 +77,9 @@ def small_fit(path: Path) -> xr.DataTree:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             log = bc.load_example().isel(query=slice(60))
-            bc.save_fit(bc.fit(log, draws=8, tune=60, chains=2, random_seed=1, progressbar=False), path)
+            bc.save_fit(
+                bc.fit(log, difficulty=False, draws=8, tune=60, chains=2, random_seed=1, progressbar=False), path
+            )
     return bc.load_fit(path)
 
 

@@ -161,7 +161,7 @@ def atom_fit():
     """Few draws of a log with atoms, of which a quarter is labelled."""
     log = bc.simulate(120, n_stages=3, top_atom=[0.3, 0.1, 0.0], n_labelled=30, random_seed=3)
     with pytest.warns(bc.CascadeWarning):
-        return bc.fit(log, draws=40, tune=60, chains=2, random_seed=1, progressbar=False)
+        return bc.fit(log, difficulty=False, draws=40, tune=60, chains=2, random_seed=1, progressbar=False)
 
 
 def refits_of(fit, options=((0, 1, 2),), queries="new"):

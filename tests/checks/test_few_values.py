@@ -44,7 +44,9 @@ LOGS = {
 def fit(request):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        return stored_fit(LOGS[request.param], draws=150, tune=200, chains=2, random_seed=3, progressbar=False)
+        return stored_fit(
+            LOGS[request.param], difficulty=False, draws=150, tune=200, chains=2, random_seed=3, progressbar=False
+        )
 
 
 def test_every_check_speaks(fit, tmp_path):
@@ -67,7 +69,15 @@ def test_decisions_can_be_made(fit):
 def test_few_values_are_judged_at_their_atoms():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        fit = stored_fit(LOGS["votes of five"], draws=150, tune=200, chains=2, random_seed=3, progressbar=False)
+        fit = stored_fit(
+            LOGS["votes of five"],
+            difficulty=False,
+            draws=150,
+            tune=200,
+            chains=2,
+            random_seed=3,
+            progressbar=False,
+        )
     result = bc.check(fit)["calibration"]
     assert result.passed is True
     parts = set(result.table.index.get_level_values("part"))
@@ -83,7 +93,9 @@ def test_a_part_that_nobody_looked_at_passes_nothing(example_log):
         thin[name][met, 2] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        found = bc.check(stored_fit(thin, draws=150, tune=200, chains=2, random_seed=3, progressbar=False))
+        found = bc.check(
+            stored_fit(thin, difficulty=False, draws=150, tune=200, chains=2, random_seed=3, progressbar=False)
+        )
     assert found["dependence"].passed is None
     assert (
         "Nothing is known of small > large, medium > large: run both stages on at least 10 queries."

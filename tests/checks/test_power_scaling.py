@@ -19,7 +19,7 @@ def quick_fit(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
         how = {"draws": 250, "tune": 250, "chains": 2, "random_seed": 1, "progressbar": False}
-        return stored_fit(log, **how | options)
+        return stored_fit(log, **how | {"difficulty": False} | options)
 
 
 def test_labels_turned_round_are_a_conflict_of_prior_and_log():

@@ -25,7 +25,9 @@ def quick_fit(log, **options):
     """Small and always with three stages, so that the compiled model is shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        return stored_fit(log, draws=150, tune=200, chains=2, random_seed=3, progressbar=False, **options)
+        return stored_fit(
+            log, draws=150, tune=200, chains=2, random_seed=3, progressbar=False, **{"difficulty": False} | options
+        )
 
 
 def changed(log, **values):

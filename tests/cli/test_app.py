@@ -74,7 +74,17 @@ def test_defaults_are_those_of_the_python_function():
 
     theirs = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
     ours = inspect.signature(cli.fit).parameters
-    for name in ("draws", "tune", "chains", "copula", "margin", "calibration", "target_accept", "previous"):
+    for name in (
+        "draws",
+        "tune",
+        "chains",
+        "copula",
+        "margin",
+        "calibration",
+        "difficulty",
+        "target_accept",
+        "previous",
+    ):
         assert ours[name].default == theirs[name]
 
 
@@ -94,7 +104,7 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "copula": "frank",
         "margin": "polya_tree",
         "calibration": "logistic",
-        "difficulty": False,
+        "difficulty": True,
         "target_accept": None,
         "progressbar": False,
     }

@@ -74,7 +74,7 @@ def test_copula_is_one_name_or_one_for_each_link(calls, folder, typed, passed):
 
 
 @pytest.mark.parametrize(
-    ("typed", "passed"), [((), False), (("--difficulty",), True), (("--no-difficulty",), False)]
+    ("typed", "passed"), [((), True), (("--difficulty",), True), (("--no-difficulty",), False)]
 )
 def test_difficulty_is_a_switch(calls, folder, typed, passed):
     assert run(*FIT, *typed).exit_code == 0

@@ -25,7 +25,7 @@ OTHER = [0.65, 0.9, -np.inf]
 def quick_fit(log, seed=3):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sampling did not converge: R-hat")
-        return bc.fit(log, draws=250, tune=250, chains=2, random_seed=seed, progressbar=False)
+        return bc.fit(log, difficulty=False, draws=250, tune=250, chains=2, random_seed=seed, progressbar=False)
 
 
 def thinned(log, thresholds):

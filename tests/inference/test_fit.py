@@ -29,7 +29,7 @@ def quick_fit(log, seed=3, **options):
     """A short fit; that it is too short to have converged is no news."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sampling did not converge: R-hat")
-        return bc.fit(log, random_seed=seed, **(QUICK | options))
+        return bc.fit(log, random_seed=seed, **({"difficulty": False} | QUICK | options))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_arviz_takes_a_fit(example_fit):
 def test_example_samples_cleanly(example_log):
     with warnings.catch_warnings():
         warnings.simplefilter("error", CascadeWarning)
-        fit = bc.fit(example_log, random_seed=2, progressbar=False)
+        fit = bc.fit(example_log, difficulty=False, random_seed=2, progressbar=False)
     assert int(fit["sample_stats"]["diverging"].sum()) == 0
 
 
@@ -366,7 +366,7 @@ def works(fit):
 def test_known_parameters_are_found():
     tau, intercept, slope = [0.25, 0.6], [0.0, 0.9, 1.6], [0.8, 1.5, 1.1]
     log = bc.simulate(2000, n_stages=3, tau=tau, intercept=intercept, slope=slope, random_seed=12)
-    fit = bc.fit(log, random_seed=1, progressbar=False, log_likelihood=False)
+    fit = bc.fit(log, difficulty=False, random_seed=1, progressbar=False, log_likelihood=False)
     posterior = fit["posterior"].to_dataset()
     constant = fit["constant_data"].to_dataset()
     # the model's slope is per standard deviation of the signal, its intercept at the mean of the signal
@@ -390,5 +390,5 @@ def test_a_few_confidences_at_the_end_of_the_scale_sample_well():
     assert 1 <= int((log["confidence"] == 1.0).sum()) < 6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CascadeWarning)  # so few draws do not satisfy R-hat
-        fit = bc.fit(log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False)
+        fit = bc.fit(log, difficulty=False, draws=100, tune=200, chains=2, random_seed=1, progressbar=False)
     assert float(fit["sample_stats"]["n_steps"].mean()) < 30

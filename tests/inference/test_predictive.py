@@ -8,12 +8,14 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from bayescascade.cascade.evaluate import forward_all
 from bayescascade.errors import CascadeError
 from bayescascade.inference.power_scaling import powered, thinned
 from bayescascade.inference.predictive import posterior_predictive, prior
 from bayescascade.inference.sampling import placeholder
 from bayescascade.model.build import model_of_design
 from bayescascade.model.options import Structure
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.scenarios import drift, reprice
 from bayescascade.posterior.schema import require
 
@@ -65,6 +67,17 @@ def test_replicated_queries_are_like_the_log(example_fit, example_log):
         assert float(abs(share).max()) < 0.04
 
 
+@pytest.mark.parametrize("name", ["example_fit", pytest.param("hard_fit", marks=pytest.mark.slow)])
+def test_error_and_cost_of_each_stage_alone_stand_in_the_fit(name, request):
+    fit = request.getfixturevalue(name)
+    found = fit["predictions"].to_dataset()
+    draws = get_draws(fit)
+    for j in range(3):
+        alone = forward_all(draws.restrict([j]), np.zeros((1, 1)))
+        np.testing.assert_allclose(found["error"].isel(stage=j).values.ravel(), alone.error[:, 0], atol=1e-9)
+        np.testing.assert_allclose(found["cost"].isel(stage=j).values.ravel(), alone.cost[:, 0])
+
+
 def test_a_large_log_has_fewer_replicates(example_fit, monkeypatch):
     monkeypatch.setattr("bayescascade.inference.predictive._MAX_VALUES", 900 * 20)
     assert dict(posterior_predictive(example_fit, 1).sizes)["draw"] == 10
@@ -78,7 +91,7 @@ def test_arviz_plots_them(example_fit):
 
 def test_a_fit_may_be_without_them_but_not_with_half_of_one(example_fit):
     without = example_fit.copy()
-    del without["prior"], without["posterior_predictive"]
+    del without["prior"], without["posterior_predictive"], without["predictions"]
     assert require(without) is without
     half = example_fit.copy()
     half["posterior_predictive"] = xr.DataTree(half["posterior_predictive"].to_dataset().drop_vars("correct"))
@@ -87,7 +100,9 @@ def test_a_fit_may_be_without_them_but_not_with_half_of_one(example_fit):
 
 
 def test_what_changes_a_fit_drops_what_it_no_longer_predicts(example_fit):
-    assert "posterior_predictive" not in drift(example_fit, 0.1).children
-    assert "posterior_predictive" in reprice(example_fit, factor=2.0).children
+    assert not {"posterior_predictive", "predictions"} & set(drift(example_fit, 0.1).children)
+    dearer = reprice(example_fit, factor=2.0)
+    assert "posterior_predictive" in dearer.children
+    xr.testing.assert_allclose(dearer["predictions"]["cost"], 2.0 * example_fit["predictions"]["cost"])
     stronger, _ = powered(example_fit, thinned(example_fit), "prior", 1.1)
-    assert not {"prior", "posterior_predictive"} & set(stronger.children)
+    assert not {"prior", "posterior_predictive", "predictions"} & set(stronger.children)

@@ -23,7 +23,7 @@ N_OLD = 250
 def quiet_fit(log, **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sampling did not converge: R-hat")
-        return bc.fit(log, progressbar=False, **options)
+        return bc.fit(log, progressbar=False, **{"difficulty": False} | options)
 
 
 def renamed(log, first=1000):

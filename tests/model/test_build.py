@@ -121,7 +121,7 @@ def test_log_likelihood_of_the_model_is_that_of_plain_loops(name):
     options = dict(MODELS[name])
     tasks = options.pop("tasks", False)
     log = make_log("partial", n=72 if tasks else 60, tasks=tasks)
-    design, model = design_of(log, **options), build_model(log, **options)
+    design, model = design_of(log, **options), build_model(log, difficulty=False, **options)
     posterior = values_of(model, np.random.default_rng(2), 3)
     tree = xr.DataTree.from_dict({"posterior": posterior})
     with model:
@@ -158,7 +158,7 @@ def test_pointwise_is_that_of_plain_loops(name):
     options = dict(MODELS[name])
     tasks = options.pop("tasks", False)
     log = make_log("partial", n=72 if tasks else 60, tasks=tasks)
-    design, model = design_of(log, **options), build_model(log, **options)
+    design, model = design_of(log, **options), build_model(log, difficulty=False, **options)
     rng = np.random.default_rng(3)
     posterior = with_tau(values_of(model, rng, 2), design.options.copula)
     out = log_likelihood_of(posterior, design, log["query"].values)
@@ -184,7 +184,7 @@ def partial_log():
 
 @pytest.fixture(scope="module")
 def model(partial_log):
-    return build_model(partial_log)
+    return build_model(partial_log, difficulty=False)
 
 
 def test_dims_and_coords(model, partial_log):
@@ -213,7 +213,7 @@ def test_dims_and_coords(model, partial_log):
 def test_initial_point_is_finite_and_its_gradient_is_a_finite_difference(name):
     options = dict(MODELS[name])
     tasks = options.pop("tasks", False)
-    model = build_model(make_log("partial", n=72 if tasks else 60, tasks=tasks), **options)
+    model = build_model(make_log("partial", n=72 if tasks else 60, tasks=tasks), difficulty=False, **options)
     point = model.initial_point()
     logp, dlogp = model.compile_logp(**GRADIENT_MODE), model.compile_dlogp(**GRADIENT_MODE)
     start = pm.blocking.DictToArrayBijection.map(point)

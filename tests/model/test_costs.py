@@ -21,7 +21,7 @@ SHORT = {"draws": 400, "tune": 300, "chains": 2, "progressbar": False, "random_s
 def short_fit(log):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="sampling did not converge: R-hat")
-        return stored_fit(log, **SHORT)
+        return stored_fit(log, difficulty=False, **SHORT)
 
 
 def timed(log, seed=5):

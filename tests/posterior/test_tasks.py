@@ -26,7 +26,9 @@ THRESHOLDS = [0.7, 0.8, -np.inf]
 def sampled(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CascadeWarning)  # so few draws do not satisfy R-hat
-        return stored_fit(log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False, **options)
+        return stored_fit(
+            log, draws=100, tune=200, chains=2, random_seed=1, progressbar=False, **{"difficulty": False} | options
+        )
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def all_stages_run(sums):
 
 def tuned(log):
     """A fit, and a policy with a promise that all three models keep together."""
-    fit = bc.fit(log, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
+    fit = bc.fit(log, difficulty=False, draws=200, tune=200, chains=2, random_seed=1, progressbar=False)
     solution = bc.tune(fit, max_error=LIMIT)
     assert solution.feasible, solution.text
     policy = solution.to_policy("policy.json", models={name: f"{name}-adder" for name in STAGES}, currency="EUR")

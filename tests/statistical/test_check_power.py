@@ -14,7 +14,9 @@ from studies.check_power import run as study
 def quick_fit(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        return stored_fit(log, draws=250, tune=250, chains=2, random_seed=1, progressbar=False, **options)
+        return stored_fit(
+            log, draws=250, tune=250, chains=2, random_seed=1, progressbar=False, **{"difficulty": False} | options
+        )
 
 
 @pytest.mark.parametrize("name", ["order", "previous", "clayton", "top"])

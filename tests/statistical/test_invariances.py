@@ -53,7 +53,7 @@ def scored(scores):
 def fitted(log, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        return stored_fit(log, **HOW | options)
+        return stored_fit(log, **HOW | {"difficulty": False} | options)
 
 
 def apart(one, other, name):
@@ -76,7 +76,7 @@ def same_posterior(one, other, names=NAMES):
 
 
 def log_density(log):
-    model = bc.build_model(log)
+    model = bc.build_model(log, difficulty=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(model.compile_logp()(model.initial_point(random_seed=1)))
@@ -154,7 +154,7 @@ import hashlib, json, sys, warnings
 warnings.simplefilter("ignore")
 import bayescascade as bc
 log = bc.load_example().isel(query=slice(150))
-fit = bc.fit(log, draws=50, tune=100, chains=2, random_seed=7, progressbar=False)
+fit = bc.fit(log, difficulty=False, draws=50, tune=100, chains=2, random_seed=7, progressbar=False)
 names = ["tau", "intercept", "slope", "cost", "margin_split"]
 values = b"".join(fit["posterior"][name].values.tobytes() for name in names)
 tau = fit["posterior"]["tau"].mean(("chain", "draw"))

@@ -33,7 +33,7 @@ def with_holes(log, unrun, unlabelled=False):
 def tuned(log):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)
-        fit = stored_fit(log, draws=300, tune=300, chains=2, random_seed=1, progressbar=False)
+        fit = stored_fit(log, difficulty=False, draws=300, tune=300, chains=2, random_seed=1, progressbar=False)
     stages = list(log["stage"].values)
     return [bc.tune(fit, max_error=bound, stages=stages) for bound in (0.3, 0.2)]
 

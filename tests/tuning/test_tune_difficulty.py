@@ -38,7 +38,7 @@ def lost(solution, draws, goal):
 @pytest.mark.parametrize("goal", GOALS, ids=str)
 def test_a_promise_is_kept_by_all_draws_though_few_do_the_search(goal, monkeypatch):
     monkeypatch.setattr(threshold_search, "_SOME_LATENT", 40)
-    monkeypatch.setattr(threshold_search, "_SEARCH_LATENT", 80)
+    monkeypatch.setattr(threshold_search, "SEARCH_LATENT", 80)
     draws = hard_draws(250)
     solution = tune_by_hand(draws, **goal)
     assert solution.feasible
@@ -51,7 +51,7 @@ def test_a_promise_is_kept_by_all_draws_though_few_do_the_search(goal, monkeypat
         assert kept == pytest.approx(solution.kept)
         assert kept >= 0.9
     # with all draws in the search it would not be much better: what few draws promise is off by a percent or two
-    monkeypatch.setattr(threshold_search, "_SEARCH_LATENT", 1000)
+    monkeypatch.setattr(threshold_search, "SEARCH_LATENT", 1000)
     assert lost(solution, draws, goal) <= lost(tune_by_hand(draws, **goal), draws, goal) * 1.06
 
 

@@ -69,8 +69,8 @@ def cdf(at_u: Point, at_v: Point, given: Parameters, xp: Any) -> Any:
     return 0.5 * (at_u[0] + at_v[0]) - owen - xp.where(h * k < 0.0, 0.5, 0.0)
 
 
-def cell_masses(left: np.ndarray, right: np.ndarray, tau: np.ndarray) -> np.ndarray | None:
-    """P(U in cell, V in cell) between edges (draw, edge) each, (draw, cell, cell), by Mehler's series.
+def cell_masses(left: Point, right: Point, tau: np.ndarray) -> np.ndarray | None:
+    """P(U in cell, V in cell) between edges (draw, edge), a `point` each: (draw, cell, cell), by Mehler's series.
 
     The density is the sum over n of rho^n h_n(x) h_n(y) phi(x) phi(y), with h_n the Hermite polynomials of norm 1
     (Abramowitz & Stegun 1964, 22.9), and the integral of h_n phi over a cell is a difference at its ends. That
@@ -88,17 +88,17 @@ def cell_masses(left: np.ndarray, right: np.ndarray, tau: np.ndarray) -> np.ndar
     return np.maximum(masses, 0.0)
 
 
-def _hermite_masses(edges: np.ndarray, n_terms: int) -> np.ndarray:
-    """Integrals of h_n phi over the cells between edges (draw, edge), by n (draw, cell, n)."""
-    z = normal_score(edges, NUMPY)
+def _hermite_masses(edges: Point, n_terms: int) -> np.ndarray:
+    """Integrals of h_n phi over the cells between edges, a `point` of (draw, edge), by n (draw, cell, n)."""
+    u, z = edges
     # h_n phi at the edges, of which -1 / n^(1/2) times the one before is the integral
     density = np.empty((n_terms + 1, *z.shape))
     density[0], density[1] = 0.0, np.exp(-0.5 * z * z) / sqrt(2.0 * pi)
     for n in range(1, n_terms):
         np.multiply(density[n], z / sqrt(n), out=density[n + 1])
         density[n + 1] -= density[n - 1] * sqrt((n - 1) / n)
-    out = np.empty((*edges[:, 1:].shape, n_terms))
-    out[..., 0] = np.diff(edges)
+    out = np.empty((*u[:, 1:].shape, n_terms))
+    out[..., 0] = np.diff(u)
     root = np.sqrt(np.arange(1, n_terms))
     out[..., 1:] = np.moveaxis(density[1:n_terms, :, :-1] - density[1:n_terms, :, 1:], 0, -1) / root
     return out

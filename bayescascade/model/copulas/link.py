@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescascade.model.copulas import gaussian
 from bayescascade.model.copulas.family import Family
+from bayescascade.model.copulas.namespace import NUMPY
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,17 @@ class Link:
         """C(u, v)."""
         return self.family.cdf(u, v, self._tau(u, v))
 
-    def cell_masses(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """P(U in cell, V in cell) between edges from 0 to 1 (draw, edge) each (draw, cell, cell)."""
-        if self.family.name == "gaussian" and (masses := gaussian.cell_masses(left, right, self.tau)) is not None:
-            return masses
+    def cell_masses(
+        self, left: np.ndarray, right: np.ndarray, scores: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """P(U in cell, V in cell) between edges from 0 to 1 (draw, edge) each (draw, cell, cell).
+
+        ``scores`` are the edges' normal scores, where they are at hand.
+        """
+        if self.family.name == "gaussian":
+            z, w = scores or (gaussian.normal_score(left, NUMPY), gaussian.normal_score(right, NUMPY))
+            if (masses := gaussian.cell_masses((left, z), (right, w), self.tau)) is not None:
+                return masses
         c = np.zeros((len(left), left.shape[1], right.shape[1]))
         # exact at the ends, where the formula would lose the last digits
         c[:, -1, :], c[:, :, -1] = right, left
