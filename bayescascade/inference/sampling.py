@@ -21,7 +21,8 @@ import xarray as xr
 from bayescascade._common.compiling import compiling
 from bayescascade._common.parallel import n_cores
 from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
-from bayescascade.inference.pointwise import log_likelihood_of, margin_splits
+from bayescascade.inference.margin_draws import draw_margins
+from bayescascade.inference.pointwise import log_likelihood_of
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
 from bayescascade.model.copulas.family import FAMILIES
@@ -197,8 +198,12 @@ def assemble(
 ) -> xr.DataTree:
     """Everything a fit holds, from draws of the model's variables (chain, draw, ...)."""
     options = design.options
-    mass = _segment_masses(posterior, design, np.random.default_rng(config.random_seed))
     lead = design.column_dims
+    shape = [posterior.sizes[dim] for dim in ("chain", "draw", *lead)]
+    split, mass = (
+        x.reshape(*shape, -1) for x in draw_margins(posterior, design, np.random.default_rng(config.random_seed))
+    )
+    posterior = posterior.assign(margin_split=(("chain", "draw", *lead, "split"), split))
     posterior = posterior.assign(_latency(posterior, design, log, config.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
@@ -237,13 +242,6 @@ def keeps_log_likelihood(config: SamplerConfig, n_queries: int) -> bool:
     if config.log_likelihood is None:
         return config.chains * config.draws * n_queries <= _MAX_LOG_LIKELIHOOD
     return config.log_likelihood
-
-
-def _segment_masses(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> np.ndarray:
-    """Draw the masses of the segments (chain, draw[, task], stage, segment)."""
-    model = get_margin_model(design.options.margin)
-    mass = model.segment_masses(margin_splits(posterior, design), design.margins, rng)
-    return mass.reshape((*(posterior.sizes[dim] for dim in ("chain", "draw", *design.column_dims)), -1))
 
 
 def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import bayescascade as bc
-from bayescascade.rivals.base import Method
 from bayescascade.rivals.ours import Bayes
 from studies.common import resplits as rs
 from studies.common.command import BUILD, parse
@@ -23,7 +23,7 @@ from studies.rivals.run import stored
 
 MODELS = [Bayes("Markov", options=(("difficulty", False),)), Bayes("difficulty", options=(("difficulty", True),))]
 RAW, ALL = "ascent_raw", "all"
-METHODS: list[str | Method] = [*MODELS, RAW]
+METHODS: list[Any] = [*MODELS, RAW]
 N_SEEDS = {"30": 10, "100": 5, ALL: 1}
 
 

@@ -64,12 +64,19 @@ class MarginModel:
         """Whether a split divides anything (column, split); one that does not is as its prior has it."""
         return (self.arrays(margins)["tree"] > 0).any(axis=(0, 2))
 
-    def segment_masses(self, split: np.ndarray, margins: list[Margin], rng: np.random.Generator) -> np.ndarray:
+    def segment_masses(
+        self,
+        split: np.ndarray,
+        margins: list[Margin],
+        rng: np.random.Generator,
+        gammas: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Draw the mass of every segment (draw, column, segment) given the splits (draw, column, split).
 
         Within a group of segments the shares follow a Dirichlet with the segments' counts: the Bayesian bootstrap
         (Rubin 1981, doi:10.1214/aos/1176345338) of what the model is too coarse to see. The copula is not
-        consulted at that scale. Stages with fewer segments are padded with zeros.
+        consulted at that scale. ``gammas`` (draw, column, segment) are gamma variates of these counts, where
+        they were drawn already. Stages with fewer segments are padded with zeros.
         """
         cells = np.asarray(self.mass(split, self.arrays(margins), NUMPY)) * self.cell_used(margins)
         mass = np.zeros((len(cells), len(margins), max(len(m.low) for m in margins)))
@@ -80,7 +87,10 @@ class MarginModel:
             # every cell lies in one group
             first = np.unique(cell, return_index=True)[1]
             weight = cells[:, j, cell[first]] @ member[first]
-            gamma = rng.standard_gamma(np.broadcast_to(margin.count, (len(cells), len(group))))
+            if gammas is None:
+                gamma = rng.standard_gamma(np.broadcast_to(margin.count, (len(cells), len(group))))
+            else:
+                gamma = gammas[:, j, : len(group)]
             share = np.where(member.sum(axis=0)[group] > 1, gamma / (gamma @ member)[:, group], 1.0)
             mass[:, j, : len(group)] = share * weight[:, group]
         return mass / mass.sum(axis=2, keepdims=True)
