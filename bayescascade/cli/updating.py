@@ -101,4 +101,5 @@ def _show(found: Any) -> None:
     """The comparison on the terminal: in words, and as tables."""
     terminal.tell(found.text)
     print()
-    terminal.show(*diff_tables(found))
+    thresholds, amounts = diff_tables(found)
+    terminal.show(thresholds, "", amounts)
