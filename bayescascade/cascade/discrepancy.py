@@ -30,8 +30,9 @@ from bayescascade.logs.validate import validate_log
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import observed_log, require
 
-# With this, promises about the error were kept as often as asked on resplit logs, see docs/evidence/promises.md.
-SPREAD = 1.0
+# Prior spreads without a difficulty, and with one. With these, bands covered and promises about errors were kept
+# as often as asked on resplit real logs, see docs/evidence/bands.md and docs/evidence/promises.md.
+_OF_BANDS, _OF_PROMISES = (0.1, 0.05), (1.0, 0.1)
 _MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3
@@ -184,9 +185,19 @@ def read_discrepancy(fit: xr.DataTree, spread: float, *, one_sided: bool = False
     return ModelDiscrepancy(queries, float(spread), one_sided)
 
 
+def band_spread(fit: xr.DataTree) -> float:
+    """Spread of the discrepancy in bands of error and cost at given thresholds."""
+    return _OF_BANDS[bool(fit.attrs.get("difficulty", 0))]
+
+
+def promise_spread(fit: xr.DataTree) -> float:
+    """Spread of the discrepancy in promises about the error of thresholds that a search found."""
+    return _OF_PROMISES[bool(fit.attrs.get("difficulty", 0))]
+
+
 def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy:
-    """What promises of an error are made with: one-sided, `SPREAD`."""
-    found = read_discrepancy(fit, SPREAD, one_sided=True)
+    """What promises of an error are made with: one-sided, `promise_spread`."""
+    found = read_discrepancy(fit, promise_spread(fit), one_sided=True)
     assert found is not None
     return found
 

@@ -51,11 +51,9 @@ def draw_frontier(
         Queries whose cost is on the axis.
     """
     cost = n_queries * curve["cost"].values
-    doubt = curve.attrs.get("doubt")
-    name = f"cascade, with doubt {doubt:g}" if doubt else "cascade, posterior mean"
     band = f"{ci_prob:.0%} credible band"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
-    ax.plot(cost, curve["error"], color=BLUE, lw=2, label=name)
+    ax.plot(cost, curve["error"], color=BLUE, lw=2, label="cascade, posterior mean")
     if every_stage is not None:
         style: dict[str, Any] = {"color": GREY, "lw": 1.0, "zorder": 1, "label": "every stage in the cascade"}
         ax.plot(n_queries * every_stage["cost"], every_stage["error"], **style)

@@ -71,7 +71,7 @@ def plot_frontier(
         draws = get_draws(fit_or_frontier)
         singles = single_stages(draws)
         curve = frontier(fit_or_frontier, n_points=50, ci_prob=ci_prob)
-        every = frontier(fit_or_frontier, n_points=50, stages=draws.stages)
+        every = frontier(fit_or_frontier, n_points=50, stages=draws.stages, doubt=0.0)
     elif isinstance(fit_or_frontier, xr.Dataset) and "error_low" in fit_or_frontier:
         curve, ci_prob = fit_or_frontier, float(fit_or_frontier.attrs.get("ci_prob", ci_prob))
     else:

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
-from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.display.format import PER, per_thousand, share, show_threshold
 from bayescascade.display.frontier import draw_frontier
@@ -163,7 +163,7 @@ def make_explorer(
         thresholds = np.concatenate([own[None], thresholds])
     curve = xr.DataArray(thresholds, dims=("point", "stage"), coords={"stage": draws.stages})
     plain = evaluate(fit, curve)
-    promised = evaluate_with_discrepancy(fit, curve, spread=SPREAD, one_sided=True)
+    promised = evaluate_with_discrepancy(fit, curve, spread=promise_spread(fit), one_sided=True)
     over = ("chain", "draw")
     tails = tail_probabilities(ci_prob)
     reach = plain["reach"].transpose(..., "stage")

@@ -64,7 +64,7 @@ class Bayes:
         if self.point:
             posterior = posterior_mean(posterior)
         names = [str(name) for name in train["stage"].values]
-        curve = frontier(posterior, n_points=self.n_points, stages=names)
+        curve = frontier(posterior, n_points=self.n_points, stages=names, doubt=0.0)
         return ThresholdDecisions(curve["threshold"].values)
 
 

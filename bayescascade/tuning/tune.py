@@ -19,7 +19,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import SPREAD, ModelDiscrepancy, read_discrepancy
+from bayescascade.cascade.discrepancy import ModelDiscrepancy, promise_spread, read_discrepancy
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
@@ -90,8 +90,8 @@ def tune(
         standard deviation, as a share of the error, updated by what the labelled queries did under these
         thresholds, yet never to below the model's error. The thresholds are then a point of the frontier of the
         posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
-        the model. By default 1 where ``max_error`` is given, because on resplit real logs promises made with 0
-        were kept less often than asked, and with 1 about as often (see the page on promises); 0 where there is no
+        the model. By default 0.1 where ``max_error`` is given, and 1 for a fit without a difficulty: with these
+        promises were kept as often as asked on resplit real logs (see the page on promises). 0 where there is no
         such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or a
         label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
     currency : str, optional
@@ -131,7 +131,7 @@ def tune(
     )
     draws = get_draws(fit)
     if doubt is None and max_error is not None and risk != "regret":
-        spec = replace(spec, doubt=SPREAD)
+        spec = replace(spec, doubt=promise_spread(fit))
     discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
     if currency is not None and not isinstance(currency, str):
         raise bad_value("currency", currency, "give a text, or leave it out")

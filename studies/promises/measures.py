@@ -25,13 +25,12 @@ COST_TARGETS = (0.25, 0.5)
 PROBS = (0.8, 0.9, 0.95)
 PICK = "pick, doubt {:g}"  # the cheapest of the frontier's points that keeps the batch promise
 SPLIT = ["log", "k", "n", "seed", "target"]
-SPREADS = (0.0, 0.3, 0.6, 1.0)  # of the discrepancy, as a share of the error
+SPREADS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.0)  # of the discrepancy, as a share of the error
 GRID = np.linspace(0.0, 1.0, 4001)
 # what tune is asked for: levels, targets, doubt (None is its default), whether for the held-out batch, seeds
 TUNED: dict[str, tuple[tuple[float, ...], Sequence[int], float | None, bool, range]] = {
-    "tune, batch": (PROBS, range(4), None, True, range(20)),
-    "tune, long run": ((0.9,), (1, 2), None, False, range(20)),
-    "tune, doubt 0, batch": ((0.9,), (1, 2), 0.0, True, range(4)),
+    "tune, batch": (PROBS, range(4), None, True, range(3)),
+    "tune, long run": ((0.9,), (1, 2), None, False, range(3)),
 }
 LTT: dict[str, dict[str, Any]] = {
     "LTT, common threshold": {"path": "common"},

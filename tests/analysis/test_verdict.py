@@ -21,7 +21,7 @@ from bayescascade.analysis.verdict import (
     strategy_outcome,
     verdict,
 )
-from bayescascade.cascade.discrepancy import SPREAD, read_discrepancy
+from bayescascade.cascade.discrepancy import promise_spread, read_discrepancy
 from bayescascade.cascade.evaluate import forward_all
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.replicate import replicate_draw
@@ -312,7 +312,7 @@ def test_a_limit_is_judged_by_what_keeps_the_same_limit(example_fit):
         found.loss.sel(rival="large alone").values.ravel(), get_draws(example_fit).cost[:, 2]
     )
     # whether a stage alone keeps the limit is judged with the same margin and probability
-    discrepancy = read_discrepancy(example_fit, SPREAD, one_sided=True)
+    discrepancy = read_discrepancy(example_fit, promise_spread(example_fit), one_sided=True)
     wide = discrepancy.stages_alone(get_draws(example_fit))
     for j, name in enumerate(("small", "medium", "large")):
         assert table.loc[f"{name} alone", "kept"] == pytest.approx(np.mean(wide[:, j] <= 0.33))

@@ -9,7 +9,6 @@ from sklearn.isotonic import IsotonicRegression
 
 import bayescascade as bc
 from bayescascade.cascade.discrepancy import (
-    SPREAD,
     add_discrepancy,
     evaluate_with_discrepancy,
     learn,
@@ -23,6 +22,8 @@ from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.scenarios import drift
 from bayescascade.posterior.schema import observed_log
 from bayescascade.tuning.tune import solution_at
+
+SPREAD = 1.0  # of promises, without a difficulty
 
 
 def test_the_update_is_bayes_rule():

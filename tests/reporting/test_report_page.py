@@ -12,7 +12,7 @@ from helpers.fits import with_stages
 from helpers.html import EVIL, Page, chromium, data_of
 
 import bayescascade as bc
-from bayescascade.cascade.discrepancy import SPREAD, evaluate_with_discrepancy
+from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.display.svg import svg_with_marker
 from bayescascade.reporting.explorer import make_explorer
 
@@ -118,7 +118,7 @@ def test_the_sentences_judge_the_cascade(page):
 
 def test_the_explorer_keeps_what_evaluate_says_with_the_room_that_promises_have(fit, explorer):
     at = explorer.points.isel(point=[0, 20, -1])
-    doubted = evaluate_with_discrepancy(fit, at["threshold"], spread=SPREAD, one_sided=True)
+    doubted = evaluate_with_discrepancy(fit, at["threshold"], spread=promise_spread(fit), one_sided=True)
     error = doubted["error"].transpose("point", "chain", "draw").values.reshape(3, -1)
     # the smallest error that at least 90% of the draws do not exceed
     np.testing.assert_allclose(at["kept"], np.sort(error, axis=1)[:, int(np.ceil(0.9 * (error.shape[1] - 1)))])
