@@ -59,7 +59,8 @@ def describe(spec: TuningSpec, solved: Solved, currency: str | None = None) -> s
     promise = chance_constraint(spec)
     if not solved.feasible:
         reached = f"P({_bounds(spec)}) = {promised(solved.kept, spec.prob)}"
-        return f"Not possible: the best thresholds reach {reached}. {solved.reachable} The nearest have {outlook}."
+        lead = f"Not possible: the best thresholds reach {reached}. {solved.reachable}".rstrip()
+        return f"{lead} The nearest have {outlook}."
     said = f"{lead_of(spec)} thresholds" if spec.cheapest else f"Thresholds of least {_loss(spec)}"
     if spec.bounds:
         said += f" with {promise} (achieved: {achieved(solved.kept, solved.kept_without_margin, spec)})"
