@@ -77,7 +77,7 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp-dev
 	@$(INSTALL) '.[docs]' && touch $@
 
 demo: $(VENV)/.stamp-run
-	@$(BIN)/bayescascade demo --out "$(OUT)"
+	@$(BIN)/bayescascade demo --output "$(OUT)"
 
 # Debian's own serves as well; the tests say so aloud where they find neither
 browser: $(VENV)/.stamp-dev

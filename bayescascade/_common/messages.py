@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from bayescascade.errors import Message, shown
+
+_logger = logging.getLogger("bayescascade")
+_LONG = 60.0  # seconds, from where on it is said
 
 
 def show(value: Any) -> str:
@@ -32,3 +36,25 @@ def sentence(text: str) -> str:
     if isinstance(text, Message) and isinstance(text.parts[0], str):
         return Message(sentence(text.parts[0]), *text.parts[1:])
     return text[:1].upper() + text[1:]
+
+
+def span(seconds: float) -> str:
+    """A time as people say it.
+
+    Examples
+    --------
+    >>> span(3.2), span(80.0), span(1500.0), span(9000.0)
+    ('3 s', 'a minute', '25 minutes', '2.5 hours')
+    """
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 5400.0:
+        minutes = max(1, round(seconds / 60.0))
+        return "a minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600.0:.1f} hours"
+
+
+def say_if_long(what: str, seconds: float, advice: str = "") -> None:
+    """Log how long work is still going to take, where that is more than a minute."""
+    if seconds > _LONG:
+        _logger.warning("%s takes about %s more.%s", what, span(seconds), f" {advice}" if advice else "")

@@ -37,14 +37,14 @@ def count_collection(source: Any, recipe: Recipe, client: Any) -> Counted:
     parts = [_delayed(_count_frame)(part, recipe) for part in source.to_delayed()]
     if client is not None:
         return _added(client.compute(parts), client)
-    import dask
+    from dask.base import compute
 
-    return added(dask.compute(*parts))
+    return added(compute(*parts))
 
 
 def _delayed(function: Any) -> Any:
     try:
-        from dask import delayed
+        from dask.delayed import delayed
     except ModuleNotFoundError as missing:
         raise not_installed(missing, "a log of partitions", "distributed") from missing
     return delayed(function)

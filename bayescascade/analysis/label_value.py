@@ -6,6 +6,7 @@ Some posterior draws each make new labelled queries, the model is fitted again t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade._common.parallel import map_blocks
+from bayescascade._common.messages import say_if_long
+from bayescascade._common.parallel import map_blocks, n_cores
 from bayescascade._common.validation import check_positive
 from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
 from bayescascade.analysis.refits import QUERIES, Decisions, Refits
@@ -277,7 +279,12 @@ def _simulate(
         return out
 
     # the first compiles the model; then, as the sampler lets go of Python's lock, refits run side by side
-    found = [one(0), *map_blocks(one, range(1, n_simulations))]
+    found = [one(0)]
+    start = time.monotonic()
+    found.append(one(1))  # by itself, to tell how long the others take
+    spent = time.monotonic() - start
+    say_if_long("The worth of labels", spent * (n_simulations - 2) / n_cores(), "A shorter log takes less.")
+    found += map_blocks(one, range(2, n_simulations))
     width = np.array([[option[0] for option in refit] for refit in found])
     return size, width, np.array([[option[1] for option in refit] for refit in found])
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayescascade.analysis.rival_table import CASCADE, SHORTER, SURE, TIE, Strategy, against, pair_of
+from bayescascade._common.messages import say_if_long
+from bayescascade.analysis.rival_table import (
+    CASCADE,
+    EVEN,
+    SHORTER,
+    SURE,
+    TIE,
+    Strategy,
+    against,
+    is_toss_up,
+    pair_of,
+)
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
 from bayescascade.cascade.single_stages import ROUNDING
 from bayescascade.posterior.draws import Draws
@@ -63,8 +75,13 @@ def _amounts(solved: Solved, names: list[str], *, margin: bool = False) -> Amoun
 def _best_pair(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> Solved:
     """The best cascade of two stages; some draws choose the pair, and all its thresholds."""
     some = draws.thin(_SOME_DRAWS)
-    pairs = combinations(range(len(draws.stages)), 2)
-    first = min(pairs, key=lambda pair: search_thresholds(some.restrict(pair), spec, discrepancy).place)
+    pairs, start = list(combinations(range(len(draws.stages)), 2)), time.monotonic()
+    places = []
+    for pair in pairs:
+        places.append(search_thresholds(some.restrict(pair), spec, discrepancy).place)
+        if len(places) == 1:
+            say_if_long("The verdict", (time.monotonic() - start) * (len(pairs) - 1))
+    first = pairs[min(range(len(pairs)), key=lambda i: places[i])]
     return search_thresholds(draws.restrict(first), spec, discrepancy)
 
 
@@ -145,6 +162,8 @@ def _decide(chosen: dict[str, Any], feasible: bool, tie: float) -> str:
     # a pair that saves nothing beside a stage alone is only more to look after
     if single is not None and rival is not single and single.loss <= rival.loss + tie:
         rival = single
+    if rival is not None and feasible and is_toss_up(rival, tie):
+        return f"{EVEN} {CASCADE} and {rival.rival}, which is simpler"
     if rival is not None and (not feasible or rival.saving <= tie):
         if rival.kind == "single stage":
             return f"do not run this cascade: send every query to {str(rival.rival).removesuffix(' alone')}"

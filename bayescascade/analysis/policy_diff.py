@@ -12,7 +12,7 @@ import xarray as xr
 from bayescascade._common.arrays import none_if_nan, records_of, tail_probabilities
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.display.format import chance, share, show_threshold
+from bayescascade.display.format import chance, per_thousand, share, show_threshold
 from bayescascade.errors import CascadeError, shown
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.policy_file import encode
@@ -139,7 +139,8 @@ def _thresholds(old: Policy, new: Policy) -> pd.DataFrame:
 def _by_files(old: Policy, new: Policy) -> pd.DataFrame:
     rows = {}
     for name in ("error", "cost"):
-        means = [float(policy.metadata.get(f"{name}_mean") or np.nan) for policy in (old, new)]
+        known = (policy.metadata.get(f"{name}_mean") for policy in (old, new))
+        means = [np.nan if mean is None else float(mean) for mean in known]
         rows[name] = [*means, means[1] - means[0], np.nan, np.nan, np.nan]
     return _frame(rows)
 
@@ -197,7 +198,8 @@ def _told(thresholds: pd.DataFrame, change: pd.DataFrame, p_better: float, kept:
     if np.isfinite(error["change"]):
         words.append(f"Expected error: {share(error['old'])} to {share(error['new'])}.")
     if np.isfinite(cost["change"]):
-        words.append(f"Expected cost per query: {cost['old']:.4g} to {cost['new']:.4g}.")
+        ends = per_thousand(cost["old"]), per_thousand(cost["new"])
+        words.append(f"Expected cost per 1,000 queries: {ends[0]} to {ends[1]}.")
     if np.isfinite(kept[1]):
         words.append(
             f"The new policy keeps its limits with probability {chance(kept[1])}, the old one with "

@@ -94,7 +94,9 @@ def propose(
             + " or another goal, and keep the file as it was written."
         )
     updated = sample(new, previous=fit, old_share=old_share, **options)
-    solution = tune(updated, **TuningSpec.arguments(goal))
+    # stages that somebody named stay as they are; others are chosen again
+    stages = policy.stages if policy.metadata.get("stages_named") is True else None
+    solution = tune(updated, **TuningSpec.arguments(goal), stages=stages)
     if not solution.feasible:
         return Proposal(updated, solution, None, None, "The goal can no longer be met. " + solution.text)
     proposed = _with_what_stays(solution.to_policy(), policy.manifest or {})

@@ -16,10 +16,12 @@ from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution import ThresholdSolution
 
 SURE = 0.9
+TOSS_UP = (0.3, 0.7)  # between these probabilities neither of two is called the better one
 TIE = 1e-3  # share of the cascade's loss below which nobody should prefer the longer cascade
 THOUSAND = 1000.0
 CASCADE = "this cascade"
 SHORTER = "run a shorter cascade"
+EVEN = "a toss-up between"
 CI = tail_probabilities(CI_PROB)
 
 
@@ -53,6 +55,11 @@ def without_itself(rivals: list[Strategy], solution: ThresholdSolution) -> list[
     """The rivals but for the pair that a solution runs itself."""
     own = tuple(str(name) for name in solution.thresholds["stage"].values)
     return [one for one in rivals if one.kind != "pair" or one.stages != own]
+
+
+def is_toss_up(row: Any, tie: float) -> bool:
+    """Whether a rival's row neither is the same as the cascade nor is clearly better or worse."""
+    return abs(row.saving) > tie and TOSS_UP[0] < row.p_beats < TOSS_UP[1]
 
 
 def rivals_table(rows: list[Strategy], equal: float) -> pd.DataFrame:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
+from bayescascade.display.format import per_thousand, share
 from bayescascade.display.value import label
 from bayescascade.tuning.objective import Objective
 
-_LITTLE = 0.05
+_LITTLE, _NOTHING = 0.05, 0.01
 _WHEN = {
     "price": "When one stage's price changes",
     "prior": "Under a weaker or stronger prior",
@@ -21,28 +22,39 @@ _WHEN = {
 
 def told(table: pd.DataFrame, objective: Objective, what: str) -> Iterator[str]:
     """Sentences on the table."""
-    first = table.iloc[0]
+    first, lost = table.iloc[0], _most_lost(table, what)
+    if lost:
+        yield lost
     for change, rows in table.iloc[1:].groupby(level="change", sort=False):
-        moves = [f"the expected {name} is {_range(rows[name], first[name])}" for name in ("error", "cost")]
-        said = f"{_WHEN[str(change)]}, with the thresholds kept {' and '.join(moves)}"
+        error = _range(rows["error"], first["error"], share)
+        cost = _range(rows["cost"], first["cost"], per_thousand)
+        moves = [f"the error {error}" if error else "", f"the cost per 1,000 queries {cost}" if cost else ""]
+        moved = " and ".join(filter(None, moves)) or "neither error nor cost moves"
+        said = f"{_WHEN[str(change)]}, with the thresholds kept, {moved}"
         if objective.bounds:
             worst = rows["kept"].idxmin()
-            said += f"; the promise is kept with probability {rows['kept'].min():.3f} at least ({label(*worst)})"
-        yield said + "."
-        lost, moved = rows["lost"].max(), rows["moved"]
-        if not moved.notna().any():
-            continue
-        said = f"Tuning anew would move a threshold past {moved.max():.1%} of its stage's queries at most"
-        if np.isfinite(lost):
-            which = rows["lost"].idxmax()
-            share = lost / abs(rows["new_loss"][which])
-            said += f", and save at most {lost:.3g} ({share:.1%}) of the {what} ({label(*which)})"
+            said += f"; the promise then holds with probability {rows['kept'].min():.0%} or more ({label(*worst)})"
         yield said + "."
 
 
-def _range(values: pd.Series, tuned: float) -> str:
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return f"{low if low == high else f'{low} to {high}'} (as tuned {tuned:.4g})"
+def _most_lost(table: pd.DataFrame, what: str) -> str:
+    """The answer: how much of the loss could be saved by tuning again after any of the changes."""
+    rows = table.iloc[1:]
+    share_lost = (rows["lost"] / rows["new_loss"].abs()).replace([np.inf, -np.inf], np.nan)
+    if not share_lost.notna().any():
+        return ""
+    worst = share_lost.idxmax()
+    if share_lost[worst] < _NOTHING:
+        return f"No change here would make tuning again save more than 1% of the {what}."
+    return f"Tuning again would save at most {share_lost[worst]:.1%} of the {what} ({label(*worst)})."
+
+
+def _range(values: pd.Series, tuned: float, show: Callable[[float], str]) -> str:
+    """Where an amount goes, empty where that is nowhere to be seen."""
+    low, high, now = show(float(values.min())), show(float(values.max())), show(tuned)
+    if low == high == now:
+        return ""
+    return f"is {low if low == high else f'{low} to {high}'} ({now} as tuned)"
 
 
 def told_limits(breaks: float, even: float, objective: Objective) -> Iterator[str]:
@@ -52,12 +64,12 @@ def told_limits(breaks: float, even: float, objective: Objective) -> Iterator[st
     if np.isinf(breaks):
         yield "No drift of the queries towards unsure ones breaks the promise."
         return
-    asked = f"with probability {objective.prob:g}"
+    asked = f"with probability {100.0 * objective.prob:.4g}%"
     said = f"The promise holds {asked} up to a drift of {breaks:.2g}"
     if breaks == 0.0:
         said = f"Even without drift the promise does not hold {asked}"
     elif breaks < _LITTLE:
-        said += ", as thresholds that just keep it leave no room"
+        said += ", as thresholds that just keep it have no slack"
     yield f"{said}; " + (
         "no drift makes it more likely broken than kept."
         if np.isinf(even)

@@ -22,12 +22,14 @@ from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, li
 from bayescascade.analysis.rival_table import (
     CASCADE,
     CI,
+    EVEN,
     SHORTER,
     SURE,
     THOUSAND,
     TIE,
     Strategy,
     against,
+    is_toss_up,
     p_less,
     pair_of,
     rivals_table,
@@ -64,9 +66,10 @@ class Verdict:
     Attributes
     ----------
     decision : str
-        ``"run this cascade"``, ``"run it, though the gain is uncertain"``, ``"do not run this cascade: send every
-        query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well; ``"ask for less: nothing
-        keeps this limit"`` where the goal is a limit out of reach.
+        ``"run this cascade"``, ``"run it, though the gain is uncertain"``, ``"a toss-up between this cascade and
+        ..., which is simpler"`` (either is better with a probability of 30% to 70%), ``"do not run this cascade:
+        send every query to ..."`` or ``"run a shorter cascade: ..."``, a pair that does as well; ``"ask for less:
+        nothing keeps this limit"`` where the goal is a limit out of reach.
     text : str
         The same with numbers.
     table : DataFrame
@@ -374,7 +377,10 @@ def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, 
     # a pair whose second stage is hardly run is a stage alone with more to look after
     if "pair" in chosen and chosen["pair"].loss < (1.0 - _WORTH_A_PAIR) * rival.loss:
         rival = chosen["pair"]
-    if rival.saving <= max(equal, TIE * chosen["cascade"].loss):
+    tie = max(equal, TIE * chosen["cascade"].loss)
+    if is_toss_up(rival, tie):
+        decision = f"{EVEN} {CASCADE} and {rival.rival}, which is simpler"
+    elif rival.saving <= tie:
         decision = f"{SHORTER}: {rival.rival}"
         if rival.kind == "single stage":
             decision = f"do not run this cascade: send every query to {single}"

@@ -12,7 +12,7 @@ import xarray as xr
 from bayescascade._common.arrays import safe_divide
 from bayescascade.aggregates.aggregate import Aggregate
 from bayescascade.cascade.aggregated import score_aggregate
-from bayescascade.cascade.predictive import in_words, predict
+from bayescascade.cascade.predictive import in_words, predict, promise_in_words
 from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError, CascadeWarning, bad_value
@@ -77,7 +77,8 @@ def score(
         Where it is known what to expect, also ``error_expected``, ``error_low``, ``error_high`` and the same of
         ``cost``: the posterior mean of the long-run rate, and the predictive interval of ``ci_prob`` for a log of
         so many queries, within which it should show them, unless the model is wrong or the queries are of another
-        kind. For one threshold vector the attribute ``text`` says it in words.
+        kind. For one threshold vector the attribute ``text`` says it in words, and ``promise`` whether the limits
+        of the solution's or policy's goal were kept on this log.
 
     Raises
     ------
@@ -114,6 +115,9 @@ def score(
     if not rule.single:
         return out
     out = out.isel(point=0)
+    promise = promise_in_words(out, _goal_of(thresholds))
+    if promise is not None and reject is None:
+        out.attrs["promise"] = promise
     return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
 
 
@@ -155,6 +159,12 @@ def _score_aggregate(counted: Aggregate, rule: DecisionRule, cost: str) -> _Foun
     labelled = bool((counted.label > 0).any())
     _say_unlabelled(lost, asked, f"first at stage {where!r}", labelled, stacklevel=4)
     return scored.found, {"units": counted.unit} if counted.unit else {}, round(scored.n)
+
+
+def _goal_of(thresholds: Any) -> Any:
+    """What a solution or a policy was tuned to, None of others."""
+    goal = getattr(thresholds, "goal", None)
+    return goal if goal is not None else getattr(thresholds, "metadata", {}).get("goal")
 
 
 class _Lack(NamedTuple):

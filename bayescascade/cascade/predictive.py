@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy.special import ndtri
-from scipy.stats import betabinom
+from scipy.stats import betabinom, binom
 
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade.cascade.evaluate import outcome_of
@@ -110,22 +111,59 @@ def beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[
     return float(low), float(high)
 
 
-def in_words(found: xr.Dataset) -> str:
-    """What was expected, what so many queries should show, and what they showed, in words."""
+def compared(found: xr.Dataset) -> list[tuple[str, str]]:
+    """Error and cost by name: what was expected, what so many queries should show, and what they showed."""
     n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
     lines = []
     for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
         value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        expected = show(float(found[f"{name}_expected"]))
         if np.isnan(value):  # of the error, where no answer has a label
-            expected = share(float(found["error_expected"]))
-            lines.append(f"Error: expected {expected}, no label to compare it with.")
+            lines.append((name.capitalize(), f"expected {expected}, no label to compare it with."))
             continue
         slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
         judged = "more than that" if value > high + slack else "as expected"
         judged = "less than that" if value < low - slack else judged
         ends = f"{show(low)} to {show(high)}" if name == "error" else f"{per_thousand(low)} to {show(high)}"
-        lines.append(
-            f"{name.capitalize()}: expected {show(float(found[f'{name}_expected']))}, {n} queries should show "
-            f"{ends} ({ci} interval), they showed {show(value)}, {judged}."
-        )
-    return " ".join(lines)
+        said = f"expected {expected}, {n:,} queries should show {ends} ({ci} interval)"
+        lines.append((name.capitalize(), f"{said}, they showed {show(value)}, {judged}."))
+    return lines
+
+
+def in_words(found: xr.Dataset) -> str:
+    """`compared` in one text."""
+    return " ".join(f"{name}: {text}" for name, text in compared(found))
+
+
+def promise_in_words(found: xr.Dataset, goal: Any) -> str | None:
+    """Whether a log showed what was promised, and whether luck explains it where not; None without a promise.
+
+    Examples
+    --------
+    >>> found = xr.Dataset({"error": 0.26, "cost": 0.001}, attrs={"n_queries": 1000})
+    >>> print(promise_in_words(found, {"max_error": 0.25}))
+    Error at most 25.0%: missed here with 26.0%, but a true rate of 25.0% shows up to 27.3% in 1,000 queries.
+    """
+    if not isinstance(goal, Mapping):
+        return None
+    said, n = [], int(found.attrs["n_queries"])
+    for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
+        limit = goal.get(f"max_{name}")
+        value = float(found[name])
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
+            continue
+        lead = f"{name.capitalize()} at most {show(limit)}:"
+        if np.isnan(value):
+            said.append(f"{lead} cannot be told without labels.")
+        elif value <= limit * (1.0 + 1e-9):
+            said.append(f"{lead} kept here, with {show(value)}.")
+        elif name == "error" and 0.0 < limit < 1.0:
+            most = float(binom.ppf(tail_probabilities(CI_PROB)[1], n, limit)) / n
+            of = f"a true rate of {show(limit)} shows up to {show(most)} in {n:,} queries"
+            missed = f"{lead} missed here with {show(value)}"
+            said.append(
+                f"{missed}, but {of}." if value <= most else f"{missed}, and luck does not explain it: {of}."
+            )
+        else:
+            said.append(f"{lead} missed here with {show(value)}.")
+    return " ".join(said) or None

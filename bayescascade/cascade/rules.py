@@ -218,7 +218,9 @@ class DecisionRule:
         if len(self.accept) == 1 and np.isnan(self.accept).any():
             return next(self.parts())[1].to_policy(metadata)
         if len(self.accept) != 1:
-            raise CascadeError(f"a policy is one threshold vector, but {len(self.accept)} came; give (stage,).")
+            raise CascadeError(
+                f"a policy is one threshold vector, but {len(self.accept)} came; expected (stage,)."
+            )
         return Policy(
             stages=self.stages,
             thresholds=self.accept[0].tolist(),

@@ -124,20 +124,23 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if len(failed):
         gap = (table["observed"] - table["expected"]).abs()
         where = (f"{stage}{_PLACES.get(part, f' {part}')}" for stage, part in failed)
+        another = Message(
+            "if the curve has the wrong shape, fit again with ", option("calibration", "monotone"), "; "
+        )
+        monotone = evidence.fit.attrs.get("calibration") == "monotone"
         text = said(
-            "Observed accuracy of {} departs from the calibration curve by up to {:.0%} in a bin. Error of "
-            "thresholds there is biased: look at the plot, fit again with {} if the curve has the wrong shape, "
-            "and score the thresholds on a test log.",
-            (joined(where), gap.loc[failed].max(), option("calibration", "monotone")),
+            "Observed accuracy of {} differs from predicted P(correct) by up to {:.0%} in a bin, so the error of "
+            "thresholds there is biased. Look at the plot; {}score the thresholds on a test log.",
+            (joined(where), gap.loc[failed].max(), "" if monotone else another),
         )
     else:
         curves = table[of_curve & table["share_inside"].notna()]  # of few values, the bins are the atoms
         n_bins, inside = int(curves["bins"].sum()), round(float((curves["share_inside"] * curves["bins"]).sum()))
-        bins = "every bin" if inside == n_bins else f"{inside} of {n_bins} bins"
-        text = f"Observed accuracy agrees with the predicted P(correct) in {bins} of confidence."
+        which = "every confidence bin" if inside == n_bins else f"{inside} of {n_bins} confidence bins"
+        text = f"Observed accuracy agrees with predicted P(correct) in {which}."
     unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
     if unseen:
-        text += f" Nothing is known of {joined(unseen)}: label at least {LEAST} answers there."
+        text += f" Not tested: {joined(unseen)}; label at least {LEAST} answers there."
     return CheckResult("calibration", verdict(failed, unseen), table, text, picture)
 
 
@@ -252,7 +255,7 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     columns = ["stage", "beyond", "labels", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["stage", "beyond"])
     if table["p"].isna().all():
-        nothing = f"No stage has {LEAST} labels, right and wrong, beside a previous signal that varies."
+        nothing = f"No stage has {LEAST} labels, right and wrong, beside a previous confidence that varies."
         return CheckResult("own signal", None, table, nothing)
     failed = rejected(table)
     judged = table.index[table["p"].notna()].get_level_values("stage")
@@ -261,8 +264,8 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     if len(failed):
         better = Message("fit again with ", option("difficulty", True), ", and ")
         text = said(
-            "Correctness at {} depends on the previous stage's confidence in a way that the model ignores (z = "
-            "{:.1f}; simulations rarely exceed 2). So accuracy on deferred queries may differ from what is "
+            "Correctness at {} depends on the previous stage's confidence beyond what the model assumes "
+            "(z = {:.1f}; simulations rarely exceed 2). So accuracy on deferred queries may be lower than "
             "predicted: {}score the thresholds on a test log.",
             (
                 joined(stage for stage, _ in failed),
@@ -272,13 +275,13 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         )
     else:
         text = Message(
-            "The previous stage's confidence says nothing about correctness that the model does not know, as "
-            "assumed."
+            "The previous stage's confidence says no more about correctness than the model assumes, so predicted "
+            "accuracy on deferred queries holds."
         )
     if unseen:
         text += (
-            f" Nothing is known of {joined(unseen)}: that takes {LEAST} labels, right and wrong, beside a "
-            "previous signal that varies."
+            f" Not tested: {joined(unseen)}; that takes {LEAST} labels, right and wrong, beside a previous "
+            "confidence that varies."
         )
     return CheckResult("own signal", verdict(failed, unseen), table, text, picture)
 

@@ -48,10 +48,10 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         advice = Message("; ").join(dict.fromkeys(advice for _, advice in troubles))
         text = f"{what}. The draws may not represent the posterior. " + sentence(advice) + "."
         return CheckResult("convergence", False, table, text, picture)
-    judged = f", E-BFMI is at least {energy:.2f}" if np.isfinite(energy) else ""
+    judged = f", E-BFMI at least {energy:.2f}" if np.isfinite(energy) else ""
     text = (
-        f"R-hat is at most {found['rhat']:.3f}, the smallest effective sample size is {ess:.0f}{judged}, no "
-        "transition diverged and no tree reached its depth limit. The chains agree, so the draws can be used."
+        f"The chains agree: R-hat is at most {found['rhat']:.3f}, the smallest effective sample size {ess:.0f}"
+        f"{judged}, with no divergence."
     )
     return CheckResult("convergence", True, table, text, picture)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr, bdtrc
 
-from bayescascade._common.messages import joined
+from bayescascade._common.messages import joined, sentence
 from bayescascade.checks.evidence import LEAST, Evidence, centre_range, one_sided, two_sided
 from bayescascade.checks.given import given_earlier, randomise
 from bayescascade.checks.results import CheckResult, rejected, verdict
@@ -85,7 +85,7 @@ def check_dependence(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     columns = ["pair", "statistic", "queries", "rival", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["pair", "statistic"])
     if table["p"].isna().all():
-        text = f"No two stages have {LEAST} queries that ran both and signals that vary."
+        text = f"No two stages have {LEAST} queries that ran both and confidences that vary."
         return CheckResult("dependence", None, table, text)
     failed = rejected(table)
     shown = [pair_view(evidence, i, j) for i, j in combinations(range(len(evidence.stages)), 2)]
@@ -94,19 +94,16 @@ def check_dependence(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         rivals = [
             f"{pair} looks like {table.loc[(pair, what), 'rival']}" for pair, what in failed if what == "family"
         ]
-        hint = f" By their likelihood {joined(rivals)}." if rivals else ""
+        hint = f" {sentence(joined(rivals))}." if rivals else ""
         text = said(
-            "The model does not reproduce the {}.{} Shares of queries and errors of thresholds there are less "
-            "certain than stated: {}score the thresholds on a test log.",
+            "The model does not match the {}.{} Error and cost of thresholds there are less certain than stated: "
+            "{}score the thresholds on a test log.",
             (joined((f"{what} of {pair}" for pair, what in failed)), hint, _advice(evidence, failed)),
         )
     else:
-        text = (
-            "Correlation and tail dependence between stages match the model: it describes how confidences of "
-            "the same query move together."
-        )
+        text = "Correlation and tail dependence of the stages' confidences match the model."
     if unseen:
-        text += f" Nothing is known of {joined(unseen)}: run both stages on at least {LEAST} queries."
+        text += f" Not tested: {joined(unseen)}; run both stages on at least {LEAST} queries."
     return CheckResult("dependence", verdict(failed, unseen), table, text, picture)
 
 
@@ -115,7 +112,8 @@ def _advice(evidence: Evidence, failed: pd.Index) -> str:
     if evidence.few.loading is not None:
         return ""
     neighbours = all(pair in evidence.links for pair, _ in failed)
-    better = option("copula", "auto") if neighbours else option("difficulty", True)
+    picked = "comparison" in evidence.fit.children  # the families were chosen from all there are
+    better = option("copula", "auto") if neighbours and not picked else option("difficulty", True)
     return Message("fit again with ", better, ", and ")
 
 

@@ -55,9 +55,7 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         of_factor[name] = loo
         rows.append((name, loo.elpd, loo.se, loo.p, k.max(), loo.good_k, np.mean(k > loo.good_k)))
     if not rows:
-        return CheckResult(
-            "loo", None, pd.DataFrame(), "No query moves the posterior, so none decides it. Log more."
-        )
+        return CheckResult("loo", None, pd.DataFrame(), "Skipped: no query moves the posterior. Log more queries.")
     columns = ["factor", "elpd", "se", "p", "worst_k", "good_k", "share_above"]
     table = pd.DataFrame(rows, columns=columns).set_index("factor")
     worst = table["share_above"].max()
@@ -65,12 +63,12 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     who = f"{worst:.1%} of the queries have" if worst > 0.0 else "no query has"
     found = f"{who} a Pareto k above {table['good_k'].min():.2f}"
     if passed is not False:
-        text = f"{sentence(found)}. No single query is too influential, so fits may be compared by LOO."
+        text = f"{sentence(found)}. No single query is too influential; LOO comparison is valid."
     else:
         text = (
-            f"{sentence(found)}. Some queries are so influential that LOO is unreliable: look at them for "
-            "wrong labels or confidences, and do not compare fits by LOO."
+            f"{sentence(found)}. These queries have much influence: look at them for wrong labels or confidences. "
+            "LOO comparison of fits is unreliable; thresholds do not rest on it."
         )
     if unseen:
-        text += f" Nothing is known of {joined(unseen)}: none of them moves the posterior."
+        text += f" Not tested: {joined(unseen)}; none of them moves the posterior."
     return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))

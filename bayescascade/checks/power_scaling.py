@@ -41,9 +41,7 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     blocks = [block for block in found.values() if block is not None]
     unseen = [name for part, names in about.items() if found[part] is None for name in names]
     if not blocks:
-        return CheckResult(
-            "sensitivity", None, pd.DataFrame(), "The log is too short to pull at anything. Log more."
-        )
+        return CheckResult("sensitivity", None, pd.DataFrame(), "Skipped: the log is too short. Log more queries.")
     table = pd.concat(blocks)
     table.index.name = "quantity"
     conflict = table.index[(table["diagnosis"] == "conflict")]
@@ -52,8 +50,8 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     picture = partial(pictures.sensitivity, table, SENSITIVE)
     if len(conflict):
         text: str = (
-            f"Prior and log contradict each other about {joined(conflict)}: the posterior is a compromise "
-            f"that neither supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
+            f"Prior and data conflict about {joined(conflict)}: the posterior is a compromise that neither "
+            f"supports (pull {table.loc[conflict, 'pull'].max():.1f}; from {CONFLICT:g} up it is a "
             "conflict). "
             "Look at the log for flipped labels or confidences, at "
             + in_python("plot_reliability and ")
@@ -68,13 +66,13 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
             f"the log says little about {joined(weak)}" if len(weak) else "",
         ]
         text = (
-            f"Prior and log do not contradict each other, but {' and '.join(filter(None, parts))}. "
-            "Label more queries to let the log decide."
+            f"Prior and data do not conflict, but {' and '.join(filter(None, parts))}. "
+            "Label more queries, so that the data dominate."
         )
     else:
         text = "The priors have little influence; the data dominate."
     if unseen:
-        text += f" Nothing is known of {joined(unseen)}: the log has nothing that moves them."
+        text += f" Not tested: {joined(unseen)}; the log says nothing about them."
     return CheckResult("sensitivity", verdict([], unseen), table, text, picture)
 
 

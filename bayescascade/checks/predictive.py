@@ -22,11 +22,11 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     """Error and cost of thresholds: what the model predicts for this log, and what the log shows."""
     if thresholds is None:
         text: str = (
-            "No thresholds were given. "
-            + in_python("Call check(fit, ", "Give ")
+            "Skipped: needs thresholds; "
+            + in_python("call check(fit, ", "give ")
             + option("thresholds", Blank("solution.thresholds"))
             + in_python(")")
-            + " to compare."
+            + "."
         )
         return CheckResult("cascade", None, pd.DataFrame(), text)
     kind = str(evidence.log.attrs["confidence_kind"])
@@ -66,8 +66,8 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     table = pd.DataFrame(rows, columns=columns).set_index(["point", "quantity"])
     if table["inside"].all():
         text = (
-            f"Error and cost on the {n} queries of the fit's own log that have labels lie inside the "
-            f"{1 - LEVEL:.0%} predictive interval. The fit has seen them, so score a test log too."
+            f"Error and cost on the {n} labelled queries of the fit's own log are inside the {1 - LEVEL:.0%} "
+            "predictive interval. The fit has seen these queries, so score a test log too."
         )
     else:
         missed = table[~table["inside"]].iloc[0]

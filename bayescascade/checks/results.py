@@ -13,7 +13,19 @@ from bayescascade._common.html import frame_of, note, table_of, wrapped
 from bayescascade.display.format import LEVEL
 from bayescascade.errors import CascadeError
 
-WORDS = {True: "passed", False: "FAILED", None: "no verdict"}
+WORDS = {True: "passed", False: "FAILED", None: "skipped"}
+# What the failure of a check does to what is said of thresholds.
+CONSEQUENCES = {
+    "convergence": "the draws may not represent the posterior, so every number may be off",
+    "margins": "the share of queries that each stage answers, and so the cost, may be off",
+    "calibration": "the error may be off",
+    "dependence": "error and cost are less certain than stated",
+    "own signal": "accuracy on deferred queries may be lower than predicted",
+    "sensitivity": "the log and the prior disagree, so the answer is a compromise",
+    "loo": "a few queries have much influence on the answer",
+    "cascade": "the model misstates error or cost at these thresholds",
+    "update": "old and new queries differ, so the answer mixes the two",
+}
 
 
 def rejected(table: pd.DataFrame) -> pd.Index:
@@ -108,6 +120,27 @@ class CheckResults(Sequence[CheckResult]):
         """True when every check that gave a verdict passed."""
         verdicts = [result.passed for result in self._results if result.passed is not None]
         return all(verdicts) if verdicts else None
+
+    @property
+    def summary(self) -> str:
+        """How many checks passed, and what those that failed do to the answer.
+
+        Examples
+        --------
+        >>> empty = pd.DataFrame()
+        >>> of = {"margins": True, "calibration": False, "cascade": None}
+        >>> CheckResults(CheckResult(name, passed, empty, "") for name, passed in of.items()).summary
+        '1 of 2 checks passed. Failed: calibration (the error may be off).'
+        """
+        judged = [result for result in self._results if result.passed is not None]
+        failed = [result.name for result in judged if not result.passed]
+        if not judged:
+            return "No check could be run on this log; label more queries."
+        text = f"{len(judged) - len(failed)} of {len(judged)} checks passed."
+        if not failed:
+            return text
+        what = (f"{name} ({CONSEQUENCES[name]})" if name in CONSEQUENCES else name for name in failed)
+        return f"{text} Failed: {', '.join(what)}."
 
     @property
     def table(self) -> pd.DataFrame:

@@ -101,21 +101,21 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         [name for name, inside in table["inside"].items() if inside == word] for word in ("no", "yes", "")
     )
     if not table["inside"].any():
-        text = f"No stage has {LEAST} queries, too few to judge a margin. Log more queries."
+        text = f"No stage has {LEAST} queries, too few to judge a distribution. Log more queries."
         return CheckResult("margins", None, table, text)
     if failed:
         text = said(
             "The confidences of {} leave the {:.0%} band around the fitted distribution by more than {:.0%} of "
-            "the queries. The model is flexible, so this is a large misfit. Look at {}the log for mixed sources "
+            "the queries. The model is flexible, so this is a large misfit: look at {}the log for mixed sources "
             "or a wrong confidence kind.",
             (joined(failed), 1 - LEVEL, _MATERIAL, in_python("plot_margins, and at ")),
         )
     else:
         who = joined(seen) if unseen else "every stage"
         text = (
-            f"The fitted distribution of confidences matches the data at {who}. The model is flexible, so this "
+            f"The fitted confidence distributions of {who} match the data; the model is flexible, so this test "
             "only catches large misfits."
         )
     if unseen:
-        text += f" Nothing is known of {joined(unseen)}: run at least {LEAST} queries there."
+        text += f" Not tested: {joined(unseen)}; run at least {LEAST} queries there."
     return CheckResult("margins", verdict(failed, unseen), table, text, partial(pictures.margins, pits))

@@ -5,43 +5,53 @@ Only Typer is imported at the top, so that ``--help`` does not wait for PyMC.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from bayescascade.cli import (
+    choosing,
+    decisions,
+    explaining,
+    running,
+    serving,
+    tables,
+    tenants,
+    terminal,
+    updating,
+    watching,
+)
 from bayescascade.cli import compare as comparing
-from bayescascade.cli import decisions, reading, running, serving, tenants, terminal, updating, watching
 from bayescascade.cli.face import CommandLine
+from bayescascade.cli.log_options import LogOptions, reads_a_log
 from bayescascade.cli.options import (
-    Cost,
     FitFile,
-    Grades,
+    Json,
     Kind,
     LogFile,
     Seed,
     Stages,
     Task,
-    TaskColumn,
     WithChoices,
     a_log,
-    copula_of,
-    cost_of,
     file_in,
     file_out,
     fit_of,
-    grades_of,
     keep_inputs,
     log_for,
-    names_of,
     page,
     refuse_with_previous,
 )
+from bayescascade.cli.parsing import copula_of, names_of
+from bayescascade.cli.reading import read as reading_command
 from bayescascade.errors import CascadeError, render
 
 # What the demo asks of the embedded example, and the share of it that is kept back for scoring.
@@ -76,7 +86,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             terminal.say("Interrupted; no half-written file is left.")
             raise typer.Exit(terminal.INTERRUPTED) from None
-        typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {message}", err=True)
+        terminal.error(message)
         raise typer.Exit(terminal.MISTAKE)
 
 
@@ -84,6 +94,7 @@ app = typer.Typer(
     cls=_Commands,
     name="bayescascade",
     help="Bayesian tuning of language model cascades: from a log to thresholds, with honest uncertainty.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -101,22 +112,21 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 @app.command(cls=WithChoices)
+@reads_a_log
 def fit(
     ctx: typer.Context,
     log: LogFile,
     output: Annotated[Path, file_out("Where the fit goes (netCDF), e.g. fit.nc.")],
+    reading: LogOptions,
     kind: Kind = None,
-    cost: Cost = "cost",
     stages: Stages = None,
-    grades: Grades = None,
-    task_column: TaskColumn = None,
     copula: Annotated[
         str | None,
         typer.Option(
@@ -145,11 +155,12 @@ def fit(
     target_accept: Annotated[
         float | None,
         typer.Option(
-            help="Acceptance rate the sampler aims at; nearer to 1 against divergences.",
+            help="Acceptance rate the sampler aims at; raise towards 1 if there are divergences.",
             show_default="0.9, or 0.8 with --no-difficulty",
         ),
     ] = None,
     seed: Seed = None,
+    as_json: Json = False,
 ) -> None:
     """Fit the model to a log of queries and save the posterior."""
     keep_inputs((log, previous), output)
@@ -163,34 +174,40 @@ def fit(
         options |= {"copula": copula and copula_of(copula), "margin": margin, "calibration": calibration}
         options |= {"difficulty": difficulty}
         options |= {"draws": draws, "chains": chains}
-        work = f"Fitting, {chains} x {draws} draws (a first fit compiles too: two minutes)"
+        work = f"Fitting: {chains} chains x {draws:,} draws (the first run also compiles, about 2 min)"
     else:
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
-    columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **columns)
+    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
     bc.save_fit(posterior, output)
-    if "comparison" in posterior.children:
-        terminal.show(terminal.comparison_table(posterior["comparison"].to_dataset()))
-    if previous is not None:
-        typer.echo(terminal.update_text(posterior.attrs))
+    compared = posterior["comparison"].to_dataset() if "comparison" in posterior.children else None
+    if compared is not None and not as_json:
+        terminal.show(tables.comparison_table(compared))
+    if previous is not None and not as_json:
+        terminal.tell(tables.update_text(posterior.attrs))
     tasks = terminal.tasks_of(data)
-    fitted = posterior.children.get("posterior")
+    fitted, checks = posterior.children.get("posterior"), None
     # checks are of one task at a time; an update may bring queries of one task to a fit of several
     if fitted is None or "task" not in fitted.dims:
         with terminal.working("Checking the fit against its log"):
-            failed = [result for result in bc.check(posterior) if result.passed is False]
-        for result in failed:
-            terminal.say(f"The fit failed the check of {result.name}. {render(result.text, ctx.obj)}")
+            checks = bc.check(posterior)
+        for result in (result for result in checks if result.passed is False):
+            terminal.say(f"Check failed: {result.name}. {render(result.text, ctx.obj)}")
+    if as_json:
+        sizes = {"queries": int(data.sizes["query"]), "stages": [str(name) for name in data["stage"].values]}
+        told = None if checks is None else choosing.checks_content(checks)
+        terminal.emit({"fit": str(output), **sizes, "tasks": tasks, "checks": told})
+        return
     choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
     typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
-app.command()(decisions.tune)
+app.command()(choosing.tune)
+app.command()(explaining.explain)
 app.command(cls=WithChoices)(decisions.score)
 app.command()(decisions.check)
 app.command()(decisions.verdict)
@@ -200,40 +217,43 @@ app.command(cls=WithChoices)(comparing.compare)
 
 
 @app.command()
+@reads_a_log
 def report(
     fit_file: FitFile,
     output: Annotated[Path, file_out("Where the page goes (HTML), e.g. report.html.", page)],
+    reading: LogOptions,
     policy: Annotated[
-        Path | None, file_in("Put this policy's thresholds at the head of the page.", metavar="POLICY")
+        Path | None, file_in("Policy file: put its thresholds at the head of the page.", metavar="POLICY")
     ] = None,
-    test: Annotated[Path | None, file_in("A log the fit has not seen: score the policy on it.")] = None,
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Say what more labels are worth, too (takes half a minute).")
+    test: Annotated[Path | None, file_in("Log that the fit has not seen, to measure on.", metavar="LOG")] = None,
+    label_value: Annotated[
+        bool, typer.Option("--label-value", help="Say what more labels are worth, too (takes half a minute).")
     ] = False,
-    cost: Cost = "cost",
-    grades: Grades = None,
     task: Task = None,
-    task_column: TaskColumn = None,
+    as_json: Json = False,
 ) -> None:
     """Write a page with the answer, the frontier to explore, the checks and the calibration of a fit."""
-    if labels and policy is None:
-        raise CascadeError("--labels goes with --policy: its goal says what an error is worth.")
+    if label_value and policy is None:
+        raise CascadeError("--label-value goes with --policy: its goal says what an error is worth.")
     if test is not None and policy is None:
         raise CascadeError("--test goes with --policy: there are no thresholds to score without one.")
     keep_inputs((fit_file, policy, test), output)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
-    options: dict[str, Any] = {"labels": True} if labels else {}
+    options: dict[str, Any] = {"labels": True} if label_value else {}
     # a file that is called as in the examples says nothing of its log
     options["name"] = task or (fit_file.stem if fit_file.stem != "fit" else None)
     if policy is not None:
         chosen = bc.Policy.load(policy)
         options["thresholds"] = chosen
         if test is not None:
-            options["test"] = log_for(test, chosen, cost, task, task_column, grades)
+            options["test"] = log_for(test, chosen, reading, task)
     with terminal.working("Writing the report"):
         bc.report(posterior, output, **options)
+    if as_json:
+        terminal.emit({"report": str(output)})
+        return
     typer.echo(f"Wrote {output}.")
 
 
@@ -246,70 +266,73 @@ app.command("fit-tasks", cls=WithChoices)(tenants.fit_tasks)
 app.command("tune-tasks")(tenants.tune_tasks)
 app.command(cls=WithChoices)(watching.verify)
 app.command(cls=WithChoices)(watching.monitor)
-app.command(cls=WithChoices)(reading.read)  # after `report`, whose --labels is the one that messages speak of
+app.command(cls=WithChoices)(reading_command)
 
 
 @app.command()
 def simulate(
     output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.", a_log)],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
-    stages: Annotated[int, typer.Option(min=2, help="Stages.")] = 3,
+    n_stages: Annotated[int, typer.Option(min=2, help="Number of stages.")] = 3,
     labelled: Annotated[
         int | None, typer.Option(min=1, help="Queries that keep their label.", show_default="all")
     ] = None,
     seed: Seed = None,
+    as_json: Json = False,
 ) -> None:
     """Draw a log from the model with known parameters, to try things on."""
     import bayescascade as bc
 
-    log = bc.simulate(queries, n_stages=stages, n_labelled=labelled, random_seed=seed)
+    log = bc.simulate(queries, n_stages=n_stages, n_labelled=labelled, random_seed=seed)
     bc.write_log(log, output)
+    if as_json:
+        terminal.emit({"log": str(output), "queries": queries, "confidence_kind": log.attrs["confidence_kind"]})
+        return
     typer.echo(f"Wrote {output}. Next: bayescascade fit {terminal.log_words(log, output)} -o fit.nc")
 
 
 @app.command()
 def demo(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for what the demo writes.")] = Path(
-        "bayescascade-demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Folder for what the demo writes.")
+    ] = Path("bayescascade-demo"),
+    as_json: Json = False,
 ) -> None:
-    """Run the whole job on the embedded example, and say what to look at."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Run the whole job on the bundled example, and say what to look at."""
+    output.mkdir(parents=True, exist_ok=True)
     import bayescascade as bc
 
     log = bc.load_example()
     n_test = int(log.sizes["query"] * DEMO_TEST_SHARE)
     train, test = log.isel(query=slice(n_test, None)), log.isel(query=slice(n_test))
-    bc.write_log(log, out / "log.csv")
-    typer.echo(f"{terminal.describe(log)}; {n_test} queries are kept back for scoring.")
-    with terminal.working("Fitting, 4 x 1000 draws (a first fit compiles too: two minutes)"):
+    bc.write_log(log, output / "log.csv")
+    terminal.say(f"{terminal.describe(log)}; {n_test} queries are kept back for scoring.")
+    with terminal.working("Fitting: 4 chains x 1,000 draws (the first run also compiles, about 2 min)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
-    bc.save_fit(posterior, out / "fit.nc")
+    bc.save_fit(posterior, output / "fit.nc")
     with terminal.working("Checking the fit"):
-        checks = list(bc.check(posterior))
-    with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:g} with probability {DEMO_PROB:g}"):
+        checks = bc.check(posterior)
+    with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:.0%} with probability {DEMO_PROB:.0%}"):
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
-    policy = solution.to_policy(out / "policy.json")
+    policy = solution.to_policy(output / "policy.json")
     scored = bc.score(test, solution)
     with terminal.working("Writing the report"):
-        bc.report(posterior, out / "report.html", solution=solution, log=train, test=test, name="The example")
-
-    terminal.show(
-        terminal.checks_table(checks, ctx.obj),
-        terminal.thresholds_table(solution, policy.confidence_kind),
-        terminal.expected_table(solution),
-        *terminal.score_lines(scored, f"The same policy on the {n_test} queries kept back"),
-    )
-    typer.echo(render(solution.text, ctx.obj))
-    kind = policy.confidence_kind
+        bc.report(posterior, output / "report.html", solution=solution, log=train, test=test, name="The example")
+    if as_json:
+        told = choosing.content(solution, checks, output / "policy.json")
+        terminal.emit(told | {"score": decisions.score_content(scored), "folder": str(output)})
+        return
+    choosing.show_answer(solution, checks, ctx.obj, None)
+    print()
+    decisions.show_score(scored, "On queries that the fit has not seen")
     typer.echo(
-        f"\nIn {out}:\n"
-        "  report.html   open this first: is the fit to be believed, and what does the frontier offer?\n"
+        f"\nIn {output}:\n"
+        "  report.html   open this first: the answer, how good it is, the trade-off\n"
         "  policy.json   the thresholds; a service loads it with bayescascade.Policy.load\n"
         "  fit.nc        the posterior, for bayescascade.load_fit and ArviZ\n"
         "  log.csv       the log it all came from\n"
-        f"Your own log: bayescascade fit LOG --kind {kind} --cost COLUMN -o fit.nc"
+        f"Your own log: bayescascade fit LOG --kind {policy.confidence_kind} --cost COLUMN -o fit.nc"
     )
 
 
@@ -317,7 +340,16 @@ def main() -> None:
     """Run the command line (the ``bayescascade`` script)."""
     # an exit runs what cleans up, where the signal itself would leave half-written files behind
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    sys.unraisablehook = _interrupt_again
     app(prog_name="bayescascade")
+
+
+def _interrupt_again(unraisable: Any) -> None:
+    """Ctrl-C that falls into a callback of C code, as the compiler has them, is dropped there: ask again."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()  # at once it would fall into this function
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _quoted(path: Path) -> str:

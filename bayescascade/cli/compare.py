@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayescascade._common.files import whole_file
-from bayescascade.cli.options import (
-    Cost,
-    Grades,
-    Kind,
-    LogFile,
-    Stages,
-    cost_of,
-    file_in,
-    file_out,
-    grades_of,
-    keep_inputs,
-    names_of,
-    writable,
-)
-from bayescascade.cli.terminal import against_table, say, show
+from bayescascade.cli import terminal
+from bayescascade.cli.log_options import LogOptions, reads_a_log
+from bayescascade.cli.options import Json, Kind, LogFile, Stages, file_in, file_out, keep_inputs, writable
+from bayescascade.cli.parsing import names_of
+from bayescascade.cli.tables import against_table
+from bayescascade.cli.terminal import say, show
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
@@ -42,10 +33,17 @@ def _picture(path: Path | None) -> Path | None:
     return writable(path)
 
 
+@reads_a_log
 def compare(
     train: LogFile,
+    reading: LogOptions,
     kind: Kind = None,
-    test: Annotated[Path | None, file_in("Log to measure on.", show_default="five folds of the first")] = None,
+    test: Annotated[
+        Path | None,
+        file_in(
+            "Log that the fit has not seen, to measure on.", metavar="LOG", show_default="five folds of the first"
+        ),
+    ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -65,9 +63,7 @@ def compare(
     reference: Annotated[
         str | None, typer.Option(help="The method that others are compared with.", show_default="the first")
     ] = None,
-    cost: Cost = "cost",
     stages: Stages = None,
-    grades: Grades = None,
     prompts: Annotated[Path | None, file_in("Table of query and prompt, for methods that read text.")] = None,
     test_prompts: Annotated[Path | None, file_in("The same for --test.")] = None,
     resume: Annotated[
@@ -77,8 +73,9 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option(callback=_picture, help="Where the picture goes, e.g. comparison.svg.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Compare ways to choose thresholds on your own log: ours, and everyone else's."""
+    """Compare ways to choose thresholds on your own log: bayescascade and baselines."""
     keep_inputs((train, test, prompts, test_prompts), output, plot, resume)
     if (prompts is None) != (test_prompts is None) and test is not None:
         raise CascadeError("--prompts and --test-prompts go together: give both, or neither.")
@@ -102,8 +99,7 @@ def compare(
         raise CascadeError(f"--reference {reference} was not run; choose among {', '.join(known)}.")
 
     def read(path: Path, texts: Path | None) -> xr.Dataset:
-        columns: dict[str, Any] = {"cost": cost_of(cost), "grades": grades_of(grades)}
-        log = bc.read_log(path, confidence_kind=kind, stages=names_of(stages), **columns)
+        log = bc.read_log(path, confidence_kind=kind, stages=names_of(stages), **reading.arguments())
         if texts is None:
             return log
         from bayescascade.logs.texts import with_prompts
@@ -131,8 +127,12 @@ def compare(
             assert figure is not None  # of new axes
             figure.savefig(path)
         say(f"Wrote {plot}.")
+    if as_json:
+        terminal.emit({"text": found.text, "methods": table.reset_index()})
+        return
+    terminal.tell(found.text)
+    print()
     show(against_table(table, reference or str(found.data["rival"].values[0])))
-    typer.echo(found.text)
 
 
 def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:

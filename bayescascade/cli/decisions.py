@@ -1,4 +1,4 @@
-"""Commands that decide and judge decisions; `cli` puts them on the command line."""
+"""Commands that judge decisions; `app` puts them on the command line."""
 
 from __future__ import annotations
 
@@ -8,137 +8,47 @@ from typing import Annotated, Any
 import typer
 
 from bayescascade.cli import terminal
+from bayescascade.cli.choosing import NO_GOAL, checks_content
+from bayescascade.cli.log_options import LogOptions, reads_a_log
 from bayescascade.cli.options import (
     CURRENCY,
     ERROR_PRICE,
     AbstainPrice,
-    Cost,
     FitFile,
-    Grades,
+    Json,
     LogFiles,
+    MaxCost,
+    MaxError,
     Prob,
     Seed,
     Task,
-    TaskColumn,
     TaskOfLog,
     counted_for,
     file_in,
-    file_out,
     fit_of,
     given,
     is_many,
-    keep_inputs,
     log_for,
-    models_of,
-    names_of,
 )
+from bayescascade.cli.parsing import names_of
+from bayescascade.cli.tables import checks_table, labels_table, score_table, sensitivity_table, verdict_table
 from bayescascade.errors import CascadeError, render
 
-
-def tune(
-    ctx: typer.Context,
-    fit_file: FitFile,
-    output: Annotated[Path | None, file_out("Where the policy goes (JSON), e.g. policy.json.")] = None,
-    max_error: Annotated[
-        float | None, typer.Option(help="The error is at most this, with --prob; else the cheapest thresholds.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="The cost per query is at most this, with --prob; else the least error.")
-    ] = None,
-    max_latency: Annotated[
-        float | None, typer.Option(help="The latency per query is at most this, with --prob.")
-    ] = None,
-    error_price: Annotated[float | None, ERROR_PRICE] = None,
-    abstain_price: AbstainPrice = None,
-    latency_price: Annotated[float | None, typer.Option(help=f"What a unit of latency costs, {CURRENCY}.")] = None,
-    prob: Prob = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="Promise the limits for the next so many queries.", show_default="the long run"),
-    ] = None,
-    risk: Annotated[
-        str | None,
-        typer.Option(
-            help="Average the loss over all draws (mean), the worst --alpha (cvar), or what the worst lose to "
-            "their own optimum (regret).",
-            show_default="mean",
-        ),
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Share of the worst draws.", show_default="0.1")] = None,
-    stages: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="Run these stages only.", show_default="the best ones"),
-    ] = None,
-    doubt: Annotated[
-        float | None,
-        typer.Option(
-            help="Room for what the model misses of the error, as a share of it; 0 believes the model.",
-            show_default="0.1 with --max-error, or 1 for a fit without a difficulty; else 0",
-        ),
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(metavar="A=MODEL,...", help="Model and version of each stage, for the policy file."),
-    ] = None,
-    template: Annotated[
-        Path | None, file_in("The prompts' template: the policy file says its digest.", metavar="FILE")
-    ] = None,
-    currency: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Currency of the log, for the policy file.")
-    ] = None,
-    task: Task = None,
-) -> None:
-    """Choose thresholds: for a price of errors, for limits that hold with a probability, or both."""
-    bounds = ("max_error", "max_cost", "max_latency")
-    prices = ("error_price", "abstain_price", "latency_price")
-    goal = given(ctx, *bounds, *prices, "prob", "batch", "risk", "alpha", "doubt")
-    if not {"error_price", "max_error", "max_cost", "max_latency"} & set(goal):
-        raise CascadeError("no goal came; give --max-error, --max-cost, --max-latency or --error-price.")
-    if prob is not None and None is max_error is max_cost is max_latency:
-        raise CascadeError("--prob goes with a limit such as --max-error; --error-price weighs all draws alike.")
-    if alpha is not None and risk in (None, "mean"):
-        raise CascadeError("--alpha goes with --risk cvar or --risk regret; the mean is over all draws.")
-    if stages is not None:
-        goal["stages"] = names_of(stages)
-    if output is None and (models or template or currency):
-        raise CascadeError("--models, --template and --currency go into the policy file; name one with -o.")
-    keep_inputs((fit_file, template), output)
-    import bayescascade as bc
-
-    posterior = fit_of(fit_file, task)
-    with terminal.working("Tuning"):
-        solution = bc.tune(posterior, **goal)
-    if not solution.feasible:
-        terminal.say(render(solution.text, ctx.obj))
-        if output is not None:
-            terminal.say(f"{output} was not written.")
-        raise typer.Exit(terminal.INFEASIBLE)
-    if output is not None:  # before the tables, whose reader may hang up
-        prompts = None if template is None else template.read_bytes().decode("utf-8", "surrogateescape")
-        solution.to_policy(output, models=models_of(models), prompts=prompts, currency=currency)
-    terminal.show(
-        terminal.thresholds_table(solution, str(posterior.attrs["confidence_kind"])),
-        terminal.expected_table(solution),
-    )
-    typer.echo(render(solution.text, ctx.obj))
-    if output is None:
-        typer.echo("No policy was written; name one with -o policy.json.")
-    else:
-        typer.echo(f"Wrote {output}.")
+CHECKS_FAILED = 1  # exit code of `check --strict`
 
 
+@reads_a_log
 def score(
     log: LogFiles,
-    policy: Annotated[Path, file_in("Written by `bayescascade tune`.", metavar="POLICY")],
+    policy: Annotated[Path, file_in("Policy file, as `tune -o` writes it.", metavar="POLICY")],
+    reading: LogOptions,
     kind: Annotated[
         str | None, typer.Option("--kind", help="What a confidence is: {kinds}.", show_default="the policy's")
     ] = None,
-    cost: Cost = "cost",
-    grades: Grades = None,
     task: TaskOfLog = None,
-    task_column: TaskColumn = None,
+    as_json: Json = False,
 ) -> None:
-    """Run a policy on the queries of a log, or of many files, and print its error and cost."""
+    """Run a policy on the queries of a log, or of many files: error and cost, and whether it kept its promise."""
     import bayescascade as bc
     from bayescascade.posterior.schema import data_hash
 
@@ -149,55 +59,106 @@ def score(
             f"nothing on kind {kind!r}; tune a policy on a log of that kind."
         )
     if is_many(log):
-        data = counted_for(log, chosen, cost, task, task_column, grades)
+        data = counted_for(log, chosen, reading, task)
     else:
-        data = log_for(log, chosen, cost, task, task_column, grades)
+        data = log_for(log, chosen, reading, task)
     scored = bc.score(data, chosen)
-    terminal.show(*terminal.score_lines(scored, f"{policy.name} on {log.name}"))
+    same = not is_many(log) and chosen.metadata.get("data_hash") == data_hash(data)
+    if as_json:
+        terminal.emit(score_content(scored) | {"same_log": same})
+        return
+    show_score(scored, f"{policy.name} on {log.name}")
     if "error_expected" not in scored:
-        terminal.say("The policy file does not say enough to tell what so many queries should show; tune again.")
-    if not is_many(log) and chosen.metadata.get("data_hash") == data_hash(data):
-        terminal.say(
-            "The policy was tuned on this very log, which flatters it; one that it has not seen tells more."
-        )
+        terminal.say("The policy file does not say what to expect of so many queries; tune again.")
+    if same:
+        terminal.say("The policy was tuned on this very log, so these results are optimistic; score a new log.")
+
+
+def show_score(scored: Any, title: str) -> None:
+    """Whether the promise was kept, error and cost beside what was expected, and who answered."""
+    from bayescascade.display.format import per_thousand, share
+
+    n = scored.attrs["n_queries"]
+    terminal.tell(f"{title}: {n:,} queries")
+    print()
+    lines = []
+    if "promise" in scored.attrs:
+        lines.append(("Promise", scored.attrs["promise"]))
+    if "error_expected" in scored:
+        from bayescascade.cascade.predictive import compared
+
+        lines += compared(scored)
+    else:
+        error = float(scored["error"])
+        lines.append(("Error", "not known (no labels)" if error != error else share(error)))
+        lines.append(("Cost", f"{per_thousand(float(scored['cost']))} per 1,000 queries"))
+    terminal.facts(lines)
+    print()
+    terminal.show(score_table(scored))
+
+
+def score_content(scored: Any) -> dict[str, Any]:
+    """What was scored, in plain numbers and texts."""
+    stages = [str(name) for name in scored["stage"].values]
+    one = {name: float(of) for name, of in scored.data_vars.items() if of.ndim == 0}
+    each = {
+        name: dict(zip(stages, of.values.tolist(), strict=True))
+        for name, of in scored.data_vars.items()
+        if of.dims == ("stage",)
+    }
+    return {**one, **each, **{str(name): value for name, value in scored.attrs.items()}}
 
 
 def check(
     ctx: typer.Context,
     fit_file: FitFile,
     policy: Annotated[
-        Path | None, file_in("Compare what is expected of this policy with the log, too.", metavar="POLICY")
+        Path | None, file_in("Policy file: compare what is expected of it with the log, too.", metavar="POLICY")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check fails.")] = False,
     task: Task = None,
+    as_json: Json = False,
 ) -> None:
-    """Check a fit against its own log: what the model misses, and what to do about it."""
+    """Check a fit against its own log: what the model misses, what that does to the answer, and what to do."""
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
     chosen = None if policy is None else bc.Policy.load(policy)
     with terminal.working("Checking"):
         found = bc.check(posterior, thresholds=chosen)
-    terminal.show(terminal.checks_table(found, ctx.obj))
+    shown = [result for result in found if chosen is not None or result.name != "cascade"]
+    if as_json:
+        each = [
+            {"check": result.name, "passed": result.passed, "text": render(result.text, ctx.obj)}
+            for result in shown
+        ]
+        terminal.emit(checks_content(found) | {"checks": each})
+    else:
+        terminal.tell(found.summary)
+        print()
+        terminal.show(checks_table(shown, ctx.obj))
+    if strict and found.passed is False:
+        raise typer.Exit(CHECKS_FAILED)
 
 
 def verdict(
     ctx: typer.Context,
     fit_file: FitFile,
     error_price: Annotated[float | None, ERROR_PRICE] = None,
-    max_error: Annotated[
-        float | None, typer.Option(help="Judge by this limit instead: what is cheapest of all that keeps it.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Judge by this limit instead: what errs least of all that keeps it.")
-    ] = None,
+    max_error: MaxError = None,
+    max_cost: MaxCost = None,
     prob: Prob = None,
     abstain_price: AbstainPrice = None,
     task: Task = None,
+    as_json: Json = False,
 ) -> None:
-    """Say whether the cascade is worth running, beside single stages, pairs and random mixes."""
+    """Say whether a cascade is worth it, beside single stages, pairs and random mixes of two stages.
+
+    With a limit, only what keeps the limit is compared.
+    """
     goal = given(ctx, "max_error", "max_cost", "error_price", "prob", "abstain_price")
     if not {"error_price", "max_error", "max_cost"} & set(goal):
-        raise CascadeError("no goal came; give --error-price, --max-error or --max-cost.")
+        raise CascadeError(NO_GOAL.format(""))
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
@@ -206,8 +167,12 @@ def verdict(
             found = bc.verdict(posterior, error_price=error_price, abstain_price=abstain_price)
         else:
             found = bc.verdict(posterior, solution=bc.tune(posterior, **goal))
-    terminal.show(terminal.verdict_table(found.table))
-    typer.echo(render(found.text, ctx.obj))
+    if as_json:
+        terminal.emit({"decision": found.decision, "text": render(found.text, ctx.obj), "ways": found.table})
+        return
+    terminal.tell(render(found.text, ctx.obj))
+    print()
+    terminal.show(verdict_table(found.table))
 
 
 def labels(
@@ -226,6 +191,7 @@ def labels(
     ] = None,
     task: Task = None,
     seed: Seed = None,
+    as_json: Json = False,
 ) -> None:
     """Say what more labelled queries are worth: in money, and in narrower intervals."""
     sizes = _whole_numbers(n_labels)
@@ -243,8 +209,12 @@ def labels(
             horizon=horizon,
             random_seed=seed,
         )
-    terminal.show(terminal.labels_table(found.table))
-    typer.echo(render(found.text, ctx.obj))
+    if as_json:
+        terminal.emit({"text": render(found.text, ctx.obj), "labels": found.table})
+        return
+    terminal.tell(render(found.text, ctx.obj))
+    print()
+    terminal.show(labels_table(found.table))
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -257,23 +227,26 @@ def _whole_numbers(text: str) -> list[int]:
 def sensitivity(
     ctx: typer.Context,
     fit_file: FitFile,
-    max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="The cost per query is at most this, with --prob.")
-    ] = None,
+    max_error: MaxError = None,
+    max_cost: MaxCost = None,
     error_price: Annotated[float | None, ERROR_PRICE] = None,
     prob: Prob = None,
     task: Task = None,
+    as_json: Json = False,
 ) -> None:
     """Tune, and say how error, cost and thresholds move with prices, with the prior and with harder queries."""
     goal = given(ctx, "max_error", "max_cost", "error_price", "prob")
     if not set(goal) - {"prob"}:
-        raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
+        raise CascadeError(NO_GOAL.format(""))
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
     with terminal.working("Tuning under each change"):
         solution = bc.tune(posterior, **goal)
         found = bc.sensitivity(posterior, solution)
-    terminal.show(terminal.sensitivity_table(found.table))
-    typer.echo(render(found.text, ctx.obj))
+    if as_json:
+        terminal.emit({"text": render(found.text, ctx.obj), "changes": found.table.reset_index()})
+        return
+    terminal.tell(render(found.text, ctx.obj))
+    print()
+    terminal.show(sensitivity_table(found.table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 from collections.abc import Iterable
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from bayescascade.cli.log_options import LogOptions
+from bayescascade.cli.parsing import names_of
 from bayescascade.cli.terminal import say, tasks_of
 from bayescascade.errors import CascadeError
 
@@ -57,84 +58,7 @@ def _words(names: list[str]) -> str:
 STDIN = "-"  # where a log is asked for
 
 
-# ---- callbacks and parsers
-
-
-def names_of(text: str | None) -> list[str] | None:
-    """The names in a list separated by commas; one that holds a comma stands in double quotes."""
-    if text is None:
-        return None
-    (parts,) = csv.reader([text], skipinitialspace=True) if text.strip() else ([],)
-    return [name.strip() for name in parts if name.strip()]
-
-
-def copula_of(text: str) -> str | list[str]:
-    """One name for all links, or one for each."""
-    names = names_of(text) or [text]
-    return names[0] if len(names) == 1 else names
-
-
-def cost_of(text: str) -> str | dict[str, float]:
-    """The name of a column, or prices as ``small=1e-4,large=1e-3``."""
-    if "=" not in text:
-        return text
-    prices = {}
-    for part in names_of(text) or []:
-        stage, _, price = part.rpartition("=")
-        try:
-            prices[stage.strip()] = float(price)
-        except ValueError:
-            raise CascadeError(
-                f"--cost {text} is neither a column nor a list of prices: {part!r} has no number; write e.g. "
-                "--cost small=1e-4,large=1e-3."
-            ) from None
-    return prices
-
-
-def models_of(text: str | None) -> dict[str, str] | None:
-    """Models by stage, as ``small=small-1b 2026-10-01,large=large-2``."""
-    return _by_stage(
-        text,
-        "--models {text} is no list of models by stage: {part!r} is not such as small=small-1b; write "
-        "e.g. --models small=small-1b,large=large-2.",
-    )
-
-
-def columns_of(text: str | None) -> dict[str, str] | None:
-    """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
-    return _by_stage(text, "--columns {text}: {part!r} is not such as small=confidence_small.")
-
-
-def _by_stage(text: str | None, wrong: str) -> dict[str, str] | None:
-    """Names by stage; ``wrong`` is what to say of a part that is not such."""
-    if text is None:
-        return None
-    found = {}
-    for part in names_of(text) or []:
-        stage, equals, name = part.partition("=")
-        if not equals or not stage.strip() or not name.strip():
-            raise CascadeError(wrong.format(text=text, part=part))
-        found[stage.strip()] = name.strip()
-    return found
-
-
-def grades_of(text: str | None) -> dict[str, float | None] | None:
-    """What texts stand for, as ``C=1,I=0,N=``."""
-    if text is None:
-        return None
-    grades: dict[str, float | None] = {}
-    for part in names_of(text) or []:
-        word, equals, value = part.rpartition("=")
-        try:
-            grades[word.strip()] = float(value) if value.strip() else None
-        except ValueError:
-            equals = ""
-        if not equals or not word.strip():
-            raise CascadeError(
-                f"--grades {text} is no list of texts and what they stand for: {part!r} is not such as C=1; write "
-                "e.g. --grades C=1,I=0,N= (nothing for not scored)."
-            )
-    return grades
+# ---- callbacks
 
 
 def writable(path: Path | None) -> Path | None:
@@ -191,7 +115,7 @@ def refuse_with_previous(ctx: typer.Context, *names: str) -> None:
     if given:
         raise CascadeError(
             f"{' and '.join(given)} cannot go with --previous: an update keeps the model and the number of draws "
-            "of the earlier fit. Leave the option out, or fit all queries anew without --previous."
+            "of the earlier fit. Leave the option out, or fit all queries again without --previous."
         )
 
 
@@ -207,46 +131,46 @@ def fit_of(path: Path, task: str | None) -> xr.DataTree:
 
 
 def log_for(
-    path: Path, policy: Any, cost: str, task: str | None, task_column: str | None, grades: str | None
+    path: Path, policy: Any, reading: LogOptions, task: str | None = None, by: str | None = None
 ) -> xr.Dataset:
-    """A log as a policy takes it: of its kind and stages, and of one task if that is asked for."""
+    """A log as a policy takes it: of its kind and stages, and of one task if that is asked for.
+
+    ``by`` is a column of slices, which stands in the place of that of tasks.
+    """
     import bayescascade as bc
 
     kind, stages = policy.confidence_kind, policy.stages
-    columns: dict[str, Any] = {"cost": cost_of(cost), "task": task_column, "grades": grades_of(grades)}
-    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **columns)
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
-    if task is None and own in tasks and len(tasks) > 1:
+    if task is None and by is None and own in tasks and len(tasks) > 1:
         say(f"The policy is of the task {own!r}: the queries of other tasks are left out. --task chooses another.")
         task = own
-    if task is None or not (tasks or task_column):
+    if task is None or not (tasks or reading.task_column):
         return log
     if task not in tasks:
         raise CascadeError(f"{path} has no query of the task {task!r}; it has {', '.join(map(repr, tasks))}.")
     return log.isel(query=log["task"].values == task)
 
 
-def counted_for(
-    path: Path, policy: Any, cost: str, task: str | None, task_column: str | None, grades: str | None
-) -> Any:
+def counted_for(path: Path, policy: Any, reading: LogOptions, task: str | None) -> Any:
     """Many files counted as a policy takes them, of one task if that is asked for, see `log_for`."""
     import bayescascade as bc
     from bayescascade.aggregates.sources import find_files, table_of_files
 
+    columns = reading.arguments()
+    if any([columns.pop("columns"), columns.pop("correct_if")]):
+        raise CascadeError(
+            "many files are counted with the usual names of columns; rename the columns in the files, or score "
+            "one file at a time."
+        )
     own = policy.metadata.get("task")
     if task is None and own is not None:
         known = table_of_files(find_files(path)).columns
-        if task_column in known or "task" in known:
+        if reading.task_column in known or "task" in known:
             say(f"The policy is of the task {own!r}: queries of other tasks are left out. --task chooses another.")
             task = own
-    columns: dict[str, Any] = {
-        "cost": cost_of(cost),
-        "task": task_column,
-        "of_task": task,
-        "grades": grades_of(grades),
-    }
-    return bc.aggregate(path, policy, **columns)
+    return bc.aggregate(path, policy, of_task=task, **columns)
 
 
 # ---- options
@@ -304,10 +228,6 @@ FitFile = Annotated[
 ]
 KIND_HELP = "What a confidence is: {kinds}."
 Kind = Annotated[str | None, typer.Option("--kind", help=KIND_HELP, show_default="what a Parquet log says")]
-COST_HELP = "Column that holds the cost, or prices of one call, e.g. small=1e-4,large=1e-3."
-Cost = Annotated[str, typer.Option("--cost", metavar="COLUMN", help=COST_HELP)]
-GRADES_HELP = "What texts in the column correct stand for: 1, 0, or nothing for not scored."
-Grades = Annotated[str | None, typer.Option("--grades", metavar="C=1,I=0,N=,...", help=GRADES_HELP)]
 STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
@@ -325,14 +245,8 @@ TaskOfLog = Annotated[
         show_default="the policy's, or all",
     ),
 ]
-TaskColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--task-column",
-        metavar="COLUMN",
-        help="Column that says which task a query belongs to.",
-        show_default="task, if there is one",
-    ),
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else on standard output.")
 ]
 Seed = Annotated[
     int | None,
@@ -340,15 +254,22 @@ Seed = Annotated[
         "--seed",
         min=0,
         max=2**63 - 1,
-        help="Random seed: the same result again, of a fit up to Monte Carlo error.",
+        help="Random seed, for reproducible results (of a fit up to Monte Carlo error).",
     ),
 ]
 CURRENCY = "in the log's currency"
 ERROR_PRICE = typer.Option(help=f"What one wrong answer costs, {CURRENCY}.")
-AbstainPrice = Annotated[
-    float | None, typer.Option(help=f"What no answer costs, {CURRENCY}: stages may then abstain.")
+MaxError = Annotated[
+    float | None, typer.Option(help="Limit: the share of wrong answers is at most this, e.g. 0.1.")
 ]
-PROB_HELP = "Posterior probability with which the limits hold."
+MaxCost = Annotated[float | None, typer.Option(help=f"Limit: a query costs at most this on average, {CURRENCY}.")]
+CurrencyName = Annotated[
+    str | None, typer.Option("--currency", metavar="NAME", help="Currency of the log's costs, e.g. USD.")
+]
+AbstainPrice = Annotated[
+    float | None, typer.Option(help=f"What leaving a query unanswered costs, {CURRENCY}: stages may then abstain.")
+]
+PROB_HELP = "Probability with which the limits hold."
 Prob = Annotated[float | None, typer.Option(help=PROB_HELP, show_default="0.9")]
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bayescascade.cli.options import STDIN, a_log, file_in, file_out, keep_inputs, names_of
-from bayescascade.cli.terminal import log_words, say
+from bayescascade.cli.options import STDIN, Json, a_log, file_in, file_out, keep_inputs
+from bayescascade.cli.parsing import names_of
+from bayescascade.cli.terminal import emit, log_words, say, tell
 from bayescascade.errors import CascadeError
 
 
@@ -78,6 +79,7 @@ def read(
         float, typer.Option(min=0.0, max=1.0, help="Share of the price that calls of a batch cost.")
     ] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there, and write nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Turn files of responses, of evaluations or of traces into a log."""
     if output is None and not dry_run:
@@ -114,11 +116,17 @@ def read(
     collector.finish()
     summary = f"Format: {name}.\n{collector.summary}"
     if output is None or dry_run:
-        typer.echo(summary)
+        if as_json:
+            emit({"format": name, "text": summary, "log": None})
+        else:
+            tell(summary)
         return
     say(summary)
     log = collector.to_dataset()
     bc.write_log(log, output)
+    if as_json:
+        emit({"format": name, "text": summary, "log": str(output), "queries": int(log.sizes["query"])})
+        return
     typer.echo(f"Wrote {output}. Next: bayescascade fit {log_words(log, output)} -o fit.nc")
 
 

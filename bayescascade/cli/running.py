@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayescascade.cli.options import PolicyFile, file_in, file_out, keep_inputs, writable
-from bayescascade.cli.terminal import say
+from bayescascade.cli.options import Json, PolicyFile, file_in, file_out, keep_inputs, writable
+from bayescascade.cli.terminal import emit, say, tell
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
@@ -39,22 +40,23 @@ def run(
     explore: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of accepted queries that run the later stages, too.")
     ] = 0.0,
-    max_cost: Annotated[
+    max_total_cost: Annotated[
         float | None, typer.Option(metavar="COST", help="Most that all queries may cost, those in the log too.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Queries at a time.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 8,
+    as_json: Json = False,
 ) -> None:
     """Run prompts through a cascade, and log each call. A run that was stopped goes on where it was."""
     keep_inputs((policy, prompts, endpoints), output)
-    if max_cost is not None and not max_cost > 0.0:
-        raise CascadeError(f"--max-cost should be above 0 but is {max_cost:g}.")
+    if max_total_cost is not None and not max_total_cost > 0.0:
+        raise CascadeError(f"--max-total-cost should be above 0 but is {max_total_cost:g}.")
     import bayescascade as bc
     from bayescascade.runtime.endpoints_file import load_endpoints
 
     chosen = bc.Policy.load(policy)
     stages = load_endpoints(endpoints, chosen.stages)
     queries = queries_of(prompts)
-    budget = None if max_cost is None else bc.Budget(per_period=max_cost, period=float("inf"))
+    budget = None if max_total_cost is None else bc.Budget(per_period=max_total_cost, period=float("inf"))
     try:
         cascade = bc.Cascade(chosen, stages, log=output, explore=explore, budget=budget, concurrency=concurrency)
     except ImportError as error:
@@ -69,8 +71,11 @@ def run(
     except CascadeError:
         say(work.text())
         raise
-    typer.echo(work.text())
-    typer.echo(f"Wrote {output}.")
+    if as_json:
+        emit({"log": str(output), "ended": work.answered, "failed": work.failed, "cost": work.cost})
+    else:
+        tell(work.text())
+        typer.echo(f"Wrote {output}.")
     if work.failed:
         raise typer.Exit(FAILED)
 
@@ -144,7 +149,11 @@ class _Work:
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[], object]]:
-    """A bar on stderr, and the function that moves it by one query."""
+    """A bar on stderr, and the function that moves it by one query; where nobody watches, a line now and then."""
+    if not sys.stderr.isatty():
+        done = iter(range(1, total + 1))
+        yield lambda: _line(next(done, total), total)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -152,3 +161,9 @@ def progress(total: int) -> Iterator[Callable[[], object]]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("Running", total=total)
         yield lambda: bar.advance(task)
+
+
+def _line(done: int, total: int) -> None:
+    """Ten lines in all, and one for the last query."""
+    if done == total or done % max(total // 10, 1) == 0:
+        say(f"Running: {done} of {total} queries")

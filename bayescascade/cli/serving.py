@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
-from bayescascade.cli.options import PolicyFile, columns_of, file_in, file_out, keep_inputs
+from bayescascade.cli.options import Json, PolicyFile, file_in, file_out, keep_inputs
+from bayescascade.cli.parsing import columns_of
 from bayescascade.cli.running import a_decision_log
+from bayescascade.cli.terminal import emit
 from bayescascade.errors import CascadeError, CascadeWarning
 
 DAY = 86_400.0
@@ -45,7 +47,8 @@ def serve(
     explore: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of accepted queries that run the later stages, too.")
     ] = 0.0,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls of stages at a time.")] = 64,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 64,
+    as_json: Json = False,
 ) -> None:
     """Serve a cascade as one model that speaks like OpenAI's. Ctrl-C lets the requests under way end."""
     if max_daily_cost is not None and not max_daily_cost > 0.0:
@@ -74,9 +77,18 @@ def serve(
                 stacklevel=2,
             )
         where = f"Serving policy {cascade.policy_id} as {name} on"
-        serve_app(served, host, port, lambda url: typer.echo(f"{where} {url}/v1; Ctrl-C stops it."))
+
+        def ready(url: str) -> None:
+            if as_json:
+                emit({"url": f"{url}/v1", "policy": cascade.policy_id, "model": name})
+            else:
+                typer.echo(f"{where} {url}/v1; Ctrl-C stops it.")
+
+        serve_app(served, host, port, ready)
     finally:
         asyncio.run(cascade.close())  # where the server has not come to do it
+    if as_json:
+        return
     typer.echo("Stopped." if log is None else f"Stopped. Every query that has ended is in {log}.")
 
 
@@ -100,6 +112,7 @@ def export(
         ),
     ] = None,
     output: Annotated[Path | None, file_out("Where the text goes; to the terminal by default.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a policy as another system's rule that decides the same, or say why there is none."""
     if to is Target.vllm_router and (table is not None or columns is not None):
@@ -110,10 +123,16 @@ def export(
     chosen = bc.Policy.load(policy)
     text = chosen.to_sql(table, columns_of(columns)) if to is Target.sql else chosen.to_vllm_router()
     if output is None:
-        typer.echo(text, nl=False)
+        if as_json:
+            emit({"to": to.value, "text": text})
+        else:
+            typer.echo(text, nl=False)
         return
     from bayescascade._common.files import whole_file
 
     with whole_file(output, "the rule") as part:
         part.write_text(text, encoding="utf-8")
+    if as_json:
+        emit({"to": to.value, "rule": str(output)})
+        return
     typer.echo(f"Wrote {output}.")

@@ -8,22 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from bayescascade.cli import terminal
+from bayescascade.cli.log_options import Cost, Grades
 from bayescascade.cli.options import (
     ERROR_PRICE,
     AbstainPrice,
-    Cost,
-    Grades,
     Kind,
     LogFiles,
     Prob,
     Seed,
     Stages,
-    copula_of,
-    cost_of,
     given,
-    grades_of,
-    names_of,
 )
+from bayescascade.cli.parsing import copula_of, cost_of, grades_of, names_of
+from bayescascade.cli.tables import tenants_table
 from bayescascade.errors import CascadeError
 
 SCHEDULER = typer.Option(
@@ -79,7 +76,7 @@ def fit_tasks(
         told["status"] == "failed", ""
     )  # what else was noted is in the table on disk
     columns = ["tenant", "status", "queries", "labelled", "failed_checks", "notes"]
-    terminal.show(terminal.tenants_table(told[columns], numbers=("queries", "labelled")))
+    terminal.show(tenants_table(told[columns], numbers=("queries", "labelled")))
     typer.echo(
         f"Wrote {len(fits.fitted)} of {len(fits.table)} fits to {output}. "
         f"Next: bayescascade tune-tasks {output} --max-error 0.2 -o policies"
@@ -114,7 +111,7 @@ def tune_tasks(
         table = bc.tune_tasks(fits, output, client=scheduler, workers=workers, **goal)
     columns = ["tenant", "status", "error", "cost", "kept", "failed_checks", "thresholds"]
     told = table.fillna({"failed_checks": "", "thresholds": ""}).reset_index()[columns]
-    terminal.show(terminal.tenants_table(told, numbers=("error", "cost", "kept")))
+    terminal.show(tenants_table(told, numbers=("error", "cost", "kept")))
     written = int((table["file"] != "").sum())
     typer.echo(f"Wrote {written} of {len(table)} policies to {output}.")
     if written < len(table):

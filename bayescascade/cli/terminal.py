@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 import sys
+import textwrap
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayescascade.errors import CascadeWarning, Face, render
+from bayescascade.errors import CascadeWarning, Face
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
     from rich.table import Table
 
@@ -31,8 +33,73 @@ def never_fail() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, indent: str = "", first: str = "") -> str:
+    """Prose, each of its lines broken between words to the width of the terminal."""
+    return "\n".join(
+        textwrap.fill(
+            line,
+            max(width(), 40),
+            initial_indent=indent if number else first,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for number, line in enumerate(text.splitlines() or [""])
+    )
+
+
+def tell(text: str) -> None:
+    """Prose on standard output."""
+    print(wrapped(text))
+
+
+def facts(lines: Iterable[tuple[str, str]]) -> None:
+    """Names and what they are, the texts below one another."""
+    lines = list(lines)
+    wide = max((len(name) for name, _ in lines), default=0) + 2
+    for name, text in lines:
+        print(wrapped(text, " " * wide, name.ljust(wide)))
+
+
 def say(text: str) -> None:
-    print(text, file=sys.stderr)
+    """A remark on standard error, wrapped where a person reads it: a line of a log is one line."""
+    print(wrapped(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+def error(message: str) -> None:
+    """What stopped a command, on standard error."""
+    import typer
+
+    text = f"Error: {message}"
+    text = wrapped(text) if sys.stderr.isatty() else text
+    typer.echo(typer.style("Error:", fg="red", bold=True) + text.removeprefix("Error:"), err=True)
+
+
+def emit(content: Any) -> None:
+    """A result as JSON on standard output: None for what is not known, infinities as text."""
+    print(json.dumps(_plain(content), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, data frames, arrays and records as JSON has them."""
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        value = value.to_dict("records")
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if value != value else str(value) if value in (float("inf"), float("-inf")) else value
+    return value if value is None or isinstance(value, bool | int) else str(value)
 
 
 @contextmanager
@@ -52,7 +119,13 @@ def remarks(face: Face) -> Iterator[None]:
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """A spinner and a clock while the work goes on."""
+    """A spinner and a clock while the work goes on; where nobody watches, a line before and one after it."""
+    if not sys.stderr.isatty():
+        start = time.monotonic()
+        say(f"{text} ...")
+        yield
+        say(f"{text}: done in {time.monotonic() - start:.0f} s")
+        return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -75,16 +148,28 @@ def show(*parts: Table | str) -> None:
         console.print(part)
 
 
-def _table(title: str, *columns: str, rows: Iterable[tuple[str, ...]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], words: Iterable[int] = (0,)) -> Table:
+    """A table without a frame; columns of words may be broken to fit, those of numbers never."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
     for number, column in enumerate(columns):
         # folding keeps long stage names whole in a narrow terminal
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        if number in words:
+            made.add_column(column, overflow="fold")
+        else:
+            made.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
-    return table
+        made.add_row(*row)
+    return made
 
 
 def describe(log: xr.Dataset) -> str:
@@ -111,201 +196,3 @@ def _number(value: Any) -> str:
 
 def _share(value: Any) -> str:
     return f"{float(value):.1%}"
-
-
-def thresholds_table(solution: Any, kind: str) -> Table:
-    thresholds, reject = solution.thresholds, getattr(solution, "reject", None)
-    reach = solution.reach.mean([dim for dim in solution.reach.dims if dim != "stage"])
-    accepts, abstains = {float("-inf"): "always", float("inf"): "never"}, {float("-inf"): "never"}
-    rows = []
-    for j, stage in enumerate(thresholds["stage"].values):
-        cells = [str(stage), _threshold(thresholds[j], accepts), _share(reach[j])]
-        if reject is not None:
-            cells.insert(2, _threshold(reject[j], abstains))
-        rows.append(tuple(cells))
-    rejects = () if reject is None else ("Abstains below",)
-    columns = ("Stage", "Accepts at or above", *rejects, "Share that runs it")
-    return _table(f"Thresholds ({kind})", *columns, rows=rows)
-
-
-def _threshold(value: Any, words: Mapping[float, str]) -> str:
-    from bayescascade.display.format import short
-
-    return words.get(float(value)) or short(float(value))
-
-
-def expected_table(solution: Any) -> Table:
-    tail, bounds = (1 - CI_PROB) / 2, solution.upper_bounds
-    rows = []
-    for name in ("error", "cost", "abstained", "latency"):
-        draws = getattr(solution, name, None)
-        if draws is None:
-            continue
-        low, high = draws.quantile([tail, 1 - tail]).values
-        sure = (_number(bounds[name]) if name in bounds else "",) if bounds else ()
-        rows.append((name, _number(draws.mean()), f"{_number(low)} to {_number(high)}", *sure))
-    columns = ["", "Mean", f"{CI_PROB:.0%} interval"]
-    if bounds:
-        margin = ", with safety margin" if solution.margin is not None else ""
-        columns.append(f"{100 * solution.goal['prob']:.4g}% sure at most{margin}")
-    return _table("Expected per query", *columns, rows=rows)
-
-
-def score_lines(scored: xr.Dataset, title: str) -> tuple[Table, str]:
-    columns = (scored[name].values for name in ("stage", "reach", "answered"))
-    rows = ((str(stage), _share(ran), _share(answered)) for stage, ran, answered in zip(*columns, strict=True))
-    table = _table(title, "Stage", "Share that runs it", "Share it answers", rows=rows)
-    error = "not known (no labels)" if isnan(scored["error"]) else _number(scored["error"])
-    cost = _number(scored["cost"])
-    return (
-        table,
-        f"Error {error}, cost {cost} per query, over {scored.attrs['n_queries']} queries.\n"
-        + scored.attrs.get("text", ""),
-    )
-
-
-def comparison_table(comparison: xr.Dataset) -> Table:
-    """Families of each link, the best first."""
-    rows = []
-    for link in comparison["link"].values:
-        at = comparison.sel(link=link)
-        for i in at["elpd"].values.argsort()[::-1]:
-            found = at.isel(family=int(i))
-            numbers = (f"{float(found[name]):.1f}" for name in ("elpd", "elpd_diff", "dse"))
-            rows.append((str(link), str(found["family"].item()), *numbers))
-    title = "Families, by expected log predictive density"
-    table = _table(title, "Link", "Family", "elpd", "elpd_diff", "dse", rows=rows)
-    table.columns[1].justify = "left"
-    return table
-
-
-def against_table(table: pd.DataFrame, reference: str) -> Table:
-    """Areas of methods beside a reference's; ``table`` as `Comparison.table` gives it."""
-    rows = []
-    for (n, method), row in table.iterrows():
-        gap = "" if isnan(row["difference"]) else f"{row['difference']:+.2f}%"
-        band = gap and f"{row['low']:+.2f} to {row['high']:+.2f}%"
-        numbers = [f"{row[name]:{form}}" for name, form in (("auc", ".4f"), ("regret", ".4f"), ("p_value", ".2g"))]
-        auc, regret, p_value = ("" if text == "nan" else text for text in numbers)
-        rows.append((str(method), str(n), auc, regret, gap, band, p_value, f"{row['seconds']:.1f}"))
-    title = f"Area under error against cost, beside {reference} (lower is better)"
-    columns = (
-        "Method",
-        "n",
-        "Area",
-        "Over the oracle",
-        "Difference",
-        f"{CI_PROB:.0%} interval",
-        "p (Wilcoxon)",
-        "Seconds",
-    )
-    return _table(title, *columns, rows=rows)
-
-
-def frame_table(found: pd.DataFrame) -> Table:
-    """A data frame of texts and numbers as it stands."""
-    rows = (tuple(map(str, row)) for row in found.itertuples(index=False))
-    return _table("", *map(str, found.columns), rows=rows)
-
-
-def tenants_table(found: pd.DataFrame, numbers: tuple[str, ...]) -> Table:
-    """Tenants by row; columns of ``numbers`` to four digits, empty where they are not known."""
-    rows = (
-        tuple(
-            ("" if isnan(value) else _number(value)) if name in numbers else str(value)
-            for name, value in zip(found.columns, row, strict=True)
-        )
-        for row in found.itertuples(index=False)
-    )
-    return _table("", *(str(name).replace("_", " ").capitalize() for name in found.columns), rows=rows)
-
-
-def update_text(attrs: Mapping[Any, Any]) -> str:
-    """What an update did."""
-    why = "thinned log" if float(attrs.get("old_share", 1.0)) == 1.0 else "a share of the earlier ones was kept"
-    k = f"Pareto k-hat {float(attrs['update_k']):.2f}" if "update_k" in attrs else why
-    if attrs["update"] == "reweighted":
-        share = float(attrs["update_share"])
-        did = f"the earlier draws were reweighted ({k}; {share:.0%} of them count)"
-    else:
-        did = f"all queries were sampled anew ({k})"
-    new, labelled = int(attrs["update_new"]), int(attrs["update_labelled"])
-    return (
-        f"Updated with {new} new queries, {labelled if labelled < new else 'all'} of them labelled, beside "
-        f"{int(attrs['update_old'])} earlier ones: {did}."
-    )
-
-
-def diff_tables(found: Any) -> list[Table]:
-    """Thresholds and amounts of two policies side by side."""
-    from bayescascade.display.format import chance
-
-    rejects = "old_reject" in found.thresholds
-    rows = []
-    for stage, row in found.thresholds.iterrows():
-        names = ("old", "new", *(("old_reject", "new_reject") if rejects else ()))
-        rows.append((str(stage), *(_of_policy(row[name]) for name in names)))
-    columns = ("stage", "old", "new", *(("old, abstain below", "new, abstain below") if rejects else ()))
-    amounts = []
-    for name, row in found.change.iterrows():
-        band = "" if row.isna()["low"] else f"{_number(row['low'])} to {_number(row['high'])}"
-        lower = "" if row.isna()["p_lower"] else chance(row["p_lower"])
-        amounts.append((str(name), *(_number(row[c]) for c in ("old", "new", "change")), band, lower))
-    return [
-        _table("Thresholds", *columns, rows=rows),
-        _table("Per query", "", "old", "new", "change", "90% interval", "P(lower)", rows=amounts),
-    ]
-
-
-def _of_policy(threshold: float) -> str:
-    from bayescascade.display.format import show_threshold
-
-    return "not run" if threshold != threshold else show_threshold(threshold)
-
-
-def checks_table(checks: Iterable[Any], face: Face) -> Table:
-    words = {True: "passed", False: "FAILED", None: "no verdict"}
-    rows = ((check.name, words[check.passed], render(check.text, face)) for check in checks)
-    table = _table("Is the fit to be believed?", "Check", "Result", "What was found", rows=rows)
-    table.columns[-1].justify = "left"
-    return table
-
-
-def verdict_table(found: pd.DataFrame) -> Table:
-    """The cascade and its rivals, per 1,000 queries."""
-    from bayescascade.display.format import chance
-
-    rows: list[tuple[str, ...]] = []
-    limited = "kept" in found
-    for row in found.itertuples():
-        cascade = row.kind == "cascade"
-        band = "" if cascade else f"{_number(row.saving_low)} to {_number(row.saving_high)}"
-        saves = ("", "", "") if cascade else (_number(row.saving), band, chance(row.p_beats))
-        rows.append((row.rival, _number(row.loss), *saves, *([chance(row.kept)] if limited else [])))
-    columns = ["", "Expected loss", "The cascade saves", f"{CI_PROB:.0%} interval", "Probability that it saves"]
-    if limited:
-        columns.append("Keeps the limit with")
-    return _table("Per 1,000 queries", *columns, rows=rows)
-
-
-def labels_table(found: pd.DataFrame) -> Table:
-    """The worth of more labels, by which stages are labelled and how many queries."""
-    rows = []
-    for row in found.itertuples():
-        numbers = map(_number, (row.label_cost, row.error_width, row.cost_width))
-        worth = f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}"
-        rows.append((str(row.labelled), str(row.n_labels), worth, *numbers))
-    columns = ("Labelled", "Queries", "Worth per 1,000 served", "Cost", "Width of error", "Width of cost")
-    return _table(f"More labels (widths: {CI_PROB:.0%} intervals)", *columns, rows=rows)
-
-
-def sensitivity_table(found: pd.DataFrame) -> Table:
-    """What becomes of thresholds that are kept, and of new ones, when something changes."""
-    rows = []
-    for (change, of, by), row in found.iterrows():
-        of_stage = change == "price"
-        name = f"{change} of {of} x {by:g}" if of_stage else f"{change} {by:g}" if change != "as tuned" else change
-        numbers = (row[key] for key in ("error", "cost", "new_error", "new_cost", "lost"))
-        rows.append((str(name), *("" if isnan(x) else f"{x:.3g}" for x in numbers)))
-    columns = ("Change", "Error", "Cost", "Error, tuned anew", "Cost, tuned anew", "Lost by keeping")
-    return _table("When something changes", *columns, rows=rows)

@@ -8,17 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from bayescascade.cli import terminal
-from bayescascade.cli.options import (
-    Cost,
-    Grades,
-    LogFile,
-    TaskColumn,
-    TaskOfLog,
-    file_out,
-    keep_inputs,
-    log_for,
-    names_of,
-)
+from bayescascade.cli.log_options import LogOptions, reads_a_log
+from bayescascade.cli.options import Json, LogFile, TaskOfLog, file_out, keep_inputs, log_for
+from bayescascade.cli.parsing import names_of
+from bayescascade.cli.tables import frame_table
 from bayescascade.errors import CascadeError, render
 
 PolicyFile = Annotated[
@@ -28,10 +21,12 @@ PolicyFile = Annotated[
 Output = Annotated[Path | None, file_out("Where what was found goes, too: .json, or a page as .html.")]
 
 
+@reads_a_log
 def verify(
     ctx: typer.Context,
     policy: PolicyFile,
     labelled: LogFile,
+    reading: LogOptions,
     output: Annotated[Path | None, file_out("Where what was found goes, too (.json).")] = None,
     by: Annotated[
         str | None,
@@ -40,28 +35,34 @@ def verify(
         ),
     ] = None,
     max_error: Annotated[
-        float | None, typer.Option(help="The error is at most this.", show_default="the policy's promise")
+        float | None,
+        typer.Option(
+            help="Limit: the share of wrong answers is at most this, e.g. 0.1.",
+            show_default="the policy's promise",
+        ),
     ] = None,
     prob: Annotated[
-        float | None, typer.Option(help="Confidence of each bound.", show_default="the promise's, or 0.9")
+        float | None,
+        typer.Option(help="Probability with which the limits hold.", show_default="the promise's, or 0.9"),
     ] = None,
-    cost: Cost = "cost",
-    grades: Grades = None,
+    as_json: Json = False,
 ) -> None:
-    """Ask labelled queries whether a policy keeps its promise. Exit code: 0 kept, 1 not kept, 2 cannot be told."""
+    """Test on labelled queries whether a policy keeps its promise. Exit code: 0 kept, 1 not kept, 2 unclear."""
     keep_inputs((policy, labelled), output)
     import bayescascade as bc
 
     chosen = bc.Policy.load(policy)
-    log = log_for(labelled, chosen, cost, None, by, grades)
+    log = log_for(labelled, chosen, reading, by=by)
     found = bc.verify(chosen, log, max_error=max_error, prob=prob)
-    _end(ctx, found, output)
+    _end(ctx, found, output, as_json)
 
 
+@reads_a_log
 def monitor(
     ctx: typer.Context,
     policy: PolicyFile,
     served: LogFile,
+    reading: LogOptions,
     output: Output = None,
     level: Annotated[
         float, typer.Option(help="Most probability of a false alarm, over all parts and however often you look.")
@@ -70,10 +71,8 @@ def monitor(
         str | None,
         typer.Option(metavar="PART,...", help="Parts not to watch, e.g. latency,price.", show_default="none"),
     ] = None,
-    cost: Cost = "cost",
-    grades: Grades = None,
     task: TaskOfLog = None,
-    task_column: TaskColumn = None,
+    as_json: Json = False,
 ) -> None:
     """Watch served queries. Exit code: 0 nothing moved, 1 alarm, 2 nothing to look at."""
     keep_inputs((policy, served), output)
@@ -84,17 +83,21 @@ def monitor(
     import bayescascade as bc
 
     chosen = bc.Policy.load(policy)
-    log = log_for(served, chosen, cost, task, task_column, grades)
+    log = log_for(served, chosen, reading, task)
     found = bc.monitor(chosen, log, level=level, leave_out=names_of(leave_out) or [])
-    _end(ctx, found, output)
+    _end(ctx, found, output, as_json)
 
 
-def _end(ctx: typer.Context, found: Any, output: Path | None) -> None:
-    """Show the table and the answer, write the file, and leave with the exit code."""
+def _end(ctx: typer.Context, found: Any, output: Path | None, as_json: bool) -> None:
+    """Write the file, show the answer and the table, and leave with the exit code."""
     if output is not None:
         found.save(output)
-    terminal.show(terminal.frame_table(found.shown()))
-    typer.echo(render(found.text, ctx.obj))
+    if as_json:
+        terminal.emit(found.to_dict())
+        raise typer.Exit(found.exit_code)
+    terminal.tell(render(found.text, ctx.obj))
+    print()
+    terminal.show(frame_table(found.shown()))
     if output is not None:
         typer.echo(f"Wrote {output}.")
     raise typer.Exit(found.exit_code)

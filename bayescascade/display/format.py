@@ -39,6 +39,22 @@ def per_thousand(value: float) -> str:
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
+def with_currency(amount: str, currency: str | None) -> str:
+    """An amount with its currency: a sign before it, a name behind it.
+
+    Examples
+    --------
+    >>> with_currency("1.16", "$"), with_currency("1.16", "USD"), with_currency("1.16", "CHF")
+    ('$1.16', '$1.16', '1.16 CHF')
+    """
+    if not currency:
+        return amount
+    sign = _SIGNS.get(currency.upper(), currency)
+    if sign[-1].isalnum():
+        return f"{amount} {currency}"
+    return f"-{sign}{amount[1:]}" if amount.startswith("-") else f"{sign}{amount}"
+
+
 def priced(cost: float, currency: str | None = None) -> str:
     """A cost per query, as that of a thousand, with the sign or the name of its currency.
 
@@ -49,10 +65,7 @@ def priced(cost: float, currency: str | None = None) -> str:
     """
     # a trailing zero is a digit, too: 1.30 beside 1.16
     text = f"{PER * cost:#.3g}".rstrip(".") if abs(PER * cost) < 1000.0 and cost else per_thousand(cost)
-    if not currency:
-        return text
-    sign = _SIGNS.get(currency.upper())
-    return f"{text} {currency}" if sign is None else f"-{sign}{text[1:]}" if cost < 0.0 else f"{sign}{text}"
+    return with_currency(text, currency)
 
 
 _OF_LOG = {"logprob": "token probability", "log_likelihood": "probability of the answer", "p_true": "P(True)"}
@@ -91,20 +104,64 @@ def show_threshold(threshold: float) -> str:
     return short(threshold)
 
 
-def short(threshold: float) -> str:
-    """A finite threshold to three digits, of its distance from 1 or 100 where it is close to that.
+def short(threshold: float, digits: int = 3) -> str:
+    """A finite threshold to so many digits, of its distance from 1 or 100 where it is close to that.
 
     Examples
     --------
     >>> short(0.847784), short(-0.0684512), short(0.99987), short(99.98)
     ('0.848', '-0.0685', '0.99987', '99.98')
     """
-    for top, digits in ((1.0, 3), (100.0, 1)):  # a probability, and in percent
+    for top, places in ((1.0, digits), (100.0, digits - 2)):  # a probability, and in percent
         if 0.9 * top < threshold < top:
             # the digits that tell it from certainty: 0.99987 is not 1
-            digits = max(digits, int(np.ceil(-np.log10(top - threshold))) + 1)
-            return f"{threshold:.{digits}f}".rstrip("0").rstrip(".")
-    return f"{threshold:.3g}"
+            places = max(places, int(np.ceil(-np.log10(top - threshold))) + 1)
+            return f"{threshold:.{places}f}".rstrip("0").rstrip(".")
+    return f"{threshold:.{digits}g}"
+
+
+def in_range(threshold: float, low: float, high: float) -> str:
+    """A finite threshold in two digits, or as many as keep it within what does as well.
+
+    Examples
+    --------
+    >>> in_range(0.8042, 0.78, 0.82), in_range(0.8042, 0.8041, 0.8043), in_range(0.99987, 0.9997, 0.9999)
+    ('0.80', '0.8042', '0.99987')
+    """
+    for digits in range(2, 7):
+        text = in_digits(threshold, digits)
+        if low <= float(text) <= high:
+            return text
+    return f"{threshold:.6g}"
+
+
+def in_digits(threshold: float, digits: int) -> str:
+    """A finite number in so many digits, zeros kept; of its distance from 1 or 100 where it is close to that."""
+    if any(0.9 * top < threshold < top for top in (1.0, 100.0)):
+        return short(threshold, digits)
+    if abs(threshold) >= 10.0**digits:
+        return f"{threshold:.0f}"
+    return f"{threshold:#.{digits}g}".rstrip(".")
+
+
+def as_good_range(low: float, high: float) -> str:
+    """What does as well as a threshold, in two digits; empty where that is one number."""
+    if np.isnan(low) or np.isnan(high):
+        return ""
+    if low == -np.inf or high == np.inf:
+        return (
+            "any"
+            if low == -high
+            else f"up to {in_digits(high, 2)}"
+            if low == -np.inf
+            else f"{in_digits(low, 2)} or more"
+        )
+    for digits in range(2, 7):
+        ends = in_digits(low, digits), in_digits(high, digits)
+        off = max(abs(float(ends[0]) - low), abs(float(ends[1]) - high))
+        if ends[0] != ends[1] and off <= 0.2 * (high - low):
+            return f"{ends[0]} to {ends[1]}"
+    return ""
 
 
 def show_reject(threshold: float) -> str:

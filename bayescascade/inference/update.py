@@ -60,7 +60,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig, old_sh
         warnings.warn(
             f"{log.sizes['query'] - n_old} new queries move the posterior too far to reweight its draws (Pareto "
             f"k-hat {k:.2f}, at most {_MAX_K} is wanted; {share:.0%} of the draws would count), so all "
-            f"{log.sizes['query']} queries were sampled anew. Update with fewer queries at a time to avoid it.",
+            f"{log.sizes['query']} queries were sampled again. Update with fewer queries at a time to avoid it.",
             CascadeWarning,
             stacklevel=3,
         )

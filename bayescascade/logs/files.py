@@ -19,11 +19,13 @@ from typing import Any
 
 import pandas as pd
 
+from bayescascade._common.memory import check_memory, total_memory
 from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError, CascadeWarning
 
 STDIN = "-"
 MAX_COLUMNS = 20_000  # a text of one line would otherwise take minutes and all memory before it is refused
+_BATCH = 1024  # rows of Parquet whose texts are unpacked at a time, to see how large they are
 JSON_FORMS = "write one object a row (JSON lines), or an array of such objects"
 
 
@@ -182,12 +184,38 @@ def _read_parquet(content: bytes, origin: str) -> pd.DataFrame:
     import pyarrow
 
     try:
+        _check_unpacked(content, origin)
         return pd.read_parquet(io.BytesIO(content), engine="pyarrow")
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # of damaged metadata, too
         reason = str(error).splitlines() or [type(error).__name__]
         raise CascadeError(
             f"{origin} cannot be read as Parquet, it is truncated or of another format: {reason[0]}"
         ) from None
+
+
+def _check_unpacked(content: bytes, origin: str) -> None:
+    """Refuse Parquet that would not fit: a value that is said once may stand in a million rows."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    file = ParquetFile(io.BytesIO(content))
+    texts = [
+        field.name
+        for field in file.schema_arrow
+        if pa.types.is_binary(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+    rows, columns = file.metadata.num_rows, len(file.schema_arrow)
+    what, advice = f"the table in {origin}", "leave out columns that are no part of the log"
+    size = 8.0 * rows * columns
+    check_memory(what, size, advice)
+    if texts:
+        seen = 0
+        for batch in file.iter_batches(batch_size=_BATCH, columns=texts):
+            seen += batch.num_rows
+            size += batch.nbytes
+            if size > 0.5 * total_memory():  # which is said, or refused
+                check_memory(what, size * rows / max(seen, 1), advice)
+                break
 
 
 # ---- JSON

@@ -195,8 +195,8 @@ def _names(table: pd.DataFrame, numbers: list[int], codes: NDArray[np.int64]) ->
     return names
 
 
-def _match(name: str, style: str, field: str) -> str | None:
-    """The stage's name, if the column's name is this field of some stage."""
+def column_of(name: str, style: str, field: str) -> str | None:
+    """The stage's name, if a column's name is this field of some stage."""
     head, tail = style.replace("{field}", field).split("{stage}")
     if len(name) > len(head) + len(tail) and name.startswith(head) and name.endswith(tail):
         return name[len(head) : len(name) - len(tail)]
@@ -204,7 +204,7 @@ def _match(name: str, style: str, field: str) -> str | None:
 
 
 def _found(columns: list[str], style: str, field: str) -> Iterator[str]:
-    yield from dict.fromkeys(stage for name in columns if (stage := _match(name, style, field)))
+    yield from dict.fromkeys(stage for name in columns if (stage := column_of(name, style, field)))
 
 
 def wide_style(columns: list[str]) -> tuple[str | None, list[str]]:
@@ -278,7 +278,7 @@ def _unit(latency: str | None) -> str | None:
 def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
     taken = {"query", "task", "stage", "confidence", "correct"}
     taken |= {
-        name for name in table.columns for s in STYLES for f in ("confidence", "correct") if _match(name, s, f)
+        name for name in table.columns for s in STYLES for f in ("confidence", "correct") if column_of(name, s, f)
     }
     others = numeric_columns(table, taken)
     found = f"the numeric columns are {listed(others)}" if len(others) else "no other column holds numbers"

@@ -131,8 +131,8 @@ def _dearest_first(cost: Matrix, names: list[str]) -> Iterator[str]:
     means = np.nanmean(cost, axis=0)
     if (np.diff(means) < 0.0).all():
         yield said(
-            "the stages stand dearest first: {!r} costs {:.4g} a call, {!r} costs {:.4g}. A cascade saves by "
-            "asking the cheap stage first; give the order with {} if this is not meant",
+            "the stages stand most expensive first: {!r} costs {:.4g} a call, {!r} costs {:.4g}. A cascade saves "
+            "by asking the cheap stage first; give the order with {} if this is not meant",
             (names[0], means[0], names[-1], means[-1], option("stages", names[::-1])),
         )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option, shown
+from bayescascade.logs.columns import renamed
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
 from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, load_table, to_numbers
@@ -35,6 +36,8 @@ def read_log(
     task: str | None = None,
     grades: Mapping[str, float | None] | None = None,
     labels: bool = True,
+    columns: Mapping[str, str] | None = None,
+    correct_if: str | None = None,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -98,6 +101,12 @@ def read_log(
         Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
         fit, or of which reach and cost alone are asked. There a stage of ``stages`` that no query has reached may
         be missing, if all stages of the log are among ``stages``; and one stage is enough.
+    columns : mapping of str to str, optional
+        The log's own names of ``query``, ``stage``, ``confidence``, ``correct`` and ``latency``, e.g.
+        ``{"query": "id"}``; of a wide table, of the part that comes with each stage.
+    correct_if : str, optional
+        When an answer is right, in place of a column ``correct``: ``"score >= 0.5"``, ``"grade = A"``,
+        ``"outcome in pass,ok"``. An empty cell is not labelled.
 
     Returns
     -------
@@ -129,7 +138,7 @@ def read_log(
         raise CascadeError(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
         )
-    table = load_table(source)
+    table = renamed(load_table(source), columns, correct_if)
     kind = _kind_of(table, confidence_kind)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     all_stages = None if labels else _with_those_not_reached(records, wanted)

@@ -28,6 +28,9 @@ _IN_QUERIES = "\t\n\r" + TURNS  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
+MOST_VOTES = 128  # distinct shares: those of up to 127 samples
+
+
 def check_enough_stages(names: list[str]) -> None:
     """A cascade has two stages or more."""
     if len(names) < 2:
@@ -46,6 +49,7 @@ def clean_matrices(
     if given, latency.
     """
     confidence = _clean_confidence(matrices["confidence"], kind, where)
+    _check_votes(confidence, names, kind)
     blank = np.full(confidence.shape, np.nan)
     correct, cost = matrices.get("correct", blank), matrices.get("cost", blank)
     _first_bad(
@@ -53,7 +57,8 @@ def clean_matrices(
         correct,
         where,
         "correct",
-        "a label should be 0, 1, True or False, or empty (NaN) if unknown",
+        "a label should be 0, 1, True or False, or empty (NaN) if unknown; of partial grades say from which on an "
+        "answer is right: " + option("correct_if", "correct >= 0.5"),
     )
     _first_bad(
         np.isinf(cost) | (cost < 0),
@@ -93,6 +98,22 @@ def _clean_confidence(confidence: Matrix, kind: str, where: Where) -> Matrix:
         allowed += "; did you mean " + option("confidence_kind", meant[0]) + "?"
     _first_bad(bad, clipped, where, "confidence", allowed)
     return clipped
+
+
+def _check_votes(confidence: Matrix, names: list[str], kind: str) -> None:
+    """Refuse votes that are none: each distinct value is one of the model's, and work grows with their square."""
+    if kind != "votes":
+        return
+    for stage, name in enumerate(names):
+        found = np.unique(confidence[~np.isnan(confidence[:, stage]), stage]).size
+        if found > MOST_VOTES:
+            raise CascadeError(
+                "confidences of stage {!r} have {} distinct values, so they are no shares of a few samples, of "
+                "which there are at most {}; did you mean {}?",
+                (name, found, MOST_VOTES, option("confidence_kind", "probability")),
+                parameter="confidence_kind",
+                value=kind,
+            )
 
 
 def _first_bad(bad: NDArray[np.bool_], values: Matrix, where: Where, what: str, allowed: str) -> None:

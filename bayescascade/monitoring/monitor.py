@@ -208,7 +208,7 @@ def _text(
         return f"Nothing to look at in {n} queries: {parts[0].remark}."
     if moved:
         text = f"Alarm after {n} queries (level {level:.0%}): {'; '.join(map(_moved, moved))}."
-        text += " Look into it; label some of these queries, fit with them, and tune anew."
+        text += " Look into it; label some of these queries, fit with them, and tune again."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."
     promise = next((part for part in looked if part.name == "promise"), None)

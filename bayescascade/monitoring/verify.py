@@ -163,7 +163,7 @@ def verify(
     kept = False if failed else rows[0][-1]
     text = _text(rows, limit, prob) + _expected(policy, rule, wrong, cost)
     if same:
-        text += " The policy was tuned on these very queries, which flatters it; new ones tell more."
+        text += " The policy was tuned on these very queries, so this is optimistic; verify on new ones."
     return Verification(kept=kept, table=table, failed=failed, limit=limit, prob=prob, text=text)
 
 
@@ -225,7 +225,7 @@ def _outcomes(
         raise bad_value(
             "by", by or "task", f"choose a column of at most {_MOST_SLICES} values", "has too many values"
         )
-    cost = cost_of_queries(labelled.sel(stage=policy.stages), rule, "queries")[0][known]
+    cost = cost_of_queries(labelled.sel(stage=policy.stages), rule)[0][known]
     return slices, wrong, cost
 
 
@@ -270,4 +270,5 @@ def _expected(policy: Policy, rule: DecisionRule, wrong: np.ndarray, cost: np.nd
     if not np.isfinite(cost).any():
         return text + "."
     spent = per_thousand(float(np.nanmean(cost)))
-    return f"{text}, and a cost of {ends(found['cost'], per_thousand)} per 1,000, where they cost {spent}."
+    text += f", and a cost of {ends(found['cost'], per_thousand)} per 1,000 queries; they cost {spent}"
+    return f"{text}, by the mean cost of each stage."

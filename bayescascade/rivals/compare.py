@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.messages import span
 from bayescascade.errors import CascadeError, bad_value, in_python, option
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import TEXT
@@ -120,9 +123,12 @@ def _run_all(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    cells = {}
-    with Progress(*columns, console=Console(stderr=True), disable=not progressbar) as progress:
-        bar = progress.add_task("Comparing", total=len(runs) * len(methods))
+    cells: dict[ResultKey, Result] = {}
+    console, total, start = Console(stderr=True), len(runs) * len(methods), time.monotonic()
+    # a bar drawn into a log file is many bars: lines in its place
+    lines = progressbar and not console.is_terminal
+    with Progress(*columns, console=console, disable=lines or not progressbar) as progress:
+        bar = progress.add_task("Comparing", total=total)
         for run, method in product(runs, methods):
             progress.update(bar, description=f"{method.name} ({run.cascade}, n = {run.n})")
             key = key_of(method, run, n_replicates)
@@ -132,6 +138,11 @@ def _run_all(
                 store.put(key, cell)
             cells[ResultKey(method.name, run.cascade, run.n, run.seed)] = cell
             progress.advance(bar)
+            done = len(cells)
+            if lines and (done == total or done % max(total // 10, 1) == 0):
+                spent = time.monotonic() - start
+                left = f", about {span(spent / done * (total - done))} left" if done < total else ""
+                print(f"Comparing: {done} of {total} done in {span(spent)}{left}", file=sys.stderr, flush=True)
     return cells
 
 

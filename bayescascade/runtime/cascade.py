@@ -158,7 +158,7 @@ class Cascade:
             raise bad_value("query", query, "give its id as a text")
         prompt = _digest(messages)
         if self._closed:
-            raise CascadeError("the cascade is closed; make it anew")
+            raise CascadeError("the cascade is closed; make a new one")
         if query in self:
             return self._found(query, prompt)
         if query not in self._running:

@@ -91,7 +91,7 @@ class DecisionLog:
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
         with self._lock:
             if self._file is None:
-                raise CascadeError(f"the log {self.path} is closed; make the cascade anew")
+                raise CascadeError(f"the log {self.path} is closed; make a new cascade")
             before = os.fstat(self._file).st_size
             try:
                 written = os.write(self._file, text)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.html import note, table_of, wrapped
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.forward import Outcome, split_positions
@@ -18,10 +17,10 @@ from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.positions import to_thresholds, with_last
 from bayescascade.cascade.predictive import stage_square
 from bayescascade.cascade.rules import DecisionRule
-from bayescascade.display.format import show_reject, show_threshold
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
 from bayescascade.runtime.policy import Policy
+from bayescascade.tuning.answer import Alternative, facts, headline, notes, threshold_head, threshold_rows
 from bayescascade.tuning.manifest import manifest_of
 from bayescascade.tuning.solution_text import describe, remark_on_idle, say_margin
 from bayescascade.tuning.spec import TuningSpec
@@ -101,6 +100,13 @@ class ThresholdSolution:
         The answer in words.
     seen : dict
         What the fit's log shows at these thresholds, for the manifest of a policy.
+    as_good : DataArray (stage, end), optional
+        Between which values each threshold does as well, all others held: the loss is at most 0.5% more, and the
+        promise is kept.
+    alternatives : list of Alternative
+        Each stage alone and, where some were left out, all stages, for the same goal.
+    currency : str, optional
+        Of the log's costs.
     """
 
     thresholds: xr.DataArray
@@ -121,6 +127,9 @@ class ThresholdSolution:
     abstained: xr.DataArray | None = None
     latency: xr.DataArray | None = None
     seen: dict[str, Any] = field(default_factory=dict, repr=False)
+    as_good: xr.DataArray | None = None
+    alternatives: list[Alternative] = field(default_factory=list, repr=False)
+    currency: str | None = None
 
     @property
     def answered(self) -> xr.DataArray:
@@ -130,22 +139,11 @@ class ThresholdSolution:
     @property
     def head(self) -> tuple[str, ...]:
         """Titles of the columns of `table`."""
-        ends = "answered" if self.reject is None else "ended"
-        rejects = () if self.reject is None else ("abstain below",)
-        return ("stage", "threshold", *rejects, "reached", f"{ends} (90% interval)")
+        return threshold_head(self)
 
-    def table(self, ci_prob: float = 0.9) -> list[tuple[str, ...]]:
-        """Rows of (stage, threshold, share reached, share answered), as text; see `head`."""
-        low, high = tail_probabilities(ci_prob)
-        reach, answered = self.reach.mean(("chain", "draw")), self.answered
-        rows = []
-        for j, name in enumerate(self.thresholds["stage"].values):
-            share = answered.isel(stage=j).values
-            band = f"{share.mean():.1%} ({np.quantile(share, low):.1%} to {np.quantile(share, high):.1%})"
-            rejects = () if self.reject is None else (show_reject(float(self.reject[j])),)
-            threshold = show_threshold(float(self.thresholds[j]))
-            rows.append((str(name), threshold, *rejects, f"{float(reach[j]):.1%}", band))
-        return rows
+    def table(self) -> list[tuple[str, ...]]:
+        """A row of texts for each stage: threshold, what does as well, shares of queries; see `head`."""
+        return threshold_rows(self)
 
     def to_policy(
         self,
@@ -173,7 +171,7 @@ class ThresholdSolution:
         prompts : str, optional
             The prompts' template. The file holds its digest only.
         currency : str, optional
-            Of the log's costs.
+            Of the log's costs; by default that named to `tune`.
 
         Raises
         ------
@@ -197,11 +195,12 @@ class ThresholdSolution:
                 "kept": None if np.isnan(self.kept) else float(self.kept),
                 "kept_without_margin": None if np.isnan(self.kept) else float(self.kept_without_margin),
                 "upper_bounds": self.upper_bounds,
-                "text": self.text,
+                "text": str(self.text),
+                **({} if self.as_good is None else {"as_good": self.as_good.values.tolist()}),
                 **self.provenance,
             }
         )
-        policy = replace(policy, manifest=manifest_of(self, models, prompts, currency))
+        policy = replace(policy, manifest=manifest_of(self, models, prompts, currency or self.currency))
         if path is not None:
             policy.save(path)
         return policy
@@ -221,13 +220,15 @@ class ThresholdSolution:
         return out
 
     def __repr__(self) -> str:
-        lines = [self.text, ""]
         rows = [self.head, *self.table()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(self.head))]
-        lines += [
+        table = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
-        return "\n".join(lines)
+        if not self.feasible:
+            return "\n".join([self.text, "", *table])
+        lines = [*notes(self), headline(self), "", *table, ""]
+        return "\n".join([*lines, *(f"{line.name}: {line.text}" for line in facts(self))])
 
     def _repr_html_(self) -> str:
         lead = "Goal met." if self.feasible else "Goal not met."
@@ -293,7 +294,9 @@ class Solved:
         return not self.feasible, by, float(error.mean()), float(self.outcome.reach.sum(axis=1).mean())
 
 
-def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None) -> ThresholdSolution:
+def to_solution(
+    solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | None = None, currency: str | None = None
+) -> ThresholdSolution:
     """Label a solution, and say in words what it is."""
     draws, outcome = solved.draws, solved.outcome
     accept, reject = split_positions(solved.row[None], len(draws.stages))
@@ -318,7 +321,7 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
         feasible=solved.feasible,
         goal=spec.stated,
         kept=solved.kept,
-        text=_text(solved, spec),
+        text=_text(solved, spec, currency),
         confidence_kind=draws.kind,
         kept_without_margin=solved.kept_without_margin,
         upper_bounds=solved.upper_bounds,
@@ -328,13 +331,15 @@ def to_solution(solved: Solved, spec: TuningSpec, provenance: dict[str, Any] | N
         reject=None if reject is None else by_stage(to_thresholds(reject[0], draws)),
         abstained=None if outcome.abstained is None else by_draw(outcome.abstained),
         latency=None if outcome.latency is None else by_draw(outcome.latency),
+        currency=currency,
     )
 
 
-def _text(solved: Solved, spec: TuningSpec) -> str:
+def _text(solved: Solved, spec: TuningSpec, currency: str | None) -> str:
     """What the margin lacks; which stages to run, if not all of the log's; what is promised; idle stages."""
     draws = solved.draws
     text = say_margin(spec.stated, None if solved.seen is None else float(solved.seen.known[0]))
     text += "" if draws.parent is None else f"Run {', then '.join(draws.stages)}. "
-    text += describe(spec, solved)
-    return text + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))
+    return (
+        text + describe(spec, solved, currency) + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))
+    )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.format import CI_PROB
+from bayescascade._common.messages import joined
+from bayescascade.display.format import CI_PROB, per_thousand, share, with_currency
 from bayescascade.errors import TO_FILL_IN, option
 from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
@@ -25,9 +26,10 @@ def remark_on_idle(stages: list[str], reach: np.ndarray) -> str:
     idle = [name for name, r, a in zip(stages, reach, answered, strict=True) if r > 0.01 and a < 0.001]
     if not idle:
         return ""
-    names = ", ".join(map(repr, idle))
-    leave = " would be paid for and answer next to nothing: leave it out, with " + option("stages", [TO_FILL_IN])
-    return f" {names}" + leave + "."
+    names, it = joined(idle), "them" if len(idle) > 1 else "it"
+    add, answer = ("add", "answer") if len(idle) > 1 else ("adds", "answers")
+    what = f" {names} {add} cost but {answer} almost nothing; drop {it} with "
+    return what + option("stages", [TO_FILL_IN]) + "."
 
 
 def say_margin(goal: Mapping[str, Any], known: float | None) -> str:
@@ -37,7 +39,7 @@ def say_margin(goal: Mapping[str, Any], known: float | None) -> str:
     """
     if known is None:
         lost = "max_error" in goal
-        return "No safety margin: nothing is allowed for what the model misses. " if lost else ""
+        return "No safety margin: nothing is allowed for model error. " if lost else ""
     if known > 1.0 - _UNKNOWN:
         return ""
     return (
@@ -47,36 +49,71 @@ def say_margin(goal: Mapping[str, Any], known: float | None) -> str:
     )
 
 
-def describe(spec: TuningSpec, solved: Solved) -> str:
+def describe(spec: TuningSpec, solved: Solved, currency: str | None = None) -> str:
     """Put a solution into a few sentences: what is promised with the safety margin, what the posterior expects."""
-    found, kept = solved.outcome, promised(solved.kept, spec.prob)
-    expects = f"Expected error {_interval(found.error, '.2%')}, "
-    expects += f"expected cost {_interval(found.cost, '.4g', 'per query')}"
-    if found.abstained is not None:
-        expects += f", share left unanswered {_interval(found.abstained, '.2%')}"
-    if spec.max_latency is not None or spec.latency_price is not None:
-        assert found.latency is not None
-        expects += f", latency {_interval(found.latency, '.4g', 'per query')}"
-    expects += "."
-    promise = " and ".join(f"{name} <= {bound:.4g}" for name, bound in spec.bounds)
-    promise = (
-        f"P({promise}{'' if spec.batch is None else f' over the next {spec.batch} queries'}) >= {spec.prob:g}"
-    )
+    found = solved.outcome
+    amounts = {name: values for name, values in found._asdict().items() if values is not None and name != "reach"}
+    if spec.max_latency is None and spec.latency_price is None:
+        amounts.pop("latency", None)
+    outlook = expected(amounts, currency)
+    promise = chance_constraint(spec)
     if not solved.feasible:
-        return f"Infeasible: no thresholds give {promise}; the best reach {kept}. {solved.reachable} {expects}"
-    said = f"Least {_loss(spec)}"
+        reached = f"P({_bounds(spec)}) = {promised(solved.kept, spec.prob)}"
+        lead = f"Not possible: the best thresholds reach {reached}. {solved.reachable}".rstrip()
+        return f"{lead} The nearest have {outlook}."
+    said = f"{lead_of(spec)} thresholds" if spec.cheapest else f"Thresholds of least {_loss(spec)}"
     if spec.bounds:
-        said += f" such that {promise}"
+        said += f" with {promise} (achieved: {achieved(solved.kept, solved.kept_without_margin, spec)})"
     if spec.error_price is None and spec.max_error is not None and not found.cost.any():
         said += "; as these calls are free, with the least error"
-    if spec.doubt:
-        said += f", with a safety margin for what the model misses (doubt {spec.doubt:g})"
-    if not spec.bounds:
-        return f"{said}. {expects}"
-    said += f"; here that probability is {kept}"
-    if spec.doubt:
-        said += f", and {promised(solved.kept_without_margin, spec.prob)} by the model alone"
-    return f"{said}. {expects} {sure_of(solved.upper_bounds, spec.stated)}"
+    return f"{said}. Expect {outlook}." + (f" {sure_of(solved.upper_bounds, spec.stated)}" if spec.bounds else "")
+
+
+def lead_of(spec: TuningSpec) -> str:
+    """The first word on thresholds whose loss is what calls cost."""
+    return "Cheapest" if spec.risk == "mean" else "In the worst draws cheapest"
+
+
+def achieved(kept: float, alone: float, spec: TuningSpec) -> str:
+    """With which probability a promise is kept, with the safety margin and without."""
+    if not spec.doubt:
+        return promised(kept, spec.prob)
+    return f"{promised(kept, spec.prob)} with the safety margin, {promised(alone, spec.prob)} by the model alone"
+
+
+def _bounds(spec: TuningSpec) -> str:
+    each = (f"{name} <= {limit_of(name, bound)}" for name, bound in spec.bounds)
+    return " and ".join(each) + ("" if spec.batch is None else f" over the next {spec.batch} queries")
+
+
+def limit_of(name: str, bound: float) -> str:
+    """A limit as it is said: errors in per cent, costs per 1,000 queries, latency per query."""
+    if name == "error":
+        return f"{100.0 * bound:.4g}%"
+    return f"{per_thousand(bound)} per 1,000 queries" if name == "cost" else f"{bound:.4g} per query"
+
+
+def chance_constraint(spec: TuningSpec) -> str:
+    """The promise as a formula."""
+    return f"P({_bounds(spec)}) >= {100.0 * spec.prob:.4g}%"
+
+
+def expected(amounts: Mapping[str, np.ndarray], currency: str | None = None) -> str:
+    """Posterior means and 90% intervals of error, cost and the like (draw,), in one unit each."""
+    words: list[str] = []
+    for name, values in amounts.items():
+        low, high = np.quantile(values, tail_probabilities(CI_PROB))
+        show = per_thousand if name == "cost" else share if name in ("error", "abstained") else "{:.4g}".format
+        band = f"({'90% interval ' if not words else ''}{show(float(low))} to {show(float(high))})"
+        mean = show(float(values.mean()))
+        if name == "cost":
+            mean, band = f"a cost of {with_currency(mean, currency)}", f"per 1,000 queries {band}"
+        elif name == "latency":
+            mean, band = f"a latency of {mean}", f"per query {band}"
+        else:
+            mean += " wrong answers" if name == "error" else " left unanswered"
+        words.append(f"{mean} {band}")
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def promised(kept: float, prob: float = 0.9) -> str:
@@ -85,14 +122,17 @@ def promised(kept: float, prob: float = 0.9) -> str:
 
 
 def sure_of(
-    bounds: Mapping[str, float], goal: Mapping[str, Any], show: Callable[[float], str] = "{:.4g} per query".format
+    bounds: Mapping[str, float], goal: Mapping[str, Any], show: Callable[[float], str] | None = None
 ) -> str:
     """The one-sided bounds of a promise: what each limited amount stays below; ``show`` says a cost or latency."""
     of = f" of the next {goal['batch']} queries" if "batch" in goal else ""
-    below = [
-        f"the {name}{of} is at most {f'{value:.1%}' if name == 'error' else show(value)}"
-        for name, value in bounds.items()
-    ]
+
+    def shown(name: str, value: float) -> str:
+        if name == "error":
+            return f"{value:.1%}"
+        return limit_of(name, value) if show is None else show(value)
+
+    below = [f"the {name}{of} is at most {shown(name, value)}" for name, value in bounds.items()]
     margin = ", safety margin included" if goal.get("doubt") and "error" in bounds else ""
     each = " and, by itself, that ".join(below)
     return f"You can be {100.0 * goal['prob']:.4g}% sure that {each}{margin}."
@@ -121,10 +161,9 @@ def goal_in_words(goal: Mapping[str, Any]) -> str:
     bounds = []
     for name in ("error", "cost", "latency"):
         if f"max_{name}" in goal:
-            limit = goal[f"max_{name}"]
-            bounds.append(f"{name} at most {f'{100.0 * limit:.4g}%' if name == 'error' else f'{limit:.4g}'}")
+            bounds.append(f"{name} at most {limit_of(name, goal[f'max_{name}'])}")
     about = f" over the next {goal['batch']} queries" if "batch" in goal else ""
-    promise = f"{' and '.join(bounds)}{about} with probability {goal['prob']:g}" if bounds else ""
+    promise = f"{' and '.join(bounds)}{about} with probability {100.0 * goal['prob']:.4g}%" if bounds else ""
     if not prices:
         return promise
     loss = "the least regret" if goal.get("risk") == "regret" else "the least expected loss"
@@ -132,24 +171,32 @@ def goal_in_words(goal: Mapping[str, Any]) -> str:
     return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
-def _interval(values: np.ndarray, form: str, unit: str = "") -> str:
-    low, high = np.quantile(values, tail_probabilities(CI_PROB))
-    unit = f" {unit}" if unit else ""
-    return f"{values.mean():{form}}{unit} ({CI_PROB:.0%} interval {low:{form}} to {high:{form}})"
-
-
 def say_reachable(objective: Objective, amounts: Amounts) -> str:
     """Say what can be promised at most, given amounts of the points tried (draw, point), and which bound stands in
     the way."""
-    sure = f"can be promised with probability {objective.prob:g}"
+    sure = f"at {100.0 * objective.prob:.4g}%"
     sure += "" if objective.batch is None else f" for {objective.batch} queries"
     alone = {name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in objective.bounds}
     binding = [name for name, bound in objective.bounds if alone[name] > bound]
     if binding or len(objective.bounds) == 1:
-        said = " ".join(f"The lowest {name} that {sure} is {alone[name]:.4g}." for name in binding)
-        said += " Ask for no less, for a lower probability, or label more queries." if said else ""
+        said = " ".join(
+            f"The lowest {name} you can promise {sure} is {_at_least(name, alone[name])}." for name in binding
+        )
+        said += " Relax the limit or the probability, or label more queries." if said else ""
         return said if len(objective.bounds) == 1 else f"Out of reach by itself: {' and '.join(binding)}. {said}"
     said = "; ".join(
-        f"the lowest {name} beside the rest is {objective.lowest_bound(name, amounts):.4g}" for name in alone
+        f"the lowest {name} beside the rest is {_at_least(name, objective.lowest_bound(name, amounts))}"
+        for name in alone
     )
-    return f"Each bound alone {sure}, not all at once: {said}."
+    return f"You can promise each limit alone {sure}, but not all at once: {said}."
+
+
+def _at_least(name: str, bound: float) -> str:
+    """A limit that can be had, rounded up: rounded down it could not."""
+    if not np.isfinite(bound):
+        return "out of reach"
+    scale = {"error": 100.0, "cost": 1000.0}.get(name, 1.0) * bound
+    step = 10.0 ** (np.floor(np.log10(scale)) - 3) if scale > 0.0 else 1.0
+    rounded = float(np.ceil(scale / step - 1e-9) * step)
+    unit = {"error": "%", "cost": " per 1,000 queries"}.get(name, " per query")
+    return f"{rounded:.4g}{unit}"

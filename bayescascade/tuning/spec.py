@@ -49,7 +49,7 @@ class TuningSpec:
         check_batch(self.batch)
         if self.batch is not None and not self.bounds:
             raise CascadeError(
-                "{} makes a promise about the next queries, but no bound came; give {}, or leave {} out.",
+                "{} makes a promise about the next queries, but there is no limit; give {}, or leave {} out.",
                 (option("batch", self.batch), _LIMITS, option("batch")),
                 parameter="batch",
                 value=self.batch,
@@ -75,7 +75,7 @@ class TuningSpec:
         if self.max_error is not None and self.max_error >= 1.0:
             raise bad_value("max_error", self.max_error, "give a share of wrong answers below 1, such as 0.1")
         if self.error_price is None and not self.bounds:
-            raise CascadeError("no goal came; give " + option("error_price") + ", " + _LIMITS + ", or several.")
+            raise CascadeError("no goal given: use " + option("error_price") + ", " + _LIMITS + ", or several.")
         for name in ("abstain_price", "latency_price"):
             if getattr(self, name) is not None and self.error_price is None and self.max_error is None:
                 raise CascadeError(
@@ -91,6 +91,11 @@ class TuningSpec:
         """The chance constraint's amounts and their bounds."""
         given = (("error", self.max_error), ("cost", self.max_cost), ("latency", self.max_latency))
         return tuple((name, float(bound)) for name, bound in given if bound is not None)
+
+    @property
+    def cheapest(self) -> bool:
+        """Whether what is minimised is what calls cost, and nothing else."""
+        return [name for name, _ in self.weights] == ["cost"]
 
     @property
     def weights(self) -> tuple[tuple[str, float], ...]:

@@ -23,6 +23,8 @@ from bayescascade.cascade.discrepancy import ModelDiscrepancy, promise_spread, r
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.errors import bad_value
 from bayescascade.posterior.draws import Draws, get_draws, stage_numbers
+from bayescascade.tuning.alternatives import alternatives
+from bayescascade.tuning.as_good import as_good
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.manifest import seen_by
 from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution
@@ -46,6 +48,7 @@ def tune(
     latency_price: float | None = None,
     stages: Sequence[str] | None = None,
     doubt: float | None = None,
+    currency: str | None = None,
 ) -> ThresholdSolution:
     """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
 
@@ -91,11 +94,15 @@ def tune(
         promises were kept as often as asked on resplit real logs (see the page on promises). 0 where there is no
         such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or a
         label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
+    currency : str, optional
+        Of the log's costs: a name such as ``"USD"``, or a sign.
 
     Returns
     -------
     ThresholdSolution
         Its ``error`` and ``cost`` are posterior draws; what the safety margin makes of the error is ``margin``.
+        How far a threshold may move is ``as_good``; what else there was, ``alternatives``. Where the goal is a
+        limit, a cascade of fewer stages is preferred whose loss is at most 0.5% more.
         With ``feasible`` False, and the best reachable and what binds said in ``text``, when no thresholds keep
         the promise.
 
@@ -126,8 +133,20 @@ def tune(
     if doubt is None and max_error is not None and risk != "regret":
         spec = replace(spec, doubt=promise_spread(fit))
     discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
-    solution = to_solution(tune_draws(draws, spec, discrepancy, stages), spec, _provenance(fit))
-    return replace(solution, seen=seen_by(fit, solution))
+    if currency is not None and not isinstance(currency, str):
+        raise bad_value("currency", currency, "give a text, or leave it out")
+    solved = tune_draws(draws, spec, discrepancy, stages)
+    provenance = _provenance(fit) | ({} if stages is None else {"stages_named": True})
+    solution = to_solution(solved, spec, provenance, currency)
+    if not solution.feasible:
+        return replace(solution, seen=seen_by(fit, solution))
+    ends = xr.DataArray(
+        as_good(solved, spec, discrepancy),
+        dims=("stage", "end"),
+        coords={"stage": solved.draws.stages, "end": ["low", "high"]},
+    )
+    others = alternatives(solved, draws, spec, discrepancy)
+    return replace(solution, seen=seen_by(fit, solution), as_good=ends, alternatives=others)
 
 
 def tune_draws(

@@ -26,6 +26,7 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
+from bayescascade.checks.results import CheckResults
 from bayescascade.rivals.cells import Result, Store
 
 Reader = Callable[[Path], object]
@@ -114,7 +115,7 @@ def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
     table[["query", "stage", "confidence", "correct", "cost"]].to_csv(folder / "log.csv", index=False)
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with patch.multiple(bc, fit=lambda *_, **__: fit, check=lambda *_, **__: []):
+        with patch.multiple(bc, fit=lambda *_, **__: fit, check=lambda *_, **__: CheckResults([])):
             for command in COMMANDS:
                 trial = fresh(folder, folder.with_name("loading"), command)
                 said = StringIO()

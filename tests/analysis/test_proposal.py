@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bayescascade as bc
+from bayescascade.analysis import proposal
 from bayescascade.cli.app import app
 from bayescascade.errors import CascadeError
 
@@ -178,6 +179,33 @@ def test_a_share_of_no_earlier_queries(example_log):
 # --- on the command line
 
 
+def test_an_amount_of_0_is_known_without_a_fit():
+    policies = [
+        bc.Policy(["a", "b"], [at, -np.inf], "probability", metadata={"error_mean": error, "cost_mean": 0.0})
+        for at, error in ((0.5, 0.2), (0.6, 0.0))
+    ]
+    change = bc.diff(*policies).change
+    assert change.loc["error", ["old", "new", "change"]].tolist() == [0.2, 0.0, -0.2]
+    assert change.loc["cost", ["old", "new", "change"]].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_stages_that_were_named_are_not_chosen_again(example_fit, new_log, monkeypatch, named):
+    stages = ["small", "large"]
+    policy = bc.tune(example_fit, error_price=10.0, stages=stages if named else None).to_policy()
+    assert policy.metadata.get("stages_named") == (True if named else None)
+    asked = {}
+    monkeypatch.setattr(proposal, "sample", lambda new, previous, **options: previous)
+
+    def tune(fit, **goal):
+        asked.update(goal)
+        return bc.tune(fit, **goal)
+
+    monkeypatch.setattr(proposal, "tune", tune)
+    bc.propose(example_fit, new_log, policy)
+    assert asked["stages"] == (stages if named else None)
+
+
 @pytest.fixture
 def files(tmp_path, example_fit, policies, new_log):
     bc.save_fit(example_fit, tmp_path / "fit.nc")
@@ -189,10 +217,11 @@ def files(tmp_path, example_fit, policies, new_log):
 
 def test_diff_on_the_command_line(files):
     given = ["diff", str(files / "old.json"), str(files / "new.json")]
-    result = run(app, [*given, "--fit", str(files / "fit.nc"), "--json", str(files / "diff.json")])
+    result = run(app, [*given, "--fit", str(files / "fit.nc")])
     assert result.exit_code == 0, result.output
     assert "The new policy is better with probability" in " ".join(result.output.split())
-    assert json.loads((files / "diff.json").read_text())["goal"]["error_price"] == 40.0
+    found = run(app, [*given, "--fit", str(files / "fit.nc"), "--json"])
+    assert json.loads(found.stdout)["goal"]["error_price"] == 40.0
     assert run(app, given).exit_code == 0
 
 
@@ -202,7 +231,7 @@ def test_update_on_the_command_line(files):
     given = ["update", str(files / "old.json"), str(files / "served.csv"), "--fit", str(files / "fit.nc")]
     result = run(app, [*given, *outputs, "--seed", "1"])
     assert result.exit_code == 0, result.output
-    assert "The policy in use is as it was" in " ".join(result.output.split())
+    assert "The policy in use is unchanged" in " ".join(result.output.split())
     assert (files / "old.json").read_text() == before
     assert bc.Policy.load(files / "proposed.json").metadata["goal"]["error_price"] == 10.0
     assert bc.load_fit(files / "fit2.nc")["observed_data"].sizes["query"] == 360

@@ -104,12 +104,12 @@ SIGNATURES = {
     "load_example": ([], {}),
     "build_model": (
         ["log"],
-        {"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": False},
+        {"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": True},
     ),
     "fit": (
         ["log"],
         {
-            **{"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": False},
+            **{"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": True},
             "previous": None,
             **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
         },

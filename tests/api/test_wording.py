@@ -57,7 +57,7 @@ FACE = CommandLine(COMMANDS.values())
         (option("copula", "auto"), "copula='auto'", "--copula auto"),
         (option("copula", "..."), "copula='...'", "--copula ..."),
         (option("margin", ""), "margin=''", "--margin ''"),
-        (option("labels", True), "labels=True", "--labels"),
+        (option("labels", True), "labels=True", "--label-value"),
         (
             option("cascades", [["a", "b"], ["a", "c"]]),
             "cascades=[['a', 'b'], ['a', 'c']]",
@@ -254,3 +254,63 @@ def test_an_option_has_one_spelling():
         for param in command.params:
             spelt.setdefault(param.name, set()).update(name for name in param.opts if name.startswith("--"))
     assert {name: names for name, names in spelt.items() if len(names) > 1} == {}
+
+
+# ---- one word for one thing
+
+
+# What was said once, and what is said now.
+RETIRED = {
+    r"\bun?graded\b|\bgraded\b": "labelled, not labelled",
+    r"(?<!sampled )\banew\b": "again",
+    r"\bdear(?:er|est)\b": "more (most) expensive",
+    r"\bpass(?:es|ed)? (?:it |them |a query )?on to\b": "escalate, defer",
+    r"\broom for what\b|\bleaves? (?:more|no) room\b": "safety margin",
+    r"\bwith doubt\b|\bdoubt \{": "safety margin",
+    r"\bturned round\b": "flipped",
+    r"\bcan be believed\b|\bto be believed\b": "holds",
+    r"\bto be had\b|\bcan be had\b": "possible",
+    r"\b[Ii]nfeasible\b": "not possible",
+    r"\bgross (?:failure|misfit)": "large misfit",
+    r"\bno goal came\b|\bcame; give\b": "no goal given",
+    r"\bdoes not say enough\b|\bflatters?\b": "optimistic",
+    r"\bis to be least\b|\bLeast expected\b": "minimise, cheapest",
+    r"\bembedded example\b": "bundled example",
+    r"\bPrint the version and leave\b": "Show the version and exit",
+    r"\blabels or confidences turned\b": "flipped labels",
+    r"\beveryone else's\b": "baselines",
+    r"\berror kept\b|\bNothing is known of\b": "not tested",
+}
+
+
+def _help_texts() -> Iterator[tuple[str, str]]:
+    for name, command in COMMANDS.items():
+        yield name, command.help or ""
+        yield from ((f"{name} {param.name}", getattr(param, "help", None) or "") for param in command.params)
+
+
+def test_retired_words_stay_out_of_what_people_read():
+    """Sentences of the package and the help of its command line say one thing by one word."""
+    pages = ("reporting/", "display/", "plots/")  # of pictures and pages, which have words of their own
+    read = [
+        (f"{name}:{line}", text)
+        for name, tree in SOURCES
+        if not name.startswith(pages)
+        for line, text in _sentences(tree)
+    ]
+    found = [
+        f"{where}: {text!r}: rather {better}"
+        for where, text in (*read, *_help_texts())
+        for retired, better in RETIRED.items()
+        if re.search(retired, text)
+    ]
+    assert found == []
+
+
+def _sentences(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """All strings of more than one word but docstrings, and the pieces of f-strings."""
+    quiet = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        said = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in quiet
+        if said and " " in node.value:
+            yield node.lineno, node.value

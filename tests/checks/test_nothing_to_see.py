@@ -58,7 +58,7 @@ CASES = {
 }
 SAID = (
     "too few",
-    "Nothing is known of",
+    "Not tested:",
     "No stage has",
     "No two stages",
     "cannot be scored",

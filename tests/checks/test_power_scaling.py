@@ -32,7 +32,7 @@ def test_labels_turned_round_are_a_conflict_of_prior_and_log():
     assert "conflict" in set(slopes["diagnosis"]) <= {"conflict", "prior counts"}
     assert (slopes["pull"] > 0.8).all()
     assert not (result.table.filter(like="tau", axis=0)["diagnosis"] == "conflict").any()
-    assert re.search(r"contradict each other about .*slope\[", result.text)
+    assert re.search(r"conflict about .*slope\[", result.text)
 
 
 def test_in_a_short_log_the_prior_counts_and_that_is_no_failure():

@@ -356,7 +356,7 @@ def test_no_verdict_neither_passes_nor_fails():
 
 def test_results_read_as_text_and_as_html():
     results = some_results()
-    assert repr(results) == "first: passed. All is well.\n<b>: no verdict. Not computed."
+    assert repr(results) == "first: passed. All is well.\n<b>: skipped. Not computed."
     assert "&lt;b&gt;" in results._repr_html_()
     assert "<td><b>" not in results._repr_html_()
     assert "&lt;b&gt;" in results[1]._repr_html_()

@@ -126,17 +126,19 @@ def test_tune_prints_the_tables_and_writes_the_policy(calls, folder):
     assert policy.Policy.load("new.json").thresholds == [0.75, -np.inf]
     for fact in (
         "0.75",
-        "always",
+        "0.70 to 0.80",
+        "accept all",
         "100.0%",
         "50.0%",
-        "0.15",
-        "0.105 to 0.195",
-        "0.004",
-        "90% interval",
-        "80% sure at most",
-        "0.1875",
+        "15.0% (90% interval 10.5% to 19.5%)",
+        "4 per 1,000 queries (90% interval 2.2 to 5.8)",
+        "80% sure that the error is at most 18.8%",
+        "large alone, the best single stage that keeps this, costs 10 per 1,000 queries (+150%)",
+        "1 of 1 checks passed.",
+        "bayescascade score NEW_LOG --policy new.json",
     ):
         assert fact in result.stdout
+    assert "\nRecommended: small > large\n" in result.stdout
 
 
 def test_tune_leaves_prob_to_the_python_default(calls, folder):
@@ -167,10 +169,10 @@ def test_score_prints_error_cost_and_shares(calls, folder):
     assert log.attrs["confidence_kind"] == "probability"
     # the policy itself: it may reject
     assert chosen == policy.Policy.load("policy.json")
-    for fact in ("Error 0.125", "cost 0.0042", "12 queries", "25.0%", "75.0%"):
+    for fact in ("Error  12.5%", "4.2 per 1,000 queries", "12 queries", "25.0%", "75.0%"):
         assert fact in result.stdout
     # this policy's file holds no expectation
-    assert "does not say enough to tell what so many queries should show" in result.stderr
+    assert "does not say what to expect of so many queries" in result.stderr
 
 
 def test_score_selects_the_stages_of_the_policy_by_name(calls, folder):
@@ -190,7 +192,7 @@ def test_report_replaces_the_page_as_a_whole(calls, folder):
 
 @pytest.mark.parametrize("name", ["sim.csv", "sim.parquet"])
 def test_simulate_writes_a_log_that_reads_back(calls, folder, name):
-    result = run("simulate", "-o", name, "--queries", 20, "--stages", 2, "--labelled", 9, "--seed", 3)
+    result = run("simulate", "-o", name, "--queries", 20, "--n-stages", 2, "--labelled", 9, "--seed", 3)
     assert result.exit_code == 0, result.output
     assert calls["simulate"] == ((20,), {"n_stages": 2, "n_labelled": 9, "random_seed": 3})
     assert ("--kind probability" in result.stdout) == (name == "sim.csv")  # Parquet says it itself
@@ -212,14 +214,14 @@ def test_a_log_is_written_with_its_gaps(tmp_path):
 
 
 def test_demo_does_the_whole_job_and_says_what_to_look_at(calls, folder):
-    result = run("demo", "--out", "shown/here")
+    result = run("demo", "-o", "shown/here")
     assert result.exit_code == 0, result.output
     written = sorted(path.name for path in Path("shown/here").iterdir())
     assert written == ["fit.nc", "log.csv", "policy.json", "report.html"]
     assert all(name in result.stdout for name in written)
     train, test = calls["fit"][0][0], calls["score"][0][0]
     assert not set(train["query"].values) & set(test["query"].values)
-    for fact in ("R-hat", "passed", "0.75", "Error 0.125", "the goal is met"):
+    for fact in ("Recommended: small > large", "1 of 1 checks passed.", "0.75", "Error  12.5%"):
         assert fact in result.stdout
 
 
@@ -229,7 +231,7 @@ def test_demo_does_the_whole_job_and_says_what_to_look_at(calls, folder):
 @pytest.mark.slow
 def test_from_simulated_log_to_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    simulate = ("simulate", "--queries", 120, "--stages", 3, "-o")
+    simulate = ("simulate", "--queries", 120, "--n-stages", 3, "-o")
     simulated = run(*simulate, "log.parquet", "--labelled", 80, "--seed", 1)
     assert simulated.exit_code == 0, simulated.output
     test = run(*simulate, "test.csv", "--seed", 2)
@@ -245,7 +247,7 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
     for step in steps:
         result = run(*step)
         assert result.exit_code == 0, result.output
-    assert "Error 0." in run(*steps[2]).stdout
+    assert "Error    expected" in run(*steps[2]).stdout
     assert "<html" in Path("report.html").read_text().lower()
     assert policy.Policy.load("policy.json").thresholds[-1] == -np.inf
     unlabelled = run("score", "log.parquet", "--policy", "policy.json")
@@ -260,7 +262,7 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_real_demo(tmp_path):
-    result = run("demo", "--out", tmp_path)
+    result = run("demo", "--output", tmp_path)
     assert result.exit_code == 0, result.output
     assert "FAILED" not in result.stdout
     assert (tmp_path / "report.html").stat().st_size > 1000

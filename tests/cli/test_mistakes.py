@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -36,7 +37,7 @@ MISTAKES = {
     "output folder missing": (("fit", "log.csv", "--kind", "votes", "-o", "no/fit.nc"), "no does not exist"),
     "output is a folder": (("fit", "log.csv", "--kind", "votes", "-o", "."), "is a folder"),
     "output is the input": (("fit", "log.csv", "--kind", "votes", "-o", "log.csv"), "the input itself"),
-    "no goal": (("tune", "fit.nc"), "no goal came; give --max-error"),
+    "no goal": (("tune", "fit.nc"), "No goal given: use --max-error"),
     "alpha of a mean": (("tune", "fit.nc", "--error-price", "1", "--alpha", "0.1"), "--alpha goes with --risk"),
     "prob with a price": (("tune", "fit.nc", "--error-price", "1", "--prob", "0.9"), "--prob goes with"),
     "goal in words": (("tune", "fit.nc", "--max-error", "low"), "--max-error"),
@@ -49,9 +50,9 @@ MISTAKES = {
     "stage not in the log": (("score", "log.csv", "--policy", "other.json"), "huge"),
     "report of nothing": (("report", "missing.nc", "-o", "report.html"), "missing.nc"),
     "simulated spreadsheet": (("simulate", "-o", "log.xlsx"), ".parquet or .csv"),
-    "simulated single stage": (("simulate", "-o", "new.csv", "--stages", "1"), "--stages"),
+    "simulated single stage": (("simulate", "-o", "new.csv", "--n-stages", "1"), "--n-stages"),
     "no labels": (("simulate", "-o", "new.csv", "--labelled", "0"), "--labelled"),
-    "demo into a file": (("demo", "--out", "log.csv"), "log.csv"),
+    "demo into a file": (("demo", "--output", "log.csv"), "log.csv"),
     "unknown command": (("train", "log.csv"), "train"),
     "unknown option": (("fit", "log.csv", *FIT, "--speed", "9"), "--speed"),
 }
@@ -220,3 +221,24 @@ def test_a_termination_cleans_up(tmp_path):
     )
     assert in_a_process(tmp_path, code).returncode == 143
     assert os.listdir(tmp_path) == []
+
+
+def test_control_c_in_a_callback_of_c_is_asked_for_again(monkeypatch):
+    """What raises in a callback of compiled code is dropped by ctypes; the command has to end all the same."""
+    import ctypes
+
+    from bayescascade.cli.app import _interrupt_again
+
+    monkeypatch.setattr(sys, "unraisablehook", _interrupt_again)
+
+    def pressed():
+        raise KeyboardInterrupt
+
+    callback = ctypes.CFUNCTYPE(None)(pressed)
+
+    def work():
+        callback()
+        time.sleep(10.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()

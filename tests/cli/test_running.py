@@ -82,7 +82,7 @@ def test_a_refused_key_ends_the_run(model):
 
 
 def test_most_that_it_may_cost(model):
-    result = run(*ARGUMENTS, "--max-cost", "3", "--concurrency", "1")
+    result = run(*ARGUMENTS, "--max-total-cost", "3", "--concurrency", "1")
     assert_one_sentence(result, "the budget pays no call of the first stage")
     assert sum(line["cost"] for line in lines()) == 3.0
 

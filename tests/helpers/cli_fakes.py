@@ -1,17 +1,20 @@
 """What the tests of the command line share: a runner, stand-ins for the numeric work, a working folder."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
 import bayescascade as bc
+from bayescascade.checks.results import CheckResult, CheckResults
 from bayescascade.cli import app as cli
 from bayescascade.logs import read as data
 from bayescascade.runtime import policy
+from bayescascade.tuning.answer import Alternative
+from bayescascade.tuning.solution import ThresholdSolution
 
 STAGES = ["small", "large"]
 
@@ -44,9 +47,9 @@ def make_log(n=12):
     )
 
 
-class Solution(SimpleNamespace):
+class Solution(ThresholdSolution):
     def to_policy(self, path, **more):
-        self.more = more
+        object.__setattr__(self, "more", more)
         chosen = policy.Policy(STAGES, self.thresholds.values.tolist(), "probability")
         chosen.save(path)
         return chosen
@@ -63,9 +66,16 @@ def make_solution(feasible=True):
             np.stack([np.ones_like(draws), draws], axis=-1), dims=(*dims, "stage"), coords={"stage": STAGES}
         ),
         feasible=feasible,
-        goal={"prob": 0.8},
+        goal={"max_error": 0.2, "prob": 0.8},
         upper_bounds={"error": 0.1875},
-        margin=None,
+        kept=0.85,
+        confidence_kind="probability",
+        as_good=xr.DataArray(
+            [[0.7, 0.8], [-np.inf, -np.inf]],
+            dims=("stage", "end"),
+            coords={"stage": STAGES, "end": ["low", "high"]},
+        ),
+        alternatives=[Alternative(["large"], True, 0.95, 0.01, 0.05, 0.01)],
         text="the goal is met" if feasible else "no thresholds reach an error of 0.01; the best is 0.08",
     )
 
@@ -88,7 +98,7 @@ def calls(monkeypatch):
     stand_in("load_fit", posterior)
     stand_in("select_task", xr.DataTree(xr.Dataset(attrs={**attrs, "task": "law"})))
     stand_in("tune", make_solution())
-    stand_in("check", [SimpleNamespace(name="R-hat", passed=True, text="at most 1.004")])
+    stand_in("check", CheckResults([CheckResult("convergence", True, pd.DataFrame(), "R-hat is at most 1.004")]))
     stand_in("simulate", make_log(20))
     stand_in("load_example", make_log(30))
     scored = xr.Dataset(

@@ -258,7 +258,7 @@ def test_too_much_news_is_sampled_anew(example_fit, example_log):
     texts = [str(w.message) for w in seen if issubclass(w.category, CascadeWarning)]
     assert len(seen) == len(texts)
     assert sum("200 new queries move the posterior too far" in text for text in texts) == 1
-    assert any("k-hat" in text and "all 500 queries were sampled anew" in text for text in texts)
+    assert any("k-hat" in text and "all 500 queries were sampled again" in text for text in texts)
     assert found.attrs["update"] == "sampled anew"
     assert found.attrs["update_k"] > 0.7 or np.isnan(found.attrs["update_k"])
     assert "update_share" not in found.attrs
@@ -336,7 +336,7 @@ def test_updates_do_not_wear_the_draws_out(example_fit):
                 break
             shares.append(fit.attrs["update_share"])
     assert fit.attrs["update"] == "sampled anew"
-    assert any("were sampled anew" in str(w.message) for w in seen)
+    assert any("were sampled again" in str(w.message) for w in seen)
     assert min(shares) >= 0.1
     assert fit["posterior"]["tau"].to_series().nunique() > 700
 

@@ -117,7 +117,7 @@ def test_a_dearer_stage_that_is_right_less_often():
 
 def test_stages_dearest_first():
     (message,) = said(table_of(), stages=["large", "small"])
-    assert "dearest first: 'large' costs 0.00" in message
+    assert "most expensive first: 'large' costs 0.00" in message
     assert "stages=['small', 'large']" in message
 
 

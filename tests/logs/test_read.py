@@ -18,7 +18,7 @@ from bayescascade.runtime.policy import Policy
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STAGES = ["small", "middle", "large"]
-DEAREST_FIRST = pytest.mark.filterwarnings("ignore:the stages stand dearest first")
+DEAREST_FIRST = pytest.mark.filterwarnings("ignore:the stages stand most expensive first")
 PRICES = [1e-4, 5e-4, 2e-3]
 
 

@@ -116,7 +116,8 @@ def test_what_is_expected_of_so_many_is_said(example_fit, example_log):
     assert "tuned on these very queries" in text
     assert "tuned on these very queries" not in verify(policy, example_log.isel(query=slice(250))).text
     assert "The policy file expects so many to show an error of" in text
-    assert "per 1,000, where they cost" in text
+    assert "per 1,000 queries; they cost" in text
+    assert "by the mean cost of each stage" in text
     assert "expects" not in verify(POLICY, log_of(errors(20, 3))).text
 
 

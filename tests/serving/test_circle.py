@@ -118,11 +118,11 @@ def labelled(policy, harder):
 def updated(fit):
     """The policy that `bayescascade update` proposes; the one in use is as it was."""
     before = Path("policy.json").read_text()
-    options = ("--fit", "fit.nc", "-o", "proposed.json", "--old-share", 0.2, "--seed", 1, "--json", "diff.json")
+    options = ("--fit", "fit.nc", "-o", "proposed.json", "--old-share", 0.2, "--seed", 1, "--json")
     result = run("update", "policy.json", "labelled.csv", *options)
     assert result.exit_code == 0, result.output
     assert Path("policy.json").read_text() == before
-    found = json.loads(Path("diff.json").read_text())
+    found = json.loads(result.stdout)
     assert found["p_better"] > 0.8
     assert found["kept"][0] < 0.1 < 0.8 < found["kept"][1]
     proposed = bc.Policy.load("proposed.json")

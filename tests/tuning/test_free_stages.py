@@ -37,7 +37,7 @@ def test_a_limit_that_nothing_keeps_says_how_low_it_can_be():
     found = tune_by_hand(draws, max_error=0.01)
     assert not found.feasible
     lowest = np.quantile(forward_all(draws, edges_grid(draws)).error, 0.9, axis=0, method="inverted_cdf").min()
-    said = float(re.search(r"probability 0.9 is ([\d.]+\d)\.", found.text).group(1))
+    said = float(re.search(r"at 90% is ([\d.]+)%", found.text).group(1)) / 100
     assert said == pytest.approx(lowest, abs=0.005)
 
 

@@ -66,7 +66,7 @@ def test_the_least_loss_is_near_that_of_a_grid():
 def test_what_cannot_be_promised_is_said():
     solution = tune_by_hand(hard_draws(60), max_error=0.02)
     assert not solution.feasible
-    assert "The lowest error that can be" in solution.text
+    assert "The lowest error you can promise" in solution.text
 
 
 @pytest.mark.parametrize("abstain_price", [None, 8.0])

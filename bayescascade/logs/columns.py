@@ -1,0 +1,136 @@
+"""Columns of a log under names of its own, and answers that are right under a condition."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayescascade._common.messages import listed
+from bayescascade.errors import CascadeError, bad_value, shown
+from bayescascade.logs.layouts import STYLES, column_of
+from bayescascade.logs.tables import MISSING
+
+FIELDS = ("query", "stage", "confidence", "correct", "latency")
+_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_CONDITION = re.compile(r"\s*(\S.*?)\s*(>=|<=|!=|==|=|>|<|\sin\s)\s*(.*?\S)\s*")
+
+
+def renamed(table: pd.DataFrame, columns: Any, correct_if: Any) -> pd.DataFrame:
+    """A table whose columns have the names that a log's have.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"id": [1, 2], "sure": [0.9, 0.4], "score": [0.8, 0.1]})
+    >>> renamed(table, {"query": "id", "confidence": "sure"}, "score >= 0.5")
+       query  confidence  score correct
+    0      1         0.9    0.8    True
+    1      2         0.4    0.1   False
+
+    Parameters
+    ----------
+    table : DataFrame
+        Long, or wide: there a name is the part that comes with each stage's name.
+    columns : mapping of str to str, optional
+        The table's own name for ``query``, ``stage``, ``confidence``, ``correct`` and ``latency``.
+    correct_if : str, optional
+        When an answer is right: a column, one of ``>= <= > < = != in``, and a value, or several with commas.
+
+    Raises
+    ------
+    CascadeError
+        For a field that there is not, a column that the table lacks, or a condition that cannot be read.
+    """
+    if columns is not None:
+        if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
+            raise bad_value("columns", shown(columns), 'give a dict such as {"query": "id", "confidence": "sure"}')
+        unknown = [name for name in columns if name not in FIELDS]
+        if unknown:
+            raise bad_value(
+                "columns", shown(columns), f"choose among {', '.join(FIELDS)}", f"names {unknown[0]!r}"
+            )
+        for name, own in columns.items():
+            table = _rename(table, str(name), own)
+    return table if correct_if is None else _judged(table, correct_if)
+
+
+def _places(table: pd.DataFrame, own: str, top_level: bool = False) -> dict[str, str | None]:
+    """Columns of a name: itself, or of a wide table its style; raises where there is none."""
+    if own in table.columns:
+        return {own: None}
+    found: dict[str, str | None] = {}
+    if not top_level:
+        for style in STYLES:
+            found = {name: style for name in table.columns if column_of(name, style, own) is not None}
+            if found:
+                break
+    if not found:
+        raise CascadeError(f"there is no column {own!r}; the columns are {listed(table.columns)}")
+    return found
+
+
+def _rename(table: pd.DataFrame, name: str, own: str) -> pd.DataFrame:
+    if own == name:
+        return table
+    new = {
+        old: name if style is None else style.format(stage=column_of(old, style, own), field=name)
+        for old, style in _places(table, own, name in ("query", "stage")).items()
+    }
+    taken = [target for target in new.values() if target in table.columns]
+    if name == "stage" and "model" in table.columns and own != "model":
+        taken.append("model")  # it would name the stages in the place of the column that was asked for
+    return table.drop(columns=taken).rename(columns=new)
+
+
+def _judged(table: pd.DataFrame, condition: Any) -> pd.DataFrame:
+    """The table with a column ``correct``, for each stage of a wide one, by a condition."""
+    found = _CONDITION.fullmatch(condition) if isinstance(condition, str) else None
+    if found is None:
+        raise bad_value(
+            "correct_if",
+            condition,
+            "write a column, one of >=, <=, >, <, =, !=, in, and a value, e.g. 'score >= 0.5' or 'grade = A'",
+        )
+    own, sign, value = found[1], found[2].strip(), found[3].strip("'\"")
+    new = {}
+    for old, style in _places(table, own).items():
+        target = "correct" if style is None else style.format(stage=column_of(old, style, own), field="correct")
+        new[target] = _right(table[old], sign, value, condition)
+    return table.assign(**new)
+
+
+def _right(cells: pd.Series, sign: str, value: str, condition: str) -> pd.Series:
+    """True, False, or None where a cell is empty."""
+    texts = cells.map(lambda cell: "" if cell is None or cell != cell else str(cell).strip())
+    empty = texts.str.lower().isin(MISSING)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if sign in _ORDERS:
+        try:
+            limit = float(value)
+        except ValueError:
+            raise bad_value("correct_if", condition, "compare with a number", f"has {value!r}") from None
+        odd = ~empty & numbers.isna()
+        if odd.any():
+            raise bad_value(
+                "correct_if",
+                condition,
+                "use = or in for texts",
+                f"meets {texts[odd].iloc[0]!r}, which is no number, at row {int(np.argmax(odd))} (counted from 0)",
+            )
+        right = _ORDERS[sign](numbers, limit)
+    else:
+        wanted = [part.strip().strip("'\"") for part in value.split(",")] if sign == "in" else [value]
+        as_numbers = pd.to_numeric(pd.Series(wanted), errors="coerce")
+        right = texts.str.lower().isin([word.lower() for word in wanted])
+        right |= numbers.notna() & numbers.isin(as_numbers.dropna())
+        right = ~right if sign == "!=" else right
+    return right.astype(object).where(~empty, None)
