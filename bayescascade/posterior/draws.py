@@ -25,6 +25,7 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+_LEAST_WIDTH = 1e-14  # of ranks, which are exact to 1e-16
 _BY_DRAW = ("mass", "score", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")
 
 
@@ -151,7 +152,9 @@ class Draws:
         u = np.stack([low, low + fraction * (high - low), high])[:, :, None]
         rank = conditional_rank(u, DECISION_EASE[:, None], self.loading[:, stage, None, None])
         low, at, high = rank.reshape(3, -1, len(segment))
-        return (at - low) / np.maximum(high - low, 1e-300)
+        # where next to nothing of a segment has this ease, its ranks are told apart by rounding only
+        whole = np.maximum(high - low, _LEAST_WIDTH)
+        return np.where(high - low > _LEAST_WIDTH, np.clip((at - low) / whole, 0.0, 1.0), fraction)
 
     def blocks(self) -> Iterator[slice]:
         """Slices of draws: the pair masses of so many, at every node, stay in a core's cache."""

@@ -159,7 +159,7 @@ def chosen_elsewhere(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-DEFAULT = 0.1  # the spread of the discrepancy that `tune` has by default
+DEFAULT = 0.2  # the spread of the discrepancy that `tune` has by default
 ELSEWHERE = "pick, doubt from the other logs"
 PICKS = (*map(PICK.format, SPREADS), ELSEWHERE, "own errors on the frontier")
 PLUG_INS = ("plug-in, posterior mean", "plug-in, labelled rows")

@@ -1,5 +1,7 @@
 """Draws of queries that have a difficulty: what they say given the ease, and averaged over it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.draws import PATTERNS, make_draws
@@ -95,3 +97,15 @@ def test_p_correct_at_and_beyond_the_ends_of_a_margin_is_that_of_the_nearest_ran
                 assert ((at > 0.0) & (at < 1.0)).all()
                 # the ease is as good as known out there, and no less extreme
                 assert ((at - near) * np.sign(-inside) > -1e-9).all()
+
+
+@pytest.mark.parametrize("tiny", [3e-17, 1e-16, 4e-16, 1e-15])
+def test_a_part_of_a_segment_that_nobody_of_some_ease_reaches_is_a_share(tiny):
+    draws = make_draws(2, "no atoms", n_draws=40, seed=3, loading=[0.9, 0.5], discrimination=[1.0, 1.0])
+    mass = draws.mass.copy()
+    mass[:, 0, 2] = tiny  # a segment whose ends have ranks that only rounding tells apart
+    thin = replace(draws, mass=mass)
+    at = 2
+    for fraction in np.linspace(0.01, 0.99, 25):
+        share = thin.part_given_ease(0, np.array([at]), np.array([fraction]))
+        assert ((share >= 0.0) & (share <= 1.0)).all()
