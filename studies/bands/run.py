@@ -94,7 +94,7 @@ def grouped(table: pd.DataFrame, by: list[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    run = parse("bands", __doc__, argv, seeds=rs.SEEDS)
+    run = parse("bands", __doc__, argv, seeds=range(10))
     require_logs()
     if run.quick:
         rows = coverage_of(*next(rs.cells(run.seeds)))

@@ -29,8 +29,8 @@ SPREADS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.0)  # of the discrepancy, as a
 GRID = np.linspace(0.0, 1.0, 4001)
 # what tune is asked for: levels, targets, doubt (None is its default), whether for the held-out batch, seeds
 TUNED: dict[str, tuple[tuple[float, ...], Sequence[int], float | None, bool, range]] = {
-    "tune, batch": (PROBS, range(4), None, True, range(3)),
-    "tune, long run": ((0.9,), (1, 2), None, False, range(3)),
+    "tune, batch": (PROBS, range(4), None, True, range(2)),
+    "tune, long run": ((0.9,), (1, 2), None, False, range(2)),
 }
 LTT: dict[str, dict[str, Any]] = {
     "LTT, common threshold": {"path": "common"},
