@@ -104,7 +104,7 @@ def tune_tasks(
     """Choose thresholds for each of many tenants, and write a policy for each."""
     goal = given(ctx, "max_error", "max_cost", "error_price", "abstain_price", "prob")
     if not {"max_error", "max_cost", "error_price"} & set(goal):
-        raise CascadeError("no goal came; give --max-error, --max-cost or --error-price.")
+        raise CascadeError("No goal given: use --max-error, --max-cost or --error-price.")
     import bayescascade as bc
 
     with terminal.working("Tuning"):

@@ -32,8 +32,17 @@ def money(value: float) -> str:
 
 
 def per_thousand(value: float) -> str:
-    """A cost per query, as that of a thousand."""
-    return f"{PER * value:.4g}" if abs(value) >= 1.0 else f"{PER * value:.3g}"
+    """A cost per query, as that of a thousand.
+
+    Examples
+    --------
+    >>> per_thousand(0.00042), per_thousand(1.4211), per_thousand(10.6092)
+    ('0.42', '1421', '10,609')
+    """
+    amount = PER * value
+    if abs(amount) >= 1e4:
+        return f"{amount:,.0f}"
+    return f"{amount:.4g}" if abs(amount) >= PER else f"{amount:.3g}"
 
 
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}

@@ -24,7 +24,7 @@ from studies.rivals.run import stored
 MODELS = [Bayes("Markov", options=(("difficulty", False),)), Bayes("difficulty", options=(("difficulty", True),))]
 RAW, ALL = "ascent_raw", "all"
 METHODS: list[Any] = [*MODELS, RAW]
-N_SEEDS = {"30": 10, "100": 5, ALL: 1}
+N_SEEDS = {"30": 3, ALL: 1}
 
 
 def measure(name: str, n: str, n_seeds: int, least: int = 3) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def measure(name: str, n: str, n_seeds: int, least: int = 3) -> pd.DataFrame:
         n=None if n == ALL else int(n),
         seeds=n_seeds,
         cascades=[[stages[j] for j in keep] for keep in numbers],
-        n_replicates=0,
+        n_replicates=2,
         resume=BUILD / "areas" / f"{name}.{n}",
         progressbar=False,
     )

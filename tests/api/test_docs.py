@@ -71,7 +71,7 @@ def test_the_page_of_commands_has_every_command_and_option(tmp_path, monkeypatch
 
     monkeypatch.delitem(sys.modules, "command_line")
     command_line.pages(tmp_path)
-    sections = re.split(r"^\(cli-(\w+)\)=$", (tmp_path / "cli.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    sections = re.split(r"^\(cli-([\w-]+)\)=$", (tmp_path / "cli.md").read_text(encoding="utf-8"), flags=re.M)[1:]
     shown = dict(zip(sections[::2], sections[1::2], strict=True))
     assert list(shown) == list(COMMANDS)
     for name, command in COMMANDS.items():

@@ -67,7 +67,7 @@ def test_tune_tasks_passes_on_the_goal(calls):
     assert options == {"client": "tcp://h:1", "workers": 2, "max_error": 0.2}
     assert "0.1235" in result.stdout
     assert "Wrote 1 of 1 policies to policies" in result.stdout
-    assert_one_sentence(run("tune-tasks", "fits", "-o", "policies"), "no goal came")
+    assert_one_sentence(run("tune-tasks", "fits", "-o", "policies"), "No goal given")
 
 
 def test_mistakes_are_one_sentence_in_the_names_of_the_command_line(tmp_path, monkeypatch):

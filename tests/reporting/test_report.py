@@ -120,7 +120,7 @@ def test_the_margin_of_the_tile_is_that_of_the_promise(example_fit, tmp_path):
     believed = bc.tune(example_fit, max_error=0.35, doubt=0)
     text = Page(bc.report(example_fit, tmp_path / "r.html", solution=believed).read_text(encoding="utf-8")).text
     assert f"Without safety margin ≤ {believed.upper_bounds['error']:.1%}" in text
-    assert "No safety margin: nothing is allowed for what the model misses." in text
+    assert "No safety margin: nothing is allowed for model error." in text
 
 
 def test_the_bars_show_who_answers_what(full, page, solution):
