@@ -33,10 +33,15 @@ from bayescascade.cli import compare as comparing
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.log_options import LogOptions, reads_a_log
 from bayescascade.cli.options import (
+    MOST_DRAWS,
+    CopulaNames,
+    Difficulty,
     FitFile,
     Json,
     Kind,
     LogFile,
+    NumberOfChains,
+    NumberOfDraws,
     Seed,
     Stages,
     Task,
@@ -56,9 +61,6 @@ from bayescascade.errors import CascadeError, render
 
 # What the demo asks of the embedded example, and the share of it that is kept back for scoring.
 DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.35, 0.9, 1 / 3
-
-
-MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
 
 
 class _Commands(TyperGroup):
@@ -127,31 +129,18 @@ def fit(
     reading: LogOptions,
     kind: Kind = None,
     stages: Stages = None,
-    copula: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FAMILY[,...]",
-            help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
-            "link. Default: gaussian, or gumbel with --no-difficulty.",
-        ),
-    ] = None,
+    copula: CopulaNames = None,
     margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",
     calibration: Annotated[
         str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
     ] = "logistic",
-    difficulty: Annotated[
-        bool,
-        typer.Option(
-            help="Give each query a difficulty, which lowers its confidences and its accuracy. Without it, the "
-            "model is the published Markov copula."
-        ),
-    ] = True,
+    difficulty: Difficulty = True,
     previous: Annotated[
         Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
     ] = None,
-    draws: Annotated[int, typer.Option(min=4, max=MOST_DRAWS, help="Draws kept from each chain.")] = 1000,
+    draws: NumberOfDraws = 1000,
     tune: Annotated[int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.")] = 200,
-    chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
+    chains: NumberOfChains = 4,
     target_accept: Annotated[
         float | None,
         typer.Option(

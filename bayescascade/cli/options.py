@@ -266,6 +266,25 @@ MaxCost = Annotated[float | None, typer.Option(help=f"Limit: a query costs at mo
 CurrencyName = Annotated[
     str | None, typer.Option("--currency", metavar="NAME", help="Currency of the log's costs, e.g. USD.")
 ]
+MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
+CopulaNames = Annotated[
+    str | None,
+    typer.Option(
+        "--copula",
+        metavar="FAMILY[,...]",
+        help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
+        "link. Default: gaussian, or gumbel with --no-difficulty.",
+    ),
+]
+Difficulty = Annotated[
+    bool,
+    typer.Option(
+        help="Give each query a difficulty, which lowers its confidences and its accuracy. Without it, the "
+        "model is the published Markov copula."
+    ),
+]
+NumberOfDraws = Annotated[int, typer.Option("--draws", min=4, max=MOST_DRAWS, help="Draws kept from each chain.")]
+NumberOfChains = Annotated[int, typer.Option("--chains", min=1, max=1000, help="Chains.")]
 AbstainPrice = Annotated[
     float | None, typer.Option(help=f"What leaving a query unanswered costs, {CURRENCY}: stages may then abstain.")
 ]

@@ -12,8 +12,15 @@ from bayescascade.cli.log_options import Cost, Grades
 from bayescascade.cli.options import (
     ERROR_PRICE,
     AbstainPrice,
+    CopulaNames,
+    Difficulty,
+    Json,
     Kind,
     LogFiles,
+    MaxCost,
+    MaxError,
+    NumberOfChains,
+    NumberOfDraws,
     Prob,
     Seed,
     Stages,
@@ -44,16 +51,15 @@ def fit_tasks(
     cost: Cost = "cost",
     stages: Stages = None,
     grades: Grades = None,
-    copula: Annotated[
-        str | None, typer.Option(metavar="FAMILY[,...]", help="As for `fit`.", show_default="as for `fit`")
-    ] = None,
-    difficulty: Annotated[bool | None, typer.Option(help="As for `fit`.", show_default="as for `fit`")] = None,
-    draws: Annotated[int, typer.Option(min=4, max=1_000_000, help="Draws kept from each chain.")] = 1000,
-    chains: Annotated[int, typer.Option(min=1, max=1000, help="Chains.")] = 4,
+    copula: CopulaNames = None,
+    difficulty: Difficulty = True,
+    draws: NumberOfDraws = 1000,
+    chains: NumberOfChains = 4,
     checks: Annotated[bool, typer.Option(help="Check each fit against its log.")] = True,
     scheduler: Annotated[str | None, SCHEDULER] = None,
     workers: Annotated[int, WORKERS] = 2,
     seed: Seed = None,
+    as_json: Json = False,
 ) -> None:
     """Fit each of many tenants by itself, on several processes or a Dask cluster."""
     import bayescascade as bc
@@ -65,10 +71,9 @@ def fit_tasks(
         "grades": grades_of(grades),
     }
     options: dict[str, Any] = {"draws": draws, "chains": chains, "checks": checks, "random_seed": seed or 0}
+    options["difficulty"] = difficulty
     if copula is not None:
         options["copula"] = copula_of(copula)
-    if difficulty is not None:
-        options["difficulty"] = difficulty
     with terminal.working("Fitting (a first fit compiles too: a minute or two)"):
         fits = bc.fit_tasks(logs, output, by=by, client=scheduler, workers=workers, **reading, **options)
     told = fits.table.fillna({"failed_checks": "", "notes": ""}).reset_index()
@@ -76,11 +81,14 @@ def fit_tasks(
         told["status"] == "failed", ""
     )  # what else was noted is in the table on disk
     columns = ["tenant", "status", "queries", "labelled", "failed_checks", "notes"]
-    terminal.show(tenants_table(told[columns], numbers=("queries", "labelled")))
-    typer.echo(
-        f"Wrote {len(fits.fitted)} of {len(fits.table)} fits to {output}. "
-        f"Next: bayescascade tune-tasks {output} --max-error 0.2 -o policies"
-    )
+    if as_json:
+        terminal.emit({"tenants": told[columns].to_dict("records"), "folder": str(output)})
+    else:
+        terminal.show(tenants_table(told[columns], numbers=("queries", "labelled")))
+        typer.echo(
+            f"Wrote {len(fits.fitted)} of {len(fits.table)} fits to {output}. "
+            f"Next: bayescascade tune-tasks {output} --max-error 0.2 -o policies"
+        )
     if len(fits.failed):
         raise typer.Exit(terminal.INFEASIBLE)
 
@@ -91,15 +99,14 @@ def tune_tasks(
         Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
     ],
     output: Annotated[Path, _folder_out("Folder for the policies; one that has some already is gone on with.")],
-    max_error: Annotated[float | None, typer.Option(help="The error is at most this, with --prob.")] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="The cost per query is at most this, with --prob.")
-    ] = None,
+    max_error: MaxError = None,
+    max_cost: MaxCost = None,
     error_price: Annotated[float | None, ERROR_PRICE] = None,
     abstain_price: AbstainPrice = None,
     prob: Prob = None,
     scheduler: Annotated[str | None, SCHEDULER] = None,
     workers: Annotated[int, WORKERS] = 2,
+    as_json: Json = False,
 ) -> None:
     """Choose thresholds for each of many tenants, and write a policy for each."""
     goal = given(ctx, "max_error", "max_cost", "error_price", "abstain_price", "prob")
@@ -111,8 +118,11 @@ def tune_tasks(
         table = bc.tune_tasks(fits, output, client=scheduler, workers=workers, **goal)
     columns = ["tenant", "status", "error", "cost", "kept", "failed_checks", "thresholds"]
     told = table.fillna({"failed_checks": "", "thresholds": ""}).reset_index()[columns]
-    terminal.show(tenants_table(told, numbers=("error", "cost", "kept")))
     written = int((table["file"] != "").sum())
-    typer.echo(f"Wrote {written} of {len(table)} policies to {output}.")
+    if as_json:
+        terminal.emit({"tenants": told.to_dict("records"), "folder": str(output)})
+    else:
+        terminal.show(tenants_table(told, numbers=("error", "cost", "kept")))
+        typer.echo(f"Wrote {written} of {len(table)} policies to {output}.")
     if written < len(table):
         raise typer.Exit(terminal.INFEASIBLE)

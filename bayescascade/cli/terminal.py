@@ -148,8 +148,11 @@ def show(*parts: Table | str) -> None:
         console.print(part)
 
 
+_NARROW = 60  # columns of a terminal
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], words: Iterable[int] = (0,)) -> Table:
-    """A table without a frame; columns of words may be broken to fit, those of numbers never."""
+    """A table without a frame; columns of words may be broken to fit, those of numbers hardly ever."""
     from rich import box
     from rich.table import Table
 
@@ -165,8 +168,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], wor
         # folding keeps long stage names whole in a narrow terminal
         if number in words:
             made.add_column(column, overflow="fold")
-        else:
-            made.add_column(column, justify="right", no_wrap=True)
+        else:  # in a very narrow one unbroken numbers would leave nothing to the names
+            made.add_column(column, overflow="fold", justify="right", no_wrap=width() >= _NARROW)
     for row in rows:
         made.add_row(*row)
     return made

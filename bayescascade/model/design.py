@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, option
+from bayescascade.errors import CascadeError
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
 from bayescascade.model.costs import cost_statistics
@@ -24,7 +24,6 @@ from bayescascade.model.query_rows import patterns, rank_shares, rows_given_ease
 from bayescascade.model.rows import Rows
 from bayescascade.signals.kinds import KINDS, to_signal
 
-_MOST_VOTES = 300  # pairs of two stages then take 90 MB for a block of draws
 _DIMS: dict[str, tuple[str, ...] | str] = {
     "row_cell": "row",
     "row_log_shape": "row",
@@ -183,22 +182,10 @@ def _margins(
                     f"task {tasks[t]!r} never ran stage {name!r}; log its confidence for some of the task's "
                     "queries, or leave the stage or the task out."
                 )
-            if kind == "votes":
-                _check_votes(x, name)
             heavy = None if weight is None else weight[here, j] / weight[here, j].mean()
             margins.append(build_margin(x, discrete=kind == "votes", bounds=bounds, weight=heavy))
             scalings.append(build_scaling(x, margins[-1]))
     return margins, scalings
-
-
-def _check_votes(shares: np.ndarray, stage: str) -> None:
-    """Every share of votes is an atom, and pairs of atoms of two stages are worked out one by one."""
-    n = len(np.unique(shares))
-    if n > _MOST_VOTES:
-        raise CascadeError(
-            f"stage {stage!r} has {n:,} different shares of votes; at most {_MOST_VOTES} are kept apart. Read the "
-            "log with " + option("confidence_kind", "probability") + ", which takes them as continuous."
-        )
 
 
 def signal_bounds(kind: str) -> tuple[float, float]:

@@ -180,7 +180,9 @@ def verdicts(name: str, replication: int) -> dict[str, bool | None]:
     log = SCENARIOS[name].draw(np.random.default_rng([2026, replication, list(SCENARIOS).index(name)]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.CascadeWarning)  # so few draws do not satisfy R-hat
-        fit = bc.fit(log, draws=250, tune=250, chains=2, random_seed=replication, progressbar=False)
+        fit = bc.fit(
+            log, difficulty=False, draws=250, tune=250, chains=2, random_seed=replication, progressbar=False
+        )
     evidence = gather(fit)
     return {
         check: run(evidence, np.random.default_rng([replication, i])).passed

@@ -35,7 +35,7 @@ def test_the_module_runs_as_the_script_does():
 
 
 # Options whose help says more in one command than in another; the meaning is the same.
-SAME = {"output", "stages", "kind", "task", "policy", "prices", "log", "query"}
+SAME = {"output", "stages", "kind", "task", "policy", "prices", "log", "query", "by"}
 
 
 def test_an_option_has_one_meaning():

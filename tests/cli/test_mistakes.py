@@ -157,13 +157,13 @@ SHOWS = """
 import sys
 from types import SimpleNamespace
 import typer
-from bayescascade.cli import terminal
+from bayescascade.cli import tables, terminal
 from bayescascade.cli.app import app
 
 @app.command()
 def names():
     terminal.say("géant")
-    terminal.show(terminal.checks_table([SimpleNamespace(name="modèle", passed=True, text="größer → 大")], None))
+    terminal.show(tables.checks_table([SimpleNamespace(name="modèle", passed=True, text="größer → 大")], None))
     with terminal.working("Fitting [/b] 大"):
         pass
 

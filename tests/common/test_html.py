@@ -80,7 +80,7 @@ def test_checks_are_a_table_with_words_for_their_verdicts():
     assert "script" not in page.tags
     assert EVIL in page.text
     rows = Cells(results()._repr_html_()).rows
-    assert [row[1] for row in rows[1:]] == ["passed", "FAILED", "no verdict"]
+    assert [row[1] for row in rows[1:]] == ["passed", "FAILED", "skipped"]
     assert 'class="bad"' in results()._repr_html_()
 
 

@@ -75,7 +75,7 @@ def test_what_a_fit_holds(example_fit, example_log):
 def test_other_groups_and_attributes(example_fit, example_log):
     assert set(example_fit.children) == {
         *("posterior", "margins", "copula", "sample_stats", "log_likelihood", "observed_data", "constant_data"),
-        *("posterior_predictive", "prior"),
+        *("posterior_predictive", "predictions", "prior"),
     }
     family = example_fit["copula"]["family"]
     assert family.dims == ("link",)

@@ -327,7 +327,7 @@ def test_unknown_options_are_named(options, message):
 
 def test_more_shares_of_votes_than_can_be_kept_apart_are_refused():
     log = simulate(400, random_seed=1).assign_attrs(confidence_kind="votes")
-    message = r"stage 'small' has \d{3} different shares of votes; at most 300 .* confidence_kind='probability'"
+    message = r"stage 'small' have \d{3} distinct values, .* at most 128; .*confidence_kind='probability'"
     with pytest.raises(CascadeError, match=message):
         build_design(
             log.assign(confidence=log["confidence"].round(6)), check_options(None, "polya_tree", "logistic", 2)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import bayescascade as bc
 from bayescascade.cli.compare import _for_spreadsheets
-from bayescascade.cli.terminal import thresholds_table
+from bayescascade.cli.tables import thresholds_table
 from bayescascade.errors import CascadeError
 
 STAGES = [
@@ -70,14 +70,16 @@ def test_attributes_hold_names_whole(path):
 
 
 @pytest.mark.parametrize("width", [40, 120])
-def test_a_terminal_shows_names_and_is_not_steered(solution, width):
+def test_a_terminal_shows_names_and_is_not_steered(solution, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
     stream = io.StringIO()
     console = Console(file=stream, width=width, markup=False, highlight=False)
-    console.print(thresholds_table(solution, "probability"))
+    console.print(thresholds_table(solution))
     shown = stream.getvalue()
     assert "\x1b" not in shown + solution.text
     # the stages' column, whose cells are folded
-    first = "".join(line.split("│")[1] for line in shown.split("\n") if line.startswith("│"))
+    end = next(line.index("(pro") for line in shown.split("\n") if "(pro" in line)
+    first = "".join(line[:end] for line in shown.split("\n"))
     for name in STAGES:
         assert re.sub(r"\s", "", name) in re.sub(r"\s", "", first)
 

@@ -7,7 +7,6 @@ from helpers.draws import draws_around, tune_by_hand
 from scipy.stats import rankdata
 
 import bayescascade as bc
-from bayescascade.display.format import show_threshold
 from bayescascade.display.style import confidence_axis
 from bayescascade.model.design import signal_bounds
 from bayescascade.model.margins.segments import build_margin
@@ -55,7 +54,7 @@ def test_thresholds_from_draws_made_by_hand(kind, tmp_path):
     assert float(bc.score(log, policy)["reach"][-1]) == pytest.approx(deferred)
     # what the draws expect of the threshold is about what it does to the log that they were made from
     assert float(solution.reach.isel(stage=-1).mean()) == pytest.approx(deferred, abs=0.05)
-    assert show_threshold(policy.thresholds[0]) in str(solution)
+    assert f"{policy.thresholds[0]:.2g}" in str(solution)
     if kind != "logprob_gap":  # whose signals differ: all others are the probabilities'
         assert to_signal(policy.thresholds[0], kind) == pytest.approx(to_signal(0.383482611, "probability"))
 

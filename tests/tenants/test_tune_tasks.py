@@ -69,7 +69,7 @@ def test_mistakes_are_sentences(fits, client, tmp_path):
         with pytest.raises(CascadeError, match=message):
             bc.tune_tasks(fits, folder, client=client, **goal)
 
-    refused("no goal came")
+    refused("no goal given")
     refused("there is no goal 'maxerror'", maxerror=0.2)
     refused("prob=90 is not allowed", max_error=0.2, prob=90)
     refused("there are no fits of tenants in", fits=tmp_path / "nowhere", max_error=0.2)

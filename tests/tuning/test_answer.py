@@ -25,7 +25,7 @@ def test_the_answer_comes_in_one_unit_with_its_currency(limited):
     said = lines(limited)
     assert headline(limited) == f"Recommended: {' > '.join(limited.thresholds['stage'].values)}"
     assert said["Goal"] == "error at most 30% with probability 90%"
-    assert said["Cost"].startswith(f"{1000 * float(limited.cost.mean()):.3g} USD per 1,000 queries (90% interval ")
+    assert said["Cost"].startswith(f"${1000 * float(limited.cost.mean()):.3g} per 1,000 queries (90% interval ")
     assert said["Limit"].startswith("You can be 90% sure that the error is at most ")
     assert "safety margin included" in said["Limit"]
     assert str(limited.to_policy().manifest["currency"]) == "USD"

@@ -169,7 +169,7 @@ def test_cost_below_the_first_stage_is_infeasible(example_fit):
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ({}, "no goal came; give error_price, max_error"),
+        ({}, "no goal given: use error_price, max_error"),
         ({"max_error": 0.2, "prob": 1.0}, "prob=1.0 is not allowed"),
         ({"max_error": 0.2, "prob": 90}, "prob=90 is not allowed; give a probability strictly between 0 and 1"),
         ({"max_cost": 0.2, "prob": 0.0}, "prob=0.0 is not allowed"),
