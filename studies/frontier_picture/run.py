@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     figure, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
     title = "Reading digits: 90% sure of at most 6% errors, at the lowest cost"
     bc.plot_frontier(fit, solution=bc.tune(fit, max_error=0.06, prob=0.9), ax=ax, title=title)
-    ax.set_xlabel("milliseconds per query")
+    ax.set_xlabel("milliseconds per 1,000 queries")
     out.parent.mkdir(parents=True, exist_ok=True)
     # no version or date inside, so that the file changes only when the picture does
     figure.savefig(out, dpi=120, metadata={"Software": None})
