@@ -23,6 +23,7 @@ from bayescascade.tuning.spec import TuningSpec
 # difficulty, each draw is a sum over nodes: there fewer draws do the search, and all judge what it found.
 _SOME_DRAWS = 1000
 _SOME_LATENT, SEARCH_LATENT = 250, 500
+_TRIALS, _LEAST_TIGHTER = 6, 1e-4
 
 
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
@@ -35,11 +36,15 @@ def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepa
     index, full = draws.spread(SEARCH_LATENT), Evaluator(draws, build_kernels(draws), discrepancy)
     few, by_few = draws.take(index), objective.for_draws(index)
     search = Evaluator(few, build_kernels(few), discrepancy)
-    row, tried = _search(search, spec, by_few)
-    solved = _solved(row, tried, objective, full)
-    if not solved.feasible and by_few.rank(search.amounts(row[None], by_few.names))[1][0]:
-        # the few see a promise kept that all of them do not: tighten it by as much
-        solved = _solved(*_search(search, spec, by_few.tightened(solved.violation)), objective, full)
+    tighter = by_few
+    for _ in range(_TRIALS):
+        row, tried = _search(search, spec, tighter)
+        solved = _solved(row, tried, objective, full)
+        amounts = search.amounts(row[None], by_few.names)
+        if solved.feasible or not tighter.rank(amounts)[1][0]:
+            break
+        # the few see a promise kept that all of them do not: ask them for as much more as the two differ by
+        tighter = tighter.tightened(solved.violation - float(tighter.violation(amounts)[0]) + _LEAST_TIGHTER)
     return solved
 
 

@@ -96,3 +96,13 @@ def test_with_a_loading_of_nothing_tune_is_the_markov_chains():
     curves_of = [frontier_draws(draws, n_points=6) for draws in (plain, hard)]
     for name in ("error", "cost"):
         np.testing.assert_allclose(curves_of[1][name], curves_of[0][name], rtol=2e-3)
+
+
+def test_what_can_be_promised_can_be_promised_with_a_wider_limit(monkeypatch):
+    """Few draws misjudge a promise by more or less than a limit allows; none of it may end in a refusal."""
+    monkeypatch.setattr(threshold_search, "_SOME_LATENT", 20)
+    monkeypatch.setattr(threshold_search, "SEARCH_LATENT", 40)
+    draws = hard_draws(250)
+    found = [tune_by_hand(draws, max_error=float(limit)).feasible for limit in np.linspace(0.1, 0.4, 31)]
+    assert found == sorted(found)
+    assert 2 < sum(found) < 31
