@@ -34,7 +34,7 @@ def test_what_is_printed_stands_below_what_is_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["README.md", "docs/howto.md"])
+@pytest.mark.parametrize("name", ["README.md", pytest.param("docs/howto.md", marks=pytest.mark.long)])
 def test_the_page_shows_what_it_prints(name, tmp_path, monkeypatch):
     # where this fails, words have changed: make readme
     monkeypatch.chdir(tmp_path)

@@ -414,7 +414,7 @@ def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
         result = run(*step)
         assert result.exit_code == 0, result.output
     scored = run("score", "log.csv", "--policy", "policy.json")
-    assert "over 50 queries" in scored.stdout
+    assert ": 50 queries" in scored.stdout
     assert "The policy is of the task 'law'" in scored.stderr
     result = run("fit", "new.csv", *kind, "--previous", "fit.nc", "-o", "updated.nc", "--seed", 1)
     assert result.exit_code == 0, result.output

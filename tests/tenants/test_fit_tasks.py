@@ -241,6 +241,7 @@ def test_files_of_tenants_have_names_that_a_disk_takes():
 
 
 @pytest.mark.slow
+@pytest.mark.long  # three processes that compile
 def test_a_lost_worker_loses_no_tenant_and_each_compiles_once(tmp_path):
     distributed = pytest.importorskip("distributed")
     logs = {f"t{i}": bc.simulate(60, n_stages=2, random_seed=i) for i in range(6)}
