@@ -46,7 +46,7 @@ def backward_induction(
     --------
     >>> import bayescascade as bc
     >>> from bayescascade.induction.backward_induction import backward_induction
-    >>> fit = bc.fit(bc.load_example(), random_seed=1, progressbar=False)
+    >>> fit = bc.fit(bc.load_example(), difficulty=False, random_seed=1, progressbar=False)
     >>> out = backward_induction(fit, error_price=[0.01, 0.1])
     >>> dict(out["threshold"].sizes)
     {'price': 2, 'stage': 3}

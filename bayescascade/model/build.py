@@ -49,7 +49,7 @@ def build_model(
     >>> import bayescascade as bc
     >>> model = bc.build_model(bc.load_example())
     >>> sorted(rv.name for rv in model.observed_RVs)
-    ['correct', 'signal']
+    ['joint']
 
     Parameters
     ----------
