@@ -44,3 +44,16 @@ def example_fit(example_log):
         return stored_fit(
             example_log, difficulty=False, draws=200, tune=200, chains=2, random_seed=1, progressbar=False
         )
+
+
+@pytest.fixture(scope="session")
+def client():
+    """A Dask cluster of two workers within the process of the tests."""
+    distributed = pytest.importorskip("distributed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+        )
+        with cluster, distributed.Client(cluster) as client:
+            yield client

@@ -11,7 +11,7 @@ import numpy as np
 from bayescascade.errors import Message, shown
 
 _logger = logging.getLogger("bayescascade")
-_LONG = 60.0  # seconds, from where on it is said
+LONG = 60.0  # seconds, from where on it is said
 
 
 def show(value: Any) -> str:
@@ -56,5 +56,5 @@ def span(seconds: float) -> str:
 
 def say_if_long(what: str, seconds: float, advice: str = "") -> None:
     """Log how long work is still going to take, where that is more than a minute."""
-    if seconds > _LONG:
+    if seconds > LONG:
         _logger.warning("%s takes about %s more.%s", what, span(seconds), f" {advice}" if advice else "")

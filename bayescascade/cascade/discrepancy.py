@@ -32,7 +32,7 @@ from bayescascade.posterior.schema import observed_log, require
 
 # Prior spreads without a difficulty, and with one. With these, bands covered and promises about errors were kept
 # as often as asked on resplit real logs, see docs/evidence/bands.md and docs/evidence/promises.md.
-_OF_BANDS, _OF_PROMISES = (0.1, 0.05), (1.0, 0.1)
+BAND_SPREADS, PROMISE_SPREADS = (0.1, 0.05), (1.0, 0.1)
 _MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3
@@ -187,12 +187,12 @@ def read_discrepancy(fit: xr.DataTree, spread: float, *, one_sided: bool = False
 
 def band_spread(fit: xr.DataTree) -> float:
     """Spread of the discrepancy in bands of error and cost at given thresholds."""
-    return _OF_BANDS[bool(fit.attrs.get("difficulty", 0))]
+    return BAND_SPREADS[bool(fit.attrs.get("difficulty", 0))]
 
 
 def promise_spread(fit: xr.DataTree) -> float:
     """Spread of the discrepancy in promises about the error of thresholds that a search found."""
-    return _OF_PROMISES[bool(fit.attrs.get("difficulty", 0))]
+    return PROMISE_SPREADS[bool(fit.attrs.get("difficulty", 0))]
 
 
 def default_discrepancy(fit: xr.DataTree) -> ModelDiscrepancy:

@@ -111,6 +111,12 @@ def beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[
     return float(low), float(high)
 
 
+def side_of(value: float, low: float, high: float) -> int:
+    """0 for a value within an interval, 1 above it, -1 below."""
+    slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
+    return int(value > high + slack) - int(value < low - slack)
+
+
 def compared(found: xr.Dataset) -> list[tuple[str, str]]:
     """Error and cost by name: what was expected, what so many queries should show, and what they showed."""
     n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
@@ -121,9 +127,7 @@ def compared(found: xr.Dataset) -> list[tuple[str, str]]:
         if np.isnan(value):  # of the error, where no answer has a label
             lines.append((name.capitalize(), f"expected {expected}, no label to compare it with."))
             continue
-        slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
-        judged = "more than that" if value > high + slack else "as expected"
-        judged = "less than that" if value < low - slack else judged
+        judged = ("as expected", "more than that", "less than that")[side_of(value, low, high)]
         ends = f"{show(low)} to {show(high)}" if name == "error" else f"{per_thousand(low)} to {show(high)}"
         said = f"expected {expected}, {n:,} queries should show {ends} ({ci} interval)"
         lines.append((name.capitalize(), f"{said}, they showed {show(value)}, {judged}."))

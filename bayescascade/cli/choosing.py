@@ -168,6 +168,9 @@ def show_answer(solution: Any, checks: Any, face: Face, fit_name: str | None) ->
 
 def content(solution: Any, checks: Any, output: Path | None) -> dict[str, Any]:
     """The answer as plain numbers and texts."""
+    from bayescascade._common.arrays import tail_probabilities
+    from bayescascade.display.format import CI_PROB
+
     stages = [str(name) for name in solution.thresholds["stage"].values]
     out: dict[str, Any] = {
         "feasible": solution.feasible,
@@ -183,7 +186,7 @@ def content(solution: Any, checks: Any, output: Path | None) -> dict[str, Any]:
     for name in ("error", "cost", "abstained", "latency"):
         draws = getattr(solution, name)
         if draws is not None:
-            low, high = draws.quantile([0.05, 0.95]).values.tolist()
+            low, high = draws.quantile(tail_probabilities(CI_PROB)).values.tolist()
             out[name] = {"mean": float(draws.mean()), "low": low, "high": high}
     for name in ("reach", "answered"):
         mean = getattr(solution, name).mean(("chain", "draw")).values.tolist()

@@ -144,13 +144,17 @@ def log_for(
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and by is None and own in tasks and len(tasks) > 1:
-        say(f"The policy is of the task {own!r}: the queries of other tasks are left out. --task chooses another.")
-        task = own
+        task = _own(own)
     if task is None or not (tasks or reading.task_column):
         return log
     if task not in tasks:
         raise CascadeError(f"{path} has no query of the task {task!r}; it has {', '.join(map(repr, tasks))}.")
     return log.isel(query=log["task"].values == task)
+
+
+def _own(task: str) -> str:
+    say(f"The policy is of the task {task!r}: the queries of other tasks are left out. --task chooses another.")
+    return task
 
 
 def counted_for(path: Path, policy: Any, reading: LogOptions, task: str | None) -> Any:
@@ -168,8 +172,7 @@ def counted_for(path: Path, policy: Any, reading: LogOptions, task: str | None) 
     if task is None and own is not None:
         known = table_of_files(find_files(path)).columns
         if reading.task_column in known or "task" in known:
-            say(f"The policy is of the task {own!r}: queries of other tasks are left out. --task chooses another.")
-            task = own
+            task = _own(own)
     return bc.aggregate(path, policy, of_task=task, **columns)
 
 

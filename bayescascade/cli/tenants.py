@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bayescascade.cli import terminal
+from bayescascade.cli.choosing import NO_GOAL
 from bayescascade.cli.log_options import Cost, Grades
 from bayescascade.cli.options import (
     ERROR_PRICE,
@@ -111,7 +112,7 @@ def tune_tasks(
     """Choose thresholds for each of many tenants, and write a policy for each."""
     goal = given(ctx, "max_error", "max_cost", "error_price", "abstain_price", "prob")
     if not {"max_error", "max_cost", "error_price"} & set(goal):
-        raise CascadeError("No goal given: use --max-error, --max-cost or --error-price.")
+        raise CascadeError(NO_GOAL.format(""))
     import bayescascade as bc
 
     with terminal.working("Tuning"):

@@ -191,11 +191,3 @@ def log_words(log: xr.Dataset, path: Path) -> str:
 def tasks_of(log: xr.Dataset) -> dict[str, int]:
     """The tasks of a log in order of appearance, and how many queries each has."""
     return dict(Counter(log["task"].values.tolist())) if "task" in log.coords else {}
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.4g}"
-
-
-def _share(value: Any) -> str:
-    return f"{float(value):.1%}"

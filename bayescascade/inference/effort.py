@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from bayescascade._common.memory import total_memory
+from bayescascade._common.messages import LONG, span
 from bayescascade._common.parallel import n_cores
 from bayescascade.inference.sampling import SamplerConfig, keeps_log_likelihood
 from bayescascade.model.design import Design
@@ -14,7 +15,6 @@ _logger = logging.getLogger("bayescascade")
 # steps, docs/evidence/timing.md.
 _SECONDS_A_STEP = 0.7e-6
 _WITH_DIFFICULTY = 3.0
-_LONG = 60.0  # seconds, from where on it is said
 # Memory beside what is kept of the log-likelihood, docs/evidence/memory.md.
 _BESIDE = 0.5e9
 
@@ -26,10 +26,10 @@ def announce(design: Design, n_queries: int, config: SamplerConfig, more_steps: 
     """
     steps = config.chains * (config.draws + config.tune) + more_steps
     took = seconds(design, steps, min(config.chains, config.cores or n_cores()))
-    if took > _LONG:
+    if took > LONG:
         _logger.warning(
             "This fit takes about %s: %s steps of the sampler for %s queries. Fewer draws or queries take less.",
-            _span(took),
+            span(took),
             f"{steps:,}",
             f"{n_queries:,}",
         )
@@ -54,10 +54,3 @@ def memory(design: Design, n_queries: int, config: SamplerConfig) -> float:
     """Bytes that a fit holds at most."""
     kept = 8.0 * config.chains * config.draws * n_queries * (1 if design.options.difficulty else 3)
     return _BESIDE + (kept if keeps_log_likelihood(config, n_queries) else 0.0)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 5400.0:
-        minutes = max(1, round(seconds / 60.0))
-        return "a minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{seconds / 3600.0:.1f} hours"

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade.cascade.predictive import side_of
 from bayescascade.checks.results import CheckResult
-from bayescascade.display.format import as_probability, share
+from bayescascade.display.format import share
 from bayescascade.reporting.text import UNIT, Choice, rule_of
 
 # What a failed check does to the numbers on the page.
@@ -30,7 +31,6 @@ _EFFECTS = {
     "update": "The new queries are not like the earlier ones, and the numbers are an average of both.",
 }
 _OTHER = "The numbers on this page may be off."
-_OFF = {True: "higher", False: "lower"}
 
 
 def tiles(choice: Choice, scored: xr.Dataset | None, ci_prob: float) -> list[dict[str, str]]:
@@ -93,10 +93,7 @@ def _tested(scored: xr.Dataset | None) -> dict[str, str]:
 
 def judged(value: float, low: float, high: float) -> str:
     """How what a log shows compares with what it should show."""
-    slack = 1e-9 * abs(value)  # a cost that is known exactly has an interval of no width
-    if low - slack <= value <= high + slack:
-        return "as expected"
-    return f"{_OFF[value > high]} than expected"
+    return ("as expected", "higher than expected", "lower than expected")[side_of(value, low, high)]
 
 
 def stage_rows(choice: Choice, kind: str) -> list[dict[str, Any]]:
@@ -108,7 +105,7 @@ def stage_rows(choice: Choice, kind: str) -> list[dict[str, Any]]:
         if np.isnan(t):
             continue
         reject = -np.inf if choice.reject is None else float(choice.reject[j])
-        rule, probability = rule_of(t, kind, as_probability, not rows, reject)
+        rule, probability = rule_of(t, kind, not rows, reject)
         if called[j] == 0.0:
             rule, probability = "never called", ""
         row = {"name": name, "rule": rule, "probability": probability, "called": share(float(called[j]))}

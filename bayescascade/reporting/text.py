@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 from bayescascade.analysis.rival_table import SURE
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import chance, priced, share, short, show_threshold
+from bayescascade.display.format import as_probability, chance, priced, share, short, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution_text import promised
 from bayescascade.tuning.spec import TuningSpec
@@ -175,7 +174,7 @@ def judgement(worth: Verdict, choice: Choice) -> str:
     # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
     row = single if worth.shorter else best.loc[best["loss"].idxmin()]
     name, kind = _named(row)
-    saved = f"{choice.money(abs(row['saving']) / 1000.0)} {UNIT}"
+    saved = _saved(row, choice)
     sure = f" (that it is the cheaper one: {chance(float(row['p_beats']))})"
     if worth.decision.startswith("do not"):
         return f"But {_named(single)[0]} alone does better: it saves {_saved(single, choice)} in all."
@@ -254,9 +253,7 @@ def compared(choice: Choice, draws: Draws) -> str:
     )
 
 
-def rule_of(
-    threshold: float, kind: str, as_probability: Callable[[float, str], str], first: bool, reject: float = -np.inf
-) -> tuple[str, str]:
+def rule_of(threshold: float, kind: str, first: bool, reject: float = -np.inf) -> tuple[str, str]:
     """When a stage answers: the rule, and the threshold as a probability where the kind has one."""
     also = "" if reject == -np.inf else f"; gives no answer below {short(reject)}"
     if np.isnan(threshold):

@@ -9,10 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bayescascade.signals.kinds import LOGARITHMS
+
 if TYPE_CHECKING:
     from bayescascade.runtime.policy import Policy
-
-_LOGS = ("logprob", "p_true", "log_likelihood")  # kinds whose exponential is a probability
 
 
 class Rule(NamedTuple):
@@ -95,7 +95,7 @@ def _rule(policy: Policy, j: int, accept: float, low: float) -> str:
 
 def _threshold(value: float, kind: str) -> str:
     text = f"{value:.4g}"
-    return f"{text} (a probability of {math.exp(value):.1%})" if kind in _LOGS and value <= 0.0 else text
+    return f"{text} (a probability of {math.exp(value):.1%})" if kind in LOGARITHMS and value <= 0.0 else text
 
 
 def _promise(metadata: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -17,6 +17,9 @@ EPS = 2.0**-24
 # Overshoot of a scale's end that can only be rounding, e.g. the float32 log-probability 2.4e-7.
 ROUNDING = 1e-6
 
+# Kinds whose exponential is a probability.
+LOGARITHMS = ("logprob", "p_true", "log_likelihood")
+
 _LOG_TOP = np.log1p(-EPS)
 _LOG_BOTTOM = np.log(EPS)
 _LOG2 = np.log(2.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import os
 import shutil
 import threading
@@ -27,10 +26,10 @@ from bayescascade.inference.fit import fit
 from bayescascade.inference.sampling import SamplerConfig, convergence
 from bayescascade.posterior.storage import load_fit, packed, write_packed
 from bayescascade.tenants.cluster import connected, run_jobs
-from bayescascade.tenants.record import Record, file_name
+from bayescascade.tenants.record import FAILED, Record, digest, file_name
 from bayescascade.tenants.sources import ROWS, Tenant, find_tenants
 
-FITTED, FAILED = "fitted", "failed"
+FITTED = "fitted"
 COLUMNS = (
     *("status", "queries", "labelled", "rhat", "divergences", "failed_checks", "notes"),
     *("seconds", "worker", "file"),
@@ -176,18 +175,14 @@ def fit_tasks(
     check_path(folder, "the fits")
     folder = Path(folder)
     _check_options(options, random_seed)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CascadeError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+    record = Record.make(folder)
     reading = {"confidence_kind": confidence_kind, "cost": cost, "stages": stages, "grades": grades}
     tenants = find_tenants(logs, by, reading, folder)
-    record = Record(folder)
     jobs: dict[str, Job] = {}
     for tenant in tenants:
-        digest = _digest(tenant, reading, options, random_seed, checks)
-        if not _is_done(record.rows.get(tenant.name), digest, folder):
-            jobs[tenant.name] = Job(tenant, digest, _seed_of(random_seed, tenant.name), options, checks)
+        asked = digest([tenant.digest, reading, options, random_seed, checks])
+        if not record.is_done(tenant.name, asked):
+            jobs[tenant.name] = Job(tenant, asked, _seed_of(random_seed, tenant.name), options, checks)
 
     def keep(name: str, found: tuple[dict[str, Any], bytes] | str) -> None:
         row: dict[str, Any] = {"tenant": name, "digest": jobs[name].digest, "file": ""}
@@ -239,18 +234,6 @@ def _check_options(options: Mapping[str, Any], random_seed: int) -> None:
 
 def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4]) // 2
-
-
-def _digest(tenant: Tenant, reading: Any, options: Any, seed: int, checks: bool) -> str:
-    """Of all that a tenant's fit hangs on."""
-    asked = json.dumps([tenant.digest, reading, options, seed, checks], sort_keys=True, default=str)
-    return hashlib.sha256(asked.encode()).hexdigest()
-
-
-def _is_done(row: Mapping[str, Any] | None, digest: str, folder: Path) -> bool:
-    if row is None or row.get("digest") != digest or row.get("status") != FITTED:
-        return False
-    return (folder / str(row["file"])).is_file()
 
 
 def fit_one(job: Job) -> tuple[dict[str, Any], bytes]:

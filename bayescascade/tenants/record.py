@@ -19,6 +19,7 @@ from bayescascade._common.arrays import none_if_nan
 from bayescascade._common.files import whole_file
 from bayescascade.errors import CascadeError
 
+FAILED = "failed"
 _LONGEST = 150  # bytes of a file's name, of 255
 
 
@@ -30,21 +31,24 @@ def file_name(tenant: str) -> str:
     >>> file_name("acme"), file_name("a/b"), len(file_name("x" * 1000))
     ('acme', 'a%2Fb', 167)
     """
-    safe = (
-        quote(tenant, safe=" ,+()@").replace(".", "%2E")
-        if tenant.startswith(".")
-        else quote(tenant, safe=" ,+()@")
-    )
+    safe = quote(tenant, safe=" ,+()@")
+    if tenant.startswith("."):
+        safe = safe.replace(".", "%2E")
     if len(safe) <= _LONGEST:
         return safe
     return f"{safe[:_LONGEST]}-{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
+
+
+def digest(content: Any) -> str:
+    """Of all that a tenant's result hangs on: what has another one is done again."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Record:
     """The lines of a folder, the last one of each tenant."""
 
     def __init__(self, folder: Path, name: str = "tenants") -> None:
-        self._lines, self._table = folder / f"{name}.jsonl", folder / f"{name}.csv"
+        self._folder, self._lines, self._table = folder, folder / f"{name}.jsonl", folder / f"{name}.csv"
         self.rows: dict[str, dict[str, Any]] = {}
         try:
             content = self._lines.read_text(encoding="utf-8", errors="replace")
@@ -58,6 +62,22 @@ class Record:
                 self.rows[str(row["tenant"])] = row
             except (ValueError, KeyError, TypeError):  # cut off when its writer was killed
                 continue
+
+    @classmethod
+    def make(cls, folder: Path) -> Record:
+        """That of a folder, which is made if need be; `CascadeError` where it cannot be."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CascadeError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
+        return cls(folder)
+
+    def is_done(self, tenant: str, digest: str) -> bool:
+        """Whether a tenant has its result, and the file of it, where there is one, is in place."""
+        row = self.rows.get(tenant)
+        if row is None or row.get("digest") != digest or row.get("status") == FAILED:
+            return False
+        return not row["file"] or (self._folder / str(row["file"])).is_file()
 
     def add(self, row: dict[str, Any]) -> None:
         """Write a tenant's line.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import os
 import tempfile
 import warnings
@@ -24,8 +22,8 @@ from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.posterior.storage import load_fit
 from bayescascade.runtime.policy import Policy
 from bayescascade.tenants.cluster import connected, run_jobs
-from bayescascade.tenants.fit_tasks import ALONE, FAILED, TenantFits
-from bayescascade.tenants.record import Record, file_name
+from bayescascade.tenants.fit_tasks import ALONE, TenantFits
+from bayescascade.tenants.record import FAILED, Record, digest, file_name
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune
 
@@ -97,17 +95,13 @@ def tune_tasks(
     _check_goal(goal)
     if not known.fitted:
         raise CascadeError(f"no tenant in {known.folder} has a fit; the table says why")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CascadeError(f"the folder {folder} cannot be made: {error.strerror or error}") from None
-    record = Record(folder)
+    record = Record.make(folder)
     jobs: dict[str, Any] = {}
     digests: dict[str, str] = {}
     for name in known.fitted:
         content = known.folder / str(known.table.loc[name, "file"])
-        digests[name] = _digest(content, goal)
-        if not _is_done(record.rows.get(name), digests[name], folder):
+        digests[name] = digest([*_state(content), goal])
+        if not record.is_done(name, digests[name]):
             jobs[name] = (name, content, goal)
 
     def keep(name: str, found: tuple[dict[str, Any], Policy | None] | str) -> None:
@@ -150,19 +144,13 @@ def _check_goal(goal: Mapping[str, Any]) -> None:
     TuningSpec(**{name: value for name, value in goal.items() if name != "stages" and value is not None})
 
 
-def _digest(fit: Path, goal: Mapping[str, Any]) -> str:
+def _state(fit: Path) -> tuple[int, int]:
+    """Size and time of a file, which tell whether it has changed."""
     try:
         found = os.stat(fit)
     except OSError as error:
         raise CascadeError(f"{fit} cannot be read: {error.strerror or error}") from None
-    asked = json.dumps([found.st_size, found.st_mtime_ns, goal], sort_keys=True, default=str)
-    return hashlib.sha256(asked.encode()).hexdigest()
-
-
-def _is_done(row: Mapping[str, Any] | None, digest: str, folder: Path) -> bool:
-    if row is None or row.get("digest") != digest or row.get("status") == FAILED:
-        return False
-    return not row["file"] or (folder / str(row["file"])).is_file()
+    return found.st_size, found.st_mtime_ns
 
 
 def tune_one(job: TuneJob) -> tuple[dict[str, Any], Policy | None]:

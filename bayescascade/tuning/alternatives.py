@@ -7,9 +7,8 @@ from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.answer import Alternative
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
+from bayescascade.tuning.stage_search import few_of
 from bayescascade.tuning.threshold_search import search_thresholds
-
-_FEW_DRAWS, _FEW_LATENT = 300, 100
 
 
 def alternatives(
@@ -18,7 +17,7 @@ def alternatives(
     """Each stage alone and, where some stages are left out, all of them; by some of the draws."""
     if spec.risk != "mean":  # losses of tails are compared by all draws or not at all
         return []
-    few = every.thin(_FEW_DRAWS if every.n_nodes == 1 else _FEW_LATENT)
+    few = few_of(every)
     n = len(few.stages)
     ways: list[tuple[int, ...]] = [(j,) for j in range(n)] if len(solved.draws.stages) > 1 else []
     if len(solved.draws.stages) < n:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bayescascade._common.arrays import tail_probabilities
 from bayescascade.display.format import (
     CI_PROB,
     as_good_range,
@@ -17,13 +19,12 @@ from bayescascade.display.format import (
     show_reject,
     with_currency,
 )
+from bayescascade.signals.kinds import LOGARITHMS
 from bayescascade.tuning.solution_text import goal_in_words, promised, remark_on_idle, say_margin, sure_of
 from bayescascade.tuning.spec import TuningSpec
 
 if TYPE_CHECKING:
     from bayescascade.tuning.solution import ThresholdSolution
-
-LOGS = ("logprob", "p_true", "log_likelihood")  # kinds whose exponential is a probability
 
 
 class Line(NamedTuple):
@@ -74,14 +75,10 @@ def notes(solution: ThresholdSolution) -> list[str]:
 def facts(solution: ThresholdSolution) -> list[Line]:
     """What was asked for, cost, error, the bound that is kept, and what was given up."""
     goal, currency = solution.goal, solution.currency
-    wanted = goal_in_words(goal)
-
-    def cost(value: float) -> str:
-        return f"{with_currency(per_thousand(value), currency)} per 1,000 queries"
-
+    wanted, per = goal_in_words(goal), per_queries(currency)
     lines = [
         *([Line("Goal", wanted)] if wanted else []),
-        Line("Cost", _with_interval(solution.cost, per_thousand, cost)),
+        Line("Cost", _with_interval(solution.cost, per_thousand, per)),
         Line("Error", _with_interval(solution.error, share)),
     ]
     if solution.abstained is not None:
@@ -89,20 +86,18 @@ def facts(solution: ThresholdSolution) -> list[Line]:
     if solution.latency is not None:
         lines.append(Line("Latency", _with_interval(solution.latency, "{:.4g}".format) + ", per query"))
     if solution.upper_bounds:
-        bound = sure_of(solution.upper_bounds, goal, cost_or_latency(currency))
-        lines.append(Line("Limit", bound))
+        lines.append(Line("Limit", sure_of(solution.upper_bounds, goal, per)))
     instead = given_up(solution)
     return [*lines, *([Line("Instead", instead)] if instead else [])]
 
 
-def cost_or_latency(currency: str | None) -> Any:
-    """How `sure_of` says a cost: per 1,000 queries, with its currency."""
+def per_queries(currency: str | None) -> Callable[[float], str]:
+    """How a cost is said: per 1,000 queries, with its currency."""
     return lambda value: f"{with_currency(per_thousand(value), currency)} per 1,000 queries"
 
 
 def _with_interval(draws: Any, show: Any, say: Any = None) -> str:
-    tail = (1.0 - CI_PROB) / 2.0
-    low, high = (float(x) for x in draws.quantile([tail, 1.0 - tail]).values)
+    low, high = (float(x) for x in draws.quantile(tail_probabilities(CI_PROB)).values)
     return f"{(say or show)(float(draws.mean()))} ({CI_PROB:.0%} interval {show(low)} to {show(high)})"
 
 
@@ -149,12 +144,12 @@ def _beside(one: Alternative, own: float, spec: TuningSpec, currency: str | None
     what = "costs" if spec.cheapest else "loses"
     more = one.loss / own - 1.0 if own > 0.0 else float("nan")
     change = f" ({more:+.0%})" if abs(more) >= 0.005 else " (as much)" if more == more else ""
-    return f"{what} {with_currency(per_thousand(one.loss), currency)} per 1,000 queries{change}"
+    return f"{what} {per_queries(currency)(one.loss)}{change}"
 
 
 def threshold_head(solution: ThresholdSolution) -> tuple[str, ...]:
     """Titles of the columns of `threshold_rows`."""
-    logs = ("probability",) if solution.confidence_kind in LOGS else ()
+    logs = ("probability",) if solution.confidence_kind in LOGARITHMS else ()
     rejects = () if solution.reject is None else ("abstain below",)
     ends = "answers" if solution.reject is None else "ends"
     return ("stage", "accept from", *logs, "does as well", *rejects, "called", ends)
@@ -168,7 +163,7 @@ def threshold_rows(solution: ThresholdSolution) -> list[tuple[str, ...]]:
         threshold = float(solution.thresholds[j])
         low, high = (np.nan, np.nan) if solution.as_good is None else solution.as_good.values[j]
         cells = [str(name), accept_from(threshold, float(low), float(high))]
-        if solution.confidence_kind in LOGS:
+        if solution.confidence_kind in LOGARITHMS:
             cells.append(share(float(np.exp(threshold))) if np.isfinite(threshold) else "")
         cells.append(as_good_range(float(low), float(high)) if np.isfinite(threshold) else "")
         if solution.reject is not None:

@@ -12,8 +12,8 @@ from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.objective import Objective
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
+from bayescascade.tuning.stage_search import AS_GOOD
 
-AS_GOOD = 0.005  # share of the loss that nobody would change thresholds for
 _SOME_DRAWS, _SOME_LATENT = 500, 100
 _COARSE, _FINE = 64, 16  # positions tried along the axis of a stage, and beside each end of what does as well
 

@@ -23,7 +23,7 @@ _SEARCH_DRAWS = 300
 _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
 _N_SWEEP = 40
 _ALL_BY_FEW = 6.0  # time on all draws by that on few: 4 to 8 for 4,000 draws of 3 and 5 stages
-AS_GOOD = 0.005  # share of the risk that nobody would run a longer cascade for, where the goal is a limit
+AS_GOOD = 0.005  # share of the risk that nobody would move a threshold for, or run a longer cascade
 # Subsets tuned for each price, how many of them on all draws, and prices about the one at which a bound binds.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
@@ -32,9 +32,7 @@ _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
 def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
     """Tune the most promising subsets of the stages on some draws, and the best of these on all."""
     spec.check_latency(draws)
-    some = draws.thin(_SEARCH_DRAWS)
-    few = some if draws.n_nodes == 1 else draws.thin(_FEW_LATENT)
-    kernel = mean_kernel(some)
+    few, kernel = few_of(draws), mean_kernel(draws.thin(_SEARCH_DRAWS))
     if spec.bounds or spec.error_price is None:  # else the price is money, beside which a free call is free
         kernel = with_free_calls(kernel)
     keeps = best_subsets(
@@ -62,6 +60,11 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     simpler = _shorter(solved, AS_GOOD) if spec.bounds else []
     keep = simpler[0] if simpler else solved[0][0]
     return dict(solved)[keep] if given is draws else solve(draws, keep)
+
+
+def few_of(draws: Draws) -> Draws:
+    """So many draws as rank subsets of the stages."""
+    return draws.thin(_SEARCH_DRAWS if draws.n_nodes == 1 else _FEW_LATENT)
 
 
 def _shorter(ranked: list[tuple[tuple[int, ...], Solved]], within: float) -> list[tuple[int, ...]]:

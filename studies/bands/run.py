@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade.cascade.discrepancy import add_discrepancy, learn
+from bayescascade.cascade.discrepancy import BAND_SPREADS, add_discrepancy, learn
 from bayescascade.cascade.labelled import Seen
 from bayescascade.cascade.rules import route
 from studies.common import resplits as rs
@@ -19,7 +19,7 @@ from studies.common.command import parse
 from studies.common.logs import arrays, require_logs
 
 SPREADS = (0.0, 0.05, 0.1, 0.2, 0.3)  # of the discrepancy of error and cost, as a share of them
-SPREAD = 0.05  # that of `frontier`
+SPREAD = BAND_SPREADS[True]  # that of `frontier` for a fit with a difficulty
 
 POINTS = np.arange(4, rs.N_POINTS - 2, 6)  # of the frontier; the ends, where one stage answers all, are left out
 

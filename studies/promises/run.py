@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 import bayescascade as bc
+from bayescascade.cascade.discrepancy import PROMISE_SPREADS
 from studies.common import resplits as rs
 from studies.common.command import Run, parse
 from studies.common.logs import require_logs
@@ -160,7 +161,7 @@ def chosen_elsewhere(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-DEFAULT = 0.1  # the spread of the discrepancy that `tune` has by default
+DEFAULT = PROMISE_SPREADS[True]  # that of `tune` for a fit with a difficulty
 ELSEWHERE = "pick, doubt from the other logs"
 PICKS = (*map(PICK.format, SPREADS), ELSEWHERE, "own errors on the frontier")
 PLUG_INS = ("plug-in, posterior mean", "plug-in, labelled rows")

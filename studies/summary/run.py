@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from bayescascade.cascade.discrepancy import PROMISE_SPREADS
 from bayescascade.display.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, tidy
 from studies.common.command import PAGES, ROOT, parse
 from studies.summary.tables import first, numbers, table
 
 PROBS, COUNTS = (0.8, 0.9, 0.95), (50, 100, 200)
-OURS = "pick, doubt 0.1"  # the default safety margin
+OURS = f"pick, doubt {PROMISE_SPREADS[True]:g}"  # the default safety margin
 # (name in the table, name in the figure, colour, marker, dashes); ours first
 KEEPERS = (
     (OURS, "bayescascade", BLUE, "o", "-"),

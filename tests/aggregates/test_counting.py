@@ -1,7 +1,6 @@
 """Files counted by DuckDB, and partitions by Dask, are what NumPy counts of the log that `read_log` reads."""
 
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -281,18 +280,6 @@ def test_names_and_values_are_not_taken_for_sql(table, tmp_path):
 
 
 # ---- partitions on a cluster
-
-
-@pytest.fixture(scope="module")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
-        )
-        with cluster, distributed.Client(cluster) as client:
-            yield client
 
 
 def by_query(table, folder, n=40):

@@ -1,6 +1,5 @@
 """A Dask cluster within the process of the tests, and fits that cost nothing."""
 
-import warnings
 from functools import wraps
 
 import pandas as pd
@@ -10,18 +9,6 @@ import bayescascade as bc
 from bayescascade.checks.results import CheckResult
 from bayescascade.posterior.schema import data_hash
 from bayescascade.tenants import fit_tasks as module
-
-
-@pytest.fixture(scope="session")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
-        )
-        with cluster, distributed.Client(cluster) as client:
-            yield client
 
 
 @pytest.fixture
