@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -29,6 +27,7 @@ from bayescascade.logs.read import read_log
 from bayescascade.logs.tables import load_table
 from bayescascade.logs.validate import check_names
 from bayescascade.posterior.schema import data_hash
+from bayescascade.tenants.record import digest
 
 ROWS = ".rows"  # a folder for a copy by tenant of large files
 
@@ -44,7 +43,7 @@ class Tenant:
         Of what the log holds: another one where it has changed.
     log : Dataset, optional
     table : Table, optional
-        Files in which this tenant's rows are those with its name in the column ``by``.
+        Files in which this tenant's rows are those with its name in the column ``by``, or all rows without one.
     by : str
     reading : dict
         Arguments of `read_log`.
@@ -62,12 +61,15 @@ class Tenant:
         if self.log is not None:
             return self.log
         assert self.table is not None
-        column = sql.name(self.by)
-        of_tenant = f"SELECT * EXCLUDE ({column}) FROM {sql.relation(self.table)} WHERE {column}::VARCHAR = ?"
+        if not self.by and len(self.table.paths) == 1:
+            return read_log(self.table.paths[0], **self.reading)
+        query, params, column = f"FROM {sql.relation(self.table)}", [], sql.name(self.by)
+        if self.by:
+            query, params = f"SELECT * EXCLUDE ({column}) {query} WHERE {column}::VARCHAR = ?", [self.name]
         with database(ordered=True) as connection:
             if not self.table.paths:
                 connection.register(sql.TABLE, self.table.frame)
-            rows = connection.sql(of_tenant, params=[self.name]).to_arrow_table()
+            rows = connection.sql(query, params=params).to_arrow_table()
         reading = dict(self.reading)
         if reading.get("confidence_kind") is None and self.table.kind is not None:
             reading["confidence_kind"] = self.table.kind
@@ -110,22 +112,9 @@ def _of_one(name: Any, log: Any, reading: Mapping[str, Any]) -> Tenant:
         return Tenant(name, _digest(log), log)
     if is_pattern(log) or isinstance(log, str | os.PathLike):
         table = table_of_files(find_files(log))
-        # all rows are the tenant's: a column that says so
         sizes = [(path, os.path.getsize(path), os.stat(path).st_mtime_ns) for path in table.paths]
-        return WholeFiles(name, _sha(sizes), table=table, reading=reading)
+        return Tenant(name, digest(sizes), table=table, reading=reading)
     raise CascadeError(f"the log of {show(name)} should be a Dataset or a path but is a {type(log).__name__}")
-
-
-class WholeFiles(Tenant):
-    """A tenant with files of its own."""
-
-    def read(self) -> xr.Dataset:
-        assert self.table is not None
-        if len(self.table.paths) == 1:
-            return read_log(self.table.paths[0], **self.reading)
-        with database(ordered=True) as connection:
-            rows = connection.sql(f"SELECT * FROM {sql.relation(self.table)}").to_arrow_table()
-        return read_log(rows, **({"confidence_kind": self.table.kind} | dict(self.reading)))
 
 
 def _of_table(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> list[Tenant]:
@@ -165,8 +154,8 @@ def _of_table(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> l
             table, own = hive, _files_by_tenant(hive, by)
             assert own is not None
     return [
-        Tenant(name, _sha([n, digest, table.kind]), None, replace(table, paths=own[name]), by, reading)
-        for name, n, digest in rows
+        Tenant(name, digest([n, rows_hash, table.kind]), None, replace(table, paths=own[name]), by, reading)
+        for name, n, rows_hash in rows
     ]
 
 
@@ -183,10 +172,6 @@ def _files_by_tenant(table: Table, by: str) -> dict[str, tuple[str, ...]] | None
 def _digest(log: xr.Dataset) -> str:
     names = [str(s) for s in log["stage"].values] if "stage" in log.coords else []
     try:
-        return _sha([data_hash(log), names, str(log.attrs.get("confidence_kind"))])
+        return digest([data_hash(log), names, str(log.attrs.get("confidence_kind"))])
     except (KeyError, ValueError, TypeError):  # no log: the worker says why
-        return _sha(repr(log))
-
-
-def _sha(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+        return digest(repr(log))

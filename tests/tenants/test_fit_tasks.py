@@ -93,7 +93,7 @@ def test_what_is_done_is_skipped_and_what_has_changed_is_not(logs, quick, client
     assert Record(tmp_path).rows["law"]["queries"] == 40
 
 
-@pytest.mark.parametrize("form", ["dataset", "frame", "parquet", "csv", "folders", "paths"])
+@pytest.mark.parametrize("form", ["dataset", "frame", "parquet", "csv", "folders", "paths", "many paths"])
 def test_logs_in_any_form(logs, quick, client, tmp_path, form):
     pytest.importorskip("duckdb")
     table, options = as_table(logs, tmp_path), {"by": "tenant", "confidence_kind": "probability"}
@@ -114,6 +114,12 @@ def test_logs_in_any_form(logs, quick, client, tmp_path, form):
             folder = source / f"tenant={name.replace('/', '%2F')}"
             folder.mkdir()
             part.drop(columns="tenant").to_parquet(folder / "0.parquet", index=False)
+    elif form == "many paths":  # which say what their confidences are
+        for name, log in logs.items():
+            (source / file_name(name)).mkdir()
+            for i, part in enumerate((log.isel(query=slice(30)), log.isel(query=slice(30, None)))):
+                bc.write_log(part, source / file_name(name) / f"{i}.parquet")
+        source, options = {name: source / file_name(name) for name in logs}, {}
     else:
         for name, log in logs.items():
             bc.write_log(log, source / f"{file_name(name)}.parquet")
