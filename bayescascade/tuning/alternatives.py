@@ -8,21 +8,23 @@ from bayescascade.tuning.answer import Alternative
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.stage_search import few_of
-from bayescascade.tuning.threshold_search import search_thresholds
+from bayescascade.tuning.threshold_search import judged_by_all, search_thresholds
 
 
 def alternatives(
     solved: Solved, every: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None
 ) -> list[Alternative]:
-    """Each stage alone and, where some stages are left out, all of them; by some of the draws."""
+    """Each stage alone and, where some stages are left out, all of them; by all of the draws.
+
+    Thresholds of the whole cascade are searched for on few of the draws.
+    """
     if spec.risk != "mean":  # losses of tails are compared by all draws or not at all
         return []
-    few = few_of(every)
-    n = len(few.stages)
-    ways: list[tuple[int, ...]] = [(j,) for j in range(n)] if len(solved.draws.stages) > 1 else []
-    if len(solved.draws.stages) < n:
-        ways.append(tuple(range(n)))
-    found = (search_thresholds(few.restrict(way), spec, discrepancy) for way in ways)
+    n, run = len(every.stages), len(solved.draws.stages)
+    found = [search_thresholds(every.restrict([j]), spec, discrepancy) for j in range(n) if run > 1]
+    if run < n:
+        whole = solved.whole or search_thresholds(few_of(every), spec, discrepancy)
+        found.append(judged_by_all(whole, every, spec, discrepancy))
     return [
         Alternative(
             stages=one.draws.stages,

@@ -22,6 +22,8 @@ from bayescascade.posterior.draws import Draws
 from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.answer import Alternative, facts, headline, notes, threshold_head, threshold_rows
 from bayescascade.tuning.manifest import manifest_of
+from bayescascade.tuning.objective import Amounts
+from bayescascade.tuning.reachable import Reachable
 from bayescascade.tuning.solution_text import describe, remark_on_idle, say_margin
 from bayescascade.tuning.spec import TuningSpec
 
@@ -94,6 +96,8 @@ class ThresholdSolution:
     upper_bounds : dict
         For each amount that has a limit, the value that it stays below with the goal's probability, in the long
         run or over the goal's batch; that of the error includes the safety margin.
+    lowest_limits : dict
+        Where the goal is not met, the lowest limits that could be: of each amount whose limit stands in the way.
     margin : SafetyMargin, optional
         The error with the safety margin, see ``doubt`` of `tune`; None where the model is believed.
     text : str
@@ -130,6 +134,7 @@ class ThresholdSolution:
     as_good: xr.DataArray | None = None
     alternatives: list[Alternative] = field(default_factory=list, repr=False)
     currency: str | None = None
+    lowest_limits: dict[str, float] = field(default_factory=dict)
 
     @property
     def answered(self) -> xr.DataArray:
@@ -266,8 +271,12 @@ class Solved:
         The same without.
     upper_bounds : dict
         For each bounded amount, what it stays below with the probability asked for.
-    reachable : str
-        Where the promise is not kept, what could be promised, in words.
+    tried : mapping of str to ndarray (draw, point)
+        Amounts of points that the search has seen, by some of the draws.
+    whole : Solved, optional
+        All stages by few of the draws, where some may have been left out.
+    reachable : Reachable, optional
+        Where the promise is not kept, what could be promised.
     """
 
     draws: Draws
@@ -281,7 +290,9 @@ class Solved:
     kept: float
     kept_without_margin: float
     upper_bounds: dict[str, float]
-    reachable: str
+    tried: Amounts
+    whole: Solved | None = None
+    reachable: Reachable | None = None
 
     @property
     def place(self) -> tuple[bool, float, float, float]:
@@ -332,6 +343,7 @@ def to_solution(
         abstained=None if outcome.abstained is None else by_draw(outcome.abstained),
         latency=None if outcome.latency is None else by_draw(outcome.latency),
         currency=currency,
+        lowest_limits={} if solved.reachable is None else solved.reachable.limits,
     )
 
 

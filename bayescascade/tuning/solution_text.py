@@ -11,7 +11,6 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.messages import joined
 from bayescascade.display.format import CI_PROB, per_thousand, share, with_currency
 from bayescascade.errors import TO_FILL_IN, option
-from bayescascade.tuning.objective import Amounts, Objective
 from bayescascade.tuning.spec import TuningSpec
 
 _UNKNOWN = 0.02  # share of queries from which on it is said that nothing is known of them
@@ -59,8 +58,9 @@ def describe(spec: TuningSpec, solved: Solved, currency: str | None = None) -> s
     promise = chance_constraint(spec)
     if not solved.feasible:
         reached = f"P({_bounds(spec)}) = {promised(solved.kept, spec.prob)}"
-        lead = f"Not possible: the best thresholds reach {reached}. {solved.reachable}".rstrip()
-        return f"{lead} The nearest have {outlook}."
+        told = _say_reachable(spec, solved)
+        lead = f"Not possible: the best thresholds reach {reached}. "
+        return lead + told + f"{' ' if told else ''}The nearest have {outlook}."
     said = f"{lead_of(spec)} thresholds" if spec.cheapest else f"Thresholds of least {_loss(spec)}"
     if spec.bounds:
         said += f" with {promise} (achieved: {achieved(solved.kept, solved.kept_without_margin, spec)})"
@@ -171,32 +171,55 @@ def goal_in_words(goal: Mapping[str, Any]) -> str:
     return f"{loss}{prices}, and {promise}" if promise else f"{loss}{prices}"
 
 
-def say_reachable(objective: Objective, amounts: Amounts) -> str:
-    """Say what can be promised at most, given amounts of the points tried (draw, point), and which bound stands in
-    the way."""
-    sure = f"at {100.0 * objective.prob:.4g}%"
-    sure += "" if objective.batch is None else f" for {objective.batch} queries"
-    alone = {name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in objective.bounds}
-    binding = [name for name, bound in objective.bounds if alone[name] > bound]
-    if binding or len(objective.bounds) == 1:
-        said = " ".join(
-            f"The lowest {name} you can promise {sure} is {_at_least(name, alone[name])}." for name in binding
+_BETTER = {"cost": "cheaper", "latency": "faster"}
+
+
+def _say_reachable(spec: TuningSpec, solved: Solved) -> str:
+    """What can be promised at most, which limit stands in the way, and what to do about it."""
+    found = solved.reachable
+    if found is None:
+        return ""
+    sure = f"at {100.0 * spec.prob:.4g}%"
+    sure += "" if spec.batch is None else f" for {spec.batch} queries"
+    is_ = "is" if found.sure else "is about"
+    if not found.alone:
+        said = "; ".join(
+            f"the lowest {name} beside the rest {is_} {_at_least(name, limit)}"
+            for name, limit in found.limits.items()
         )
-        said += " Relax the limit or the probability, or label more queries." if said else ""
-        return said if len(objective.bounds) == 1 else f"Out of reach by itself: {' and '.join(binding)}. {said}"
-    said = "; ".join(
-        f"the lowest {name} beside the rest is {_at_least(name, objective.lowest_bound(name, amounts))}"
-        for name in alone
+        return f"You can promise each limit alone {sure}, but not all at once: {said}."
+    said = " ".join(
+        f"The lowest {name} you can promise {sure} {is_} {_at_least(name, limit)}."
+        for name, limit in found.limits.items()
     )
-    return f"You can promise each limit alone {sure}, but not all at once: {said}."
+    lead = "" if len(spec.bounds) == 1 else f"Out of reach by itself: {' and '.join(found.limits)}. "
+    return lead + said + " " + _advice(spec, solved, list(found.limits))
 
 
-def _at_least(name: str, bound: float) -> str:
-    """A limit that can be had, rounded up: rounded down it could not."""
-    if not np.isfinite(bound):
-        return "out of reach"
-    scale = {"error": 100.0, "cost": 1000.0}.get(name, 1.0) * bound
-    step = 10.0 ** (np.floor(np.log10(scale)) - 3) if scale > 0.0 else 1.0
-    rounded = float(np.ceil(scale / step - 1e-9) * step)
-    unit = {"error": "%", "cost": " per 1,000 queries"}.get(name, " per query")
-    return f"{rounded:.4g}{unit}"
+def _advice(spec: TuningSpec, solved: Solved, binding: list[str]) -> str:
+    """What helps: certainty, where the limits are kept on average, and else other models."""
+    limits = dict(spec.bounds)
+    if len(limits) == 1:
+        least = {name: float(getattr(solved.outcome, name).mean()) for name in binding}
+    else:  # the nearest thresholds are those of least excess over all limits
+        least = {name: float(solved.tried[name].mean(axis=0).min()) for name in binding}
+    name = next((name for name in binding if least[name] > limits[name]), None)
+    if name is None:
+        return "Relax the limit or the probability, or label more queries."
+    expected = share(least[name]) if name == "error" else limit_of(name, least[name])
+    if name != "error":
+        what = f"No thresholds come near: even the least {name} is expected to be {expected}."
+        return f"{what} Relax the limit, or use a {_BETTER[name]} model."
+    what = f"No thresholds come near: {expected} of answers are expected to be wrong even at the best."
+    if spec.abstain_price is not None:
+        return f"{what} Relax the limit, or use a better model."
+    return (
+        f"{what} Relax the limit, use a better model, or leave queries unanswered ("
+        + option("abstain_price")
+        + ")."
+    )
+
+
+def _at_least(name: str, limit: float) -> str:
+    """A limit that can be had."""
+    return limit_of(name, limit) if np.isfinite(limit) else "out of reach"

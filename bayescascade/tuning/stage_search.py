@@ -17,7 +17,7 @@ from bayescascade.posterior.kernel import mean_kernel, with_free_calls
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.solution import Solved
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.threshold_search import SEARCH_LATENT, search_thresholds
+from bayescascade.tuning.threshold_search import SEARCH_LATENT, judged_by_all, search_thresholds
 
 _SEARCH_DRAWS = 300
 _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over nodes
@@ -57,9 +57,24 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     # where queries have a difficulty, those draws that search choose, and all draws judge what they chose
     given = draws if draws.n_nodes == 1 else draws.thin(SEARCH_LATENT)
     solved = sorted(((keep, solve(given, keep)) for keep in final), key=lambda one: one[1].place)
-    simpler = _shorter(solved, AS_GOOD) if spec.bounds else []
-    keep = simpler[0] if simpler else solved[0][0]
-    return dict(solved)[keep] if given is draws else solve(draws, keep)
+    found, simpler = dict(solved), _shorter(solved, AS_GOOD) if spec.bounds else []
+    in_order = {keep: found[keep] for keep in [*simpler[:1], *found]}
+    best = _first_kept(in_order, draws, spec, discrepancy)
+    return replace(best, whole=dict(ranked)[tuple(range(len(draws.stages)))])
+
+
+def _first_kept(
+    found: dict[tuple[int, ...], Solved], draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None
+) -> Solved:
+    """The first of what some draws found that keeps the goal by all draws, too; else what comes nearest."""
+    judged: list[Solved] = []
+    for keep, one in found.items():
+        if judged and not one.feasible:
+            break
+        judged.append(judged_by_all(one, draws.restrict(keep), spec, discrepancy))
+        if judged[-1].feasible:
+            break
+    return min(judged, key=lambda one: one.place)
 
 
 def few_of(draws: Draws) -> Draws:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from bayescascade.tuning.frontier_search import best_of_path, frontier_path
 from bayescascade.tuning.local_search import search_from
 from bayescascade.tuning.objective import Amounts, Objective, amounts_of
 from bayescascade.tuning.solution import Solved
-from bayescascade.tuning.solution_text import say_reachable
 from bayescascade.tuning.spec import TuningSpec
 
 # Draws to choose a point of the frontier and to take large steps by, before all decide. Where queries have a
@@ -29,31 +28,45 @@ _TRIALS, _LEAST_TIGHTER = 6, 1e-4
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
     """Best row for the stages of some draws, in their order, by the spec's objective on all draws."""
     spec.check_latency(draws)
-    latent, objective = draws.n_nodes > 1, spec.objective(draws)
-    if not latent or draws.n <= SEARCH_LATENT:
-        full = Evaluator(draws, build_kernels(draws), discrepancy)
-        return _solved(*_search(full, spec, objective), objective, full)
-    index, full = draws.spread(SEARCH_LATENT), Evaluator(draws, build_kernels(draws), discrepancy)
-    few, by_few = draws.take(index), objective.for_draws(index)
-    search = Evaluator(few, build_kernels(few), discrepancy)
-    tighter = by_few
-    for _ in range(_TRIALS):
-        row, tried = _search(search, spec, tighter)
-        solved = _solved(row, tried, objective, full)
-        amounts = search.amounts(row[None], by_few.names)
-        if solved.feasible or not tighter.rank(amounts)[1][0]:
+    if len(draws.stages) == 1 and spec.abstain_price is None:  # it answers everything: nothing to choose
+        return solved_at(np.zeros(1), spec.objective(draws), Evaluator(draws, discrepancy=discrepancy))
+    if draws.n_nodes > 1 and draws.n > SEARCH_LATENT:
+        found = search_thresholds(draws.thin(SEARCH_LATENT), spec, discrepancy)
+        return judged_by_all(found, draws, spec, discrepancy)
+    objective, full = spec.objective(draws), Evaluator(draws, build_kernels(draws), discrepancy)
+    row, tried = _search(full, spec, objective)
+    return solved_at(row, objective, full, tried)
+
+
+def judged_by_all(
+    found: Solved, draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None
+) -> Solved:
+    """What was found on some of the draws, evenly spaced, as all of them see it.
+
+    Where these see a promise broken that the some see kept, it is searched for again, and the some are asked for
+    as much more as the two differ by.
+    """
+    if found.draws.n == draws.n:
+        return found
+    objective, full = spec.objective(draws), Evaluator(draws, build_kernels(draws), discrepancy)
+    solved = solved_at(found.row, objective, full, found.tried)
+    if solved.feasible or not found.feasible or len(found.row) == 1:
+        return solved
+    some = Evaluator(found.draws, build_kernels(found.draws), discrepancy)
+    by_some = objective.for_draws(draws.spread(found.draws.n))
+    for _ in range(_TRIALS - 1):
+        amounts = some.amounts(solved.row[None], by_some.names)
+        if solved.feasible or not by_some.rank(amounts)[1][0]:
             break
-        # the few see a promise kept that all of them do not: ask them for as much more as the two differ by
-        tighter = tighter.tightened(solved.violation - float(tighter.violation(amounts)[0]) + _LEAST_TIGHTER)
+        by_some = by_some.tightened(solved.violation - float(by_some.violation(amounts)[0]) + _LEAST_TIGHTER)
+        row, tried = _search(some, spec, by_some)
+        solved = solved_at(row, objective, full, tried)
     return solved
 
 
 def _search(full: Evaluator, spec: TuningSpec, objective: Objective) -> tuple[np.ndarray, Amounts]:
     """Best row by an evaluator's draws (row,), and the amounts of points that were tried, by some of them."""
     draws, discrepancy = full.draws, full.discrepancy
-    if len(draws.stages) == 1 and spec.abstain_price is None:
-        row = np.zeros(1)  # one stage that answers everything: nothing to choose
-        return row, full.amounts(row[None], objective.names)
     index = draws.spread(_SOME_DRAWS if draws.n_nodes == 1 else _SOME_LATENT)
     few = draws.take(index)
     some = Evaluator(few, build_kernels(few) if few.n < draws.n else full.kernels, discrepancy)
@@ -80,20 +93,16 @@ def _best_for_the_worst(draws: Draws, spec: TuningSpec, objective: Objective, am
     return round_to_atoms(draws, induce(mean, np.array([spec.error_price]), spec.abstain_price))
 
 
-def _solved(row: np.ndarray, tried: Amounts, objective: Objective, full: Evaluator) -> Solved:
-    """A row with its outcome on all draws; where it breaks the promise, ``tried`` tells what can be promised."""
-    return solved_at(row, objective, full, lambda: say_reachable(objective, tried))
+def solved_at(row: np.ndarray, objective: Objective, full: Evaluator, tried: Amounts | None = None) -> Solved:
+    """What a row comes to under all draws: the model's own account, and the promise with the safety margin.
 
-
-def solved_at(
-    row: np.ndarray, objective: Objective, full: Evaluator, reachable: Callable[[], str] = str
-) -> Solved:
-    """What a row comes to under all draws: the model's own account, and the promise with the safety margin."""
+    ``tried`` are the amounts of other points that a search has seen; by default those of the row alone.
+    """
     posterior = full.expected(row[None])
     outcome = full.with_discrepancy(posterior, row[None])
     amounts = amounts_of(outcome, full.draws, objective.names)
     feasible = bool(objective.rank(amounts)[1][0])
-    kept = {"kept": float("nan"), "kept_without_margin": float("nan")}
+    kept: dict[str, Any] = {"kept": float("nan"), "kept_without_margin": float("nan")}
     if objective.bounds:
         by_model = amounts_of(posterior, full.draws, objective.names)
         kept = {
@@ -112,5 +121,5 @@ def solved_at(
         violation=float(objective.violation(amounts)[0]),
         **kept,
         upper_bounds={name: objective.with_bound(name).lowest_bound(name, amounts) for name, _ in bounds},
-        reachable="" if feasible else reachable(),
+        tried=amounts if tried is None else tried,
     )

@@ -27,6 +27,7 @@ from bayescascade.tuning.alternatives import alternatives
 from bayescascade.tuning.as_good import as_good
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.manifest import seen_by
+from bayescascade.tuning.reachable import reachable
 from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.stage_search import search_stages
@@ -159,11 +160,17 @@ def tune_draws(
 
     Raises `CascadeError` for unknown stages, another order than the log's, or latency that the draws do not have.
     """
-    if stages is None:
-        return search_stages(draws, spec, discrepancy)
     if isinstance(stages, str):
         raise bad_value("stages", stages, "give a list of the stages to run, or leave it out", "is one name")
-    return search_thresholds(draws.restrict(stage_numbers(stages, draws.stages)), spec, discrepancy)
+    named = None if stages is None else draws.restrict(stage_numbers(stages, draws.stages))
+
+    def solve(spec: TuningSpec) -> Solved:
+        if named is None:
+            return search_stages(draws, spec, discrepancy)
+        return search_thresholds(named, spec, discrepancy)
+
+    solved = solve(spec)
+    return solved if solved.feasible else replace(solved, reachable=reachable(solved, spec, solve))
 
 
 def solution_at(fit: xr.DataTree, thresholds: Any, goal: Mapping[str, Any]) -> ThresholdSolution:

@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
+from helpers.draws import make_draws
 
+from bayescascade.analysis.verdict import verdict
 from bayescascade.cascade.positions import to_positions
 from bayescascade.posterior.draws import get_draws
+from bayescascade.tuning import stage_search
+from bayescascade.tuning.alternatives import alternatives
 from bayescascade.tuning.answer import facts, given_up, headline
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.spec import TuningSpec
-from bayescascade.tuning.stage_search import _shorter
-from bayescascade.tuning.tune import tune
+from bayescascade.tuning.stage_search import _first_kept, _shorter
+from bayescascade.tuning.tune import tune, tune_draws
 
 
 def lines(solution):
@@ -38,6 +42,29 @@ def test_single_stages_are_what_else_there_was(limited, example_fit):
     assert singles["large"].cost == pytest.approx(float(alone.cost.mean()), rel=1e-3)
     assert singles["large"].feasible == alone.feasible
     assert ("alone" in given_up(limited)) or ("No single stage" in given_up(limited))
+
+
+def test_single_stages_keep_a_limit_as_often_as_the_verdict_says(limited, example_fit):
+    table = verdict(example_fit, solution=limited).table.set_index("rival")
+    singles = {f"{one.stages[0]} alone": one for one in limited.alternatives if len(one.stages) == 1}
+    assert len(singles) == 3
+    for name, one in singles.items():
+        assert one.kept == table["kept"][name]
+        assert 1000.0 * one.loss == pytest.approx(table["loss"][name])
+
+
+def test_the_whole_cascade_is_judged_by_all_draws():
+    draws = make_draws(3, "top atom", seed=3, n_draws=250, loading=0.8, discrimination=1.5, copula="gaussian")
+    spec = TuningSpec(max_error=0.45)
+    found = tune_draws(draws, spec)
+    assert len(found.draws.stages) < 3
+    (whole,) = (one for one in alternatives(found, draws, spec, None) if len(one.stages) == 3)
+    assert whole.feasible
+    assert whole.kept * 250 == pytest.approx(round(whole.kept * 250))
+    by_few = found.whole.outcome.cost.mean()
+    assert found.whole.draws.n == 100
+    assert whole.cost != by_few
+    assert whole.cost == pytest.approx(by_few, rel=0.05)
 
 
 @pytest.mark.parametrize("goal", [{"error_price": 0.02}, {"max_error": 0.3}, {"max_cost": 0.001}], ids=str)
@@ -77,6 +104,7 @@ def test_between_its_ends_each_threshold_does_as_well(example_fit, goal):
 class Way:
     def __init__(self, feasible, risk):
         self.feasible, self.risk = feasible, risk
+        self.place = not feasible, risk
 
 
 @pytest.mark.parametrize(
@@ -92,6 +120,16 @@ class Way:
 )
 def test_a_shorter_cascade_that_does_as_well_is_the_answer(ways, shorter):
     assert _shorter(ways, 0.005) == shorter
+
+
+def test_what_few_draws_alone_see_kept_is_not_the_answer(monkeypatch):
+    by_all = {(0,): Way(False, 1.0), (0, 1): Way(True, 2.0), (1,): Way(True, 0.0)}
+    monkeypatch.setattr(stage_search, "judged_by_all", lambda one, draws, *_: by_all[draws.keep])
+    draws = make_draws(3, "top atom", n_draws=3)
+    few = {(0,): Way(True, 1.0), (0, 1): Way(True, 2.0), (1,): Way(True, 3.0)}
+    assert _first_kept(few, draws, None, None) is by_all[0, 1]
+    few[0, 1] = Way(False, 2.0)
+    assert _first_kept(few, draws, None, None) is by_all[(0,)]
 
 
 def test_a_single_stage_may_be_the_answer(example_fit):

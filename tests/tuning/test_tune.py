@@ -146,7 +146,7 @@ def test_infeasible_says_the_best_and_makes_no_policy(example_fit, example_grid,
     assert not solution.feasible
     reachable = np.quantile(example_grid[0], 0.9, axis=0).min()
     said = lowest_promised(solution.text)
-    assert said <= reachable * (1 + 1e-3)
+    assert said <= reachable + 2e-3  # in three digits, rounded up
     assert "Not possible: the best thresholds reach P(error <= 0.1%) = " in solution.text
     with pytest.raises(CascadeError, match=r"no policy was made: .*Not possible"):
         solution.to_policy(tmp_path / "policy.json")

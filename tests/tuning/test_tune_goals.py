@@ -103,11 +103,63 @@ def test_what_is_out_of_reach_says_what_binds(draws, wish, said):
 
 def test_the_lowest_bound_said_can_be_promised(draws):
     solution = tune_by_hand(draws, max_error=0.2, max_cost=2.5)
-    said = re.findall(r"lowest (\w+) beside the rest is ([\d.]+\d)", solution.text)
+    said = re.findall(r"lowest (\w+) beside the rest is about ([\d.]+\d)", solution.text)
     lowest = {name: float(value) / {"error": 100, "cost": 1000}[name] for name, value in said}
+    assert lowest == pytest.approx(solution.lowest_limits)
     assert set(lowest) == {"error", "cost"}
     assert tune_by_hand(draws, max_error=lowest["error"] * 1.002, max_cost=2.5).feasible
     assert tune_by_hand(draws, max_error=0.2, max_cost=lowest["cost"] * 1.002).feasible
+
+
+@pytest.mark.parametrize(
+    ("goal", "much"),
+    [({"max_error": 0.05}, 5e-3), ({"max_error": 0.1, "batch": 100}, 0.02), ({"max_cost": 0.1}, 0.02)],
+    ids=str,
+)
+def test_the_only_limit_can_be_as_low_as_is_said_and_no_lower(draws, goal, much):
+    nearest = tune_by_hand(draws, stages=None, **goal)
+    ((name, limit),) = nearest.lowest_limits.items()
+    said = re.search(rf"The lowest {name} you can promise at 90%.* is ([\d.]+\d)", nearest.text)
+    assert float(said[1]) == pytest.approx({"error": 100, "cost": 1000}[name] * limit)
+    assert tune_by_hand(draws, stages=None, **goal | {f"max_{name}": limit}).feasible
+    assert not tune_by_hand(draws, stages=None, **goal | {f"max_{name}": limit - much}).feasible
+
+
+@pytest.mark.parametrize(
+    ("goal", "advice"),
+    [
+        (
+            {"max_error": 0.05},
+            "of answers are expected to be wrong even at the best. Relax the limit, use a better model, or leave "
+            "queries unanswered (abstain_price).",
+        ),
+        (
+            {"max_cost": 0.1},
+            "even the least cost is expected to be 999 per 1,000 queries. Relax the limit, or use a cheaper "
+            "model.",
+        ),
+        ({"max_error": 0.05, "max_cost": 1e4}, "of answers are expected to be wrong even at the best."),
+    ],
+    ids=str,
+)
+def test_advice_where_the_best_is_worse_than_the_limit_on_average(draws, goal, advice):
+    text = tune_by_hand(draws, **goal).text
+    assert "No thresholds come near: " in text
+    assert advice in text
+    assert "label more queries" not in text
+
+
+def test_advice_where_only_certainty_lacks(draws):
+    lowest = tune_by_hand(draws, max_error=0.05).lowest_limits["error"]
+    text = tune_by_hand(draws, max_error=lowest - 5e-3).text
+    assert "Relax the limit or the probability, or label more queries." in text
+    assert "No thresholds come near" not in text
+
+
+def test_a_limit_that_nobody_can_promise_is_not_asked_for(draws):
+    # a single answer is right or wrong
+    text = tune_by_hand(draws, max_error=0.5, batch=1).text
+    assert "The lowest error you can promise at 90% for 1 queries is about 100%." in text
 
 
 def test_a_batch_needs_more_caution_than_the_long_run(draws):
