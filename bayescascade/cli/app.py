@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import _thread
 import errno
+import re
 import shlex
 import signal
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +66,14 @@ DEMO_MAX_ERROR, DEMO_PROB, DEMO_TEST_SHARE = 0.35, 0.9, 1 / 3
 
 
 class _Commands(TyperGroup):
-    """Turn mistakes and interrupts into one sentence and an exit code, for every command alike."""
+    """Turn mistakes and interrupts into one sentence and an exit code, for every command alike.
+
+    Who asked for JSON gets the sentence as JSON, too.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["typed"] = list(args)  # noted here, because options are often what is wrong
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = CommandLine(self.commands.values())
@@ -74,7 +83,8 @@ class _Commands(TyperGroup):
                 return super().invoke(ctx)
         except typer.TyperException as error:  # a wrong option or argument
             where = getattr(getattr(error, "ctx", None), "command_path", "bayescascade")
-            message = f"{error.format_message().rstrip('. ')}. See `{where} --help`."
+            share = _share_meant(getattr(error, "param", None), ctx.meta["typed"])
+            message = f"{error.format_message().rstrip('. ')}{share}. See `{where} --help`."
         except CascadeError as error:
             message = error.render(ctx.obj)
         except OSError as error:
@@ -89,7 +99,22 @@ class _Commands(TyperGroup):
             terminal.say("Interrupted; no half-written file is left.")
             raise typer.Exit(terminal.INTERRUPTED) from None
         terminal.error(message)
+        if "--json" in ctx.meta["typed"]:
+            terminal.emit({"error": message})
         raise typer.Exit(terminal.MISTAKE)
+
+
+_PER_CENT = re.compile(r"([\d.]*\d) ?%")
+
+
+def _share_meant(param: Any, typed: list[str]) -> str:
+    """What to write in the place of a per cent, where an option that is wrong came as one."""
+    names = set(getattr(param, "opts", ()))
+    for name, value in (*pairwise(typed), *(word.split("=", 1) for word in typed if "=" in word)):
+        found = _PER_CENT.fullmatch(value) if name in names else None
+        if found:
+            return f"; write {name} {float(found[1]) / 100:.6g} in place of {value}"
+    return ""
 
 
 app = typer.Typer(
@@ -182,6 +207,7 @@ def fit(
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
+    done = terminal.written(output)
     bc.save_fit(posterior, output)
     compared = posterior["comparison"].to_dataset() if "comparison" in posterior.children else None
     if compared is not None and not as_json:
@@ -202,7 +228,7 @@ def fit(
         terminal.emit({"fit": str(output), **sizes, "tasks": tasks, "checks": told})
         return
     choice = f" --task {shlex.quote(next(iter(tasks)))}" if len(tasks) > 1 else ""
-    typer.echo(f"Wrote {output}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
+    typer.echo(f"{done}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
 app.command()(choosing.tune)
@@ -248,12 +274,13 @@ def report(
         options["thresholds"] = chosen
         if test is not None:
             options["test"] = log_for(test, chosen, reading, task)
+    done = terminal.written(output)
     with terminal.working("Writing the report"):
         bc.report(posterior, output, **options)
     if as_json:
         terminal.emit({"report": str(output)})
         return
-    typer.echo(f"Wrote {output}.")
+    typer.echo(f"{done}.")
 
 
 app.command()(running.run)
@@ -283,11 +310,12 @@ def simulate(
     import bayescascade as bc
 
     log = bc.simulate(queries, n_stages=n_stages, n_labelled=labelled, random_seed=seed)
+    done = terminal.written(output)
     bc.write_log(log, output)
     if as_json:
         terminal.emit({"log": str(output), "queries": queries, "confidence_kind": log.attrs["confidence_kind"]})
         return
-    typer.echo(f"Wrote {output}. Next: bayescascade fit {terminal.log_words(log, output)} -o fit.nc")
+    typer.echo(f"{done}. Next: bayescascade fit {terminal.log_words(log, output)} -o fit.nc")
 
 
 @app.command()

@@ -132,9 +132,11 @@ def tune(
             terminal.emit(content(solution, None, None))
         terminal.say(render(solution.text, ctx.obj))
         if output is not None:
-            terminal.say(f"{output} was not written.")
+            kept = "was left as it was, from an earlier run" if output.exists() else "was not written"
+            terminal.say(f"{output} {kept}.")
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:  # before the tables, whose reader may hang up
+        done = terminal.written(output)
         prompts = None if template is None else template.read_bytes().decode("utf-8", "surrogateescape")
         solution.to_policy(output, models=models_of(models), prompts=prompts, currency=currency)
     with terminal.working("Checking the fit"):
@@ -147,7 +149,7 @@ def tune(
         typer.echo("No policy was written; name one with -o policy.json.")
     else:
         named = shlex.quote(str(output))
-        typer.echo(f"Wrote {output}. Next, on queries that the fit has not seen:")
+        typer.echo(f"{done}. Next, on queries that the fit has not seen:")
         typer.echo(f"  bayescascade score NEW_LOG --policy {named}")
 
 
@@ -195,6 +197,7 @@ def content(solution: Any, checks: Any, output: Path | None) -> dict[str, Any]:
         "currency": solution.currency,
         "kept": solution.kept,
         "upper_bounds": solution.upper_bounds,
+        "lowest_limits": solution.lowest_limits,
         "alternatives": [vars(one) for one in solution.alternatives],
         "checks": None if checks is None else checks_content(checks),
         "policy": None if output is None else str(output),

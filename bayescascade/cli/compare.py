@@ -118,15 +118,17 @@ def compare(
     table = found.table(reference)
     # files before the table, whose reader may hang up
     if output is not None:
+        done = terminal.written(output)
         with whole_file(output, "the table") as path:
             _for_spreadsheets(table.reset_index()).to_csv(path, index=False)
-        say(f"Wrote {output}.")
+        say(f"{done}.")
     if plot is not None:
+        done = terminal.written(plot)
         with whole_file(plot, "the picture") as path:
             figure = found.plot(reference=reference).get_figure(root=True)
             assert figure is not None  # of new axes
             figure.savefig(path)
-        say(f"Wrote {plot}.")
+        say(f"{done}.")
     if as_json:
         terminal.emit({"text": found.text, "methods": table.reset_index()})
         return

@@ -10,7 +10,7 @@ import typer
 
 from bayescascade.cli.options import STDIN, Json, a_log, file_in, file_out, keep_inputs
 from bayescascade.cli.parsing import names_of
-from bayescascade.cli.terminal import emit, log_words, say, tell
+from bayescascade.cli.terminal import emit, log_words, say, tell, written
 from bayescascade.errors import CascadeError
 
 
@@ -123,11 +123,12 @@ def read(
         return
     say(summary)
     log = collector.to_dataset()
+    done = written(output)
     bc.write_log(log, output)
     if as_json:
         emit({"format": name, "text": summary, "log": str(output), "queries": int(log.sizes["query"])})
         return
-    typer.echo(f"Wrote {output}. Next: bayescascade fit {log_words(log, output)} -o fit.nc")
+    typer.echo(f"{done}. Next: bayescascade fit {log_words(log, output)} -o fit.nc")
 
 
 def files_of(sources: list[str]) -> list[tuple[str, str]]:

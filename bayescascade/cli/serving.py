@@ -13,7 +13,7 @@ import typer
 from bayescascade.cli.options import Json, PolicyFile, file_in, file_out, keep_inputs
 from bayescascade.cli.parsing import columns_of
 from bayescascade.cli.running import a_decision_log
-from bayescascade.cli.terminal import emit
+from bayescascade.cli.terminal import emit, written
 from bayescascade.errors import CascadeError, CascadeWarning
 
 DAY = 86_400.0
@@ -130,9 +130,10 @@ def export(
         return
     from bayescascade._common.files import whole_file
 
+    done = written(output)
     with whole_file(output, "the rule") as part:
         part.write_text(text, encoding="utf-8")
     if as_json:
         emit({"to": to.value, "rule": str(output)})
         return
-    typer.echo(f"Wrote {output}.")
+    typer.echo(f"{done}.")

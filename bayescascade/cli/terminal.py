@@ -80,6 +80,11 @@ def error(message: str) -> None:
     typer.echo(typer.style("Error:", fg="red", bold=True) + text.removeprefix("Error:"), err=True)
 
 
+def written(path: Path) -> str:
+    """What to say of a file once it is written; asked before that, because it says whether there was one."""
+    return f"{'Replaced' if path.is_file() else 'Wrote'} {path}"
+
+
 def emit(content: Any) -> None:
     """A result as JSON on standard output: None for what is not known, infinities as text."""
     print(json.dumps(_plain(content), indent=2, ensure_ascii=False))

@@ -62,6 +62,7 @@ def update(
         terminal.say(render(found.text, ctx.obj))
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:
+        done = terminal.written(output)
         found.policy.save(output)
     if as_json:
         terminal.emit({"feasible": True, "update": told, **found.diff.to_dict(), **written})
@@ -69,7 +70,7 @@ def update(
     terminal.tell(told)
     _show(found.diff)
     if output is not None:
-        terminal.tell(f"Wrote {output}. The policy in use is unchanged; replace it with the new one if you agree.")
+        terminal.tell(f"{done}. The policy in use is unchanged; replace it with the new one if you agree.")
     else:
         typer.echo("No policy was written; name one with -o proposed.json.")
 

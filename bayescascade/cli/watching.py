@@ -90,6 +90,7 @@ def monitor(
 
 def _end(ctx: typer.Context, found: Any, output: Path | None, as_json: bool) -> None:
     """Write the file, show the answer and the table, and leave with the exit code."""
+    done = None if output is None else terminal.written(output)
     if output is not None:
         found.save(output)
     if as_json:
@@ -98,6 +99,6 @@ def _end(ctx: typer.Context, found: Any, output: Path | None, as_json: bool) -> 
     terminal.tell(render(found.text, ctx.obj))
     print()
     terminal.show(frame_table(found.shown()))
-    if output is not None:
-        typer.echo(f"Wrote {output}.")
+    if done is not None:
+        typer.echo(f"{done}.")
     raise typer.Exit(found.exit_code)

@@ -20,6 +20,7 @@ VERSIONS = (1, 2, 3)
 HASH = "content_hash"
 _PARTS = ("stages", "thresholds", "confidence_kind", "metadata")
 _SAVE = call("Policy.save")
+_MAKE_ONE = "make one with " + in_python("Policy.save or ") + "`bayescascade tune FIT --max-error 0.2 -o POLICY`"
 
 
 def encode(value: Any) -> Any:
@@ -89,10 +90,7 @@ def read_parts(path: Path) -> dict[str, Any]:
     """The parts of a policy file by name, not yet checked one by one."""
     content = _read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CascadeError(
-            f'{path} is not a policy file: it does not say "format": "{FORMAT}"; '
-            "write one with " + in_python("Policy.save or ") + "`bayescascade tune -o`"
-        )
+        raise CascadeError(f'{path} is not a policy file: it does not say "format": "{FORMAT}"; ' + _MAKE_ONE)
     version = content.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version not in VERSIONS:
         raise CascadeError(
@@ -173,6 +171,9 @@ def _read_json(path: Path) -> Any:
     except CascadeError as error:
         raise CascadeError(f"{path} is not a valid policy: {error}") from None
     except (ValueError, RecursionError) as error:
-        # A file cut short fails at its end; a foreign one (YAML, a log) fails at its start.
-        cause = "foreign to bayescascade" if text.lstrip()[0] != "{" else "truncated or damaged"
-        raise CascadeError(f"{path} is {cause}: not readable as JSON ({error}); write it again") from None
+        # A file cut short fails at its end; another one (YAML, a table, JSON lines) at its start or after a line.
+        if text.lstrip()[0] != "{" or str(error).startswith("Extra data"):
+            raise CascadeError(f"{path} is not a policy file: it is not JSON; " + _MAKE_ONE) from None
+        raise CascadeError(
+            f"{path} is truncated or damaged: not readable as JSON ({error}); write it again"
+        ) from None

@@ -158,8 +158,9 @@ def test_tune_infeasible_exits_3_and_leaves_the_old_policy(calls, folder, monkey
     result = run("tune", "fit.nc", "--max-error", 0.01, "-o", "policy.json")
     assert result.exit_code == 3
     assert "the best is 0.08" in result.stderr
-    assert "policy.json was not written" in result.stderr
+    assert "policy.json was left as it was, from an earlier run." in result.stderr
     assert Path("policy.json").read_bytes() == before
+    assert "new.json was not written." in run("tune", "fit.nc", "--max-error", 0.01, "-o", "new.json").stderr
 
 
 def test_score_prints_error_cost_and_shares(calls, folder):

@@ -4,12 +4,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import typer.main
-from helpers.cli_fakes import STAGES, assert_one_sentence, make_log, run
+from helpers.cli_fakes import STAGES, assert_one_sentence, make_log, make_solution, run
 from typer.testing import CliRunner
 
 import bayescascade as bc
@@ -77,6 +78,56 @@ def test_other_commands_as_json(calls, folder):
     assert as_json("demo", "-o", "shown")["score"]["error"] == 0.125
     assert as_json("diff", "policy.json", "policy.json")["thresholds"][0]["stage"] == "small"
     assert "CASE" in as_json("export", "policy.json", "--to", "sql")["text"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("explain", "missing.json"),  # a mistake that the package finds
+        ("tune", "fit.nc", "--max-error", "low"),  # one that the options find
+        ("fit", "missing.csv", "-o", "new.nc"),
+    ],
+    ids=lambda args: args[0],
+)
+def test_a_mistake_is_json_where_json_was_asked_for(calls, folder, args):
+    plain, found = run(*args), run(*args, "--json")
+    assert plain.stdout == ""
+    assert plain.exit_code == found.exit_code == 2
+    assert found.stderr == plain.stderr
+    assert json.loads(found.stdout) == {"error": found.stderr.strip().removeprefix("Error: ")}
+
+
+def test_an_unreachable_goal_as_json_has_the_lowest_limit(calls, folder, monkeypatch):
+    nearest = replace(make_solution(feasible=False), lowest_limits={"error": 0.08})
+    monkeypatch.setitem(vars(bc), "tune", lambda *_, **__: nearest)
+    found = as_json("tune", "fit.nc", "--max-error", 0.01, code=3)
+    assert found["feasible"] is False
+    assert found["lowest_limits"] == {"error": 0.08}
+
+
+@pytest.mark.parametrize(("typed", "share"), [("10%", "0.1"), ("2.5 %", "0.025")])
+def test_a_per_cent_is_answered_with_the_share(calls, folder, typed, share):
+    said = f"; write --max-error {share} in place of {typed}. See"
+    assert_one_sentence(run("tune", "fit.nc", "--max-error", typed), said)
+    assert_one_sentence(run("tune", "fit.nc", f"--max-error={typed}"), said)
+    assert "in place of" not in run("tune", "fit.nc", "--max-error", "low").stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("simulate", "-o", "there.csv"),
+        ("fit", "log.csv", "--kind", "probability", "-o", "there.nc"),
+        ("tune", "fit.nc", "--max-error", 0.2, "-o", "there.json"),
+        ("report", "fit.nc", "-o", "there.html"),
+        ("export", "policy.json", "--to", "sql", "-o", "there.sql"),
+    ],
+    ids=lambda args: args[0],
+)
+def test_a_file_that_was_there_is_said_to_be_replaced(calls, folder, args):
+    output = args[-1]
+    assert f"Wrote {output}." in run(*args).stdout
+    assert f"Replaced {output}." in run(*args).stdout
 
 
 def test_json_has_no_nan():
@@ -267,6 +318,9 @@ def test_progress_is_lines_where_nobody_watches(calls, folder):
 def test_files_that_are_not_policies_are_explained_as_such(folder):
     Path("other.json").write_text("{}")
     assert_one_sentence(run("explain", "other.json"), "is not a policy file")
+    for command in (("explain", "log.csv"), ("score", "log.csv", "--policy", "log.csv")):
+        said = "log.csv is not a policy file: it is not JSON; make one with `bayescascade tune FIT "
+        assert_one_sentence(run(*command), said)
 
 
 def test_rates_of_another_kind_are_refused():

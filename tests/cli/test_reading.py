@@ -35,6 +35,8 @@ def test_a_log_that_says_what_its_confidences_are(files):
     result = run("read", *files, "--labels", "gold.csv", "--prices", PRICES, "-o", "log.parquet")
     assert result.exit_code == 0, result.output
     assert result.stdout == "Wrote log.parquet. Next: bayescascade fit log.parquet -o fit.nc\n"
+    again = run("read", *files, "--labels", "gold.csv", "--prices", PRICES, "-o", "log.parquet")
+    assert again.stdout.startswith("Replaced log.parquet. Next: ")
     assert result.stderr.splitlines() == [
         "Format: responses.",
         "Confidence: mean_logprob, of the kind logprob.",

@@ -279,11 +279,15 @@ def test_load_refuses_every_truncation(policy, tmp_path):
         (b"", "is empty"),
         (b"  \n", "is empty"),
         (b"\x89HDF\r\n\x1a\n\xff\xfe", "holds binary data, not JSON"),
-        (b"stages: [a, b]\n", "is foreign to bayescascade"),
+        (
+            b"stages: [a, b]\n",
+            "is not a policy file: it is not JSON; make one with Policy.save or `bayescascade tune",
+        ),
         (b"[1, 2]", "is not a policy file"),
         (b'"text"', "is not a policy file"),
         (b"{}", "is not a policy file"),
-        (b"[" * 100_000, "is foreign to bayescascade"),
+        (b"[" * 100_000, "is not a policy file: it is not JSON"),
+        (b'{"a": 1}\n{"a": 2}\n', "is not a policy file: it is not JSON"),
         (b'{"format": 1, "format": 2}', "is not a valid policy: it has 'format' twice; keep one"),
     ],
 )
