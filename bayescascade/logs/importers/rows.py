@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import narwhals as nw
+import pandas as pd
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.importers.lines import Advance, json_lines, name_of, nothing, refuse_pickle
@@ -42,6 +43,8 @@ def _is_table(source: str | os.PathLike[str]) -> bool:
 
 
 def _numbered(source: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(source, pd.DataFrame) and not {None, *source.columns}.issuperset(source.index.names):
+        source = source.reset_index()  # Phoenix has its ids there
     try:
         frame = nw.from_native(source)
     except TypeError:

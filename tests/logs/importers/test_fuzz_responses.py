@@ -115,7 +115,7 @@ def test_any_bytes(tmp_path, content):
 def traces(preset):
     """Rows of two models as the columns of a preset have them, two calls a trace."""
     fields = PRESETS[preset]
-    only = dict(fields.only)
+    only = {name: values[0] for name, values in fields.only.items()}
     return [
         {
             fields.query[0]: f"t{i // 2}",
