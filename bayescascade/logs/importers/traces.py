@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -42,6 +42,7 @@ def read_traces(
     labels: Any = None,
     grade: str | Callable[[Any, Any], bool | float | None] = "normalised",
     prices: Any = None,
+    candidates: Sequence[str | Signal] = (),
     progressbar: bool = True,
     **signal_options: Any,
 ) -> xr.Dataset:
@@ -84,7 +85,7 @@ def read_traces(
         A table of 0 and 1 by the id of a call, or of a trace: that of a trace is of its last call.
     score : str, optional
         Which of the scores tells right from wrong, where there are several.
-    signal, labels, grade, prices, progressbar
+    signal, labels, grade, prices, candidates, progressbar
         As of `bayescascade.read_responses`.
     **signal_options
         Of the signal.
@@ -107,6 +108,7 @@ def read_traces(
         If calls are left out.
     """
     options = Options(signal, signal_options, Prices(prices), Labels(labels), grade)
+    options.candidates = candidates
     fields = _fields(preset, columns)
     return finished(collect_traces(source, options, fields, scores=scores, score=score, progressbar=progressbar))
 

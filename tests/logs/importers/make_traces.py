@@ -49,7 +49,10 @@ ASKED = {"logprobs": True, "top_logprobs": 2}
 
 def sums(count: int) -> list[str]:
     rng = random.Random(1)
-    return [f"{rng.randint(2, 99)} + {rng.randint(2, 99)} =" for _ in range(count)]
+    asked: dict[str, None] = {}  # each once
+    while len(asked) < count:
+        asked.setdefault(f"{rng.randint(2, 99)} + {rng.randint(2, 99)} =")
+    return list(asked)
 
 
 def truth(question: str) -> int:

@@ -134,6 +134,13 @@ def test_a_response_has_the_confidence_of_its_row():
             assert live == log["confidence"].sel(query=row["trace_id"], stage=row["model"]).item()
 
 
+def test_several_signals_side_by_side():
+    log = read("litellm", candidates=["mean_logprob", "min_logprob"])
+    mean = log["candidate"].sel(signal="mean_logprob", drop=True)
+    np.testing.assert_array_equal(mean, log["confidence"])
+    assert bc.signal_quality(log).loc["gpt-4o-mini", "min_logprob"]["n"] == 9
+
+
 # ---- what the tools write that is easily taken for something else
 
 
