@@ -291,7 +291,7 @@ def _latency(row: Mapping[str, Any], fields: Fields) -> float | None:
 
 
 def _seconds(time: Any) -> float:
-    """A time in seconds; of nanoseconds since 1970, too, which are numbers above any of seconds."""
+    """A time in seconds; milliseconds, micro- and nanoseconds since 1970 are told by their size."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)
@@ -300,4 +300,4 @@ def _seconds(time: Any) -> float:
     if isinstance(time, datetime):
         return time.timestamp()
     found = number(time.item() if hasattr(time, "item") else time)
-    return found / 1e9 if found > 1e15 else found
+    return found / next((unit for unit in (1e9, 1e6, 1e3) if found > 1e8 * unit), 1.0)

@@ -197,6 +197,28 @@ def test_tables_with_ids_in_their_index():
     np.testing.assert_array_equal(log["correct"], read("phoenix")["correct"])
 
 
+@pytest.mark.parametrize("how", [".csv", ".jsonl", ".jsonl, times as text"])
+def test_spans_as_pandas_writes_them(tmp_path, how):
+    spans, path = pd.read_parquet(FILES / "phoenix.parquet"), tmp_path / f"spans{how.partition(',')[0]}"
+    if how == ".csv":
+        spans.to_csv(path)  # the index and a column have one name
+    else:
+        if not how.endswith("text"):  # milliseconds since 1970
+            for name in ("start_time", "end_time"):
+                spans[name] = spans[name].astype("datetime64[ms, UTC]").astype("int64")
+        spans.to_json(path, orient="records", lines=True, date_format="iso")
+    log, whole = read_traces(path, preset="phoenix", **TOOLS["phoenix"][1]), read("phoenix")
+    for variable in ("confidence", "correct", "cost"):
+        np.testing.assert_array_equal(log[variable], whole[variable])
+    np.testing.assert_allclose(log["latency"], whole["latency"], atol=2e-3)  # written in milliseconds
+
+
+def test_two_columns_of_one_name_that_differ():
+    table = pd.DataFrame([["a", "b"]], columns=["id", "id"])
+    with pytest.raises(CascadeError, match="the table has two columns 'id' that differ; leave one of them out"):
+        read_traces(table)
+
+
 def test_failed_calls_that_name_no_model_are_counted(tmp_path):
     rows = lines("langfuse.jsonl")
     for row in rows:
