@@ -124,7 +124,7 @@ def tokens_of_usage(usage: Any) -> Tokens | None:
         return None
     details: Mapping[str, Any] = next((usage[name] for name in _DETAILS if isinstance(usage.get(name), dict)), {})
     cached = number(details.get("cached_tokens", usage.get(_READ)))
-    if "input" in usage:
+    if "input" in usage and usage.keys().isdisjoint(("input_tokens", "prompt_tokens")):
         sent, answered, cached = _apart(usage)
     elif not details and "prompt_tokens" not in usage and number(usage.get("total_tokens")) != sent + answered:
         # Anthropic counts them beside the input, OpenAI and those who count like it within

@@ -21,6 +21,7 @@ USAGES = {
         "cache_creation_input_tokens": 3,
     },
     "Langfuse": {"input": 8, "input_cached_tokens": 4, "output": 1, "output_reasoning_tokens": 1, "total": 14},
+    "both": {"input": 12, "input_tokens": 12, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 4}},
     "Langfuse, of Anthropic": {
         "input": 5,
         "output": 2,

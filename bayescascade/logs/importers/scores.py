@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from numbers import Real
 from typing import Any
 
@@ -61,14 +61,17 @@ class Scores:
             self.used.add(name)
         return found
 
-    def among(self, items: Any, call: Any, is_last: bool, where: str) -> float | None:
-        """The grade of a call in the scores that its trace holds; those of no call are of the last one."""
+    def among(self, items: Any, call: str, calls: Set[str] | None, where: str) -> float | None:
+        """The grade of a call in the scores that its trace holds.
+
+        For the last one of the trace ``calls`` are the ids of all, and scores of none of them are its own.
+        """
         rows = [dict(item) for item in items if isinstance(item, Mapping)] if is_list(items) else []
-        own = [row for row in rows if row.get("span_id") and plain_id(row["span_id"]) == plain_id(call)]
-        of_all = [row for row in rows if not row.get("span_id")] if is_last else []
         # MLflow keeps what was overridden, too
-        scored = [row for row in (*of_all, *own) if row.get("valid") is not False]
-        values = [value for row in scored if (value := self._value(row)) is not None]
+        of = [(plain_id(row.get("span_id")), row) for row in rows if row.get("valid") is not False]
+        own = [row for name, row in of if name == call]
+        of_all = [row for name, row in of if name not in calls] if calls is not None else []
+        values = [value for row in (*of_all, *own) if (value := self._value(row)) is not None]
         self._check_names()
         return _grade(values[-1], where) if values else None
 

@@ -23,7 +23,7 @@ from bayescascade.logs.importers.presets import PRESETS, Fields
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
 from bayescascade.logs.importers.rows import rows_of
-from bayescascade.logs.importers.scores import Scores, first, is_empty, is_list
+from bayescascade.logs.importers.scores import Scores, first, is_empty, is_list, plain_id
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
 
@@ -170,14 +170,17 @@ def _wanted(fields: Fields) -> str:
     return f"one has its model in {listed(fields.model)}{only}"
 
 
-def _rows(source: Any, fields: Fields, advance: Advance = nothing) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows that are calls, those within others on their own."""
+Row = tuple[str, Mapping[str, Any], frozenset[str]]
+
+
+def _rows(source: Any, fields: Fields, advance: Advance = nothing) -> Iterator[Row]:
+    """Each call, also within a row: where it stands, itself, and the ids of all calls of the row."""
     for where, row in source if isinstance(source, list) else rows_of(source, advance):
         inner = from_json(first(row, fields.within)) if fields.within else None
         rows = [row] if inner is None else [_joined(row, item, fields) for item in _items(inner)]
-        for found in rows:
-            if _is_call(found, fields):
-                yield where, found
+        calls = [found for found in rows if _is_call(found, fields)]
+        ids = frozenset(plain_id(first(found, fields.call)) for found in calls)
+        yield from ((where, found, ids) for found in calls)
 
 
 def _is_call(row: Mapping[str, Any], fields: Fields) -> bool:
@@ -204,7 +207,7 @@ def _joined(outer: Mapping[str, Any], inner: Mapping[str, Any], fields: Fields) 
 def _last_calls(source: Any, fields: Fields) -> set[int]:
     """Numbers of the rows that are the last call of their query."""
     last: dict[str, tuple[float, int]] = {}
-    for place, (_, row) in enumerate(_rows(source, fields)):
+    for place, (_, row, _) in enumerate(_rows(source, fields)):
         key, start = str(first(row, fields.query)), _seconds(first(row, fields.start))
         now = (start if start == start else 0.0, place)
         last[key] = max(last.get(key, now), now)
@@ -212,13 +215,14 @@ def _last_calls(source: Any, fields: Fields) -> set[int]:
 
 
 def _calls(source: Any, fields: Fields, scores: Scores, last: set[int], advance: Advance) -> Iterator[Call]:
-    for place, (where, row) in enumerate(_rows(source, fields, advance)):
+    for place, (where, row, ids) in enumerate(_rows(source, fields, advance)):
         key, query = first(row, fields.call), first(row, fields.query)
         correct = scores.of(key)
         if correct is None and place in last:
             correct = scores.of(query)
         if correct is None and fields.scores:
-            correct = scores.among(from_json(first(row, fields.scores)), key, place in last, where)
+            items = from_json(first(row, fields.scores))
+            correct = scores.among(items, plain_id(key), ids if place in last else None, where)
         yield _call(row, fields, query, correct, where)
 
 

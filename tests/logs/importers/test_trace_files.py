@@ -13,6 +13,7 @@ from helpers.cli_fakes import run
 import bayescascade as bc
 from bayescascade.errors import CascadeError, CascadeWarning
 from bayescascade.logs.importers.formats import guess_format
+from bayescascade.logs.importers.scores import plain_id
 from bayescascade.logs.importers.traces import read_traces
 
 FILES = Path(__file__).parent / "files" / "traces"
@@ -178,9 +179,13 @@ def test_mlflows_feedback_is_of_the_call_that_it_names(tmp_path):
     rows = lines("mlflow.jsonl")
     of_calls = read("mlflow")["correct"]
     assert {False} < {each["valid"] for row in rows for each in row["info"]["assessments"]}  # overridden ones, too
-    for row in rows:  # the same of whole traces: of their last call
-        kept = [each for each in row["info"]["assessments"] if each["valid"]]
-        row["info"]["assessments"] = [{k: v for k, v in kept[-1].items() if k != "span_id"}]
+    for number, row in enumerate(
+        rows
+    ):  # the same of whole traces, or of the span around all calls: of their last call
+        last = next(each for each in row["info"]["assessments"][::-1] if each["valid"])
+        around = next(span for span in row["data"]["spans"] if span["parent_span_id"] is None)
+        last["span_id"] = plain_id(around["span_id"]) if number % 2 else None
+        row["info"]["assessments"] = [last]
     labels = {
         query: {"gpt-4o-mini": value}
         for query, value in zip(of_calls["query"].values, of_calls.sel(stage="gpt-4o-mini").values, strict=True)
