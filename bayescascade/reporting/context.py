@@ -52,7 +52,11 @@ from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
 from bayescascade.tuning.solution_text import say_margin
 
-_RIVALS = {"rival": "alternative", "p_beats": "cascade is better", "p_beats_any": "better than all of its kind"}
+_RIVALS = {
+    "rival": "alternative",
+    "p_beats": "P(this cascade has the lower cost)",
+    "p_beats_any": "better than all of its kind",
+}
 _RIVALS |= {"kept": "keeps the limit", "loss": "cost", "loss_low": "from", "loss_high": "to"}
 _RIVALS |= {"saving_low": "saving from", "saving_high": "saving to"}
 _IDLE = 0.01  # share of queries below which a stage counts as not called
@@ -87,7 +91,8 @@ def build_context(
     choice = choose(fit, draws, solution, thresholds, currency)
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
-    explorer = make_explorer(fit, ci_prob=ci_prob, own=over_all(choice, draws), currency=currency)
+    prob = 0.9 if choice is None else float(choice.goal.get("prob", 0.9))
+    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=over_all(choice, draws), currency=currency)
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)

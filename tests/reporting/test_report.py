@@ -398,9 +398,11 @@ def test_what_failed_checks_and_a_test_log_mean_is_told(failed, error, said):
         }
         scored = xr.Dataset(amounts)
     told = trust(results, [], object(), scored, [])
-    assert told["title"] == ("1 of 3 model checks failed" if failed else "All 2 model checks passed")
-    assert said in " ".join(told["text"])
-    assert told["css"] == ("care" if failed or error in (0.4, 0.05) else "untested" if error is None else "good")
+    checks = "1 of 3 model checks failed" if failed else "All 2 model checks passed"
+    worse = "On the test log the error was higher than expected"
+    assert told["title"] == (worse if error == 0.4 else checks)
+    assert said in " ".join([f"{told['title']}.", *told["text"]])
+    assert told["css"] == ("care" if failed or error == 0.4 else "untested" if error is None else "good")
 
 
 def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
