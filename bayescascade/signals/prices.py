@@ -73,7 +73,7 @@ class Prices:
         if not (0.0 <= number(batch_discount) <= 1.0):
             raise bad_value("batch_discount", batch_discount, "give the share that is paid, such as 0.5")
         self.given = prices is not None
-        self._batch = float(batch_discount)
+        self.batch_discount = float(batch_discount)
         self._prices = {} if prices is None else _parsed(prices)
         self.used: set[str] = set()
         self.cached_as_input = 0  # tokens from a cache that no price was given for
@@ -85,7 +85,7 @@ class Prices:
             raise Unpriced(NO_PRICE)
         self.used.add(key)
         price = self._prices[key]
-        factor = self._batch if batch else 1.0
+        factor = self.batch_discount if batch else 1.0
         if not (price.input or price.output or price.cached):
             return price.call * factor
         tokens = tokens_of_usage(usage)

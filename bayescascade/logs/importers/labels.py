@@ -53,7 +53,12 @@ class Labels:
             )
 
     def __len__(self) -> int:
-        return len({*self._answers, *(query for query, _ in self._grades)})
+        return len(self.queries)
+
+    @property
+    def queries(self) -> list[str]:
+        """Queries of which something is said, each once."""
+        return list(dict.fromkeys([*self._answers, *(query for query, _ in self._grades)]))
 
     def grade(self, query: Any, stage: str) -> float | None:
         """1 where the stage's answer is right, 0 where not, NaN where not scored, None where nothing is said."""
