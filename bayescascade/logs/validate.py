@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -188,13 +189,22 @@ def check_names(what: str, labels: Iterable[Any]) -> None:
     seen: dict[str, str] = {}
     for label in (text_of(value, f"the label of a {what}") for value in labels):
         check_text(what, label, allowed=_IN_QUERIES if what == "query" else "")
-        alike = re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
-        alike = alike if what == "query" else alike.casefold()
+        alike = _plain(label, what)
         if seen.setdefault(alike, label) != label:
             raise CascadeError(
                 f"{_PLURAL[what]} {show(seen[alike])} and {show(label)} are alike: are they one, written in two "
                 "ways? Write it the same way in every row, or rename one of them if they differ"
             )
+
+
+def _plain(label: str, what: str) -> str:
+    """A name without what two spellings of it may differ in, such as spaces, capitals and what nobody sees."""
+    if not label.isascii():  # é is one character or two, and a zero-width space is none that is seen
+        label = unicodedata.normalize("NFC" if what == "query" else "NFKC", label)
+        label = "".join(letter for letter in label if unicodedata.category(letter) != "Cf")
+    if what == "query":
+        return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", " ".join(label.split())).casefold()
 
 
 def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
