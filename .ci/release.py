@@ -101,7 +101,7 @@ def smoke(version: str, interpreter: str, wheel: Path, sdist: Path, demo: bool) 
     command = folder / "venv" / "bin" / "bayescascade"
     run(command, "--version", cwd=folder)
     if demo:
-        run(command, "demo", "--out", folder / "demo", cwd=folder)
+        run(command, "demo", "--output", folder / "demo", cwd=folder)
         missing = {"fit.nc", "log.csv", "policy.json", "report.html"} - {
             p.name for p in (folder / "demo").iterdir()
         }
