@@ -3,11 +3,14 @@
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers.draws import make_draws, tune_by_hand
 
 import bayescascade as bc
 from bayescascade._common.messages import say_if_long
+from bayescascade.checks import loo
+from bayescascade.checks.evidence import gather
 from bayescascade.rivals import compare
 from bayescascade.tenants import cluster
 from bayescascade.tuning import stage_search
@@ -67,3 +70,15 @@ def test_work_for_many_tenants_says_how_long_it_takes_after_the_first(caplog, mo
     (record,) = caplog.records
     told = "Work for the other 6 tenants takes about 20 minutes more. What is done is kept."
     assert record.getMessage() == told  # 400 seconds for each of six, by two at a time
+
+
+def test_a_check_of_very_many_queries_says_how_long_it_takes_after_some(caplog, monkeypatch, example_fit):
+    monkeypatch.setattr(loo, "_MANY", 299)
+    clock_of(monkeypatch, loo, 0.0, 20.0)
+    with caplog.at_level(logging.WARNING, logger="bayescascade"):
+        found = loo.check_loo(gather(example_fit), np.random.default_rng(0))
+    assert found.passed is not None
+    (record,) = caplog.records  # 20 seconds for 50 queries of the first factor, and then none
+    assert (
+        record.getMessage() == "The check of each query's influence, of 300 queries, takes about 2 minutes more."
+    )
