@@ -3,7 +3,7 @@
 import pytest
 
 from studies.faults import single
-from studies.faults.harness import COMMANDS, prepared
+from studies.faults.commands import COMMANDS, prepared
 from studies.faults.run import SIGNALS, trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
