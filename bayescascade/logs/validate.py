@@ -29,6 +29,7 @@ _IN_QUERIES = "\t\n\r" + TURNS  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
+MOST_AMOUNT = 1e100  # of a cost or a latency
 MOST_VOTES = 128  # distinct shares: those of up to 127 samples
 
 
@@ -61,17 +62,13 @@ def clean_matrices(
         "a label should be 0, 1, True or False, or empty (NaN) if unknown; of partial grades say from which on an "
         "answer is right: " + option("correct_if", "correct >= 0.5"),
     )
-    _first_bad(
-        np.isinf(cost) | (cost < 0),
-        cost,
-        where,
-        "cost",
-        "a cost should be finite and at least 0, or NaN if unknown",
-    )
-    if "latency" in matrices:
-        latency = matrices["latency"]
-        allowed = "a latency should be finite and at least 0, or NaN if unknown"
-        _first_bad(np.isinf(latency) | (latency < 0), latency, where, "latency", allowed)
+    for name, amount in {"cost": cost, "latency": matrices.get("latency", blank)}.items():
+        allowed = f"a {name} should be finite and at least 0, or NaN if unknown"
+        _first_bad(np.isinf(amount) | (amount < 0), amount, where, name, allowed)
+        too_large = (
+            f"a {name} should be at most {MOST_AMOUNT:g}, so that sums of squares stay finite; take a larger unit"
+        )
+        _first_bad(amount > MOST_AMOUNT, amount, where, name, too_large)
     run = ~np.isnan(confidence)
     _warn_lost_labels(~np.isnan(correct) & ~run, where)
     # What a stage that was not run has to say is padding, typically zeros of a join: as labels or costs they

@@ -198,6 +198,10 @@ def _():
         latency = pd.Series(1.0, range(180))
         latency[3] = value
         refused(rf"latency is {value!r} at row 3", table_of(latency=latency))
+    for name in ("latency", "cost"):
+        told = refused(rf"{name} is 1e\+300 at row 0", table_of(**{name: 1e300}))
+        assert "at most 1e+100, so that sums of squares stay finite; take a larger unit" in told
+    refused(r"cost is 1e\+200", table_of(), cost=dict(zip(STAGES, [1.0, 2.0, 1e200], strict=True)))
     _, said = read(table_of().assign(latency=np.tile([1.0, 2.0, np.nan], 60)))
     assert "stage 'large' has no known latency" in said[0]
 
@@ -276,7 +280,8 @@ DEGENERATE = {
     "certain": {"confidence": 1.0},
     "costs of 0": {"cost": 0.0},
     "tiny costs": {"cost": 1e-300},
-    "huge costs": {"cost": 1e300},
+    "huge costs": {"cost": 1e100},
+    "latency of 0": {"latency": 0.0},
 }
 
 
