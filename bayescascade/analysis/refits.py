@@ -13,6 +13,7 @@ from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.given import given_earlier
 from bayescascade.inference.sampling import SamplerConfig, fit_design
 from bayescascade.model.design import Design, build_design
+from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.replicate import replicate_draw
 from bayescascade.posterior.schema import margins_and_scalings, observed_log, options_of
@@ -105,7 +106,11 @@ class Refits:
         values = {"confidence": confidence, "correct": np.full(right.shape, np.nan), "cost": cost}
         log = xr.Dataset(
             {name: (_DIMS, np.concatenate([self._log[name].values, new])) for name, new in values.items()},
-            coords={"query": np.arange(self._log.sizes["query"] + m), "stage": self._log["stage"]},
+            coords={
+                "query": np.arange(self._log.sizes["query"] + m),
+                "stage": self._log["stage"],
+                "sampled": ("query", np.append(fair(self._log), np.ones(m, dtype=bool)).astype(np.int8)),
+            },
             attrs=self._log.attrs,
         )
         margins = [

@@ -115,7 +115,8 @@ class LabelledQueries:
         spare = np.flatnonzero(~labelled)
         kept = spare[np.linspace(0, len(spare) - 1, min(len(spare), _MOST_UNLABELLED)).round().astype(int)]
         index = np.sort(np.concatenate([np.flatnonzero(labelled), kept]))
-        count = np.where(labelled, 1.0, len(spare) / max(len(kept), 1))[index]
+        represents = log["represents"].values if "represents" in log.coords else np.ones(len(labelled))
+        count = (represents * np.where(labelled, 1.0, len(spare) / max(len(kept), 1)))[index]
         confidence = confidence[index]
         signal = to_signal(confidence, str(log.attrs["confidence_kind"]))
         return cls(signal, confidence, 1.0 - correct[index], price, count)

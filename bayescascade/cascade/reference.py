@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.cascade.rules import DecisionRule
+from bayescascade.model.subsample import fair
 
 MOST_BINS = 20
 LEAST = 10  # values that are worth comparing with
@@ -102,11 +103,12 @@ def reference_of(log: xr.Dataset, rule: DecisionRule) -> list[dict[str, Any]]:
     confidence, correct, cost = (log[name].values for name in ("confidence", "correct", "cost"))
     waited = log["latency"].values if "latency" in log else np.full(cost.shape, np.nan)
     reach = rule.apply(confidence).reach[0].T & np.isfinite(to_finite(confidence))
+    sampled = fair(log)
     defers = deferred(confidence, rule)
     rng = np.random.default_rng(0)  # lots for ties: any will do, and the same file comes out again
     out: list[dict[str, Any]] = []
     for j, stage in enumerate(rule.stages):
-        here = np.flatnonzero(reach[:, j])
+        here, labelled = np.flatnonzero(reach[:, j] & sampled), np.flatnonzero(reach[:, j])
         own = confidence[here, j]
         ends = _class_ends(confidence[here, j - 1]) if j else np.empty(0)
         classes = classes_of(confidence[here, j - 1], ends) if j else np.zeros(len(here), dtype=int)
@@ -120,7 +122,7 @@ def reference_of(log: xr.Dataset, rule: DecisionRule) -> list[dict[str, Any]]:
                 "confidence": by_class,
                 "cost": _known(cost[here, j], rng),
                 "latency": _known(waited[here, j], rng),
-                "graded": _graded(own, correct[here, j], rule.accept[0, j]),
+                "graded": _graded(confidence[labelled, j], correct[labelled, j], rule.accept[0, j]),
             }
         )
     return out

@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.stats import t
 
 from bayescascade.display.format import LEVEL
+from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import observed_log, require
 from bayescascade.signals.kinds import to_signal
@@ -46,8 +47,8 @@ class Evidence:
         return [f"{a} > {b}" for a, b in zip(self.stages[:-1], self.stages[1:], strict=True)]
 
     def rows(self, rng: np.random.Generator, *stages: int) -> np.ndarray:
-        """Queries for which all the given stages were run; a random thousand of them if there are more."""
-        rows = np.flatnonzero(np.isfinite(self.signal[:, list(stages)]).all(axis=1))
+        """Queries of a fair sample for which all the given stages were run; at most a random thousand of them."""
+        rows = np.flatnonzero(np.isfinite(self.signal[:, list(stages)]).all(axis=1) & fair(self.log))
         return rows if len(rows) <= _MAX_PAIRS else np.sort(rng.choice(rows, _MAX_PAIRS, replace=False))
 
     def labelled(self, stage: int) -> np.ndarray:

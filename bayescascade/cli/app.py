@@ -140,6 +140,14 @@ def fit(
     ] = None,
     draws: NumberOfDraws = 1000,
     tune: Annotated[int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.")] = 200,
+    max_queries: Annotated[
+        int,
+        typer.Option(
+            min=100,
+            help="Of a longer log, fit so many queries drawn at random, and so many labelled ones. Margins and "
+            "costs are always those of the whole log.",
+        ),
+    ] = 5000,
     chains: NumberOfChains = 4,
     target_accept: Annotated[
         float | None,
@@ -156,13 +164,15 @@ def fit(
     options: dict[str, Any] = {"tune": tune, "target_accept": target_accept, "random_seed": seed}
     wanted = names_of(stages)
     if previous is not None:
-        refuse_with_previous(ctx, "copula", "margin", "calibration", "difficulty", "draws", "chains")
+        refuse_with_previous(
+            ctx, "copula", "margin", "calibration", "difficulty", "draws", "chains", "max_queries"
+        )
     import bayescascade as bc
 
     if previous is None:
         options |= {"copula": copula and copula_of(copula), "margin": margin, "calibration": calibration}
         options |= {"difficulty": difficulty}
-        options |= {"draws": draws, "chains": chains}
+        options |= {"draws": draws, "chains": chains, "max_queries": max_queries}
         work = f"Fitting: {chains} chains x {draws:,} draws (the first run also compiles, about 2 min)"
     else:
         options["previous"] = bc.load_fit(previous)

@@ -29,12 +29,14 @@ ByLink = dict[str, list[tuple[np.ndarray, float]]]
 _DRAWS, _CHAINS = 400, 2
 
 
-def fit_auto(log: xr.Dataset, options: Options, config: SamplerConfig) -> xr.DataTree:
+def fit_auto(
+    log: xr.Dataset, options: Options, config: SamplerConfig, whole: xr.Dataset | None = None
+) -> xr.DataTree:
     """Fit with the family of each link that has the best expected log predictive density."""
-    weight = _weights(log, options, config)
-    table = compare_families(log, options, config, weight)
+    weight = _weights(log, options, config, whole)
+    table = compare_families(log, options, config, weight, whole)
     best = [str(table["family"].values[i]) for i in table["elpd"].values.argmax(axis=1)]
-    design = build_design(log, with_families(options, best), weight=weight)
+    design = build_design(log, with_families(options, best), weight=weight, whole=whole)
     tree = with_groups(fit_design(design, log, config), design, config.random_seed)
     tree["comparison"] = xr.DataTree(table)
     tree.attrs["copula_choice"] = "auto"
@@ -42,7 +44,11 @@ def fit_auto(log: xr.Dataset, options: Options, config: SamplerConfig) -> xr.Dat
 
 
 def compare_families(
-    log: xr.Dataset, options: Options, config: SamplerConfig, seen: np.ndarray | None = None
+    log: xr.Dataset,
+    options: Options,
+    config: SamplerConfig,
+    seen: np.ndarray | None = None,
+    whole: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Expected log predictive density of every candidate at every link.
 
@@ -53,9 +59,9 @@ def compare_families(
         (link, family).
     """
     short = replace(config, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
-    links = _design(log, options, [CANDIDATES[0]] * (log.sizes["stage"] - 1), seen).links
+    links = _design(log, options, [CANDIDATES[0]] * (log.sizes["stage"] - 1), seen, whole).links
     compare = _by_whole_queries if options.difficulty else _by_rows
-    return _table(links, compare(log, options, short, seen))
+    return _table(links, compare(log, options, short, seen, whole))
 
 
 def steps_of_choice(options: Options, config: SamplerConfig) -> int:
@@ -66,25 +72,37 @@ def steps_of_choice(options: Options, config: SamplerConfig) -> int:
     return n_fits * _CHAINS * (_DRAWS + config.tune)
 
 
-def _by_rows(log: xr.Dataset, options: Options, short: SamplerConfig, seen: np.ndarray | None) -> ByLink:
+def _by_rows(
+    log: xr.Dataset,
+    options: Options,
+    short: SamplerConfig,
+    seen: np.ndarray | None,
+    whole: xr.Dataset | None,
+) -> ByLink:
     """Leave-one-out of each candidate's rows at each link, from one fit with the family at all links."""
     n_links = log.sizes["stage"] - 1
     by_link: ByLink = {}
     for name in CANDIDATES:
-        design = _design(log, options, [name] * n_links, seen)
+        design = _design(log, options, [name] * n_links, seen, whole)
         rows, column = _rows(fit_design(design, log, short), design)
         by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
     return by_link
 
 
-def _by_whole_queries(log: xr.Dataset, options: Options, short: SamplerConfig, seen: np.ndarray | None) -> ByLink:
+def _by_whole_queries(
+    log: xr.Dataset,
+    options: Options,
+    short: SamplerConfig,
+    seen: np.ndarray | None,
+    whole: xr.Dataset | None,
+) -> ByLink:
     """Leave-one-out of whole queries for each candidate at each link, the default family at all others."""
     n_links, usual = log.sizes["stage"] - 1, default_copula(True)
     done: dict[tuple[str, ...], tuple[np.ndarray, float]] = {}
 
     def loo(copula: list[str]) -> tuple[np.ndarray, float]:
         if tuple(copula) not in done:
-            design = _design(log, options, copula, seen)
+            design = _design(log, options, copula, seen, whole)
             posterior = fit_design(design, log, short)["posterior"].to_dataset()
             joint = log_likelihood_of(posterior, design, log["query"].values)["joint"]
             done[tuple(copula)] = _loo(joint.transpose("chain", "draw", "query").values)
@@ -96,8 +114,14 @@ def _by_whole_queries(log: xr.Dataset, options: Options, short: SamplerConfig, s
     }
 
 
-def _design(log: xr.Dataset, options: Options, copula: list[str], seen: np.ndarray | None) -> Design:
-    design = build_design(log, with_families(options, copula), weight=seen)
+def _design(
+    log: xr.Dataset,
+    options: Options,
+    copula: list[str],
+    seen: np.ndarray | None,
+    whole: xr.Dataset | None,
+) -> Design:
+    design = build_design(log, with_families(options, copula), weight=seen, whole=whole)
     if design.tasks:
         raise CascadeError(
             option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
@@ -131,10 +155,12 @@ def _table(links: list[str], by_link: ByLink) -> xr.Dataset:
     )
 
 
-def _weights(log: xr.Dataset, options: Options, config: SamplerConfig) -> np.ndarray | None:
+def _weights(
+    log: xr.Dataset, options: Options, config: SamplerConfig, whole: xr.Dataset | None
+) -> np.ndarray | None:
     """How many queries each seen signal stands for; the default family will do."""
     n_links = log.sizes["stage"] - 1
-    return seen_weights(log, replace(options, copula=("gumbel",) * n_links), config)
+    return seen_weights(log, replace(options, copula=("gumbel",) * n_links), config, whole)
 
 
 def with_families(options: Options, copula: list[str]) -> Options:

@@ -18,7 +18,8 @@ import xarray as xr
 
 from bayescascade.inference.predictive import with_groups
 from bayescascade.inference.sampling import SamplerConfig, fit_design
-from bayescascade.model.design import Design, build_design, tasks_of
+from bayescascade.logs.tasks import tasks_of
+from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Options, check_options, default_copula
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import build_kernel
@@ -33,9 +34,9 @@ _LEAST_SEEN = 0.02
 
 def fit_log(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
     """Fit a validated log and its design, which is built anew where the log is thinned."""
-    weight = seen_weights(log, design.options, config)
+    weight = seen_weights(log, design.options, config, design.whole)
     if weight is not None:
-        design = build_design(log, design.options, weight=weight)
+        design = build_design(log, design.options, weight=weight, whole=design.whole)
     return with_groups(fit_design(design, log, config), design, config.random_seed)
 
 
@@ -46,23 +47,29 @@ def is_thinned(log: xr.Dataset) -> bool:
     return bool(np.any(both < _RUN_SHARE * ran[:, :-1].sum(axis=0)))
 
 
-def seen_weights(log: xr.Dataset, options: Options, config: SamplerConfig) -> np.ndarray | None:
-    """How many queries each seen signal stands for (query, stage); None for a complete log."""
-    if not is_thinned(log):
+def seen_weights(
+    log: xr.Dataset, options: Options, config: SamplerConfig, whole: xr.Dataset | None = None
+) -> np.ndarray | None:
+    """How many queries each seen signal stands for (query, stage); None for a complete log.
+
+    Where the log is a `subsample`, the short fits are of it, and the weights those of the ``whole`` log.
+    """
+    whole = log if whole is None else whole
+    if not is_thinned(whole):
         return None
     if options.difficulty:  # the chain of links without it says as much about which queries went on
         n_links = len(options.copula)
         options = check_options(default_copula(False), options.margin, options.calibration, n_links)
-    tasks, task = tasks_of(log)
+    tasks, task = tasks_of(whole)
     weight = None
     for i in range(_ROUNDS):
-        design = build_design(log, options, weight=weight)
+        design = build_design(log, options, weight=weight, whole=whole)
         short = SamplerConfig(_DRAWS, _DRAWS, _CHAINS, config.cores, config.random_seed + i, log_likelihood=False)
         fit = fit_design(design, log, short)
-        weight = np.ones((log.sizes["query"], log.sizes["stage"]))
+        weight = np.ones((whole.sizes["query"], whole.sizes["stage"]))
         for t, name in enumerate(tasks or [""]):
             one = select_task(fit, name) if tasks else fit
-            weight[task == t] = _weights(one, log.isel(query=task == t))
+            weight[task == t] = _weights(one, whole.isel(query=task == t))
     return weight
 
 

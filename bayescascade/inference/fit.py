@@ -14,6 +14,7 @@ from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Copula, check_options
+from bayescascade.model.subsample import MAX_QUERIES, subsample
 
 
 def fit(
@@ -25,6 +26,7 @@ def fit(
     difficulty: bool = True,
     previous: xr.DataTree | None = None,
     old_share: float = 1.0,
+    max_queries: int = MAX_QUERIES,
     draws: int = 1000,
     tune: int = 200,
     chains: int = 4,
@@ -61,6 +63,9 @@ def fit(
     old_share : float
         With ``previous``, the share of the earlier queries to keep, in (0, 1]. Below 1 a random part of them is
         left out and the rest is sampled anew with the new queries, so that old ones count for less.
+    max_queries : int
+        Of a longer log, so many queries are drawn at random, and so many labelled ones, for the likelihood;
+        margins and costs are those of the whole log (see `bayescascade.model.subsample`). At least 100.
     draws, tune, chains, cores, random_seed, progressbar
         As in PyMC. ``random_seed=None`` draws a seed and keeps it in ``fit.attrs["random_seed"]``. A seed gives
         the same draws again in the same process. Elsewhere, with other versions, another processor or an empty
@@ -111,17 +116,19 @@ def fit(
         return update(previous, log, config, old_share)
     if old_share != 1.0:
         raise bad_value("old_share", old_share, "give it with previous, or leave it out", "has no earlier queries")
-    log = validate_log(log)
+    whole = validate_log(log)
+    log = subsample(whole, max_queries, random_seed)
     compared = copula == "auto"
     given = "independence" if compared else copula
-    design = build_design(log, check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty))
+    options = check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty)
+    design = build_design(log, options, whole=whole)
     _remark(design, log)
     n_queries = int(log.sizes["query"])
     if compared:
         from bayescascade.inference.copula_selection import fit_auto, steps_of_choice
 
         announce(design, n_queries, config, steps_of_choice(design.options, config))
-        tree = fit_auto(log, design.options, config)
+        tree = fit_auto(log, design.options, config, whole)
     else:
         announce(design, n_queries, config)
         tree = fit_log(design, log, config)

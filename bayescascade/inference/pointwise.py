@@ -99,7 +99,7 @@ def held_out(design: Design) -> np.ndarray:
         several = np.bincount(group)[group] > 1
         others = np.maximum(margin.count - 1.0, 0.5) / np.maximum(size - 1.0, 1.0)
         shift = np.where(several, np.log(others * size / margin.count), 0.0)
-        here = design.row_column == column
+        here = (design.row_column == column) & design.sampled[design.row_query]
         out[here] = shift[design.row_segment[here]]
     return out
 

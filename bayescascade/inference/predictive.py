@@ -10,8 +10,9 @@ import xarray as xr
 
 from bayescascade._common.compiling import compiling
 from bayescascade.inference.sampling import labelled, placeholder
+from bayescascade.logs.tasks import tasks_of
 from bayescascade.model.build import model_of_design
-from bayescascade.model.design import Design, tasks_of
+from bayescascade.model.design import Design
 from bayescascade.model.options import Structure
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import stages_alone

@@ -23,11 +23,12 @@ from bayescascade._common.parallel import n_cores
 from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.logs.tasks import tasks_of
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.costs import draw_means, mean_statistics, spread_of
-from bayescascade.model.design import Design, build_design, by_task, tasks_of
+from bayescascade.model.design import Design, build_design, by_task
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Options, Structure
 from bayescascade.posterior.schema import constant_data, data_hash, family_table, margins_and_scalings
@@ -204,7 +205,7 @@ def assemble(
         x.reshape(*shape, -1) for x in draw_margins(posterior, design, np.random.default_rng(config.random_seed))
     )
     posterior = posterior.assign(margin_split=(("chain", "draw", *lead, "split"), split))
-    posterior = posterior.assign(_latency(posterior, design, log, config.random_seed))
+    posterior = posterior.assign(_latency(posterior, design, config.random_seed))
     coords = {name: posterior[name] for name in ("chain", "draw", *lead)}
     seen = log[["confidence", "correct", "cost", *(["latency"] if "latency" in log else [])]]
     groups = {
@@ -213,11 +214,13 @@ def assemble(
         "copula": family_table(options.copula),
         "sample_stats": stats,
         "observed_data": seen.assign_coords(stage=design.stages),
-        "constant_data": constant_data(design).assign(_spreads(design, log)),
+        "constant_data": constant_data(design).assign(_spreads(design)),
     }
     if keeps_log_likelihood(config, log.sizes["query"]):
         groups["log_likelihood"] = log_likelihood_of(posterior, design, log["query"].values)
     tree = xr.DataTree.from_dict(groups)
+    if log.sizes["query"] < design.whole.sizes["query"]:
+        tree.attrs["n_modelled"] = int(log.sizes["query"])
     tree.attrs |= {
         "bayescascade_fit": 2,
         "copula": options.label,
@@ -228,8 +231,8 @@ def assemble(
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),
         "target_accept": config.acceptance(design),
-        "n_queries": int(log.sizes["query"]),
-        "data_hash": data_hash(log),
+        "n_queries": int(design.whole.sizes["query"]),
+        "data_hash": data_hash(design.whole),
         "versions": json.dumps(
             {p: version(p) for p in ("bayescascade", "pymc", "pytensor", "nutpie", "arviz", "xarray", "numpy")}
         ),
@@ -244,11 +247,12 @@ def keeps_log_likelihood(config: SamplerConfig, n_queries: int) -> bool:
     return config.log_likelihood
 
 
-def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) -> dict[str, Any]:
+def _latency(posterior: xr.Dataset, design: Design, seed: int) -> dict[str, Any]:
     """Mean latency of each stage, drawn as mean costs are; NaN where none is known.
 
     It is drawn here, since nothing else in the model depends on it.
     """
+    log = design.whole
     if "latency" not in log or not np.isfinite(log["latency"]).any():
         return {}
     known = by_task(mean_statistics, log["latency"].transpose("query", "stage").values, *_tasks(log))
@@ -258,8 +262,9 @@ def _latency(posterior: xr.Dataset, design: Design, log: xr.Dataset, seed: int) 
     return {"latency": (("chain", "draw", *design.column_dims), drawn.reshape(shape), log["latency"].attrs)}
 
 
-def _spreads(design: Design, log: xr.Dataset) -> dict[str, Any]:
+def _spreads(design: Design) -> dict[str, Any]:
     """How much cost and latency of one call vary between the queries of a stage."""
+    log = design.whole
     shape = (*([len(design.tasks)] if design.tasks else []), len(design.stages))
     return {
         f"{name}_sd": (

@@ -161,6 +161,11 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
             "of the fit's log and the new queries one has tasks and one has not; name the task in both."
         )
     both = [old[names], new[names].transpose("query", "stage")]
+    if "sampled" in old.coords:  # the earlier log was thinned; of the new one all queries count
+        n = new.sizes["query"]
+        both[1] = both[1].assign_coords(
+            sampled=("query", np.ones(n, dtype=np.int8)), represents=("query", np.ones(n))
+        )
     if "latency" in old or "latency" in new:
         both = [part.assign(latency=latency) for part, latency in zip(both, _latencies(old, new), strict=True)]
     joined = xr.concat(both, dim="query", join="override")
@@ -200,7 +205,8 @@ def recount_margins(design: Design) -> list[Margin]:
     """The margins with the segments' counts of all queries."""
     out = []
     for column, margin in enumerate(design.margins):
-        seen = np.bincount(design.row_segment[design.row_column == column], minlength=len(margin.low))
+        here = (design.row_column == column) & design.sampled[design.row_query]
+        seen = np.bincount(design.row_segment[here], minlength=len(margin.low))
         out.append(replace(margin, count=np.maximum(seen, 1e-3 * margin.count)))
     return out
 

@@ -137,3 +137,15 @@ def _bare(log: xr.Dataset) -> xr.Dataset:
         .drop_vars([name for name in log.coords if name not in ("query", "stage")])
         .drop_attrs(deep=False)
     )
+
+
+def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Names of a log's tasks, and the number of each query's; no names where there are not two of them."""
+    if "task" not in log.coords or log["task"].dims != ("query",):
+        return [], np.zeros(log.sizes["query"], dtype=np.int64)
+    names, number = np.unique(log["task"].values.astype(str), return_inverse=True)
+    # in order of first appearance
+    first = np.array([np.argmax(number == i) for i in range(len(names))])
+    order = np.argsort(first)
+    rank = np.argsort(order)
+    return ([str(n) for n in names[order]] if len(names) > 1 else []), rank[number]

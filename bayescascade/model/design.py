@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade.errors import CascadeError
+from bayescascade.logs.tasks import tasks_of
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
 from bayescascade.model.costs import cost_statistics
@@ -22,6 +23,7 @@ from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
 from bayescascade.model.query_rows import patterns, rank_shares, rows_given_ease
 from bayescascade.model.rows import Rows
+from bayescascade.model.subsample import fair
 from bayescascade.signals.kinds import KINDS, to_signal
 
 _DIMS: dict[str, tuple[str, ...] | str] = {
@@ -57,6 +59,10 @@ class Design:
         The segment of its margin that each row lies in.
     row_follows : ndarray of bool
         Whether the stage before was run for the row's query, too.
+    sampled : ndarray of bool (query,)
+        Whether a query's signals count; those of the others are only what their labels are given.
+    whole : xarray.Dataset
+        The log that margins and costs come from: the log itself, or what it is a `subsample` of.
     """
 
     stages: list[str]
@@ -71,6 +77,8 @@ class Design:
     row_segment: np.ndarray
     row_follows: np.ndarray
     label_query: np.ndarray
+    sampled: np.ndarray
+    whole: xr.Dataset
 
     @property
     def dims(self) -> dict[str, tuple[str, ...] | str]:
@@ -98,54 +106,53 @@ class Design:
         return structure_of(self.options, len(self.stages), max(1, len(self.tasks)))
 
 
-def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """Names of a log's tasks, and the number of each query's; no names where there are not two of them."""
-    if "task" not in log.coords or log["task"].dims != ("query",):
-        return [], np.zeros(log.sizes["query"], dtype=np.int64)
-    names, number = np.unique(log["task"].values.astype(str), return_inverse=True)
-    # in order of first appearance
-    first = np.array([np.argmax(number == i) for i in range(len(names))])
-    order = np.argsort(first)
-    rank = np.argsort(order)
-    return ([str(n) for n in names[order]] if len(names) > 1 else []), rank[number]
-
-
 def build_design(
-    log: xr.Dataset, options: Options, segments_of: Design | None = None, weight: np.ndarray | None = None
+    log: xr.Dataset,
+    options: Options,
+    segments_of: Design | None = None,
+    weight: np.ndarray | None = None,
+    whole: xr.Dataset | None = None,
 ) -> Design:
     """Place every observed signal and label of a validated log.
 
     With ``segments_of``, its segments and scalings are used in place of those that the log suggests. ``weight``
-    (query, stage) says how many queries an observed signal stands for, see `deferral_weights`.
+    (query, stage) says how many queries an observed signal stands for, see `deferral_weights`. Where the log is a
+    `subsample`, margins and costs come from the ``whole`` log, whose queries ``weight`` is then over.
     """
     log = validate_log(log)
     kind = str(log.attrs["confidence_kind"])
-    signal = to_signal(log["confidence"].transpose("query", "stage").values, kind)
-    correct = log["correct"].transpose("query", "stage").values
-    cost = log["cost"].transpose("query", "stage").values
     stages = [str(s) for s in log["stage"].values]
     tasks, task = tasks_of(log)
     n_tasks = max(1, len(tasks))
+    signal, correct, _ = _values(log, kind)
+    sampled, whole = fair(log), log if whole is None else whole
+    every = fair(whole)
+    all_signals, _, cost = (values[every] for values in _values(whole, kind))
+    all_tasks = tasks_of(whole)[1][every]
     if segments_of is None:
-        margins, scalings = _margins(signal, weight, task, kind, stages, tasks)
+        weight = None if weight is None else weight[every]
+        margins, scalings = _margins(all_signals, weight, all_tasks, kind, stages, tasks)
     else:
         margins, scalings = segments_of.margins, segments_of.scalings
     model = get_margin_model(options.margin)
     structure = structure_of(options, len(stages), n_tasks)
-    rows = Rows(signal, task, margins, options, structure.families)
+    # without a difficulty labels are given the signals anyway, and signals of other queries have no part in it
+    seen = signal if options.difficulty else np.where(sampled[:, None], signal, np.nan)
+    rows = Rows(seen, task, margins, options, structure.families)
     z = _standardised(signal, task, scalings)
     labels, label_query = _labels(signal, z, task, correct, scalings, options)
     n_links = len(stages) - 1
     used = model.cell_used(margins)
     arrays = model.arrays(margins) | {"cell_used": used} | labels
     if options.difficulty:
-        arrays |= _by_query(rows, model.by, used, signal.shape, task, n_tasks, labels, label_query)
+        arrays |= rank_shares(all_signals, all_tasks, margins, model.by, used)
+        arrays |= _by_query(rows, model.by, used, sampled, task, n_tasks, labels, label_query)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
     tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
     arrays |= {
         "tau_low": tau_low,
-        "cost_known": by_task(cost_statistics, cost, task, n_tasks),
+        "cost_known": by_task(cost_statistics, cost, all_tasks, n_tasks),
     }
     return Design(
         stages,
@@ -160,7 +167,17 @@ def build_design(
         rows.segment,
         rows.follows,
         label_query,
+        sampled,
+        whole,
     )
+
+
+def _values(log: xr.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Signals, correctness and costs (query, stage)."""
+    confidence, correct, cost = (
+        log[name].transpose("query", "stage").values for name in ("confidence", "correct", "cost")
+    )
+    return to_signal(confidence, kind), correct, cost
 
 
 def _margins(
@@ -232,22 +249,26 @@ def _by_query(
     rows: Rows,
     by: str,
     used: np.ndarray,
-    shape: tuple[int, int],
+    sampled: np.ndarray,
     task: np.ndarray,
     n_tasks: int,
     labels: dict[str, np.ndarray],
     label_query: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
+    shape = len(sampled), used.shape[0] // n_tasks
     arrays, parts, none = rows_given_ease(rows, by, used.shape[1], n_tasks * (shape[1] - 1))
-    n_queries = np.repeat(np.bincount(task, minlength=n_tasks), shape[1])
-    arrays |= rank_shares(rows, arrays["row_cell"], used, n_queries)
     label_at = label_query, labels["label_column"] % shape[1]
-    arrays |= patterns(shape, task, rows, parts, none, labels, label_at)
+    arrays |= patterns(shape, task, rows, parts, none, labels, label_at, sampled)
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
     prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
     seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])
-    return arrays | {"query_seen": seen.astype(float), "zero": np.zeros(1), "tau_prior": np.array(prior).T}
+    return arrays | {
+        "query_seen": seen.astype(float),
+        "row_sampled": sampled[rows.query].astype(float),
+        "zero": np.zeros(1),
+        "tau_prior": np.array(prior).T,
+    }
 
 
 def by_task(

@@ -114,8 +114,10 @@ def query_logp(
     more = xp.log(rate) - xp.log1p(-rate)
     more = more[failed] + xp.log_sum_over(signals[failed], 1.0, 1) - logp[failed]
     logp = xp.add_rows(logp + data["pattern_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
-    margins = xp.flatten(log_mass - log_rank_mass)[data["row_cell"]]
-    return xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
+    margins = xp.flatten(log_mass - log_rank_mass)[data["row_cell"]] * data["row_sampled"]
+    joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
+    # of queries that are not of the sample: labels given signals
+    return xp.add_rows(joint, data["given_signals"][0], -logp[data["given_signals"][1]])
 
 
 def _label_parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayescascade.model.margins.segments import Margin
 from bayescascade.model.rows import Rows
 
 Arrays = dict[str, np.ndarray]
@@ -57,16 +58,21 @@ def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Ar
     return arrays, np.stack([line, term]), np.array([len(free), n_terms])
 
 
-def rank_shares(rows: Rows, row_cell: np.ndarray, used: np.ndarray, n_queries: np.ndarray) -> Arrays:
+def rank_shares(signal: np.ndarray, task: np.ndarray, margins: list[Margin], by: str, used: np.ndarray) -> Arrays:
     """Logs of the shares of signals in each cell, and 1 where ranks are taken from them; (column, cell) each.
 
-    ``used`` (column, cell) says which cells there are, and ``n_queries`` (column,) for how many queries each stage
-    could have run. Half a signal more in each cell keeps an empty one possible (Jeffreys' prior).
+    ``signal`` is (query, stage), NaN where a stage was not run, and ``used`` (column, cell) says which cells there
+    are. Half a signal more in each cell keeps an empty one possible (Jeffreys' prior).
     """
-    count = np.bincount(row_cell, minlength=used.size).reshape(used.shape)
+    count, ranked = np.zeros(used.shape), np.zeros(used.shape)
+    for column, margin in enumerate(margins):
+        of_task, stage = divmod(column, signal.shape[1])
+        own = signal[task == of_task, stage]
+        cell = margin.cell_of(own[np.isfinite(own)], by)
+        count[column] = np.bincount(cell, minlength=used.shape[1])
+        ranked[column] = used[column] * (len(cell) >= RANKED * len(own))
     share = (count + 0.5) * used
     share /= share.sum(axis=1, keepdims=True)
-    ranked = used * (count.sum(axis=1) >= RANKED * n_queries)[:, None]
     return {"log_share": np.log(np.where(used > 0, share, 1.0)), "ranked": ranked}
 
 
@@ -137,11 +143,13 @@ def patterns(
     none: np.ndarray,
     labels: Arrays,
     label_at: tuple[np.ndarray, np.ndarray],
+    sampled: np.ndarray,
 ) -> Arrays:
     """Which line, term and label each query has at each stage; queries that are alike are kept once.
 
     ``shape`` is (query, stage); ``parts`` and ``none`` are those of `rows_given_ease`; ``label_at`` says which
-    query and stage each label belongs to.
+    query and stage each label belongs to. Queries that are not ``sampled`` (query,) have labels given signals:
+    ``given_signals`` holds their numbers and the patterns of their signals alone.
     """
     n_stages = shape[1]
     line, term, label = (np.full(shape, index) for index in (*none, len(label_at[0])))
@@ -149,7 +157,11 @@ def patterns(
     alike = np.column_stack([values.reshape(len(values), -1) for values in labels.values()])
     _, first, same = np.unique(alike, axis=0, return_index=True, return_inverse=True)
     label[label_at] = first[same.reshape(-1)]
-    distinct, index = np.unique(np.hstack([line, term, label, task[:, None]]), axis=0, return_inverse=True)
+    given = np.flatnonzero(~sampled)
+    every = np.hstack([line, term, label, task[:, None]])
+    signals = np.hstack([line, term, np.full(shape, len(label_at[0])), task[:, None]])[given]
+    distinct, index = np.unique(np.vstack([every, signals]), axis=0, return_inverse=True)
+    index = index.reshape(-1)
     line, term, label, of_task = np.split(distinct, np.cumsum([n_stages] * 3), axis=1)
     has = term < none[1]
     right = np.append(labels["label_correct"], -1.0)[label]  # -1 where there is no label
@@ -162,5 +174,6 @@ def patterns(
         "pattern_task": of_task[:, 0],
         "pattern_labelled": labelled.astype(float),
         "pattern_failed": np.flatnonzero(labelled & (right <= 0.0).all(axis=1)),
-        "query_pattern": index.reshape(-1),
+        "query_pattern": index[: shape[0]],
+        "given_signals": np.stack([given, index[shape[0] :]]),
     }

@@ -63,7 +63,10 @@ def select_task(fit: xr.DataTree, name: str) -> xr.DataTree:
     tree = xr.DataTree.from_dict(groups)
     tree.attrs |= fit.attrs
     log = observed_log(tree)
-    tree.attrs |= {"task": name, "n_queries": log.sizes["query"], "data_hash": data_hash(log)}
+    n_queries = log.sizes["query"]
+    if "represents" in log.coords:
+        n_queries, tree.attrs["n_modelled"] = round(float(log["represents"].sum())), n_queries
+    tree.attrs |= {"task": name, "n_queries": n_queries, "data_hash": data_hash(log)}
     return tree
 
 

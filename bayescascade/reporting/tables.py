@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from bayescascade._common.html import texts
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
 from bayescascade.checks.results import CheckResult
 from bayescascade.display.format import LEVEL, PER, band, chance, share, show_threshold
+from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.answer import judged
 from bayescascade.reporting.explorer import Explorer
@@ -127,11 +129,21 @@ def check_rows(result: CheckResult) -> dict[str, object]:
     return {"name": result.name, "result": words[result.passed], "css": css, "text": result.text, "table": table}
 
 
+def thinning(attrs: Mapping[str, Any], observed: xr.Dataset) -> str:
+    """Which queries of a long log were used for what."""
+    n, drawn = int(attrs["n_modelled"]), int(fair(observed).sum())
+    return (
+        f"{drawn:,} drawn at random, and {n - drawn:,} more for their labels; margins and costs are those of all "
+        f"{int(attrs['n_queries']):,}"
+    )
+
+
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:
     """Where the page comes from: log, model, sampling, options, versions."""
     attrs, sizes = {str(name): value for name, value in fit.attrs.items()}, fit["posterior"].sizes
     versions: dict[str, str] = json.loads(str(attrs.get("versions", "{}")))
-    labels = int(fit["observed_data"].to_dataset()["correct"].count())
+    observed = fit["observed_data"].to_dataset()
+    labels = int(observed["correct"].count())
     named = ("copula", "margin", "calibration")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
     model += ", one difficulty for each query" if int(attrs.get("difficulty", 0)) else ""
@@ -149,6 +161,7 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
             "Training log",
             f"{task}{attrs.get('n_queries', '?')} queries, {labels} labels, kind {attrs['confidence_kind']}",
         ),
+        *([("Queries in the likelihood", thinning(attrs, observed))] if "n_modelled" in attrs else []),
         ("SHA-256 of the log", str(attrs.get("data_hash", "unknown"))),
         ("Model", model),
         (

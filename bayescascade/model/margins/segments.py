@@ -67,6 +67,11 @@ class Margin:
         tie = (segment > 0) & (self.low[before] == signal) & ~self.is_atom[segment] & self.is_atom[before]
         return np.where(tie, segment - 1, segment)
 
+    def cell_of(self, signal: np.ndarray, by: str = "leaf") -> np.ndarray:
+        """The cell of each signal: a leaf of the tree, or a segment (``by="segment"``)."""
+        segment = self.segment_of(signal)
+        return segment if by == "segment" else self.leaf[segment]
+
     def locate(self, signal: np.ndarray, by: str = "leaf") -> dict[str, np.ndarray]:
         """Place signals in cells, the tree's leaves or the segments (``by="segment"``).
 
@@ -85,11 +90,10 @@ class Margin:
         inside = np.where(signal >= self.high[-1], 1.0 - room, inside)
         one, none = np.ones(len(segment)), np.zeros(len(segment))
         before, share = (none, one) if by == "segment" else (self.before[segment], self.share[segment])
-        cell = segment if by == "segment" else self.leaf[segment]
         low = before + np.where(atom, 0.0, share * inside)
         high = before + np.where(atom, share, share * inside)
         log_shape = np.log(share) - np.where(atom, 0.0, np.log(width))
-        return {"cell": cell, "low": low, "high": high, "atom": atom, "log_shape": log_shape}
+        return {"cell": self.cell_of(signal, by), "low": low, "high": high, "atom": atom, "log_shape": log_shape}
 
 
 def find_atoms(signal: np.ndarray, *, discrete: bool = False) -> np.ndarray:
