@@ -1,7 +1,7 @@
 """Build the sdist and the wheel, and try them in clean environments of each Python that the package names.
 
-`make release` runs it; `make release-light`, which CI runs, tries the plain install alone, which brings NumPy and nothing
-else. An interpreter that this machine lacks is named as skipped, never passed over in silence.
+`make release` runs it; `make release-light`, which CI runs, tries the plain install alone, which brings NumPy and
+nothing else. An interpreter that this machine lacks is named as skipped, never passed over in silence.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _IN_QUERIES = "\t\n\r" + TURNS  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
-MOST_AMOUNT = 1e100  # of a cost or a latency
+MOST_AMOUNT = 1e100  # of a confidence, a cost or a latency
 MOST_VOTES = 128  # distinct shares: those of up to 127 samples
 
 
@@ -42,6 +42,10 @@ def check_enough_stages(names: list[str]) -> None:
         )
 
 
+def _too_large(name: str) -> str:
+    return f"a {name} should be at most {MOST_AMOUNT:g}, so that sums of squares stay finite; take a larger unit"
+
+
 def clean_matrices(
     matrices: dict[str, Matrix], names: list[str], kind: str, where: Where, labels: bool = True
 ) -> dict[str, Matrix]:
@@ -51,6 +55,8 @@ def clean_matrices(
     if given, latency.
     """
     confidence = _clean_confidence(matrices["confidence"], kind, where)
+    too_large = np.isfinite(confidence) & (np.abs(confidence) > MOST_AMOUNT)
+    _first_bad(too_large, confidence, where, "confidence", _too_large("confidence"))
     _check_votes(confidence, names, kind)
     blank = np.full(confidence.shape, np.nan)
     correct, cost = matrices.get("correct", blank), matrices.get("cost", blank)
@@ -65,10 +71,7 @@ def clean_matrices(
     for name, amount in {"cost": cost, "latency": matrices.get("latency", blank)}.items():
         allowed = f"a {name} should be finite and at least 0, or NaN if unknown"
         _first_bad(np.isinf(amount) | (amount < 0), amount, where, name, allowed)
-        too_large = (
-            f"a {name} should be at most {MOST_AMOUNT:g}, so that sums of squares stay finite; take a larger unit"
-        )
-        _first_bad(amount > MOST_AMOUNT, amount, where, name, too_large)
+        _first_bad(amount > MOST_AMOUNT, amount, where, name, _too_large(name))
     run = ~np.isnan(confidence)
     _warn_lost_labels(~np.isnan(correct) & ~run, where)
     # What a stage that was not run has to say is padding, typically zeros of a join: as labels or costs they

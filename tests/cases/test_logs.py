@@ -202,6 +202,9 @@ def _():
     for name in ("latency", "cost"):
         told = refused(rf"{name} is 1e\+300 at row 0", table_of(**{name: 1e300}))
         assert "at most 1e+100, so that sums of squares stay finite; take a larger unit" in told
+    for value in (1e300, -1e300):
+        confidence = table_of()["confidence"] * value
+        refused(r"confidence is .*e\+\d+ at row 0.*at most 1e\+100", table_of(confidence=confidence), "score")
     refused(r"cost is 1e\+200", table_of(), cost=dict(zip(STAGES, [1.0, 2.0, 1e200], strict=True)))
     _, said = read(table_of().assign(latency=np.tile([1.0, 2.0, np.nan], 60)))
     assert "stage 'large' has no known latency" in said[0]
