@@ -140,8 +140,8 @@ def _run_all(
             progress.advance(bar)
             done = len(cells)
             if done == len(methods) and not progressbar:
-                left = (time.monotonic() - start) * (len(runs) - 1)
-                say_if_long("The comparison", left, "Fewer methods, sizes or seeds take less.")
+                more = (time.monotonic() - start) * (len(runs) - 1)
+                say_if_long("The comparison", more, "Fewer methods, sizes or seeds take less.")
             if lines and (done == total or done % max(total // 10, 1) == 0):
                 spent = time.monotonic() - start
                 left = f", about {span(spent / done * (total - done))} left" if done < total else ""

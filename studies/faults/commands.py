@@ -1,7 +1,7 @@
 """The commands that write, what they are given, and how what they make is read as whole.
 
-`fit`, `fit-tasks` and `demo` take a fit that is ready, and `update` an updated one: what is interrupted is their
-reading, their own work and their writing. The models that `run` asks are functions.
+`fit` and `fit-tasks` take a fit that is ready: what is interrupted is their reading, their own work and their
+writing. The models that `run` asks are functions.
 """
 
 from __future__ import annotations
@@ -186,17 +186,6 @@ COMMANDS = (
         {"new.jsonl": read_decisions},
         ("policy.json", "prompts.jsonl", "log.csv"),
         goes_on=True,
-    ),
-    Command(
-        "demo",
-        ("demo", "-o", "new"),
-        {
-            "new/log.csv": lambda path: read_log(path, 300),
-            "new/fit.nc": bc.load_fit,
-            "new/policy.json": bc.Policy.load,
-            "new/report.html": read_page,
-        },
-        (),
     ),
 )
 

@@ -32,9 +32,10 @@ whole new one as its reader takes it.
 
 ## Killed at a random moment
 
-Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit`,
-`fit-tasks` and `demo` are given a fit that is ready, so that it is their own reading and writing that are interrupted; `fit-tasks` and
-`tune-tasks` do the tenants' work in their own process; the models that `run` asks are functions. `serve` has tests of its own.
+Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit` and
+`fit-tasks` are given a fit that is ready, so that it is their own reading and writing that are interrupted; `fit-tasks` and
+`tune-tasks` do the tenants' work in their own process; the models that `run` asks are functions. `serve` has tests of its own, and
+`demo` was not killed.
 `check`, `verdict`, `labels`, `sensitivity`, `diff`, `explain` and `score` write no file.
 """
 REMARKS = """

@@ -79,12 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "# How reading and scoring grow\n\n`python -m studies.growth.run`: simulated logs in the long layout; processor "
         "seconds.\nDesign is the layout of the model's arrays. The last column is the highest memory of the process up to there.\n"
     )
-    few, rows = slice(1 if run.quick else None), 600 if run.quick else 60_000
-    cells = {
-        "rows": [(f"{n:,}", (n, 3)) for n in ROWS[few]],
-        "stages, of 60,000 rows": [(f"{k}", (rows, k)) for k in STAGES[few]],
-        "tasks, of 60,000 rows": [(f"{k}", (rows, 3, k)) for k in TASKS[few]],
-        "distinct values of each stage, of 60,000 rows": [(f"{k:,}", (rows, 3, 0, k)) for k in VALUES[few]],
+    few = 1 if run.quick else None
+    rows = 600 if run.quick else 60_000
+    cells: dict[str, list[tuple[str, tuple[int, ...]]]] = {
+        "rows": [(f"{n:,}", (n, 3)) for n in ROWS[:few]],
+        "stages, of 60,000 rows": [(f"{k}", (rows, k)) for k in STAGES[:few]],
+        "tasks, of 60,000 rows": [(f"{k}", (rows, 3, k)) for k in TASKS[:few]],
+        "distinct values of each stage, of 60,000 rows": [(f"{k:,}", (rows, 3, 0, k)) for k in VALUES[:few]],
     }
     with tempfile.TemporaryDirectory() as folder:
         measure(make_table(300, 3), Path(folder))  # what is loaded on first use
