@@ -16,16 +16,21 @@ from bayescascade.errors import CascadeError
 WORDS = {True: "passed", False: "FAILED", None: "skipped"}
 # What the failure of a check does to what is said of thresholds.
 CONSEQUENCES = {
-    "convergence": "the draws may not represent the posterior, so every number may be off",
-    "margins": "the share of queries that each stage answers, and so the cost, may be off",
-    "calibration": "the error may be off",
-    "dependence": "error and cost are less certain than stated",
-    "own signal": "accuracy on deferred queries may be lower than predicted",
-    "sensitivity": "the log and the prior disagree, so the answer is a compromise",
-    "loo": "a few queries have much influence on the answer",
-    "cascade": "the model misstates error or cost at these thresholds",
-    "update": "old and new queries differ, so the answer mixes the two",
+    "convergence": "the sampler has not settled, so another run may give other numbers",
+    "margins": "the fit misjudges how often a stage is confident, so shares of queries answered, and the cost, "
+    "may be off",
+    "calibration": "the fit misjudges how often a confident answer is right, so error rates may be off",
+    "dependence": "the fit misjudges how often two stages are confident about the same queries, so the shares "
+    "that go on to later stages may be off, and with them error and cost",
+    "own signal": "how confident an earlier stage was says something about a later answer that the fit ignores, "
+    "so errors of later stages may be off",
+    "sensitivity": "the prior still counts beside the data; more labels would settle the numbers",
+    "loo": "a few queries weigh heavily, so comparisons between fits are unreliable; the thresholds hardly change",
+    "cascade": "these thresholds did otherwise on the training log than the fit says, so do not rely on the "
+    "expected error and cost",
+    "update": "the new queries are not like the earlier ones, and the numbers are an average of both",
 }
+OTHERWISE = "the numbers may be off"
 
 
 def rejected(table: pd.DataFrame) -> pd.Index:
@@ -128,9 +133,9 @@ class CheckResults(Sequence[CheckResult]):
         Examples
         --------
         >>> empty = pd.DataFrame()
-        >>> of = {"margins": True, "calibration": False, "cascade": None}
-        >>> CheckResults(CheckResult(name, passed, empty, "") for name, passed in of.items()).summary
-        '1 of 2 checks passed. Failed: calibration (the error may be off).'
+        >>> of = {"margins": True, "loo": False, "cascade": None}
+        >>> CheckResults(CheckResult(name, passed, empty, "") for name, passed in of.items()).summary[:47]
+        '1 of 2 checks passed. Loo failed: a few queries'
         """
         judged = [result for result in self._results if result.passed is not None]
         failed = [result.name for result in judged if not result.passed]
@@ -139,8 +144,8 @@ class CheckResults(Sequence[CheckResult]):
         text = f"{len(judged) - len(failed)} of {len(judged)} checks passed."
         if not failed:
             return text
-        what = (f"{name} ({CONSEQUENCES[name]})" if name in CONSEQUENCES else name for name in failed)
-        return f"{text} Failed: {', '.join(what)}."
+        what = [f"{name.capitalize()} failed: {CONSEQUENCES.get(name, OTHERWISE)}." for name in failed]
+        return " ".join([text, *what])
 
     @property
     def table(self) -> pd.DataFrame:

@@ -283,7 +283,7 @@ Difficulty = Annotated[
     bool,
     typer.Option(
         help="Give each query a difficulty, which lowers its confidences and its accuracy. Without it, the "
-        "model is the published Markov copula."
+        "model is a Markov copula."
     ),
 ]
 NumberOfDraws = Annotated[int, typer.Option("--draws", min=4, max=MOST_DRAWS, help="Draws kept from each chain.")]

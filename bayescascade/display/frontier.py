@@ -70,7 +70,7 @@ def draw_frontier(
         Of the costs.
     """
     cost = n_queries * curve["cost"].values
-    band = f"{ci_prob:.0%} interval, pointwise"
+    band = f"{ci_prob:.0%} interval"
     ax.fill_between(cost, curve["error_low"], curve["error_high"], color=BLUE, alpha=0.2, lw=0, label=band)
     ax.plot(cost, curve["error"], color=BLUE, lw=2, label="cascade, expected error")
     if every_stage is not None:
@@ -85,7 +85,7 @@ def draw_frontier(
         ax.plot(n_queries * scored["cost"], scored["error"], ".", color=GREEN, ms=5, label=label)
     if singles is not None:
         error, alone = singles[0], n_queries * singles[1]
-        _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", ms=5, label="one stage alone")
+        _crosses(ax, alone, error, ci_prob, color=VERMILION, marker="s", ms=5, label="single stage")
         if singles_kept is not None:
             ax.plot(alone.mean(axis=0), singles_kept, "_", color=VERMILION, ms=9, mew=1.5)
     if solution is not None:

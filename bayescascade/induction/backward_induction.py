@@ -83,7 +83,8 @@ def backward_induction(
 
     Notes
     -----
-    V_k = phi_k, V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], 1 - abstain_price / price).
+    V_k = max(phi_k, a), V_j(xi) = max(phi_j(xi), -c_{j+1} / price + E[V_{j+1} | xi_j = xi], a), where
+    a = 1 - abstain_price / price, and is left out without an ``abstain_price``.
     Signals are a Markov chain, so a policy that also looks at the signals of earlier stages gains nothing.
 
     For a fit with a difficulty they are no Markov chain, and the best policy of any kind would remember all

@@ -70,7 +70,7 @@ def build_model(
         Whether each query has a latent difficulty, which lowers its confidences (``loading``) and makes its
         answers wrong beyond what the confidences say (``discrimination``). Links then join what it leaves. A share
         of queries is ``unanswerable``: no stage gets them right, whatever its confidence. Ranks are the observed
-        ones where a stage ran for nearly all queries. ``False`` is the published Markov copula.
+        ones where a stage ran for nearly all queries. ``False`` is a Markov copula, as in Zellinger & Thomson.
 
     Returns
     -------

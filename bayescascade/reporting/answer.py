@@ -9,33 +9,19 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.messages import sentence
 from bayescascade.cascade.predictive import side_of
-from bayescascade.checks.results import CheckResult
+from bayescascade.checks.results import CONSEQUENCES, OTHERWISE, CheckResult
 from bayescascade.display.format import share
 from bayescascade.reporting.text import UNIT, Choice, rule_of
-
-# What a failed check does to the numbers on the page.
-_EFFECTS = {
-    "convergence": "The sampler has not settled, so another run may give other numbers.",
-    "margins": "The model misjudges how often a model is confident. Shares of queries answered, and so "
-    "the cost, may be off.",
-    "calibration": "The model misjudges how often a confident answer is right. Error rates may be off.",
-    "dependence": "The model misjudges how often two stages are confident about the same queries. The shares "
-    "that go on to later stages, and so error and cost, may be off.",
-    "own signal": "How confident an earlier stage was says something about a later answer that this model "
-    "ignores. Errors of later stages may be off.",
-    "sensitivity": "The prior still counts beside the data. Label more queries to settle the numbers.",
-    "loo": "A few queries weigh heavily. Comparisons between fits are unreliable, the thresholds hardly change.",
-    "cascade": "These thresholds did otherwise on the training log than the model says. Do not rely on "
-    "the error and cost above.",
-    "update": "The new queries are not like the earlier ones, and the numbers are an average of both.",
-}
-_OTHER = "The numbers on this page may be off."
 
 
 def tiles(choice: Choice, scored: xr.Dataset | None, ci_prob: float) -> list[dict[str, str]]:
     """The numbers that count: a label, the number, and what to know of it."""
-    out = [_tile("Expected error", share(float(choice.error.mean())), _ends(choice.error, ci_prob, share))]
+    note = _ends(choice.error, ci_prob, share)
+    if choice.error_of_answers is not None:
+        note += f"; of the answers given {share(float(choice.error_of_answers.mean()))}"
+    out = [_tile("Expected error", share(float(choice.error.mean())), note)]
     out += _bound(choice)
     out.append(_tested(scored))
     cost = choice.money(float(choice.cost.mean()))
@@ -88,7 +74,7 @@ def _tested(scored: xr.Dataset | None) -> dict[str, str]:
     low, high = (float(scored[f"error_{end}"]) for end in ("low", "high"))
     verdict = judged(error, low, high)
     note = f"{verdict} ({share(low)} to {share(high)})"
-    return _tile("On the test log", share(error), note, "good" if verdict == "as expected" else "bad")
+    return _tile("On the test log", share(error), note, "bad" if verdict == "higher than expected" else "good")
 
 
 def judged(value: float, low: float, high: float) -> str:
@@ -108,6 +94,8 @@ def stage_rows(choice: Choice, kind: str) -> list[dict[str, Any]]:
         rule, probability = rule_of(t, kind, not rows, reject)
         if called[j] == 0.0:
             rule, probability = "never called", ""
+        elif probability:  # what everybody can read comes first
+            rule, probability = probability, rule
         row = {"name": name, "rule": rule, "probability": probability, "called": share(float(called[j]))}
         row |= {"answered": share(float(done[j])), "width": f"{100.0 * float(done[j]):.1f}"}
         rows.append(row)
@@ -123,7 +111,7 @@ def trust(
     """
     failed = [result.name for result in checks if result.passed is False]
     n = sum(result.passed is not None for result in checks)
-    effects = [(name, _EFFECTS.get(name, _OTHER)) for name in failed]
+    effects = [(name, sentence(CONSEQUENCES.get(name, OTHERWISE))) for name in failed]
     if idle:
         effects = [
             (name, f"Only {', '.join(idle)} is affected, where these thresholds send next to nothing. Other "
@@ -135,18 +123,22 @@ def trust(
     said = [*lacks]
     if choice is not None:
         said.append(_so(bool(failed), scored))
+    worse = _strange(scored, "higher than expected")
+    if worse:  # what speaks against the thresholds comes first
+        said.insert(0, f"{title}.")
+        title = f"On the test log {' and '.join(worse)}"
     # green is for what was tested
-    css = "care" if failed or lacks or _strange(scored) else "good" if scored is not None else "untested"
+    css = "care" if failed or lacks or worse else "good" if scored is not None else "untested"
     return {"title": title, "effects": effects, "text": [text for text in said if text], "css": css}
 
 
-def _strange(scored: xr.Dataset | None) -> list[str]:
-    """What the test log shows otherwise than expected, in words."""
+def _strange(scored: xr.Dataset | None, verdict: str) -> list[str]:
+    """What is ``higher than expected``, or ``lower than expected``, on the test log, in words."""
     out = []
     for name in ("error", "cost"):
         if scored is not None and f"{name}_low" in scored and not np.isnan(float(scored[name])):
-            verdict = judged(float(scored[name]), *(float(scored[f"{name}_{end}"]) for end in ("low", "high")))
-            out += [] if verdict == "as expected" else [f"the {name} was {verdict}"]
+            found = judged(float(scored[name]), *(float(scored[f"{name}_{end}"]) for end in ("low", "high")))
+            out += [f"the {name} was {verdict}"] if found == verdict else []
     return out
 
 
@@ -154,10 +146,14 @@ def _so(failed: bool, scored: xr.Dataset | None) -> str:
     """What follows for those who want to use the thresholds."""
     if scored is None or np.isnan(float(scored["error"])):
         return "These numbers have not been tested on new queries. Score the thresholds on a test log first."
-    strange = _strange(scored)
-    if strange:
-        advice = " Refit with these queries, or find out how they differ, before you rely on the numbers."
-        return f"On the test log {' and '.join(strange)}.{advice}"
+    if _strange(scored, "higher than expected"):
+        return "Refit with these queries, or find out how they differ, before you rely on the numbers."
+    better = _strange(scored, "lower than expected")
+    if better:
+        return (
+            f"On the test log {' and '.join(better)}. That is no reason against these thresholds, and one log in "
+            "ten differs by chance. Refit with these queries to have closer numbers."
+        )
     if failed:
         return (
             "On the test log, error and cost came out as predicted. The thresholds can be used; refit as the "

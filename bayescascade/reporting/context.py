@@ -16,7 +16,7 @@ from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
-from bayescascade.cascade.empirical import check_followed, score
+from bayescascade.cascade.empirical import check_followed, score, without_lost
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
@@ -52,7 +52,11 @@ from bayescascade.runtime.policy import Policy
 from bayescascade.tuning.solution import ThresholdSolution
 from bayescascade.tuning.solution_text import say_margin
 
-_RIVALS = {"rival": "alternative", "p_beats": "cascade is better", "p_beats_any": "better than all of its kind"}
+_RIVALS = {
+    "rival": "alternative",
+    "p_beats": "P(this cascade has the lower cost)",
+    "p_beats_any": "better than all of its kind",
+}
 _RIVALS |= {"kept": "keeps the limit", "loss": "cost", "loss_low": "from", "loss_high": "to"}
 _RIVALS |= {"saving_low": "saving from", "saving_high": "saving to"}
 _IDLE = 0.01  # share of queries below which a stage counts as not called
@@ -87,7 +91,8 @@ def build_context(
     choice = choose(fit, draws, solution, thresholds, currency)
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
-    explorer = make_explorer(fit, ci_prob=ci_prob, own=over_all(choice, draws), currency=currency)
+    prob = 0.9 if choice is None else float(choice.goal.get("prob", 0.9))
+    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=over_all(choice, draws), currency=currency)
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
@@ -109,6 +114,7 @@ def build_context(
         "density": None if choice is None else density_figure(choice, scored, ci_prob),
         "margin": choice is not None and choice.error_with_margin is not None,
         "stages": [] if choice is None else stage_rows(choice, draws.kind),
+        "abstains": choice is not None and choice.abstained is not None,
         "tested": scored is not None,
         "trust": trust(list(checks), idle, choice, scored, _margin_lacks(solution)),
         "evidence": None if choice is None else evidence_sheet(choice, scored, seen, ci_prob),
@@ -184,9 +190,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
     """What the thresholds did on the fit's own log, if that can be told."""
     try:
-        log = observed_log(fit).sel(stage=choice.stages)
-        check_followed(log, chosen)
-        return score(log, chosen)
+        return score(without_lost(observed_log(fit).sel(stage=choice.stages), chosen), chosen)
     except CascadeError:
         return None  # where a stage was not run, or an answer has no label
 

@@ -50,7 +50,7 @@ def tune(
     doubt: float | None = None,
     currency: str | None = None,
 ) -> ThresholdSolution:
-    """Choose thresholds for a stated goal, so that they stay good under every posterior draw.
+    """Choose thresholds for a stated goal, judged by all posterior draws.
 
     Examples
     --------
@@ -90,10 +90,10 @@ def tune(
         standard deviation, as a share of the error, updated by what the labelled queries did under these
         thresholds, yet never to below the model's error. The thresholds are then a point of the frontier of the
         posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
-        the model. By default 0.1 where ``max_error`` is given, and 1 for a fit without a difficulty: with these
-        promises were kept as often as asked on resplit real logs (see the page on promises). 0 where there is no
-        such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or a
-        label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
+        the model. By default 0.1 where ``max_error`` is given, and 1 for a fit without a difficulty: on
+        resplit real logs most promises were then kept as often as asked (see the page on promises). 0 where there
+        is no such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or
+        a label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
     currency : str, optional
         Of the log's costs: a name such as ``"USD"``, or a sign.
 

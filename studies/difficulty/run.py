@@ -1,4 +1,4 @@
-"""What a query's difficulty does to the account of error and cost, beside the published Markov copula.
+"""What a query's difficulty does to the account of error and cost, beside a Markov copula.
 
 Run from the project's root: ``python -m studies.difficulty.run``. Keeps what is measured in ``build/difficulty.csv``
 and writes ``docs/evidence/difficulty.md``. Needs the logs in ``../shared/data``.
@@ -90,7 +90,7 @@ def page(table: pd.DataFrame) -> str:
     n_seeds = split["seed"].nunique()
     return f"""# What a query's difficulty does
 
-`fit(log, difficulty=True)` has one latent number a query; `difficulty=False` is the published Markov copula. Both have the same
+`fit(log, difficulty=True)` has one latent number a query; `difficulty=False` is a Markov copula as in Zellinger & Thomson (2025). Both have the same
 calibration and the same segments of the margins; beside a difficulty, ranks are the observed ones. With all labels the mean absolute bias of the error is {mean["Markov"]:.2f} points for the Markov copula and {mean["difficulty"]:.2f} with a difficulty.
 
 ## With all labels

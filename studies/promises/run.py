@@ -212,7 +212,7 @@ def page(run: Run) -> str:
     of_tune = (
         f"`tune` itself, {tuned} seeds: {words('tune, batch')}; for the long run: {words('tune, long run', (0.9,))}."
         if tuned
-        else "`tune` starts from such a point, and was not measured by itself."
+        else "`tune` also chooses which stages to run, and was not measured by itself."
     )
     held_out = [rs.pooled(x, 2).sizes["query"] - max(rs.SIZES) for x in rs.LOGS]
     default, by_model = PICK.format(DEFAULT), PICK.format(0.0)
@@ -241,7 +241,7 @@ the way from the last stage's error to the first's on the pooled log, so that th
 deviation about 1 point), so a long-run promise that is exactly right is kept somewhat less often than asked where prob is above one half; the batch
 promise has the number of held-out queries as its m and is the one that the held-out number judges fairly.
 
-* **tune**: the function itself, on fewer seeds.
+{"* **tune**: the function itself." if tuned else ""}
 * **pick, doubt x**: the cheapest of {rs.N_POINTS} points of the fit's frontier that keeps the batch promise; quick to compute, so it served to choose the margin.
 * **own errors on the frontier**: the same points, judged by the labelled queries alone: the error is Beta(errors + 1/2, n - errors + 1/2).
 * **plug-in**: cheapest with posterior mean error within the bound; cheapest whose error on the labelled rows is within the bound, by coordinate search.

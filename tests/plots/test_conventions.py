@@ -73,11 +73,11 @@ def test_arvizs_probability_of_intervals_is_taken_where_it_was_set(example_fit):
         return ax.get_legend_handles_labels()[1][0], np.ptp(path[:, 1])
 
     label, usual = widths()
-    assert label == "90% interval, pointwise"  # as everywhere in the package, though ArviZ's own default is 89%
+    assert label == "90% interval"  # as everywhere in the package, though ArviZ's own default is 89%
     with az.rc_context({"stats.ci_prob": 0.5}):
         label, narrow = widths()
-        assert label == "50% interval, pointwise"
-        assert widths(ci_prob=0.9)[0] == "90% interval, pointwise"
+        assert label == "50% interval"
+        assert widths(ci_prob=0.9)[0] == "90% interval"
     assert narrow < usual
     with pytest.raises(bc.CascadeError, match="ci_prob"):
         bc.plot_frontier(example_fit, ci_prob=90)

@@ -34,11 +34,11 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
     solution = bc.tune(example_fit, max_cost=0.002)
     ax = bc.plot_frontier(example_fit, solution=solution, log=example_log)
     assert labels(ax) == [
-        "90% interval, pointwise",
+        "90% interval",
         "cascade, expected error",
         "every stage in the cascade",
         "cascade, scored on the log",
-        "one stage alone",
+        "single stage",
         "chosen thresholds",
     ]
     assert [text.get_text() for text in ax.texts] == ["small", "medium", "large"]
@@ -49,7 +49,7 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
 
 def test_a_frontier_can_be_drawn_without_its_fit(curve):
     ax = bc.plot_frontier(curve)
-    assert "one stage alone" not in labels(ax)
+    assert "single stage" not in labels(ax)
     line = ax.lines[0]
     # nobody pays more for more errors
     np.testing.assert_allclose(line.get_ydata(), curve["error"])

@@ -223,6 +223,11 @@ def test_a_report_of_a_part_that_abstains(example_fit, unseen, tmp_path):
     assert "gives no answer below" in text
     assert f"Left unanswered {float(solution.abstained.mean()):.1%}" in text
     assert "a wrong answer costs 0.0200 and an unanswered query costs 0.00800" in text
+    given = float((solution.error / (1.0 - solution.abstained)).mean())
+    assert f"of the answers given {given:.1%}" in head_of(text)
+    assert "error, of the answers given" in text
+    assert "answered or left at small" in text
+    assert "answered by" not in text
 
 
 def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, example_log, tmp_path):
@@ -398,9 +403,11 @@ def test_what_failed_checks_and_a_test_log_mean_is_told(failed, error, said):
         }
         scored = xr.Dataset(amounts)
     told = trust(results, [], object(), scored, [])
-    assert told["title"] == ("1 of 3 model checks failed" if failed else "All 2 model checks passed")
-    assert said in " ".join(told["text"])
-    assert told["css"] == ("care" if failed or error in (0.4, 0.05) else "untested" if error is None else "good")
+    checks = "1 of 3 model checks failed" if failed else "All 2 model checks passed"
+    worse = "On the test log the error was higher than expected"
+    assert told["title"] == (worse if error == 0.4 else checks)
+    assert said in " ".join([f"{told['title']}.", *told["text"]])
+    assert told["css"] == ("care" if failed or error == 0.4 else "untested" if error is None else "good")
 
 
 def test_a_failure_leaves_the_old_page(example_fit, tmp_path, monkeypatch):
