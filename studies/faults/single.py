@@ -111,6 +111,8 @@ def no_permission(ready: Path, commands: Sequence[Command]) -> Found:
 def two_writers(ready: Path, commands: Sequence[Command]) -> Found:
     found = Found("two writers of one file", "both end well; the file is one of the two, no part left")
     for command in commands:
+        if command.goes_on:  # `run` refuses the second one
+            continue
         folder = fresh(ready, ready.with_name("trial"), command.inputs)
         both = [Process(command.arguments, folder) for _ in range(2)]
         ended = [process.wait() for process in both]
@@ -188,7 +190,9 @@ def closed_stdout(ready: Path, commands: Sequence[Command]) -> Found:
 def slow_pipe(ready: Path, commands: Sequence[Command]) -> Found:
     found = Found("output to a pipe that is read slowly", "ends well; all of it comes through")
     for command in commands:
-        if len(command.makes) > 1:  # a pipe for each would be read in turn
+        if (
+            len(command.makes) > 1 or command.goes_on
+        ):  # a pipe for each would be read in turn, and none is gone on with
             continue
         ((name, read),) = command.makes.items()
         folder = fresh(ready, ready.with_name("trial"), command.inputs)

@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRIALS = 4
 # a report takes seconds up to its writing, and compare too
-QUICK = [command for command in COMMANDS if command.name not in ("report", "compare")]
+SLOW = ("report", "compare", "monitor")
+QUICK = [command for command in COMMANDS if command.name not in SLOW and not command.goes_on]
 
 
 @pytest.fixture(scope="module")
