@@ -129,7 +129,7 @@ types: $(VENV)/.stamp-dev
 # run as copies, so that checking never changes the committed outputs
 notebooks: $(VENV)/.stamp-dev
 	@rm -rf build/notebooks && mkdir -p build/notebooks
-	@cp -r $(NOTEBOOKS) notebooks/responses notebooks/evaluation notebooks/live build/notebooks/
+	@cp -r $(NOTEBOOKS) $(addprefix notebooks/,responses evaluation lm_eval promptfoo traces live) build/notebooks/
 	@printf '%s\n' $(notdir $(NOTEBOOKS)) | xargs -P $(WORKERS) -I{} sh -c 'echo "Executing {}"; \
 	  $(BIN)/jupyter-execute --inplace --timeout=900 "build/notebooks/{}" && echo "Executed {}"'
 

@@ -90,7 +90,7 @@ def head_of(path_or_text):
 
 
 def test_the_title_is_the_answer(full, page, solution):
-    title = re.search("<h1[^>]*>(.*?)</h1>", full.read_text(encoding="utf-8"))[1]
+    title = re.sub("<[^>]*>", "", re.search("<h1[^>]*>(.*?)</h1>", full.read_text(encoding="utf-8"))[1])
     cost = f"{1000 * float(solution.cost.mean()):#.3g}"
     assert re.fullmatch(rf"Run small → (medium → )?large for {cost} per 1,000 queries", title)
     assert f"<title>{title}</title>" in full.read_text(encoding="utf-8")
