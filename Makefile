@@ -21,8 +21,8 @@ DECISIONS := tests/tuning tests/induction tests/model/test_costs.py
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1[234].*/bin/python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks readme docs bench release audit
-.PHONY: browser constraints clean distclean
+.PHONY: help demo test doctests test-slow test-long test-kernels lint format types notebooks readme docs bench release
+.PHONY: release-light audit browser constraints clean distclean
 
 help:
 	@echo "make demo         the whole main job on the embedded example; results in $(OUT)"
@@ -38,6 +38,7 @@ help:
 	@echo "make readme       run what README and docs/howto show, and put in what it prints"
 	@echo "make docs         the documentation, into build/docs; a warning is an error"
 	@echo "make release      build sdist and wheel; try them in clean environments of each Python there is"
+	@echo "make release-light    the plain wheel alone, as CI does in under a minute"
 	@echo "make audit        ask for known weaknesses of the versions in constraints.txt (needs a network)"
 	@echo "make bench        benchmarks"
 	@echo "make constraints  resolve all dependencies anew and pin them in constraints.txt"
@@ -128,7 +129,7 @@ types: $(VENV)/.stamp-dev
 # run as copies, so that checking never changes the committed outputs
 notebooks: $(VENV)/.stamp-dev
 	@rm -rf build/notebooks && mkdir -p build/notebooks
-	@cp -r $(NOTEBOOKS) notebooks/responses notebooks/evaluation notebooks/live build/notebooks/
+	@cp -r $(NOTEBOOKS) $(addprefix notebooks/,responses evaluation lm_eval promptfoo traces live) build/notebooks/
 	@printf '%s\n' $(notdir $(NOTEBOOKS)) | xargs -P $(WORKERS) -I{} sh -c 'echo "Executing {}"; \
 	  $(BIN)/jupyter-execute --inplace --timeout=900 "build/notebooks/{}" && echo "Executed {}"'
 
@@ -142,6 +143,10 @@ docs: $(VENV)/.stamp-docs
 # on Linux and macOS; takes a few minutes for each version of Python, nearly all of it installing
 release: $(VENV)/.stamp-dev
 	@$(BIN)/python .ci/release.py
+
+# the quick part of it, for CI
+release-light: $(VENV)/.stamp-dev
+	@$(BIN)/python .ci/release.py --light
 
 # --strict: a package that the database does not have is a failure, and no clean bill
 audit: $(VENV)/.stamp-python

@@ -13,14 +13,22 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
     r"^```(console)\n(.*?)^```$|^```python\n((?:(?!^```).)*)^```\n\n```text\n(.*?)^```$", re.M | re.S
 )
+
+
+def bring_files(folder: str | os.PathLike[str]) -> None:
+    """Put the files that pages read into a folder, at their place in the repository."""
+    files = Path("notebooks", "responses")
+    shutil.copytree(ROOT / files, Path(folder) / files)
 
 
 def renew(text: str) -> str:
@@ -55,6 +63,7 @@ def main(names: list[str]) -> None:
     for path in [Path(name).resolve() for name in names]:
         text = path.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            bring_files(folder)
             shown = renew(text)
         path.write_text(shown, encoding="utf-8")
         print(f"{'changed' if shown != text else 'unchanged'}: {os.path.relpath(path)}")

@@ -47,6 +47,7 @@ from bayescascade.posterior.storage import save_fit as save_fit
 from bayescascade.posterior.tasks import select_task as select_task
 from bayescascade.reporting.notebook import explore as explore
 from bayescascade.reporting.report import report as report
+from bayescascade.reporting.tenants import report_tasks as report_tasks
 from bayescascade.rivals.compare import compare as compare
 from bayescascade.rivals.thresholds.learn_then_test import learn_then_test as learn_then_test
 from bayescascade.runtime.budget import Budget as Budget

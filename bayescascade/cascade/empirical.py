@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError, CascadeWarning, bad_value
 from bayescascade.logs.validate import validate_log
+
+_FEW_LOST = 0.05
 
 
 def score(
@@ -240,18 +242,37 @@ def _first(log: xr.Dataset, lacks: np.ndarray) -> str:
 
 def check_followed(log: xr.Dataset, thresholds: Any) -> None:
     """Raise `CascadeError` unless every query ran what thresholds send it to, and its answer has a label."""
+    for of_stages, missing in _unknown(log, thresholds):
+        if missing.any():
+            most = _most([missing])
+            raise CascadeError(
+                f"{int(most.sum())} queries ({_first(of_stages, most)}) are sent to a stage that the log has not "
+                "run or not labelled for them."
+            )
+
+
+def without_lost(log: xr.Dataset, thresholds: Any) -> xr.Dataset:
+    """The log without the few queries that did not run what thresholds send them to, or have no label there.
+
+    Calls time out now and then. Raises `CascadeError` where more than 5% of the queries are such.
+    """
+    known = np.ones(log.sizes["query"], dtype=bool)
+    for _, missing in _unknown(log, thresholds):
+        known &= ~missing.any(axis=(0, 1))
+    log = log.isel(query=known) if known.mean() >= 1.0 - _FEW_LOST else log
+    check_followed(log, thresholds)
+    return log
+
+
+def _unknown(log: xr.Dataset, thresholds: Any) -> Iterator[tuple[xr.Dataset, np.ndarray]]:
+    """Blocks of thresholds: the log of their stages, and what it does not know (point, stage, query)."""
     stages = [str(name) for name in log["stage"].values]
     rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]))
     log = log.sel(stage=rule.stages)
     confidence, correct = (log[name].transpose("query", "stage").values for name in ("confidence", "correct"))
     for route in route_blocks(confidence, rule.accept, rule.reject):
         lack = _what_lacks(route, confidence, correct)
-        missing = _most([lack.unrun | lack.unlabelled])
-        if missing.any():
-            raise CascadeError(
-                f"{int(missing.sum())} queries ({_first(log, missing)}) are sent to a stage that the log has not "
-                "run or not labelled for them."
-            )
+        yield log, lack.unrun | lack.unlabelled
 
 
 def cost_of_queries(log: xr.Dataset, rule: DecisionRule, cost: str = "mean") -> np.ndarray:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from functools import partial
+from typing import Any
 
 import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._common.messages import joined, sentence
+from bayescascade._common.messages import joined, say_if_long, sentence
 from bayescascade.checks.evidence import Evidence
 from bayescascade.checks.results import CheckResult, verdict
 from bayescascade.display import checks as pictures
@@ -19,6 +21,7 @@ from bayescascade.posterior.schema import why_not_computed
 # Pareto k of single queries stray over the limit by chance; one in a hundred does no harm to their sum.
 MAX_BAD_SHARE = 0.01
 _MAX_LOO = 8_000_000
+_MANY, _TRIED = 2_000, 50  # queries from which on a few are timed first
 
 
 def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
@@ -45,12 +48,10 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
         if not seen.any():
             unseen.append({"signal": "signals", "correct": "labels"}.get(name, name))
             continue
-        part = xr.DataTree.from_dict(
-            {"posterior": tree["posterior"].to_dataset(), "log_likelihood": terms.isel(query=seen)}
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a high k is what this check reports
-            loo = az.loo(part, var_name=name, pointwise=True)
+        terms = terms.isel(query=seen)
+        if terms.sizes["query"] > _MANY:
+            _announce(tree, terms, name)
+        loo = _loo(tree, terms, name)
         k = np.asarray(loo.pareto_k)
         of_factor[name] = loo
         rows.append((name, loo.elpd, loo.se, loo.p, k.max(), loo.good_k, np.mean(k > loo.good_k)))
@@ -72,3 +73,19 @@ def check_loo(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     if unseen:
         text += f" Not tested: {joined(unseen)}; none of them moves the posterior."
     return CheckResult("loo", passed, table, text, partial(pictures.loo, of_factor))
+
+
+def _loo(tree: xr.DataTree, terms: xr.Dataset, name: str) -> Any:
+    """ArviZ's leave-one-out of some queries, query by query."""
+    part = xr.DataTree.from_dict({"posterior": tree["posterior"].to_dataset(), "log_likelihood": terms})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a high k is what this check reports
+        return az.loo(part, var_name=name, pointwise=True)
+
+
+def _announce(tree: xr.DataTree, terms: xr.Dataset, name: str) -> None:
+    """Say how long it takes, by the time that a few queries take."""
+    start = time.monotonic()
+    _loo(tree, terms.isel(query=slice(_TRIED)), name)
+    left = (time.monotonic() - start) * terms.sizes["query"] / _TRIED
+    say_if_long(f"The check of each query's influence, of {terms.sizes['query']:,} queries,", left)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from bayescascade.cascade.empirical import check_followed, cost_of_queries, score
+from bayescascade.cascade.empirical import cost_of_queries, score, without_lost
 from bayescascade.cascade.evaluate import evaluate
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import LEAST, MANY, Evidence
@@ -39,7 +39,7 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
         )
         return CheckResult("cascade", None, pd.DataFrame(), text)
     try:
-        check_followed(log, rule)
+        log = without_lost(log, rule)
         found = score(log, rule)
     except CascadeError as error:
         return CheckResult("cascade", None, pd.DataFrame(), f"The fit's own log cannot be scored: {error}")

@@ -41,7 +41,7 @@ from bayescascade.cli.options import (
     FitFile,
     Json,
     Kind,
-    LogFile,
+    LogFiles,
     NumberOfChains,
     NumberOfDraws,
     Seed,
@@ -55,6 +55,7 @@ from bayescascade.cli.options import (
     keep_inputs,
     log_for,
     page,
+    read,
     refuse_with_previous,
 )
 from bayescascade.cli.parsing import copula_of, names_of
@@ -149,7 +150,7 @@ def _root(
 @reads_a_log
 def fit(
     ctx: typer.Context,
-    log: LogFile,
+    log: LogFiles,
     output: Annotated[Path, file_out("Where the fit goes (netCDF), e.g. fit.nc.")],
     reading: LogOptions,
     kind: Kind = None,
@@ -203,7 +204,7 @@ def fit(
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
-    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
+    data = read(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
@@ -290,6 +291,7 @@ app.command()(serving.serve)
 app.command()(serving.export)
 app.command("fit-tasks", cls=WithChoices)(tenants.fit_tasks)
 app.command("tune-tasks")(tenants.tune_tasks)
+app.command("report-tasks")(tenants.report_tasks)
 app.command(cls=WithChoices)(watching.verify)
 app.command(cls=WithChoices)(watching.monitor)
 app.command(cls=WithChoices)(reading_command)

@@ -25,6 +25,7 @@ CALLS = {
     "fit": "`bayescascade fit`",
     "check": "`bayescascade check`",
     "fit_tasks": "`bayescascade fit-tasks`",
+    "tune_tasks": "`bayescascade tune-tasks`",
     "save_fit": "`bayescascade fit`",
     "Policy.save": "`bayescascade tune -o`",
     "ThresholdSolution.to_policy": "`bayescascade tune -o`",

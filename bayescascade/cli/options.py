@@ -130,6 +130,17 @@ def fit_of(path: Path, task: str | None) -> xr.DataTree:
     return posterior if task is None else bc.select_task(posterior, task)
 
 
+def read(path: Path, **reading: Any) -> xr.Dataset:
+    """The log in a file, or in the files of a folder or a pattern, one after the other."""
+    import bayescascade as bc
+
+    if not is_many(path):
+        return bc.read_log(path, **reading)
+    from bayescascade.aggregates.joined import read_files
+
+    return read_files(path, **reading)
+
+
 def log_for(
     path: Path, policy: Any, reading: LogOptions, task: str | None = None, by: str | None = None
 ) -> xr.Dataset:
@@ -137,10 +148,8 @@ def log_for(
 
     ``by`` is a column of slices, which stands in the place of that of tasks.
     """
-    import bayescascade as bc
-
     kind, stages = policy.confidence_kind, policy.stages
-    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
+    log = read(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and by is None and own in tasks and len(tasks) > 1:
@@ -211,8 +220,8 @@ LogFiles = Annotated[
     typer.Argument(
         metavar="LOG",
         callback=_are_there,
-        help="As for `fit`; or a folder of Parquet or CSV files, or a quoted pattern such as 'logs/*.parquet', "
-        "which are counted in bounded memory.",
+        help="CSV, Parquet or JSON, long or wide; also as .gz, or - for standard input. Or a folder of Parquet or "
+        "CSV files, or a quoted pattern such as 'logs/*.parquet'.",
     ),
 ]
 LogFile = Annotated[

@@ -25,7 +25,9 @@ from bayescascade.cli.options import (
     Prob,
     Seed,
     Stages,
+    file_out,
     given,
+    page,
 )
 from bayescascade.cli.parsing import copula_of, cost_of, grades_of, names_of
 from bayescascade.cli.tables import tenants_table
@@ -127,3 +129,24 @@ def tune_tasks(
         typer.echo(f"Wrote {written} of {len(table)} policies to {output}.")
     if written < len(table):
         raise typer.Exit(terminal.INFEASIBLE)
+
+
+def report_tasks(
+    fits: Annotated[
+        Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
+    ],
+    output: Annotated[Path, file_out("Where the page goes (HTML), e.g. tenants.html.", page)],
+    policies: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder that `tune-tasks` wrote.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one page about many tenants, those that need a look first."""
+    import bayescascade as bc
+
+    done = terminal.written(output)
+    bc.report_tasks(fits, output, policies=policies)
+    if as_json:
+        terminal.emit({"report": str(output)})
+        return
+    typer.echo(f"{done}.")

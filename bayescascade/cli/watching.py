@@ -9,7 +9,7 @@ import typer
 
 from bayescascade.cli import terminal
 from bayescascade.cli.log_options import LogOptions, reads_a_log
-from bayescascade.cli.options import Json, LogFile, TaskOfLog, file_out, keep_inputs, log_for
+from bayescascade.cli.options import Json, LogFiles, TaskOfLog, file_out, keep_inputs, log_for
 from bayescascade.cli.parsing import names_of
 from bayescascade.cli.tables import frame_table
 from bayescascade.errors import CascadeError, render
@@ -25,7 +25,7 @@ Output = Annotated[Path | None, file_out("Where what was found goes, too: .json,
 def verify(
     ctx: typer.Context,
     policy: PolicyFile,
-    labelled: LogFile,
+    labelled: LogFiles,
     reading: LogOptions,
     output: Annotated[Path | None, file_out("Where what was found goes, too (.json).")] = None,
     by: Annotated[
@@ -61,7 +61,7 @@ def verify(
 def monitor(
     ctx: typer.Context,
     policy: PolicyFile,
-    served: LogFile,
+    served: LogFiles,
     reading: LogOptions,
     output: Output = None,
     level: Annotated[

@@ -5,13 +5,24 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+_TAIL = 0.2  # share of the draws that make up the tail, at most
+_FEWEST = 25  # draws whose tail are the five that ArviZ wants
+
 
 def psis(log_ratio: np.ndarray) -> tuple[np.ndarray, float]:
-    """Pareto-smoothed weights (draw,), which sum to one, and k-hat."""
+    """Pareto-smoothed weights (draw,), which sum to one, and k-hat.
+
+    Where the largest of them are all the same there is no tail: they stay as they are, and k-hat is 0. Fewer draws
+    than `_FEWEST` do not show a tail: k-hat is NaN.
+    """
     from arviz_stats.base import array_stats
 
-    if np.ptp(log_ratio) == 0.0:  # there is no tail to smooth
-        return np.full(len(log_ratio), 1.0 / len(log_ratio)), 0.0
+    raw = np.exp(log_ratio - log_ratio.max())
+    largest = np.mean(log_ratio == log_ratio.max())
+    if largest == 1.0 or (largest >= _TAIL and len(raw) >= _FEWEST):
+        return raw / raw.sum(), 0.0
+    if len(raw) < _FEWEST:
+        return raw / raw.sum(), np.nan
     # ArviZ's function takes the log-likelihood of what is left out, so it turns the sign itself
     log_weight, k = array_stats.psislw(-log_ratio)
     weight = np.exp(log_weight - log_weight.max())

@@ -227,6 +227,10 @@ def _wide(
     def called(stage: str, field: str) -> str:
         return style.format(stage=stage, field=field)
 
+    if (nameless := called("", "confidence")) in columns:
+        raise CascadeError(
+            f"the column {nameless!r} names no stage; call it e.g. {called('small', 'confidence')!r}, or drop it"
+        )
     # A last stage whose confidence nobody logged would otherwise vanish without a word.
     costed = priced if cost is None else set(_found(list(columns), style, cost))
     given = set(names)

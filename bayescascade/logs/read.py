@@ -96,7 +96,8 @@ def read_log(
         the model, drop the coord: ``log.drop_vars("task")``.
     grades : mapping of str to 0, 1 or None, optional
         What the texts in ``correct`` stand for besides true and false, yes and no, e.g.
-        ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same.
+        ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same. An answer
+        is right or wrong: of one that is partly right, say whether that will do.
     labels : bool
         Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
         fit, or of which reach and cost alone are asked. There a stage of ``stages`` that no query has reached may
@@ -241,8 +242,13 @@ def check_grades(grades: Any) -> dict[str, float]:
             "grades", grades, 'map texts to 1, 0 or None (not scored), e.g. {"C": 1, "I": 0, "N": None}'
         )
     for word, value in grades.items():
-        if value is not None and not _is_real(value, or_bool=True):
-            raise bad_value("grades", grades, f"{word!r} should stand for 1, for 0, or for None (not scored)")
+        if value is not None and not (_is_real(value, or_bool=True) and value in (0, 1)):
+            raise bad_value(
+                "grades",
+                grades,
+                f"{word!r} should stand for 1, for 0, or for None (not scored); an answer is right or wrong, so "
+                "of one that is partly right say whether that will do: 1 if so, else 0",
+            )
     return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
 
 

@@ -36,6 +36,13 @@ def load_table(source: Any) -> pd.DataFrame:
     return table
 
 
+def is_table(source: Any) -> bool:
+    """Whether this is a path or a DataFrame of any library, which `load_table` takes."""
+    if isinstance(source, str | os.PathLike | pd.DataFrame) or hasattr(source, "collect"):
+        return True
+    return hasattr(source, "__arrow_c_stream__") and hasattr(source, "columns")
+
+
 def _to_pandas(source: Any) -> pd.DataFrame:
     """A DataFrame of pandas from that of another library, such as Polars, whose lazy ones are collected first."""
     if isinstance(source, pd.DataFrame):
@@ -47,8 +54,10 @@ def _to_pandas(source: Any) -> pd.DataFrame:
         # whole numbers beside a missing value would become floats, and lose digits
         return pyarrow.table(frame).to_pandas(integer_object_nulls=True)
     raise CascadeError(
-        f"a log should be a path or a DataFrame (pandas, Polars, PyArrow) but is a {type(source).__name__}; "
-        "an xarray Dataset goes to " + call("validate_log") + ", other tables have a to_pandas method"
+        "a log should be a path or a DataFrame (pandas, Polars, PyArrow, DuckDB) but is a "
+        f"{type(source).__name__}; an xarray Dataset goes to "
+        + call("validate_log")
+        + ", other tables have a to_pandas method"
     )
 
 

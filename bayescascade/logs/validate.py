@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ _IN_QUERIES = "\t\n\r" + TURNS  # a query's id may be its text
 STAGE_ORDERS = ("as given", "by mean cost")
 
 
+MOST_AMOUNT = 1e100  # of a confidence, a cost or a latency
 MOST_VOTES = 128  # distinct shares: those of up to 127 samples
 
 
@@ -40,6 +42,10 @@ def check_enough_stages(names: list[str]) -> None:
         )
 
 
+def _too_large(name: str) -> str:
+    return f"a {name} should be at most {MOST_AMOUNT:g}, so that sums of squares stay finite; take a larger unit"
+
+
 def clean_matrices(
     matrices: dict[str, Matrix], names: list[str], kind: str, where: Where, labels: bool = True
 ) -> dict[str, Matrix]:
@@ -49,6 +55,8 @@ def clean_matrices(
     if given, latency.
     """
     confidence = _clean_confidence(matrices["confidence"], kind, where)
+    too_large = np.isfinite(confidence) & (np.abs(confidence) > MOST_AMOUNT)
+    _first_bad(too_large, confidence, where, "confidence", _too_large("confidence"))
     _check_votes(confidence, names, kind)
     blank = np.full(confidence.shape, np.nan)
     correct, cost = matrices.get("correct", blank), matrices.get("cost", blank)
@@ -60,17 +68,10 @@ def clean_matrices(
         "a label should be 0, 1, True or False, or empty (NaN) if unknown; of partial grades say from which on an "
         "answer is right: " + option("correct_if", "correct >= 0.5"),
     )
-    _first_bad(
-        np.isinf(cost) | (cost < 0),
-        cost,
-        where,
-        "cost",
-        "a cost should be finite and at least 0, or NaN if unknown",
-    )
-    if "latency" in matrices:
-        latency = matrices["latency"]
-        allowed = "a latency should be finite and at least 0, or NaN if unknown"
-        _first_bad(np.isinf(latency) | (latency < 0), latency, where, "latency", allowed)
+    for name, amount in {"cost": cost, "latency": matrices.get("latency", blank)}.items():
+        allowed = f"a {name} should be finite and at least 0, or NaN if unknown"
+        _first_bad(np.isinf(amount) | (amount < 0), amount, where, name, allowed)
+        _first_bad(amount > MOST_AMOUNT, amount, where, name, _too_large(name))
     run = ~np.isnan(confidence)
     _warn_lost_labels(~np.isnan(correct) & ~run, where)
     # What a stage that was not run has to say is padding, typically zeros of a join: as labels or costs they
@@ -188,13 +189,22 @@ def check_names(what: str, labels: Iterable[Any]) -> None:
     seen: dict[str, str] = {}
     for label in (text_of(value, f"the label of a {what}") for value in labels):
         check_text(what, label, allowed=_IN_QUERIES if what == "query" else "")
-        alike = re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
-        alike = alike if what == "query" else alike.casefold()
+        alike = _plain(label, what)
         if seen.setdefault(alike, label) != label:
             raise CascadeError(
                 f"{_PLURAL[what]} {show(seen[alike])} and {show(label)} are alike: are they one, written in two "
                 "ways? Write it the same way in every row, or rename one of them if they differ"
             )
+
+
+def _plain(label: str, what: str) -> str:
+    """A name without what two spellings of it may differ in, such as spaces, capitals and what nobody sees."""
+    if not label.isascii():  # é is one character or two, and a zero-width space is none that is seen
+        label = unicodedata.normalize("NFC" if what == "query" else "NFKC", label)
+        label = "".join(letter for letter in label if unicodedata.category(letter) != "Cf")
+    if what == "query":
+        return re.sub(r"^(-?\d+)\.0+$", r"\1", label.strip())
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", " ".join(label.split())).casefold()
 
 
 def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:

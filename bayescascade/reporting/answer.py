@@ -18,7 +18,10 @@ from bayescascade.reporting.text import UNIT, Choice, rule_of
 
 def tiles(choice: Choice, scored: xr.Dataset | None, ci_prob: float) -> list[dict[str, str]]:
     """The numbers that count: a label, the number, and what to know of it."""
-    out = [_tile("Expected error", share(float(choice.error.mean())), _ends(choice.error, ci_prob, share))]
+    note = _ends(choice.error, ci_prob, share)
+    if choice.error_of_answers is not None:
+        note += f"; of the answers given {share(float(choice.error_of_answers.mean()))}"
+    out = [_tile("Expected error", share(float(choice.error.mean())), note)]
     out += _bound(choice)
     out.append(_tested(scored))
     cost = choice.money(float(choice.cost.mean()))

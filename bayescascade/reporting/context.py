@@ -16,7 +16,7 @@ from bayescascade.analysis.label_value import LabelValue, label_value
 from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
-from bayescascade.cascade.empirical import check_followed, score
+from bayescascade.cascade.empirical import check_followed, score, without_lost
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
@@ -114,6 +114,7 @@ def build_context(
         "density": None if choice is None else density_figure(choice, scored, ci_prob),
         "margin": choice is not None and choice.error_with_margin is not None,
         "stages": [] if choice is None else stage_rows(choice, draws.kind),
+        "abstains": choice is not None and choice.abstained is not None,
         "tested": scored is not None,
         "trust": trust(list(checks), idle, choice, scored, _margin_lacks(solution)),
         "evidence": None if choice is None else evidence_sheet(choice, scored, seen, ci_prob),
@@ -189,9 +190,7 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
     """What the thresholds did on the fit's own log, if that can be told."""
     try:
-        log = observed_log(fit).sel(stage=choice.stages)
-        check_followed(log, chosen)
-        return score(log, chosen)
+        return score(without_lost(observed_log(fit).sel(stage=choice.stages), chosen), chosen)
     except CascadeError:
         return None  # where a stage was not run, or an answer has no label
 

@@ -24,6 +24,7 @@ from bayescascade.reporting.text import UNIT, Choice, brief
 from bayescascade.tuning.solution_text import goal_in_words
 
 _TABLE_POINTS = 6
+ENDS = ("answered by", "answered or left at")  # where no stage abstains, and where some do
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,16 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
     amounts: list[tuple[str, np.ndarray | None, Callable[[float], str]]] = [
         ("error", choice.error, share),
         ("cost", choice.cost, choice.money),
+        ("of_answers", choice.error_of_answers, share),
         ("abstained", choice.abstained, share),
         ("latency", choice.latency, "{:.4g}".format),
     ]
-    titles = {"cost": f"cost {UNIT}", "abstained": "left unanswered", "latency": "latency per query"}
+    titles = {
+        "cost": f"cost {UNIT}",
+        "of_answers": "error, of the answers given",
+        "abstained": "left unanswered",
+        "latency": "latency per query",
+    }
     columns = ["", f"expected ({ci_prob:.0%} interval)"]
     if scored is not None:
         columns += [f"{scored.attrs['n_queries']:,} queries should show", "test log shows", ""]
@@ -62,13 +69,23 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
         row += [] if seen is None else [_shown(seen, name, show)]
         rows.append(row)
     for j, name in enumerate(choice.stages):
-        row = [f"answered by {brief(name)}", band(choice.answered[:, j], ci_prob, share)]
-        row += [] if scored is None else ["", share(float(scored["answered"][j])), ""]
-        rows.append([*row, *([] if seen is None else [share(float(seen["answered"][j]))])])
+        row = [f"{ENDS[choice.abstained is not None]} {brief(name)}", band(choice.answered[:, j], ci_prob, share)]
+        row += [] if scored is None else ["", _ended(scored, choice, j), ""]
+        rows.append([*row, *([] if seen is None else [_ended(seen, choice, j)])])
     return Table(columns, rows)
 
 
+def _ended(found: xr.Dataset, choice: Choice, stage: int) -> str:
+    """Share of a log's queries that end at a stage: called there, and not at the next one that is run."""
+    if choice.abstained is None:
+        return share(float(found["answered"][stage]))
+    reach = found["reach"].values
+    return share(float(reach[stage] - reach[stage + 1 :].max(initial=0.0)))
+
+
 def _shown(found: xr.Dataset, name: str, show: Callable[[float], str]) -> str:
+    if name == "of_answers" and "abstained" in found:
+        return show(float(found["error"]) / max(1.0 - float(found["abstained"]), 1e-12))
     return show(float(found[name])) if name in found and not np.isnan(found[name]) else "–"
 
 

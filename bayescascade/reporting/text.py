@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayescascade._common.arrays import safe_divide
 from bayescascade.analysis.rival_table import SURE
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
@@ -66,6 +67,11 @@ class Choice:
         """Share of queries that each stage answers (draw, stage)."""
         left = np.concatenate([self.reach[:, 1:], np.zeros_like(self.reach[:, :1])], axis=1)
         return np.maximum(self.reach - left, 0.0)  # rounding leaves -1e-17 of a stage that defers all
+
+    @property
+    def error_of_answers(self) -> np.ndarray | None:
+        """Share of wrong ones among the answers that are given (draw,), where some queries are left unanswered."""
+        return None if self.abstained is None else safe_divide(self.error, 1.0 - self.abstained)
 
     @property
     def called(self) -> list[str]:
@@ -138,7 +144,7 @@ def _promise(choice: Choice, lowest: float) -> list[str]:
     out = []
     if "max_error" in goal:
         most = f"{100.0 * goal['max_error']:.4g}%"
-        out.append(f"You can be {prob} sure that at most {most} of answers{of} are wrong, as you asked.")
+        out.append(f"You can be {prob} sure that at most {most} of queries{of} get a wrong answer, as you asked.")
     if "max_cost" in goal:
         most = f"{choice.money(goal['max_cost'])} {UNIT}"
         out.append(f"You can be {prob} sure that the cost{of} is at most {most}, as you asked.")
@@ -223,7 +229,10 @@ def _costs(row: pd.Series, worth: Verdict, choice: Choice, errors: bool) -> str:
     if change < 5e-3:
         return f"{which} costs the same."
     much = f"{1.0 + change:.1f} times as much" if other > 2.0 * own else f"{change:.0%} more"
-    return f"{which} costs {much if other > own else f'{change:.0%} less'} ({choice.money(other / 1000.0)})."
+    beside = choice.money(other / 1000.0)
+    if choice.abstained is not None:  # the title has the cost of calls alone
+        beside += f" beside {choice.money(own / 1000.0)}, unanswered queries included"
+    return f"{which} costs {much if other > own else f'{change:.0%} less'} ({beside})."
 
 
 def _named(row: Any) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from itertools import combinations, product
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.messages import span
+from bayescascade._common.messages import say_if_long, span
 from bayescascade.errors import CascadeError, bad_value, in_python, option
 from bayescascade.logs.complete import ran_all
 from bayescascade.logs.texts import TEXT
@@ -139,6 +139,9 @@ def _run_all(
             cells[ResultKey(method.name, run.cascade, run.n, run.seed)] = cell
             progress.advance(bar)
             done = len(cells)
+            if done == len(methods) and not progressbar:
+                more = (time.monotonic() - start) * (len(runs) - 1)
+                say_if_long("The comparison", more, "Fewer methods, sizes or seeds take less.")
             if lines and (done == total or done % max(total // 10, 1) == 0):
                 spent = time.monotonic() - start
                 left = f", about {span(spent / done * (total - done))} left" if done < total else ""

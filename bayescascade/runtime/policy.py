@@ -14,6 +14,7 @@ from typing import Any, Literal, SupportsFloat
 import numpy as np
 
 from bayescascade._common.files import check_path, whole_file
+from bayescascade._common.fixed import FixedList
 from bayescascade._common.html import table_of, wrapped
 from bayescascade._common.messages import show
 from bayescascade._common.validation import check_text
@@ -72,22 +73,26 @@ class Policy:
     manifest: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        # Copies, so that a list changed later by the caller does not change the policy.
-        object.__setattr__(self, "stages", _check_stages(self.stages))
+        # Copies that stay as they are, so that nobody changes a policy that was checked.
+        object.__setattr__(self, "stages", FixedList(_check_stages(self.stages)))
         check_kind(self.confidence_kind)
         thresholds = _numbers("thresholds", self.thresholds, self.stages, "give one per stage, -inf for the last")
         check_accept(np.array(thresholds), self.stages, self.confidence_kind)
-        object.__setattr__(self, "thresholds", thresholds)
+        object.__setattr__(self, "thresholds", FixedList(thresholds))
         if self.reject is not None:
             advice = "give one per stage, -inf where it never abstains"
             reject = _numbers("rejecting thresholds", self.reject, self.stages, advice)
             check_reject(np.array(reject), np.array(thresholds), self.stages, self.confidence_kind)
-            object.__setattr__(self, "reject", reject if max(reject) > -math.inf else None)
+            object.__setattr__(self, "reject", FixedList(reject) if max(reject) > -math.inf else None)
         maps = {"metadata": self.metadata} | ({} if self.manifest is None else {"manifest": self.manifest})
         for name, value in maps.items():
             if not isinstance(value, Mapping):
                 raise CascadeError(f"{name} should be a dict but is {shown(value)}")
             object.__setattr__(self, name, dict(value))
+
+    def __hash__(self) -> int:  # of what decides; policies that are equal are alike in this
+        reject = None if self.reject is None else tuple(self.reject)
+        return hash((tuple(self.stages), tuple(self.thresholds), self.confidence_kind, reject))
 
     def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
         """Accept this stage's answer, defer the query to the next stage, or abstain.

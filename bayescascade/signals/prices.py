@@ -22,6 +22,7 @@ NO_USAGE = "its tokens are not counted"
 _INPUT = ("prompt_tokens", "input_tokens", "input")
 _OUTPUT = ("completion_tokens", "output_tokens", "output")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_READ, _WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
 _DATE = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 
 
@@ -72,7 +73,7 @@ class Prices:
         if not (0.0 <= number(batch_discount) <= 1.0):
             raise bad_value("batch_discount", batch_discount, "give the share that is paid, such as 0.5")
         self.given = prices is not None
-        self._batch = float(batch_discount)
+        self.batch_discount = float(batch_discount)
         self._prices = {} if prices is None else _parsed(prices)
         self.used: set[str] = set()
         self.cached_as_input = 0  # tokens from a cache that no price was given for
@@ -84,7 +85,7 @@ class Prices:
             raise Unpriced(NO_PRICE)
         self.used.add(key)
         price = self._prices[key]
-        factor = self._batch if batch else 1.0
+        factor = self.batch_discount if batch else 1.0
         if not (price.input or price.output or price.cached):
             return price.call * factor
         tokens = tokens_of_usage(usage)
@@ -122,11 +123,31 @@ def tokens_of_usage(usage: Any) -> Tokens | None:
     if math.isnan(sent):
         return None
     details: Mapping[str, Any] = next((usage[name] for name in _DETAILS if isinstance(usage.get(name), dict)), {})
-    cached = number(details.get("cached_tokens"))
+    cached = number(details.get("cached_tokens", usage.get(_READ)))
+    if "input" in usage and usage.keys().isdisjoint(("input_tokens", "prompt_tokens")):
+        sent, answered, cached = _apart(usage)
+    elif not details and "prompt_tokens" not in usage and number(usage.get("total_tokens")) != sent + answered:
+        # Anthropic counts them beside the input, OpenAI and those who count like it within
+        sent += sum(value for value in (cached, number(usage.get(_WRITTEN))) if value > 0.0)
     answered, cached = (0.0 if math.isnan(value) else value for value in (answered, cached))
-    if min(sent, answered, cached) < 0.0 or cached > sent:
+    if math.isnan(sent) or min(sent, answered, cached) < 0.0 or cached > sent:
         return None
     return Tokens(sent, answered, cached)
+
+
+def _apart(usage: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Tokens as Langfuse counts them: those of a detail are no part of ``input`` or ``output``."""
+    sent, answered = (
+        math.fsum(
+            number(value)
+            for name, value in usage.items()
+            if (name == what or name.startswith(f"{what}_")) and value is not None
+        )
+        for what in ("input", "output")
+    )
+    extra = [number(usage[name]) for name in (_READ, _WRITTEN) if usage.get(name) is not None]
+    cached = next((number(usage[name]) for name in ("input_cached_tokens", _READ) if usage.get(name)), math.nan)
+    return sent + math.fsum(extra), answered, cached
 
 
 def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> float:

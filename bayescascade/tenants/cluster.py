@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bayescascade._common.extras import not_installed
+from bayescascade._common.messages import say_if_long
 from bayescascade.errors import CascadeError, bad_value, shown
 
 _WAITING = 3  # jobs for each thread of the cluster that are sent at once: results and logs stay few in memory
@@ -68,7 +70,8 @@ def run_jobs[Job, Sent, Result](
     """Do ``work`` on what ``load`` makes of each job, and hand on what comes of it as it is done, in any order.
 
     Dask gives the job of a worker that was lost to another. ``keep`` gets a sentence in place of a result where
-    several workers were lost over one job. What it raises ends the work.
+    several workers were lost over one job. What it raises ends the work. Once the first is done, it is said how
+    long the others take, where that is more than a minute.
     """
     from distributed import as_completed
 
@@ -82,11 +85,15 @@ def run_jobs[Job, Sent, Result](
             running.add(future)
             return
 
-    for _ in range(max(1, sum(client.nthreads().values())) * _WAITING):
+    start, threads = time.monotonic(), max(1, sum(client.nthreads().values()))
+    for _ in range(threads * _WAITING):
         send()
     try:
-        for future in running:
+        for done, future in enumerate(running, start=1):
             keep(names.pop(future.key), _result(future))
+            if done == 1:
+                left = (time.monotonic() - start) * (len(jobs) - 1) / threads
+                say_if_long(f"Work for the other {len(jobs) - 1:,} tenants", left, "What is done is kept.")
             future.release()
             send()
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import none_if_nan
@@ -99,7 +100,8 @@ class Record:
     def table(self, names: list[str], columns: tuple[str, ...]) -> pd.DataFrame:
         """The rows of these tenants."""
         rows = [self.rows[name] for name in names if name in self.rows]
-        return pd.DataFrame(rows, columns=["tenant", *columns]).set_index("tenant")
+        table = pd.DataFrame(rows, columns=["tenant", *columns]).set_index("tenant")
+        return table.fillna(np.nan).infer_objects()  # a line has null where a number is not known
 
     def write_table(self, table: pd.DataFrame) -> None:
         """Write a table beside the lines."""

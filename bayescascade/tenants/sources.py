@@ -14,6 +14,7 @@ import xarray as xr
 from bayescascade._common.messages import listed, show
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.counting import database
+from bayescascade.aggregates.joined import read_table
 from bayescascade.aggregates.sources import (
     Table,
     find_files,
@@ -63,17 +64,7 @@ class Tenant:
         assert self.table is not None
         if not self.by and len(self.table.paths) == 1:
             return read_log(self.table.paths[0], **self.reading)
-        query, params, column = f"FROM {sql.relation(self.table)}", [], sql.name(self.by)
-        if self.by:
-            query, params = f"SELECT * EXCLUDE ({column}) {query} WHERE {column}::VARCHAR = ?", [self.name]
-        with database(ordered=True) as connection:
-            if not self.table.paths:
-                connection.register(sql.TABLE, self.table.frame)
-            rows = connection.sql(query, params=params).to_arrow_table()
-        reading = dict(self.reading)
-        if reading.get("confidence_kind") is None and self.table.kind is not None:
-            reading["confidence_kind"] = self.table.kind
-        return read_log(rows, **reading)
+        return read_table(self.table, self.reading, self.by, self.name)
 
 
 def find_tenants(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> list[Tenant]:

@@ -96,6 +96,8 @@ def tune_tasks(
     if not known.fitted:
         raise CascadeError(f"no tenant in {known.folder} has a fit; the table says why")
     record = Record.make(folder)
+    if os.path.samefile(folder, known.folder):  # what is known of fits would be replaced by what is of policies
+        raise CascadeError(f"{folder} is the folder of the fits; name another one for the policies")
     jobs: dict[str, Any] = {}
     digests: dict[str, str] = {}
     for name in known.fitted:

@@ -82,6 +82,8 @@ def facts(solution: ThresholdSolution) -> list[Line]:
         Line("Error", _with_interval(solution.error, share)),
     ]
     if solution.abstained is not None:
+        given = solution.error / (1.0 - solution.abstained)
+        lines.append(Line("Of answers", f"{_with_interval(given, share)} are wrong"))
         lines.append(Line("Unanswered", _with_interval(solution.abstained, share)))
     if solution.latency is not None:
         lines.append(Line("Latency", _with_interval(solution.latency, "{:.4g}".format) + ", per query"))

@@ -1,7 +1,7 @@
 """Commands run in processes of their own that may be killed at any moment, and what they leave behind.
 
 A process is a fork of one that has everything loaded, so that what is interrupted is the command's own work and a
-hundred trials take minutes. `fit` takes a fit that is ready: what is interrupted is its reading and its writing.
+hundred trials take minutes.
 """
 
 from __future__ import annotations
@@ -13,34 +13,51 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
-import xarray as xr
-
-import bayescascade as bc
-from bayescascade.checks.results import CheckResults
-from bayescascade.rivals.cells import Result, Store
 
 Reader = Callable[[Path], object]
 PATIENCE = 120.0  # seconds after which a process that does not end is called stuck
 
 
+def _nothing(folder: Path) -> list[str]:
+    return []
+
+
+def _no_files(folder: Path) -> set[Path]:
+    return set()
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command that writes: its arguments, and how each file that it makes is read as whole."""
+    """A command that writes.
+
+    Attributes
+    ----------
+    arguments
+        On the command line.
+    makes
+        How each file that it makes is read as whole.
+    inputs
+        Files and folders that it reads.
+    goes_on
+        It goes on where it was, so that what is there is no older file, and what it keeps are files by `kept`.
+    kept, trouble
+        Pieces that the next run is to find done, and what is wrong with pieces.
+    """
 
     name: str
     arguments: tuple[str, ...]
     makes: dict[str, Reader] = field(default_factory=dict)
     inputs: tuple[str, ...] = ("fit.nc", "log.csv", "policy.json")
+    goes_on: bool = False
+    kept: Callable[[Path], set[Path]] = _no_files
+    trouble: Callable[[Path], list[str]] = _nothing
 
 
 class Ended(NamedTuple):
@@ -51,95 +68,19 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def read_page(path: Path) -> str:
-    """A page, to its end."""
-    text = path.read_text(encoding="utf-8")
-    if not text.rstrip().endswith("</html>"):
-        raise ValueError(f"{path} does not end as a page does")
-    return text
-
-
-def read_picture(path: Path) -> str:
-    """A picture, to its end."""
-    text = path.read_text(encoding="utf-8")
-    if not text.rstrip().endswith("</svg>"):
-        raise ValueError(f"{path} does not end as a picture does")
-    return text
-
-
-def read_log(path: Path) -> xr.Dataset:
-    """A log of all the queries that were asked for."""
-    log = bc.read_log(path, confidence_kind="probability", cost="cost")
-    if log.sizes["query"] != 60:
-        raise ValueError(f"{path} holds {log.sizes['query']} queries")
-    return log
-
-
-_COMPARE = ("compare", "log.csv", "--kind", "probability", "--methods", "grid_search,isotonic_constrained")
-COMMANDS = (
-    Command(
-        "simulate, CSV", ("simulate", "-o", "new.csv", "--queries", "60", "--seed", "1"), {"new.csv": read_log}
-    ),
-    Command(
-        "simulate, Parquet",
-        ("simulate", "-o", "new.parquet", "--queries", "60", "--seed", "1"),
-        {"new.parquet": read_log},
-    ),
-    Command(
-        "fit",
-        ("fit", "log.csv", "--kind", "probability", "--cost", "cost", "--seed", "1", "-o", "new.nc"),
-        {"new.nc": bc.load_fit},
-    ),
-    Command("tune", ("tune", "fit.nc", "--error-price", "0.01", "-o", "new.json"), {"new.json": bc.Policy.load}),
-    Command("report", ("report", "fit.nc", "--policy", "policy.json", "-o", "new.html"), {"new.html": read_page}),
-    Command(
-        "compare",
-        (*_COMPARE, "--seeds", "2", "--resume", "cells", "-o", "new.csv", "--plot", "new.svg"),
-        {"new.csv": pd.read_csv, "new.svg": read_picture},
-    ),
-)
-
-
-@contextmanager
-def prepared(folder: Path, fit: xr.DataTree) -> Iterator[None]:
-    """Make the files that the commands read, and load all that they need by running each once.
-
-    Until the end `fit` is what the command `fit` gets for sampling, in this process and its forks, and it is not
-    checked.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    bc.save_fit(fit, folder / "fit.nc")
-    stages = [str(stage) for stage in fit["observed_data"].to_dataset()["stage"].values]
-    bc.Policy(stages, [0.8] * (len(stages) - 1) + [float("-inf")], "probability").save(folder / "policy.json")
-    table = bc.load_example().isel(query=slice(60)).to_dataframe().reset_index()
-    table[["query", "stage", "confidence", "correct", "cost"]].to_csv(folder / "log.csv", index=False)
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with patch.multiple(bc, fit=lambda *_, **__: fit, check=lambda *_, **__: CheckResults([])):
-            for command in COMMANDS:
-                trial = fresh(folder, folder.with_name("loading"), command)
-                said = StringIO()
-                with chdir(trial), redirect_stdout(said), redirect_stderr(said):
-                    code = _run(command.arguments)
-                if code:
-                    raise RuntimeError(f"{command.name} does not run: {said.getvalue()}")
-            signal.signal(signal.SIGTERM, handler)  # a new process has none of the command line's
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-        shutil.rmtree(folder.with_name("loading"), ignore_errors=True)
-
-
-def fresh(source: Path, folder: Path, command: Command) -> Path:
+def fresh(source: Path, folder: Path, inputs: Sequence[str]) -> Path:
     """A folder with what a command reads, and nothing else."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in command.inputs:
-        shutil.copy(source / name, folder / name)
+    for name in inputs:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name)
+        else:
+            shutil.copy(source / name, folder / name)
     return folder
 
 
-def _run(arguments: Sequence[str]) -> int:
+def run_here(arguments: Sequence[str]) -> int:
     """The command line in this process; its exit code."""
     from bayescascade.cli.app import main
 
@@ -172,7 +113,7 @@ class Process:
             sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             if before is not None:
                 before()
-            code = _run(arguments)
+            code = run_here(arguments)
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):
                     stream.flush()
@@ -244,17 +185,5 @@ def trouble_in(command: Command, folder: Path, old: dict[str, bytes]) -> list[st
                 read(path)
             except Exception as error:
                 found.append(f"{name} is not whole: {type(error).__name__}: {error}")
-    for path in (folder / "cells").glob("*.parquet"):
-        if not path.name.startswith("."):
-            found += _trouble_of_cell(path)
+    found += command.trouble(folder)
     return found
-
-
-def _trouble_of_cell(path: Path) -> list[str]:
-    try:
-        table = pd.read_parquet(path)
-        Result(**table.iloc[0].drop("key").to_dict())
-        Store(path.parent)
-    except Exception as error:
-        return [f"{path.name} is no whole cell: {type(error).__name__}: {error}"]
-    return []

@@ -71,7 +71,7 @@ def full_disk(ready: Path, commands: Sequence[Command]) -> Found:
         with small_disk("4m") as disk:
             if disk is None:
                 return found
-            folder = fresh(ready, disk / "trial", command)
+            folder = fresh(ready, disk / "trial", command.inputs)
             old = {name: b"older" for name in command.makes}
             for name, content in old.items():
                 (folder / name).write_bytes(content)
@@ -101,7 +101,7 @@ def no_permission(ready: Path, commands: Sequence[Command]) -> Found:
 
     ready.parent.chmod(0o755)
     for command in commands:
-        folder = fresh(ready, ready.with_name("trial"), command)
+        folder = fresh(ready, ready.with_name("trial"), command.inputs)
         folder.chmod(0o555)
         ended = complete(command, folder, become_nobody)
         found.add(command.name, refused(ended), *trouble_in(command, folder, {}), *parts_in(folder))
@@ -111,7 +111,9 @@ def no_permission(ready: Path, commands: Sequence[Command]) -> Found:
 def two_writers(ready: Path, commands: Sequence[Command]) -> Found:
     found = Found("two writers of one file", "both end well; the file is one of the two, no part left")
     for command in commands:
-        folder = fresh(ready, ready.with_name("trial"), command)
+        if command.goes_on:  # `run` refuses the second one
+            continue
+        folder = fresh(ready, ready.with_name("trial"), command.inputs)
         both = [Process(command.arguments, folder) for _ in range(2)]
         ended = [process.wait() for process in both]
         found.add(command.name, *map(went_well, ended), *trouble_in(command, folder, {}), *parts_in(folder))
@@ -126,7 +128,7 @@ def clock_jumps(ready: Path, commands: Sequence[Command]) -> Found:
         time.time = lambda: real() + drawn.uniform(-1e9, 1e9)
 
     for command in commands:
-        folder = fresh(ready, ready.with_name("trial"), command)
+        folder = fresh(ready, ready.with_name("trial"), command.inputs)
         for name in command.inputs:
             os.utime(folder / name, (4e9, 4e9))
         ended = complete(command, folder, jump)
@@ -162,7 +164,7 @@ def no_home(ready: Path, commands: Sequence[Command]) -> Found:
         if command.name == "fit":  # here it would sample; `tests/inference/test_compiling.py` runs it so
             continue
         for home in ("/proc/nowhere", "/proc"):
-            folder = fresh(ready, ready.with_name("trial"), command)
+            folder = fresh(ready, ready.with_name("trial"), command.inputs)
             ended = _as_ended(_in_a_new_process(command, folder, HOME=home, XDG_CACHE_HOME="", XDG_CONFIG_HOME=""))
             wrong = went_well(ended) and refused(ended)
             found.add(command.name, wrong, *trouble_in(command, folder, {}), *parts_in(folder))
@@ -175,7 +177,7 @@ def closed_stdout(ready: Path, commands: Sequence[Command]) -> Found:
         if command.name == "fit":
             continue
         for shell in (">&-", "| true"):
-            folder = fresh(ready, ready.with_name("trial"), command)
+            folder = fresh(ready, ready.with_name("trial"), command.inputs)
             done = _in_a_new_process(command, folder, shell=shell)
             missing = [f"{name} is not there" for name in command.makes if not (folder / name).exists()]
             raw = "Traceback" in done.stderr or "Exception ignored" in done.stderr
@@ -188,10 +190,12 @@ def closed_stdout(ready: Path, commands: Sequence[Command]) -> Found:
 def slow_pipe(ready: Path, commands: Sequence[Command]) -> Found:
     found = Found("output to a pipe that is read slowly", "ends well; all of it comes through")
     for command in commands:
-        if len(command.makes) > 1:  # a pipe for each would be read in turn
+        if (
+            len(command.makes) > 1 or command.goes_on
+        ):  # a pipe for each would be read in turn, and none is gone on with
             continue
         ((name, read),) = command.makes.items()
-        folder = fresh(ready, ready.with_name("trial"), command)
+        folder = fresh(ready, ready.with_name("trial"), command.inputs)
         os.mkfifo(folder / name)
         got = folder / ("got" + Path(name).suffix)
         reader = threading.Thread(target=_read_slowly, args=(folder / name, got), daemon=True)

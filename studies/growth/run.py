@@ -1,4 +1,4 @@
-"""How processor time and memory of reading, checking and scoring a log grow with its rows and stages.
+"""How processor time and memory of reading, checking and scoring a log, and of laying out its model, grow with its size.
 
 Run from the project's root: ``python -m studies.growth.run``. Writes ``docs/evidence/growth.md``. Logs are simulated.
 Seconds are of the processor, so that other work on the machine counts little.
@@ -17,10 +17,14 @@ import pandas as pd
 import xarray as xr
 
 import bayescascade as bc
+from bayescascade.model.design import build_design
+from bayescascade.model.options import Options
 from studies.common.command import parse
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 STAGES = (2, 5, 10, 20, 30)
+TASKS = (2, 20, 200)
+VALUES = (10, 100, 1_000, 10_000)
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -30,17 +34,19 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def make_table(n_rows: int, n_stages: int) -> pd.DataFrame:
-    """A long log with so many rows."""
+def make_table(n_rows: int, n_stages: int, n_tasks: int = 0, n_values: int = 0) -> pd.DataFrame:
+    """A long log with so many rows; maybe of some tasks, or with confidences of some distinct values."""
     rng, n = np.random.default_rng(1), n_rows // n_stages
     shape = (n, n_stages)
+    confidence = rng.uniform(size=shape).ravel()
     return pd.DataFrame(
         {
             "query": np.repeat(np.arange(n), n_stages),
             "stage": np.tile([f"s{i}" for i in range(n_stages)], n),
-            "confidence": rng.uniform(size=shape).ravel(),
+            "confidence": np.floor(confidence * n_values) / n_values if n_values else confidence,
             "correct": (rng.uniform(size=shape) < np.linspace(0.6, 0.9, n_stages)).ravel(),
             "cost": np.broadcast_to(2.0 ** np.arange(n_stages), shape).ravel(),
+            **({"task": np.repeat([f"t{i % n_tasks}" for i in range(n)], n_stages)} if n_tasks else {}),
         }
     )
 
@@ -61,6 +67,7 @@ def measure(table: pd.DataFrame, folder: Path) -> dict[str, float]:
         "read Parquet": seconds_of(lambda: read(parquet)),
         "validate_log": seconds_of(lambda: bc.validate_log(log)),
         "score": seconds_of(lambda: bc.score(log, thresholds)),
+        "design": seconds_of(lambda: build_design(log, Options(("frank",) * (log.sizes["stage"] - 1)))),
     }
 
 
@@ -70,26 +77,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = io.StringIO()
     out.write(
         "# How reading and scoring grow\n\n`python -m studies.growth.run`: simulated logs in the long layout; processor "
-        "seconds.\nThe last column is the highest memory of the process up to there.\n"
+        "seconds.\nDesign is the layout of the model's arrays. The last column is the highest memory of the process up to there.\n"
     )
-    cells = {
-        "rows": [(n, 3) for n in (ROWS[:1] if run.quick else ROWS)],
-        "stages, of 60,000 rows": [
-            (600 if run.quick else 60_000, k) for k in (STAGES[:1] if run.quick else STAGES)
-        ],
+    few = 1 if run.quick else None
+    rows = 600 if run.quick else 60_000
+    cells: dict[str, list[tuple[str, tuple[int, ...]]]] = {
+        "rows": [(f"{n:,}", (n, 3)) for n in ROWS[:few]],
+        "stages, of 60,000 rows": [(f"{k}", (rows, k)) for k in STAGES[:few]],
+        "tasks, of 60,000 rows": [(f"{k}", (rows, 3, k)) for k in TASKS[:few]],
+        "distinct values of each stage, of 60,000 rows": [(f"{k:,}", (rows, 3, 0, k)) for k in VALUES[:few]],
     }
     with tempfile.TemporaryDirectory() as folder:
         measure(make_table(300, 3), Path(folder))  # what is loaded on first use
         for title, sizes in cells.items():
             out.write(f"\n## By {title}\n\n")
-            for number, (n_rows, n_stages) in enumerate(sizes):
-                took = measure(make_table(n_rows, n_stages), Path(folder))
+            for number, (size, how) in enumerate(sizes):
+                took = measure(make_table(*how), Path(folder))
                 if not number:
                     out.write(
                         f"| {title.split(',')[0]} | {' | '.join(took)} | MB |\n" + "|---" * (2 + len(took)) + "|\n"
                     )
                 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-                size = f"{n_rows:,}" if title == "rows" else f"{n_stages}"
                 line = f"| {size} | {' | '.join(f'{s:.3f}' for s in took.values())} | {memory:.0f} |"
                 out.write(line + "\n")
                 print(line, flush=True)

@@ -101,7 +101,7 @@ def commands_in(text):
 
 @pytest.mark.parametrize(
     "path",
-    [SKILL, ROOT / "llms.txt", ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("start/*.md"))],
+    [SKILL, ROOT / "llms.txt", ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("[sw]*/*.md"))],
     ids=lambda path: path.name,
 )
 def test_commands_in_texts_exist(path):
@@ -142,6 +142,7 @@ RETIRED = [
 PLAIN = ["README.md", "llms.txt", "skills/bayescascade/SKILL.md", "docs/evidence/summary.md"]
 PLAIN += sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
 PLAIN += sorted(f"docs/start/{path.name}" for path in (DOCS / "start").glob("*.md"))
+PLAIN += sorted(f"docs/ways-in/{path.name}" for path in (DOCS / "ways-in").glob("*.md"))
 PLAIN += [f"docs/reference/{name}.md" for name in ("log", "policy", "examples", "glossary")]
 PLAIN += sorted(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb"))
 

@@ -18,7 +18,7 @@ def code_cells(path):
 
 
 def test_notebooks_are_numbered_from_one():
-    assert [path.stem[:3] for path in NOTEBOOKS] == [f"{i:02d}-" for i in range(1, 9)]
+    assert [path.stem[:3] for path in NOTEBOOKS] == [f"{i:02d}-" for i in range(1, 12)]
 
 
 def test_the_site_shows_every_notebook_in_order():

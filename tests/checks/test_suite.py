@@ -222,6 +222,16 @@ def test_a_log_with_deferrals_is_judged_on_what_ran_and_not_scored():
     assert "cannot be scored" in checks["cascade"].text
 
 
+def test_calls_that_timed_out_do_not_keep_a_log_from_being_scored():
+    log = bc.simulate(300, random_seed=9)
+    lost = xr.DataArray(np.arange(300) % 50 == 3, dims="query")  # 2% of the queries, at one stage
+    here = lost & (log["stage"] == "large")
+    log = log.assign({name: log[name].where(~here) for name in ("confidence", "correct", "cost")})
+    result = bc.check(quick_fit(log), thresholds=[0.9, 0.9, -INF])["cascade"]
+    assert result.passed is True
+    assert 294 <= int(result.text.split("on the ")[1].split()[0]) < 300
+
+
 def test_a_log_with_few_labels_is_not_judged_on_labels():
     log = bc.simulate(200, n_labelled=12, random_seed=10)
     checks = bc.check(quick_fit(log), thresholds=[0.8, 0.8, -INF])

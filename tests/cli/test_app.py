@@ -105,6 +105,7 @@ def test_fit_passes_the_options_on_and_writes(calls, folder):
         "margin": "polya_tree",
         "calibration": "logistic",
         "difficulty": True,
+        "max_queries": 5000,
         "target_accept": None,
         "progressbar": False,
     }

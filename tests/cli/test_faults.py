@@ -3,14 +3,15 @@
 import pytest
 
 from studies.faults import single
-from studies.faults.harness import COMMANDS, prepared
+from studies.faults.commands import COMMANDS, prepared
 from studies.faults.run import SIGNALS, trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRIALS = 4
 # a report takes seconds up to its writing, and compare too
-QUICK = [command for command in COMMANDS if command.name not in ("report", "compare")]
+SLOW = ("report", "compare", "monitor")
+QUICK = [command for command in COMMANDS if command.name not in SLOW and not command.goes_on]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,11 @@
-"""`score` of a folder, or a pattern, of files."""
+"""Logs in a folder of files, or in those of a pattern: counted by `score`, joined by what needs the queries."""
+
+import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import xarray as xr
 from helpers.cli_fakes import assert_one_sentence, run
 
 import bayescascade as bc
@@ -51,3 +55,33 @@ def test_what_is_wrong_is_one_sentence(logs):
     )
     assert_one_sentence(run("score", "logs", "--policy", "policy.json", "--task", "art"), "has no query")
     assert_one_sentence(run("score", "nothing.csv", "--policy", "policy.json"), "does not exist")
+
+
+@pytest.mark.parametrize("source", ["days", "days/*.parquet"])
+def test_files_are_joined_in_their_order(logs, source):
+    table = pd.read_parquet("log.parquet")
+    Path("days").mkdir()
+    for i, part in enumerate((table[:60], table[60:130], table[130:])):  # a query may stand in two of them
+        part.to_parquet(f"days/{i}.parquet", index=False)
+    for policy in ("policy.json", "law.json"):
+        asked = ("--max-error", "0.4", "--json")
+        one, many = (run("verify", policy, path, *asked) for path in ("log.parquet", source))
+        assert one.exit_code == many.exit_code
+        assert json.loads(one.stdout) == json.loads(many.stdout)
+
+
+@pytest.mark.parametrize("command", ["fit", "monitor"])
+def test_a_folder_gives_the_log_of_one_file(logs, monkeypatch, command):
+    seen = []
+
+    def keep(*args, **options):
+        seen.append(args[-1])
+        raise bc.CascadeError("enough")
+
+    monkeypatch.setattr(f"bayescascade.{command}", keep)
+    for source in ("log.parquet", "logs"):
+        asked = ("fit", source, "-o", "fit.nc") if command == "fit" else ("monitor", "policy.json", source)
+        assert run(*asked).exit_code == 2
+    one, many = seen
+    xr.testing.assert_equal(one.sortby("query"), many.sortby("query"))
+    assert one.attrs["confidence_kind"] == many.attrs["confidence_kind"] == "probability"

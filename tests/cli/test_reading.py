@@ -37,12 +37,15 @@ def test_a_log_that_says_what_its_confidences_are(files):
     assert result.stdout == "Wrote log.parquet. Next: bayescascade fit log.parquet -o fit.nc\n"
     again = run("read", *files, "--labels", "gold.csv", "--prices", PRICES, "-o", "log.parquet")
     assert again.stdout.startswith("Replaced log.parquet. Next: ")
-    assert result.stderr.splitlines() == [
+    told = result.stderr.splitlines()
+    assert told.pop(4).startswith("Right, of the labelled answers: small ")
+    assert told == [
         "Format: responses.",
         "Confidence: mean_logprob, of the kind logprob.",
         "small: 20 of 20 calls are in the log; 20 are labelled, 20 have a cost.",
         "large: 20 of 20 calls are in the log; 20 are labelled, 20 have a cost.",
         "20 queries; every stage ran 20 of them.",
+        "40 calls of a batch cost 0.5 of the price (batch discount).",
     ]
     log = bc.read_log("log.parquet")
     assert log.attrs["confidence_kind"] == "logprob"
@@ -74,7 +77,8 @@ def test_the_summary_comes_before_what_is_wrong(files):
     result = run("read", *files, "--prices", PRICES, "-o", "log.parquet")
     assert result.exit_code == 2
     assert "small: 20 of 20 calls are in the log; 0 are labelled" in result.stderr
-    assert "stage 'small' has no labelled row" in result.stderr
+    assert "nothing says which answers are right" in result.stderr
+    assert "--labels gold.csv" in result.stderr
     assert not Path("log.parquet").exists()
 
 

@@ -139,6 +139,7 @@ def test_other_options_are_kept_and_agree(example_log):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_options_of_the_earlier_fit_are_kept(example_log):
     old, new = parts(example_log)
     options = {"copula": ["gumbel", "frank"], "calibration": "monotone"}

@@ -248,6 +248,7 @@ def test_corners_are_finite_in_value_and_gradient(compiled, name, tau):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in NAMES if not get_family(name).rotated])  # same formulas
 def test_corners_are_finite_as_the_sampler_compiles_them(name):
     # with fast-math; a formula that numba cannot compile by itself warns of object mode, and a warning is an error

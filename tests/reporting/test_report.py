@@ -90,7 +90,7 @@ def head_of(path_or_text):
 
 
 def test_the_title_is_the_answer(full, page, solution):
-    title = re.search("<h1[^>]*>(.*?)</h1>", full.read_text(encoding="utf-8"))[1]
+    title = re.sub("<[^>]*>", "", re.search("<h1[^>]*>(.*?)</h1>", full.read_text(encoding="utf-8"))[1])
     cost = f"{1000 * float(solution.cost.mean()):#.3g}"
     assert re.fullmatch(rf"Run small → (medium → )?large for {cost} per 1,000 queries", title)
     assert f"<title>{title}</title>" in full.read_text(encoding="utf-8")
@@ -223,6 +223,11 @@ def test_a_report_of_a_part_that_abstains(example_fit, unseen, tmp_path):
     assert "gives no answer below" in text
     assert f"Left unanswered {float(solution.abstained.mean()):.1%}" in text
     assert "a wrong answer costs 0.0200 and an unanswered query costs 0.00800" in text
+    given = float((solution.error / (1.0 - solution.abstained)).mean())
+    assert f"of the answers given {given:.1%}" in head_of(text)
+    assert "error, of the answers given" in text
+    assert "answered or left at small" in text
+    assert "answered by" not in text
 
 
 def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, example_log, tmp_path):

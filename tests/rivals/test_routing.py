@@ -237,6 +237,7 @@ def test_the_gain_of_many_signals_is_that_of_each():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_score_escalates_where_most_is_to_be_gained(logs):
     train, test = logs
     method = PosteriorGain(n_points=5)

@@ -451,3 +451,15 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_policy_is_a_value():
+    """What was checked stays as it is, and equal policies are one key."""
+    policy = Policy(["small", "large"], [0.8, float("-inf")], "probability", {"goal": {}}, reject=[0.1, 0.2])
+    for part in (policy.stages, policy.thresholds, policy.reject):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            part[0] = part[1]
+    same = Policy(["small", "large"], (0.8, float("-inf")), "probability", {"goal": {}}, reject=[0.1, 0.2])
+    assert {policy: 1}[same] == 1
+    other = Policy(["small", "large"], [0.7, float("-inf")], "probability")
+    assert len({policy, same, other}) == 2

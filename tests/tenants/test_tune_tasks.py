@@ -73,6 +73,9 @@ def test_mistakes_are_sentences(fits, client, tmp_path):
     refused("there is no goal 'maxerror'", maxerror=0.2)
     refused("prob=90 is not allowed", max_error=0.2, prob=90)
     refused("there are no fits of tenants in", fits=tmp_path / "nowhere", max_error=0.2)
+    lines = (fits.folder / "tenants.jsonl").read_bytes()
+    refused("is the folder of the fits; name another one", folder=fits.folder, error_price=0.01)
+    assert (fits.folder / "tenants.jsonl").read_bytes() == lines
     (fits.folder / "law.nc").write_bytes(b"nothing")
     with pytest.warns(CascadeWarning, match="1 of 3 tenants have no policy: 'law'"):
         table = bc.tune_tasks(fits, tmp_path / "policies", client=client, error_price=0.01)

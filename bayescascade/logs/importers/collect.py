@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option
 from bayescascade.logs.grade import grader
 from bayescascade.logs.importers.answers import answer_of
 from bayescascade.logs.importers.calls import Call, check_id_text, fault
@@ -159,6 +159,7 @@ class Collector:
         if not cost >= 0.0:
             raise fault(call.where, f"the cost is {show(call.cost)}; it should be a finite number of at least 0")
         counts.priced += 1
+        counts.batched += int(bool(call.batch) and self.options.prices.given)
         return cost
 
     def _correct(self, call: Call, query: str | int, stage: str) -> float:
@@ -176,6 +177,7 @@ class Collector:
         if found not in (0.0, 1.0):
             raise fault(call.where, f"the grade is {show(found)}; it should be 0 or 1")
         counts.labelled += 1
+        counts.right += int(found)
         return float(found)
 
     def _compared(self, call: Call, expected: Any) -> float:
@@ -211,6 +213,8 @@ class Collector:
                     "with " + option("prices", dict.fromkeys(self.summary.stages, TO_FILL_IN)),
                     parameter="prices",
                 )
+        if not self.options.labels.used and not any(stage.labelled for stage in self.summary.stages.values()):
+            raise self._unlabelled()
         table = self.table()
         log = read_log(table, confidence_kind=self.summary.kind)
         if "latency" in log:
@@ -218,6 +222,21 @@ class Collector:
         names = np.array(list(self._stages), dtype=object)
         log = self._candidates.attach(log, self._codes_of("query"), names[self._codes_of("stage")])
         return log.assign_attrs(summary=self.summary.text)
+
+    def _unlabelled(self) -> CascadeError:
+        """No answer is known to be right or wrong: because no labels came, or because none is of these queries."""
+        labels = self.options.labels
+        if not len(labels):
+            return CascadeError(
+                "nothing says which answers are right; give a table of queries and right answers with "
+                + in_python("labels='gold.csv'", "--labels gold.csv"),
+                parameter="labels",
+            )
+        return CascadeError(
+            f"none of the {len(labels)} labels is of a query in the log: a label is of {show(labels.queries[0])}, "
+            f"where a query is {show(next(iter(self._queries)))}; give the labels the ids of the responses.",
+            parameter="labels",
+        )
 
     def finish(self) -> None:
         """Drop what came twice, and count queries."""
@@ -232,6 +251,7 @@ class Collector:
     def _drop(self, kept: NDArray[np.int64]) -> None:
         stage = self._codes_of("stage")
         labelled, priced = (~np.isnan(np.array(self._values[name])) for name in ("correct", "cost"))
+        right = np.array(self._values["correct"]) == 1.0
         gone = np.ones(len(stage), dtype=bool)
         gone[kept] = False
         names = list(self._stages)
@@ -243,6 +263,7 @@ class Collector:
             counts.leave_out(AGAIN, f"query {show(first)}", int(here.sum()))
             counts.kept -= int(here.sum())
             counts.labelled -= int((here & labelled).sum())
+            counts.right -= int((here & right).sum())
             counts.priced -= int((here & priced).sum())
         for arrays in (self._codes, self._values, self._candidates.values):
             for name, values in arrays.items():
@@ -256,6 +277,9 @@ class Collector:
         unused = len(labels) - len(labels.used)
         if unused:
             yield f"{unused} of {len(labels)} labels are of no query in the log."
+        batched = sum(stage.batched for stage in self.summary.stages.values())
+        if batched and prices.batch_discount != 1.0:
+            yield f"{batched} calls of a batch cost {prices.batch_discount:g} of the price (batch discount)."
         if prices.unused():
             yield f"Prices of no call: {listed(prices.unused())}."
         if prices.cached_as_input:

@@ -44,9 +44,13 @@ def _traces(name: str) -> Format:
     def collect(source: Any, options: Any, query: str | None = None, **more: Any) -> Collector:
         return collect_traces(source, options, preset, query, **more)
 
-    return Format(
-        collect, lambda head: any(at(head.first, mark) is not None for mark in preset.marks), ("scores", "score")
-    )
+    def looks(head: Head) -> bool:
+        if any(at(head.first, mark) is not None for mark in preset.marks):
+            return True
+        columns = set(head.columns)  # of a table that has responses, too
+        return not columns.isdisjoint(preset.marks) and not columns.isdisjoint(preset.response)
+
+    return Format(collect, looks, ("scores", "score"))
 
 
 FORMATS: dict[str, Format] = {

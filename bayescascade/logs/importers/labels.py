@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, bad_value
-from bayescascade.logs.tables import TRUTH, load_table
+from bayescascade.logs.tables import TRUTH, is_table, load_table
 
 KEYS = ("query", "key", "id", "custom_id")
 STAGES = ("stage", "model")
@@ -45,7 +45,7 @@ class Labels:
         self.used: set[str] = set()
         if isinstance(labels, Mapping):
             self._from_mapping(labels)
-        elif isinstance(labels, str | os.PathLike | pd.DataFrame):
+        elif is_table(labels):
             self._from_table(load_table(labels), labels)
         elif labels is not None:
             raise bad_value(
@@ -53,7 +53,12 @@ class Labels:
             )
 
     def __len__(self) -> int:
-        return len({*self._answers, *(query for query, _ in self._grades)})
+        return len(self.queries)
+
+    @property
+    def queries(self) -> list[str]:
+        """Queries of which something is said, each once."""
+        return list(dict.fromkeys([*self._answers, *(query for query, _ in self._grades)]))
 
     def grade(self, query: Any, stage: str) -> float | None:
         """1 where the stage's answer is right, 0 where not, NaN where not scored, None where nothing is said."""
@@ -82,7 +87,7 @@ class Labels:
                 self._answers[_key(query)] = value
 
     def _from_table(self, table: pd.DataFrame, source: Any) -> None:
-        name = "the table of labels" if isinstance(source, pd.DataFrame) else str(source)
+        name = str(source) if isinstance(source, str | os.PathLike) else "the table of labels"
         key, stage, graded, answer = (_column(table, names) for names in (KEYS, STAGES, GRADES, ANSWERS))
         if key is None:
             raise _no_columns(name, table)

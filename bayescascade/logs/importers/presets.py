@@ -21,7 +21,7 @@ class Fields:
     start, end : names
         When the call began and ended, which gives the latency where there is none.
     error : names
-        Holds something where the call failed; a status other than "success", "ok" and "unset" is an error, too.
+        Holds something where the call failed; a status such as "success", "ok" and "unset" is no error.
     tokens : pair of names
         Of the tokens sent and answered, where neither the response nor ``usage`` has them.
     within : names
@@ -30,10 +30,12 @@ class Fields:
         A list of scores in a row, of the fields that a table of scores has.
     score_key, score_name, score_value : names
         Of the table of scores: the trace or the call that it is of, what is scored, and the score.
+    known_price : names
+        What a tool knows of the model's price; where it is null, a cost of 0 is none.
     marks : names
         Fields that no other format has.
     only : mapping
-        Field to value: other rows are no calls.
+        Field to values: rows that have another one are no calls.
     """
 
     query: Names = ("query", "trace_id", "id")
@@ -52,8 +54,9 @@ class Fields:
     score_key: Names = ("query", "trace_id", "id")
     score_name: Names = ("name",)
     score_value: Names = ("correct", "score", "value")
+    known_price: Names = ()
     marks: Names = ()
-    only: Mapping[str, str] = field(default_factory=dict)
+    only: Mapping[str, Names] = field(default_factory=dict)
 
 
 PRESETS: dict[str, Fields] = {
@@ -67,7 +70,8 @@ PRESETS: dict[str, Fields] = {
         start=("startTime",),
         end=("endTime",),
         error=("error_str", "status"),
-        score_key=("trace_id", "session_id", "id", "request_id"),
+        score_key=("id", "request_id", "trace_id", "session_id"),
+        known_price=("model_map_information.model_map_value", "metadata.model_map_information.model_map_value"),
         marks=("response_cost", "spend"),
     ),
     # observations and scores of the public API, and of the export to blob storage
@@ -80,16 +84,18 @@ PRESETS: dict[str, Fields] = {
         usage=("usageDetails", "usage_details"),
         start=("startTime", "start_time"),
         end=("endTime", "end_time"),
-        error=(),
+        error=("level",),
         score_key=("observationId", "observation_id", "traceId", "trace_id", "subject.id"),
         score_value=("value",),
         marks=("costDetails", "cost_details", "usageDetails", "usage_details"),
+        only={"type": ("GENERATION",)},
     ),
     # openinference-semantic-conventions; columns of Phoenix's get_spans_dataframe
     "phoenix": Fields(
         query=("context.trace_id", "trace_id"),
         call=("context.span_id", "span_id"),
-        model=("attributes.llm.model_name",),
+        # as it was asked for, which a call that failed has, too
+        model=("attributes.llm.invocation_parameters.model", "attributes.llm.model_name"),
         response=("attributes.output.value",),
         cost=("attributes.llm.cost.total",),
         tokens=(("attributes.llm.token_count.prompt",), ("attributes.llm.token_count.completion",)),
@@ -100,12 +106,13 @@ PRESETS: dict[str, Fields] = {
         score_name=("annotation_name", "annotation.name", "name"),
         score_value=("result.score", "annotation.score", "score"),
         marks=("attributes.llm.model_name", "attributes.openinference.span.kind"),
+        only={"span_kind": ("LLM",), "attributes.openinference.span.kind": ("LLM",)},
     ),
     # mlflow/tracing/constant.py, SpanAttributeKey; Trace.to_dict
     "mlflow": Fields(
         query=("trace_id", "info.trace_id", "request_id"),
         call=("span_id",),
-        model=("attributes.mlflow.llm.model", "attributes.model"),
+        model=("attributes.model", "attributes.mlflow.llm.model"),
         response=("attributes.mlflow.spanOutputs", "outputs"),
         cost=("attributes.mlflow.llm.cost.total_cost", "attributes.mlflow.llm.cost"),
         usage=("attributes.mlflow.chat.tokenUsage",),
@@ -114,10 +121,10 @@ PRESETS: dict[str, Fields] = {
         error=("status.code", "status_code"),
         within=("data.spans", "spans"),
         scores=("info.assessments", "assessments"),
-        score_key=("trace_id",),
+        score_key=("span_id", "trace_id"),
         score_name=("assessment_name", "name"),
         score_value=("feedback.value", "value"),
         marks=("data.spans", "attributes.mlflow.spanOutputs", "spans"),
-        only={"attributes.mlflow.spanType": "CHAT_MODEL"},
+        only={"attributes.mlflow.spanType": ("CHAT_MODEL", "LLM")},
     ),
 }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
-
-import pandas as pd
 
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError
-from bayescascade.logs.tables import load_table, to_numbers
+from bayescascade.logs.tables import is_table, load_table, to_numbers
 from bayescascade.signals import prices as light
 from bayescascade.signals.prices import Price
 
@@ -36,8 +33,7 @@ class Prices(light.Prices):
     """
 
     def __init__(self, prices: Any = None, batch_discount: float = 1.0) -> None:
-        table = isinstance(prices, str | os.PathLike | pd.DataFrame)
-        super().__init__(_from_table(prices) if table else prices, batch_discount)
+        super().__init__(_from_table(prices) if is_table(prices) else prices, batch_discount)
 
 
 def _from_table(source: Any) -> dict[str, Price]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import narwhals as nw
+import pandas as pd
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.importers.lines import Advance, json_lines, name_of, nothing, refuse_pickle
@@ -42,6 +43,8 @@ def _is_table(source: str | os.PathLike[str]) -> bool:
 
 
 def _numbered(source: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(source, pd.DataFrame):
+        source = _plain(source, name)
     try:
         frame = nw.from_native(source)
     except TypeError:
@@ -52,3 +55,15 @@ def _numbered(source: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]
         frame = frame.collect("pyarrow")
     for number, row in enumerate(frame.iter_rows(named=True)):
         yield f"{name}, row {number} (counted from 0)", row
+
+
+def _plain(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table whose columns hold all: Phoenix has ids in the index, and once more in a column of a CSV file."""
+    if not {None, *table.columns}.issuperset(table.index.names):
+        table = table.reset_index()
+    again = table.columns.duplicated()
+    for column in table.columns[again]:
+        first, *others = (values for _, values in table[column].items())
+        if not all(first.equals(values) for values in others):
+            raise CascadeError(f"{name} has two columns {column!r} that differ; leave one of them out")
+    return table.loc[:, ~again]

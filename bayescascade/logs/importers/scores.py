@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Set
+from numbers import Real
 from typing import Any
 
 from bayescascade._common.messages import listed, show
@@ -31,6 +34,7 @@ class Scores:
         found: dict[str, tuple[Any, str]] = {}
         self._names: dict[str, None] = {}
         self.used: set[str] = set()
+        self.again: set[str] = set()  # what has scores that differ
         for where, row in rows:
             key = first(row, fields.score_key)
             if key is None:
@@ -38,9 +42,11 @@ class Scores:
                     f"{where}: no column says what the score is of; it should be one of "
                     f"{listed(fields.score_key)}, but there are {listed(row)}"
                 )
-            value = self._value(row)
+            value, name = self._value(row), plain_id(key)
             if value is not None:
-                found[str(key)] = (value, where)
+                if name in found and found[name][0] != value:
+                    self.again.add(name)
+                found[name] = (value, where)
         self._check_names()
         self._found = {key: _grade(value, where) for key, (value, where) in found.items()}
 
@@ -49,15 +55,23 @@ class Scores:
 
     def of(self, key: Any) -> float | None:
         """The grade of a call or a trace, None where there is none."""
-        found = self._found.get(str(key))
+        name = plain_id(key)
+        found = self._found.get(name)
         if found is not None:
-            self.used.add(str(key))
+            self.used.add(name)
         return found
 
-    def among(self, items: Any, where: str) -> float | None:
-        """The grade in a list of scores that a row holds itself."""
-        rows = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
-        values = [value for row in rows if (value := self._value(row)) is not None]
+    def among(self, items: Any, call: str, calls: Set[str] | None, where: str) -> float | None:
+        """The grade of a call in the scores that its trace holds.
+
+        For the last one of the trace ``calls`` are the ids of all, and scores of none of them are its own.
+        """
+        rows = [dict(item) for item in items if isinstance(item, Mapping)] if is_list(items) else []
+        # MLflow keeps what was overridden, too
+        of = [(plain_id(row.get("span_id")), row) for row in rows if row.get("valid") is not False]
+        own = [row for name, row in of if name == call]
+        of_all = [row for name, row in of if name not in calls] if calls is not None else []
+        values = [value for row in (*of_all, *own) if (value := self._value(row)) is not None]
         self._check_names()
         return _grade(values[-1], where) if values else None
 
@@ -82,8 +96,31 @@ class Scores:
             )
 
 
+def plain_id(value: Any) -> str:
+    """An id as text; that of a span in hexadecimal digits, which MLflow also writes in base 64.
+
+    Examples
+    --------
+    >>> plain_id("WTeXldi/vO8="), plain_id("59379795d8bfbcef")
+    ('59379795d8bfbcef', '59379795d8bfbcef')
+    """
+    text = str(value)
+    if len(text) == 12 and text.endswith("="):
+        try:
+            return base64.b64decode(text, validate=True).hex()
+        except (binascii.Error, ValueError):
+            pass
+    return text
+
+
+def is_list(value: Any) -> bool:
+    """Whether this is a list of any library, and no text."""
+    return hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping)
+
+
 def _grade(value: Any, where: str) -> float:
-    found: Any = TRUTH.get(value.strip().lower()) if isinstance(value, str) else value
+    # a table of text, such as CSV, has its numbers as text
+    found: Any = TRUTH.get(value.strip().lower(), value) if isinstance(value, str) else value
     try:
         grade = float(found)
     except (TypeError, ValueError, OverflowError):
@@ -97,9 +134,14 @@ def _grade(value: Any, where: str) -> float:
 
 
 def first(row: Mapping[str, Any], names: Names) -> Any:
-    """The first value that a row has under one of some names."""
+    """The first value that a row has under one of some names; an empty text is none."""
     for name in names:
         found = at(row, name)
-        if found is not None and found == found:
+        if found is not None and not is_empty(found):
             return found
     return None
+
+
+def is_empty(value: Any) -> bool:
+    """Whether this is an empty text or not a number."""
+    return value == "" if isinstance(value, str) else isinstance(value, Real) and value != value

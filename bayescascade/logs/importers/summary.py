@@ -23,7 +23,9 @@ class StageSummary:
     calls: int = 0
     kept: int = 0
     labelled: int = 0
+    right: int = 0  # of the labelled ones
     priced: int = 0
+    batched: int = 0  # of the priced ones, those with the discount of a batch
     models: set[str] = field(default_factory=set)
     left_out: dict[str, LeftOut] = field(default_factory=dict)  # calls that are not in the log, by the reason
     lacking: dict[str, LeftOut] = field(default_factory=dict)  # labels and costs of calls that are
@@ -46,12 +48,13 @@ class Summary:
     >>> from bayescascade.logs.importers.summary import Summary
     >>> summary = Summary(signal="mean_logprob", kind="logprob")
     >>> small = summary.stage("small")
-    >>> small.calls, small.kept, small.labelled, small.priced = 300, 299, 200, 299
+    >>> small.calls, small.kept, small.labelled, small.right, small.priced = 300, 299, 200, 150, 299
     >>> small.leave_out("status 429", "small.jsonl, line 7")
     >>> print(summary)
     Confidence: mean_logprob, of the kind logprob.
     small: 299 of 300 calls are in the log; 200 are labelled, 299 have a cost.
       left out: status 429 (1, first at small.jsonl, line 7)
+    Right, of the labelled answers: small 75%.
 
     Attributes
     ----------
@@ -100,6 +103,10 @@ class Summary:
                 yield f"  left out: {_reasons(stage.left_out)}"
             if stage.lacking:
                 yield f"  lacking: {_reasons(stage.lacking)}"
+        known = {name: stage for name, stage in self.stages.items() if stage.labelled}
+        if known:
+            shares = (f"{name} {stage.right / stage.labelled:.0%}" for name, stage in known.items())
+            yield f"Right, of the labelled answers: {', '.join(shares)}."
         if self.queries:
             joined = f"; every stage ran {self.complete} of them" if len(self.stages) > 1 else ""
             yield f"{self.queries} queries{joined}."

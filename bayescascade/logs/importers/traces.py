@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,11 +23,11 @@ from bayescascade.logs.importers.presets import PRESETS, Fields
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
 from bayescascade.logs.importers.rows import rows_of
-from bayescascade.logs.importers.scores import Scores, first
+from bayescascade.logs.importers.scores import Scores, first, is_empty, is_list, plain_id
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
 
-FINE = {"success", "ok", "unset", "status_code_ok", "status_code_unset", "200"}
+FINE = {"success", "ok", "unset", "status_code_ok", "status_code_unset", "200", "default", "debug", "warning"}
 SETTABLE = ("query", "call", "model", "response", "cost", "latency", "usage", "error")
 
 
@@ -42,6 +42,7 @@ def read_traces(
     labels: Any = None,
     grade: str | Callable[[Any, Any], bool | float | None] = "normalised",
     prices: Any = None,
+    candidates: Sequence[str | Signal] = (),
     progressbar: bool = True,
     **signal_options: Any,
 ) -> xr.Dataset:
@@ -84,7 +85,7 @@ def read_traces(
         A table of 0 and 1 by the id of a call, or of a trace: that of a trace is of its last call.
     score : str, optional
         Which of the scores tells right from wrong, where there are several.
-    signal, labels, grade, prices, progressbar
+    signal, labels, grade, prices, candidates, progressbar
         As of `bayescascade.read_responses`.
     **signal_options
         Of the signal.
@@ -107,6 +108,7 @@ def read_traces(
         If calls are left out.
     """
     options = Options(signal, signal_options, Prices(prices), Labels(labels), grade)
+    options.candidates = candidates
     fields = _fields(preset, columns)
     return finished(collect_traces(source, options, fields, scores=scores, score=score, progressbar=progressbar))
 
@@ -140,38 +142,59 @@ def collect_traces(
         source = list(rows_of(source))  # it is read twice where scores are of traces
     last = _last_calls(source, fields) if len(found) or fields.scores else set()
     sizes = [source] if isinstance(source, str | os.PathLike) else []
+    nameless: list[str] = []  # where failed calls stand of which nothing says whose they are
     with progress(sizes, progressbar) as advance:
-        collector = collect(_calls(source, fields, found, last, advance), options)
+        collector = collect(_named(_calls(source, fields, found, last, advance), nameless), options)
     if not collector.summary.stages:
         raise CascadeError("no row is a call of a model: " + _wanted(fields))
+    if nameless:
+        collector.notes.append(f"Calls that failed and name no model: {len(nameless)} (first at {nameless[0]}).")
+    if found.again:
+        collector.notes.append(f"Calls or traces whose scores differ: {len(found.again)}; the last one counts.")
     unused = len(found) - len(found.used)
     if unused:
         collector.notes.append(f"{unused} of {len(found)} scores are of no call that was read.")
     return collector
 
 
+def _named(calls: Iterator[Call], nameless: list[str]) -> Iterator[Call]:
+    for call in calls:
+        if call.stage is None and call.problem is not None:
+            nameless.append(call.where)
+        else:
+            yield call
+
+
 def _wanted(fields: Fields) -> str:
-    only = "".join(f" where {name} is {value!r}" for name, value in fields.only.items())
+    only = "".join(f" where {name} is {' or '.join(values)}" for name, values in fields.only.items())
     return f"one has its model in {listed(fields.model)}{only}"
 
 
-def _rows(source: Any, fields: Fields, advance: Advance = nothing) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows that are calls, those within others on their own."""
+Row = tuple[str, Mapping[str, Any], frozenset[str]]
+
+
+def _rows(source: Any, fields: Fields, advance: Advance = nothing) -> Iterator[Row]:
+    """Each call, also within a row: where it stands, itself, and the ids of all calls of the row."""
     for where, row in source if isinstance(source, list) else rows_of(source, advance):
         inner = from_json(first(row, fields.within)) if fields.within else None
         rows = [row] if inner is None else [_joined(row, item, fields) for item in _items(inner)]
-        for found in rows:
-            if all(from_json(at(found, name)) == value for name, value in fields.only.items()):
-                yield where, found
+        calls = [found for found in rows if _is_call(found, fields)]
+        ids = frozenset(plain_id(first(found, fields.call)) for found in calls)
+        yield from ((where, found, ids) for found in calls)
+
+
+def _is_call(row: Mapping[str, Any], fields: Fields) -> bool:
+    """Whether a row is a call of a model: tools trace what is around calls, too."""
+    for name, values in fields.only.items():
+        kind = from_json(first(row, (name,)))
+        if kind is not None and str(kind).upper() not in values:
+            return False
+    return any(first(row, names) is not None for names in (fields.model, fields.response)) or not fields.only
 
 
 def _items(inner: Any) -> list[Any]:
-    items = [item.to_dict() if hasattr(item, "to_dict") else item for item in inner] if _is_list(inner) else []
-    return [item for item in items if isinstance(item, Mapping)]
-
-
-def _is_list(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping)
+    items = [item.to_dict() if hasattr(item, "to_dict") else item for item in inner] if is_list(inner) else []
+    return [dict(item) for item in items if isinstance(item, Mapping)]
 
 
 def _joined(outer: Mapping[str, Any], inner: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
@@ -184,7 +207,7 @@ def _joined(outer: Mapping[str, Any], inner: Mapping[str, Any], fields: Fields) 
 def _last_calls(source: Any, fields: Fields) -> set[int]:
     """Numbers of the rows that are the last call of their query."""
     last: dict[str, tuple[float, int]] = {}
-    for place, (_, row) in enumerate(_rows(source, fields)):
+    for place, (_, row, _) in enumerate(_rows(source, fields)):
         key, start = str(first(row, fields.query)), _seconds(first(row, fields.start))
         now = (start if start == start else 0.0, place)
         last[key] = max(last.get(key, now), now)
@@ -192,13 +215,14 @@ def _last_calls(source: Any, fields: Fields) -> set[int]:
 
 
 def _calls(source: Any, fields: Fields, scores: Scores, last: set[int], advance: Advance) -> Iterator[Call]:
-    for place, (where, row) in enumerate(_rows(source, fields, advance)):
+    for place, (where, row, ids) in enumerate(_rows(source, fields, advance)):
         key, query = first(row, fields.call), first(row, fields.query)
         correct = scores.of(key)
         if correct is None and place in last:
             correct = scores.of(query)
-        if correct is None and place in last and fields.scores:
-            correct = scores.among(from_json(first(row, fields.scores)), where)
+        if correct is None and fields.scores:
+            items = from_json(first(row, fields.scores))
+            correct = scores.among(items, plain_id(key), ids if place in last else None, where)
         yield _call(row, fields, query, correct, where)
 
 
@@ -212,7 +236,7 @@ def _call(row: Mapping[str, Any], fields: Fields, query: Any, correct: float | N
         response=response,
         correct=correct,
         usage=_usage(row, inner, fields),
-        cost=_number(first(row, fields.cost), "cost", where),
+        cost=_cost(row, fields, where),
         latency=_latency(row, fields),
         where=where,
         problem=_problem(row, fields)
@@ -220,10 +244,24 @@ def _call(row: Mapping[str, Any], fields: Fields, query: Any, correct: float | N
     )
 
 
+def _cost(row: Mapping[str, Any], fields: Fields, where: str) -> float | None:
+    """The cost of a call; LiteLLM writes 0 for a model whose price it does not know, and that is none."""
+    cost = _number(first(row, fields.cost), "cost", where)
+    if cost == 0.0 and any(_is_null(row, name) for name in fields.known_price):
+        return None
+    return cost
+
+
+def _is_null(row: Mapping[str, Any], name: str) -> bool:
+    path, _, key = name.rpartition(".")
+    inner = from_json(at(row, path))
+    return isinstance(inner, Mapping) and key in inner and inner[key] is None
+
+
 def _problem(row: Mapping[str, Any], fields: Fields) -> str | None:
     for name in fields.error:
-        found = at(row, name)
-        if found is None or found != found or found == "" or str(found).lower() in FINE:
+        found = from_json(at(row, name))
+        if found is None or is_empty(found) or str(found).lower() in FINE:
             continue
         status = "status" in name
         return f"status {show(found)}" if status else "the call failed"
@@ -257,7 +295,7 @@ def _latency(row: Mapping[str, Any], fields: Fields) -> float | None:
 
 
 def _seconds(time: Any) -> float:
-    """A time in seconds; of nanoseconds since 1970, too, which are numbers above any of seconds."""
+    """A time in seconds; milliseconds, micro- and nanoseconds since 1970 are told by their size."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)
@@ -266,4 +304,4 @@ def _seconds(time: Any) -> float:
     if isinstance(time, datetime):
         return time.timestamp()
     found = number(time.item() if hasattr(time, "item") else time)
-    return found / 1e9 if found > 1e15 else found
+    return found / next((unit for unit in (1e9, 1e6, 1e3) if found > 1e8 * unit), 1.0)

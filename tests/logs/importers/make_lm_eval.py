@@ -1,7 +1,7 @@
 """Writes the samples of lm-evaluation-harness that the tests read, with the package and two models made up here.
 
     pip install lm_eval==0.4.13
-    python tests/logs/importers/make_lm_eval.py
+    python tests/logs/importers/make_lm_eval.py    (with the word notebook: notebooks/lm_eval)
 
 For each of two models a folder in ``files/lm_eval``, as ``lm_eval --log_samples --output_path`` writes it: two
 tasks of multiple choice (one also has the metric that asks for every choice twice), one that scores a given text,
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,10 @@ class Adding(LM):
         return answers
 
 
-def sums(words: bool, seed: int) -> dict[str, Any]:
+def sums(words: bool, seed: int, count: int = DOCUMENTS) -> dict[str, Any]:
     rng = random.Random(seed)
     documents = []
-    for _ in range(DOCUMENTS):
+    for _ in range(count):
         choices = rng.sample(list(WORDS), 4) if words else [str(n) for n in rng.sample(range(4, 120), 4)]
         gold = rng.randrange(4)
         total = WORDS[choices[gold]] if words else int(choices[gold])
@@ -76,11 +78,11 @@ def sums(words: bool, seed: int) -> dict[str, Any]:
     return {"test": datasets.Dataset.from_list(documents)}
 
 
-def task(name: str, words: bool, seed: int, **config: Any) -> ConfigurableTask:
+def task(name: str, words: bool, seed: int, count: int = DOCUMENTS, **config: Any) -> ConfigurableTask:
     made = ConfigurableTask(
         config={
             "task": name,
-            "custom_dataset": lambda **_: sums(words, seed),
+            "custom_dataset": lambda **_: sums(words, seed, count),
             "test_split": "test",
             "doc_to_text": "{{question}} =",
             **config,
@@ -94,17 +96,19 @@ def metric(name: str) -> dict[str, Any]:
     return {"metric": name, "aggregation": "mean", "higher_is_better": True}
 
 
+CHOICE = {"output_type": "multiple_choice", "doc_to_choice": "choices", "doc_to_target": "gold"}
+
+
 def tasks() -> list[ConfigurableTask]:
-    choice = {"output_type": "multiple_choice", "doc_to_choice": "choices", "doc_to_target": "gold"}
     extract = {"function": "regex", "regex_pattern": r"(\d+)"}
     return [
-        task("sums", False, 1, metric_list=[metric("acc"), metric("acc_norm")], **choice),
+        task("sums", False, 1, metric_list=[metric("acc"), metric("acc_norm")], **CHOICE),
         task(
             "sums_in_words",
             True,
             2,
             metric_list=[metric("acc"), metric("acc_norm"), metric("acc_mutual_info")],
-            **choice,
+            **CHOICE,
         ),
         task(
             "sums_given",
@@ -134,9 +138,21 @@ def tasks() -> list[ConfigurableTask]:
 
 
 def main() -> None:
+    run(HERE, tasks)
+
+
+def for_the_notebook() -> None:
+    """More documents of one task, into ``notebooks/lm_eval``."""
+    run(
+        Path(__file__).parents[3] / "notebooks" / "lm_eval",
+        lambda: [task("sums", False, 5, count=120, metric_list=[metric("acc"), metric("acc_norm")], **CHOICE)],
+    )
+
+
+def run(folder: Path, made: Callable[[], list[ConfigurableTask]]) -> None:
     assert lm_eval.__version__ == VERSION, lm_eval.__version__
     for name, skill in (("adders/small", 1.0), ("adders/large", 3.0)):
-        tracker = EvaluationTracker(output_path=str(HERE))
+        tracker = EvaluationTracker(output_path=str(folder))
         tracker.general_config_tracker.log_experiment_args(
             model_source="adding",
             model_args=f"pretrained={name}",
@@ -145,7 +161,7 @@ def main() -> None:
             fewshot_as_multiturn=False,
         )
         results = lm_eval.simple_evaluate(
-            Adding(skill), tasks=tasks(), bootstrap_iters=0, log_samples=True, random_seed=1, verbosity="ERROR"
+            Adding(skill), tasks=made(), bootstrap_iters=0, log_samples=True, random_seed=1, verbosity="ERROR"
         )
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
@@ -154,4 +170,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    for_the_notebook() if sys.argv[1:] == ["notebook"] else main()

@@ -4,11 +4,13 @@
     python tests/logs/importers/make_promptfoo.py node_modules/.bin/promptfoo
 
 ``files/promptfoo/results.json`` and, of fewer tests, ``results.jsonl``. An older version writes an older layout:
-``version-2.json`` is by promptfoo 0.80.3, from ``make_promptfoo.py PROMPTFOO version-2.json``.
+``version-2.json`` is by promptfoo 0.80.3, from ``make_promptfoo.py PROMPTFOO version-2.json``. With the word
+notebook after the program it writes ``notebooks/promptfoo``.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent / "files" / "promptfoo"
+NOTEBOOK = Path(__file__).parents[3] / "notebooks" / "promptfoo"
 TESTS = 20
 PROVIDER = """
 // A model that adds, says how sure it is, and now and then does not answer.
@@ -57,7 +60,7 @@ module.exports = Adding;
 """
 
 
-def config(tests: int) -> dict[str, Any]:
+def config(tests: int, free: bool = True) -> dict[str, Any]:
     rng = random.Random(1)
     pairs = [(rng.randint(2, 99), rng.randint(2, 99)) for _ in range(tests)]
 
@@ -72,7 +75,7 @@ def config(tests: int) -> dict[str, Any]:
         "providers": [
             provider("small", skill=2, price=2e-5, fails=0.1),
             provider("large", skill=9, price=4e-4, fails=0),
-            provider("free", skill=3, price=0, fails=0),
+            *([provider("free", skill=3, price=0, fails=0)] if free else []),
         ],
         "tests": [test(i, *pair) for i, pair in enumerate(pairs)],
     }
@@ -82,9 +85,9 @@ def provider(name: str, **options: float) -> dict[str, Any]:
     return {"id": "file://provider.js", "label": name, "config": {"name": f"adding:{name}", **options}}
 
 
-def run(program: str, folder: Path, tests: int, output: str) -> None:
+def run(program: str, folder: Path, config: dict[str, Any], output: str) -> None:
     (folder / "provider.js").write_text(PROVIDER)
-    (folder / "config.json").write_text(json.dumps(config(tests)))
+    (folder / "config.json").write_text(json.dumps(config))
     quiet = {
         "PROMPTFOO_DISABLE_TELEMETRY": "1",
         "PROMPTFOO_DISABLE_UPDATE": "1",
@@ -103,10 +106,22 @@ def main(program: str, older: str | None = None) -> None:
     wanted = [(TESTS, "results.json"), (4, "results.jsonl")] if older is None else [(6, older)]
     for tests, name in wanted:
         with tempfile.TemporaryDirectory() as folder:
-            run(str(Path(program).absolute()), Path(folder), tests, name)
-            text = (Path(folder) / name).read_text().replace(folder, "")
-            (HERE / name).write_text(text)
+            (HERE / name).write_text(results(program, folder, config(tests), name))
+
+
+def results(program: str, folder: str, config: dict[str, Any], name: str) -> str:
+    run(str(Path(program).absolute()), Path(folder), config, name)
+    return (Path(folder) / name).read_text().replace(folder, "")
+
+
+def for_the_notebook(program: str) -> None:
+    """More tests of two providers, packed, into ``notebooks/promptfoo``."""
+    NOTEBOOK.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        content = results(program, folder, config(150, free=False), "results.json").encode()
+    (NOTEBOOK / "results.json.gz").write_bytes(gzip.compress(content, mtime=0))
 
 
 if __name__ == "__main__":
-    main(shutil.which(sys.argv[1]) or sys.argv[1], *sys.argv[2:])
+    found = shutil.which(sys.argv[1]) or sys.argv[1]
+    for_the_notebook(found) if sys.argv[2:] == ["notebook"] else main(found, *sys.argv[2:])

@@ -13,7 +13,12 @@ from bayescascade.logs.importers.prices import Prices
 
 FILES = Path(__file__).parent / "files"
 FORMAT = {"inspect": "inspect", "lm_eval": "lm-eval", "promptfoo": "promptfoo"}
-PATHS = sorted(path for path in FILES.rglob("*") if path.is_file() and not path.name.startswith("results_"))
+PATHS = sorted(
+    path
+    for folder in FORMAT
+    for path in (FILES / folder).rglob("*")
+    if path.is_file() and not path.name.startswith("results_")
+)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)

@@ -1,8 +1,10 @@
 """Whatever stands in a file of responses or traces: it ends in a log with the right numbers, or in a sentence."""
 
+import gzip
 import json
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import bayescascade as bc
-from bayescascade.logs.importers.one_line import call_of
+from bayescascade.logs.importers.one_line import call_of, from_json
 from bayescascade.logs.importers.presets import PRESETS
 from bayescascade.logs.importers.responses import read_responses
 from bayescascade.logs.importers.traces import read_traces
@@ -115,7 +117,7 @@ def test_any_bytes(tmp_path, content):
 def traces(preset):
     """Rows of two models as the columns of a preset have them, two calls a trace."""
     fields = PRESETS[preset]
-    only = dict(fields.only)
+    only = {name: values[0] for name, values in fields.only.items()}
     return [
         {
             fields.query[0]: f"t{i // 2}",
@@ -127,6 +129,41 @@ def traces(preset):
         }
         for i in range(8)
     ]
+
+
+FILES = Path(__file__).parent / "files" / "traces"
+REAL = {"litellm": "litellm.jsonl.gz", "langfuse": "langfuse.jsonl", "mlflow": "mlflow.jsonl"}
+
+
+def confidences_in(node):
+    """Every number that `bc.confidence` makes of anything within, also of texts of JSON."""
+    found = set()
+    for path in places(node):
+        inner = node
+        for key in path:
+            inner = inner[key]
+        inner = from_json(inner)
+        if isinstance(inner, dict) and "choices" in inner:
+            with suppress(bc.NoConfidence):
+                found.add(bc.confidence(inner))
+    return found
+
+
+@pytest.mark.parametrize("preset", REAL)
+@settings(QUICK, max_examples=15)
+@given(data=st.data())
+def test_traces_that_the_tools_wrote(tmp_path, preset, data):
+    content = (FILES / REAL[preset]).read_bytes()
+    lines = (gzip.decompress(content) if REAL[preset].endswith(".gz") else content).splitlines()
+    rows = data.draw(changed([json.loads(line) for line in lines[:8]]))
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = {"litellm": "litellm-scores.csv", "langfuse": "langfuse-scores.jsonl"}.get(preset)
+    prices = {"gpt-4o-mini": 1e-5, "gpt-4o": 1e-4}
+    log = read(read_traces, path, preset=preset, scores=scores and FILES / scores, prices=prices)
+    if log is not None:
+        made = log["confidence"].values
+        assert set(made[~np.isnan(made)]) <= confidences_in(rows)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

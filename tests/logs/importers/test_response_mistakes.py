@@ -228,3 +228,19 @@ def test_prices(read, name):
 def test_a_grader_of_ones_own(read):
     log = read(lines(), grade=lambda answer, true: None if answer == "A" else answer == true)
     np.testing.assert_array_equal(log["correct"].sel(stage="small"), [np.nan, 1] * 3)
+
+
+def test_labels_of_other_queries_are_named_beside_a_query(read):
+    with pytest.raises(
+        CascadeError, match=r"none of the 2 labels is of a query in the log: .* 'x1', where .* 'q0'"
+    ):
+        read(lines(), labels={"x1": "A", "x2": "B"})
+    with pytest.raises(CascadeError, match="nothing says which answers are right"):
+        read(lines(), labels=None)
+
+
+def test_the_summary_tells_how_many_answers_are_right_and_what_a_batch_costs(read):
+    summary = read(lines()).attrs["summary"]
+    assert "Right, of the labelled answers: small 50%, large 50%." in summary
+    assert "12 calls of a batch cost 0.5 of the price (batch discount)." in summary
+    assert "batch discount" not in read(lines(), batch_discount=1.0).attrs["summary"]

@@ -42,7 +42,13 @@ class TestExample:
         np.testing.assert_allclose(read["cost"].sel(stage="large"), (tokens * 5.0 + 20.0) / 1e6 / 2, rtol=1e-12)
 
     def test_summary(self, read):
-        assert read.attrs["summary"].splitlines() == [
+        told = read.attrs["summary"].splitlines()
+        right = [
+            f"{name} {100 * share:.0f}%"
+            for name, share in zip(read["stage"].values, read["correct"].mean("query").values, strict=True)
+        ]
+        assert told.pop(4) == f"Right, of the labelled answers: {', '.join(right)}."
+        assert told[:5] == [
             "Confidence: answer_probability, of the kind probability.",
             *(
                 f"{name}: 300 of 300 calls are in the log; 300 are labelled, 300 have a cost."

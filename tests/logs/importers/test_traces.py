@@ -211,7 +211,7 @@ def test_calls_that_failed_are_counted(tmp_path):
 WRONG = {
     "preset": ({"preset": "lang"}, "preset='lang' is not allowed; choose one of litellm"),
     "columns": ({"columns": {"models": "x"}}, "give the names of some of query"),
-    "no calls": ({"preset": "phoenix"}, r"row 0 \(counted from 0\): no model is named"),
+    "no calls": ({"preset": "phoenix"}, "no row is a call of a model: one has its model in 'attributes"),
     "score": (
         {"preset": "langfuse", "scores": scores("langfuse").assign(value=0.7)},
         "the score is 0.7; it should be 0 or 1",
