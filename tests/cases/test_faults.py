@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from helpers.cases import STAGES, Rows, read, refused, run_row, table_of
-from helpers.cli_fakes import assert_one_sentence, run
+from helpers.cli_fakes import assert_one_sentence, ctrl_c_heard, run
 from helpers.fuzz import bounded
 
 import bayescascade as bc
@@ -261,7 +261,7 @@ def _(monkeypatch):
             time.sleep(0.05)
 
     monkeypatch.setattr(sys, "unraisablehook", _interrupt_again)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c_heard(), pytest.raises(KeyboardInterrupt):
         work()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cli_fakes import assert_one_sentence, run
+from helpers.cli_fakes import assert_one_sentence, ctrl_c_heard, run
 
 import bayescascade as bc
 from bayescascade._common.files import whole_file
@@ -21,7 +21,7 @@ from bayescascade.runtime import policy
 FIT = ("--kind", "probability", "-o", "new.nc")
 MISTAKES = {
     "no such log": (("fit", "missing.csv", *FIT), "missing.csv"),
-    "a folder as log": (("fit", ".", *FIT), "is a directory"),
+    "a pattern of no files": (("fit", "none/*.csv", *FIT), "no file of a log is at"),
     "no kind": (("fit", "log.csv", "-o", "new.nc"), "--kind"),
     "no output": (("fit", "log.csv", "--kind", "probability"), "--output"),
     "unknown kind": (("fit", "log.csv", "--kind", "logits", "-o", "new.nc"), "logits"),
@@ -240,5 +240,5 @@ def test_control_c_in_a_callback_of_c_is_asked_for_again(monkeypatch):
         callback()
         time.sleep(10.0)
 
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c_heard(), pytest.raises(KeyboardInterrupt):
         work()

@@ -1,5 +1,7 @@
 """What the tests of the command line share: a runner, stand-ins for the numeric work, a working folder."""
 
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +134,13 @@ def folder(tmp_path, monkeypatch):
     Path("fit.nc").write_text("stands for a fit")
     policy.Policy(STAGES, [0.5, -np.inf], "probability").save("policy.json")
     return tmp_path
+
+
+@contextmanager
+def ctrl_c_heard():
+    """Ctrl-C as at a terminal: a shell that starts the tests in its background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
