@@ -13,11 +13,18 @@ Arrays = dict[str, np.ndarray]
 RANKED = 0.95
 
 
-def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Arrays, np.ndarray, np.ndarray]:
+Ends = tuple[np.ndarray, np.ndarray]
+
+
+def rows_given_ease(
+    rows: Rows, by: str, n_cells: int, n_links: int, ends: Ends | None = None
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Points and pairs of the rows, where each row's line and term are (2, row), and what stands for none (2,).
 
     A *line* is the part of a continuous row whose log density is quadratic in the query's ease; a *term* is any
     other part: an atom by itself, or a row given the row before. ``n_links`` counts the links of all tasks.
+    ``ends`` are the shares of its cell below each row, without and with its value (row,); by default those that
+    the segments give.
     """
     free, atoms = np.flatnonzero(~rows.is_atom), np.unique(rows.stand_in[rows.is_atom])
     line = np.where(rows.is_atom, len(free), np.cumsum(~rows.is_atom) - 1)
@@ -45,6 +52,7 @@ def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Ar
     point, arrays = _points(rows, pairs, [free, before], atoms)
     place, at = rows.places(by), (rows.query, rows.stage)
     row, high = point // 2, point % 2
+    ends = (place["low"][at], place["high"][at]) if ends is None else ends
     cell = place["cell"][at] + n_cells * rows.column
     arrays |= {
         "row_cell": cell,
@@ -52,7 +60,7 @@ def rows_given_ease(rows: Rows, by: str, n_cells: int, n_links: int) -> tuple[Ar
         "row_log_shape": place["log_shape"][at],
         "point_cell": cell[row],
         "point_column": rows.column[row],
-        "point_place": np.where(high, place["high"][at][row], place["low"][at][row]),
+        "point_place": np.where(high, ends[1][row], ends[0][row]),
         "line": np.stack([*arrays["line"], link, free]),
     }
     return arrays, np.stack([line, term]), np.array([len(free), n_terms])
@@ -74,6 +82,36 @@ def rank_shares(signal: np.ndarray, task: np.ndarray, margins: list[Margin], by:
     share = (count + 0.5) * used
     share /= share.sum(axis=1, keepdims=True)
     return {"log_share": np.log(np.where(used > 0, share, 1.0)), "ranked": ranked}
+
+
+def observed_ends(
+    rows: Rows, signal: np.ndarray, task: np.ndarray, margins: list[Margin], by: str, ranked: np.ndarray
+) -> Ends:
+    """Shares of its cell's signals below each row, without and with its value (row,), where ranks are observed.
+
+    Within a segment F is linear, so ranks by it are too even where a segment is wide, as the outermost are in long
+    logs, and stages seem to depend on each other more than they do. These are counted among all signals (query,
+    stage). A continuous value stands in the middle of its equals, and half a signal from the ends of its cell.
+    """
+    place, at = rows.places(by), (rows.query, rows.stage)
+    low, high = place["low"][at], place["high"][at]
+    for column in np.flatnonzero(ranked.any(axis=1)):
+        of_task, stage = divmod(int(column), signal.shape[1])
+        own = np.sort(signal[task == of_task, stage])
+        own = own[np.isfinite(own)]
+        here = rows.column == column
+        cell = margins[column].cell_of(own, by)
+        n = np.bincount(cell, minlength=int(place["cell"][at][here].max()) + 1)
+        start, of_row = np.cumsum(n) - n, place["cell"][at][here]
+        below, upto = (
+            (np.searchsorted(own, rows.signal[here], side) - start[of_row]) / np.maximum(n[of_row], 1)
+            for side in ("left", "right")
+        )
+        half = 0.5 / np.maximum(n[of_row], 1)
+        middle = np.clip(0.5 * (below + upto), half, 1.0 - half)
+        low[here] = np.where(rows.is_atom[here], below, middle)
+        high[here] = np.where(rows.is_atom[here], upto, middle)
+    return low, high
 
 
 def _points(

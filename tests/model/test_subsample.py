@@ -110,6 +110,20 @@ def test_margins_ranks_and_costs_are_those_of_the_whole_log():
         np.testing.assert_array_equal(thinned.arrays[name], full.arrays[name])
 
 
+def test_ranks_are_counted_among_all_signals():
+    whole = bc.simulate(20_000, n_stages=2, top_atom=[0.2, 0.0], random_seed=1, **HARD)
+    kept = subsample(whole, 1000, 1)
+    arrays = build_design(kept, options_of(True), whole=whole).arrays
+    share = np.exp(arrays["log_share"]) * arrays["cell_used"]
+    below = (np.cumsum(share, axis=1) - share).ravel()
+    rank = below[arrays["point_cell"]] + share.ravel()[arrays["point_cell"]] * arrays["point_place"]
+    signal, own = (log["confidence"].transpose("query", "stage").values[:, 1] for log in (whole, kept))
+    counted = np.searchsorted(np.sort(signal), np.sort(own)) / len(signal)
+    found = np.sort(rank[arrays["point_column"] == 1])  # some signals are needed twice
+    levels = np.linspace(0.0, 1.0, 50)
+    np.testing.assert_allclose(np.quantile(found, levels), np.quantile(counted, levels), atol=5e-4)
+
+
 def test_margins_are_as_sure_as_the_whole_log_and_go_together_as_the_sample_does():
     whole = bc.simulate(4000, n_stages=2, random_seed=1, **HARD)
     kept = subsample(whole, 1000, 1)
