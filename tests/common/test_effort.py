@@ -33,8 +33,7 @@ def test_more_than_a_minute_is_said(caplog, seconds, said):
 
 def test_tune_says_how_long_it_takes_before_all_draws_are_searched(caplog, monkeypatch):
     draws = make_draws(3, "top atom", n_draws=40, seed=6)
-    clock = iter([0.0, 400.0])
-    monkeypatch.setattr(stage_search.time, "monotonic", lambda: next(clock, 400.0))
+    clock_of(monkeypatch, stage_search, 0.0, 400.0)
     with caplog.at_level(logging.WARNING, logger="bayescascade"):
         tune_by_hand(draws, error_price=3.0, stages=None)
     (record,) = caplog.records
