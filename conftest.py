@@ -25,12 +25,15 @@ SLOW = {
     "bayescascade.plots.decisions.plot_label_value",
     "bayescascade.posterior.tasks.select_task",
 }
+LONG = {"bayescascade.plots.decisions.plot_label_value"}  # whose work is that of `label_value`
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.name in SLOW:
             item.add_marker(pytest.mark.slow)
+            if item.name in LONG:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)
