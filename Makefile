@@ -95,7 +95,7 @@ doctests: $(VENV)/.stamp-dev
 # exit code 5 says that no test is marked slow, which is no failure
 test-slow: $(VENV)/.stamp-dev
 	$(PYTEST) $(PARALLEL) --durations=20 -m "slow and not long and not benchmark" || [ $$? -eq 5 ]
-	$(PYTEST) $(PARALLEL) --doctest-modules -m slow bayescascade
+	$(PYTEST) $(PARALLEL) --doctest-modules -m "slow and not long" bayescascade
 
 test-long: $(VENV)/.stamp-dev
 	$(PYTEST) -m long
