@@ -394,6 +394,7 @@ def test_remarks_and_results_speak_of_options(calls, folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_tasks_from_log_to_policy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parts = {"maths": bc.simulate(80, random_seed=1), "law": bc.simulate(50, random_seed=2)}
