@@ -8,6 +8,7 @@ is fitted at one link at a time, with the default family at the others, and the 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,9 +60,19 @@ def compare_families(
         (link, family).
     """
     short = replace(config, draws=_DRAWS, chains=_CHAINS, log_likelihood=False, progressbar=False)
-    links = _design(log, options, [CANDIDATES[0]] * (log.sizes["stage"] - 1), seen, whole).links
+
+    def design_of(copula: list[str]) -> Design:
+        return build_design(log, with_families(options, copula), weight=seen, whole=whole)
+
+    first = design_of([CANDIDATES[0]] * (log.sizes["stage"] - 1))
+    if first.tasks:
+        raise CascadeError(
+            option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
+            parameter="copula",
+            value="auto",
+        )
     compare = _by_whole_queries if options.difficulty else _by_rows
-    return _table(links, compare(log, options, short, seen, whole))
+    return _table(first.links, compare(log, design_of, short))
 
 
 def steps_of_choice(options: Options, config: SamplerConfig) -> int:
@@ -72,37 +83,25 @@ def steps_of_choice(options: Options, config: SamplerConfig) -> int:
     return n_fits * _CHAINS * (_DRAWS + config.tune)
 
 
-def _by_rows(
-    log: xr.Dataset,
-    options: Options,
-    short: SamplerConfig,
-    seen: np.ndarray | None,
-    whole: xr.Dataset | None,
-) -> ByLink:
+def _by_rows(log: xr.Dataset, design_of: Callable[[list[str]], Design], short: SamplerConfig) -> ByLink:
     """Leave-one-out of each candidate's rows at each link, from one fit with the family at all links."""
     n_links = log.sizes["stage"] - 1
     by_link: ByLink = {}
     for name in CANDIDATES:
-        design = _design(log, options, [name] * n_links, seen, whole)
+        design = design_of([name] * n_links)
         rows, column = _rows(fit_design(design, log, short), design)
         by_link[name] = [_loo(rows[..., column == j + 1]) for j in range(n_links)]
     return by_link
 
 
-def _by_whole_queries(
-    log: xr.Dataset,
-    options: Options,
-    short: SamplerConfig,
-    seen: np.ndarray | None,
-    whole: xr.Dataset | None,
-) -> ByLink:
+def _by_whole_queries(log: xr.Dataset, design_of: Callable[[list[str]], Design], short: SamplerConfig) -> ByLink:
     """Leave-one-out of whole queries for each candidate at each link, the default family at all others."""
     n_links, usual = log.sizes["stage"] - 1, default_copula(True)
     done: dict[tuple[str, ...], tuple[np.ndarray, float]] = {}
 
     def loo(copula: list[str]) -> tuple[np.ndarray, float]:
         if tuple(copula) not in done:
-            design = _design(log, options, copula, seen, whole)
+            design = design_of(copula)
             posterior = fit_design(design, log, short)["posterior"].to_dataset()
             joint = log_likelihood_of(posterior, design, log["query"].values)["joint"]
             done[tuple(copula)] = _loo(joint.transpose("chain", "draw", "query").values)
@@ -112,23 +111,6 @@ def _by_whole_queries(
         name: [loo([name if i == j else usual for i in range(n_links)]) for j in range(n_links)]
         for name in CANDIDATES
     }
-
-
-def _design(
-    log: xr.Dataset,
-    options: Options,
-    copula: list[str],
-    seen: np.ndarray | None,
-    whole: xr.Dataset | None,
-) -> Design:
-    design = build_design(log, with_families(options, copula), weight=seen, whole=whole)
-    if design.tasks:
-        raise CascadeError(
-            option("copula", "auto") + " compares families on one task; choose on one, and name the families.",
-            parameter="copula",
-            value="auto",
-        )
-    return design
 
 
 def _table(links: list[str], by_link: ByLink) -> xr.Dataset:

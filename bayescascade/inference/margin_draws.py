@@ -37,13 +37,13 @@ _LEAST_SPLIT = 1e-9
 def draw_margins(posterior: xr.Dataset, design: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Splits (draw, column, split) and masses of the segments (draw, column, segment)."""
     model, splits = get_margin_model(design.options.margin), margin_splits(posterior, design)
-    shared, thinned = shared_columns(design), len(design.sampled) < design.whole.sizes["query"]
+    shared = shared_columns(design)
     splits, counted = splits.copy(), None
     if shared.any():
         counted = np.empty((len(splits), *_counts(design).shape))
         for block in cut(len(splits), max(1, _AT_ONCE // len(design.sampled))):
             splits[block], counted[block] = _with_shared_weights(splits[block], shared, design, rng)
-    if thinned:
+    if design.thinned:
         splits, counted = _of_whole(splits, design), None
     return splits, model.segment_masses(splits, design.margins, rng, counted)
 

@@ -219,7 +219,7 @@ def assemble(
     if keeps_log_likelihood(config, log.sizes["query"]):
         groups["log_likelihood"] = log_likelihood_of(posterior, design, log["query"].values)
     tree = xr.DataTree.from_dict(groups)
-    if log.sizes["query"] < design.whole.sizes["query"]:
+    if design.thinned:
         tree.attrs["n_modelled"] = int(log.sizes["query"])
     tree.attrs |= {
         "bayescascade_fit": 2,

@@ -81,6 +81,11 @@ class Design:
     whole: xr.Dataset
 
     @property
+    def thinned(self) -> bool:
+        """Whether the log is a `subsample`, so that most queries are in the ``whole`` log only."""
+        return len(self.sampled) < self.whole.sizes["query"]
+
+    @property
     def dims(self) -> dict[str, tuple[str, ...] | str]:
         """Dims of the arrays that have named ones."""
         return _DIMS

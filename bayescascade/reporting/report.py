@@ -98,9 +98,7 @@ def report(
         raise CascadeError("give a solution or thresholds, not both: a report has one answer.")
     if test is not None and solution is None and thresholds is None:
         raise CascadeError("a test log needs thresholds to be scored: give a solution or thresholds, too.")
-    target = Path(path)
-    if not os.path.isdir(target.parent):
-        raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
+    target = page_at(path)
     story = build_context(
         fit,
         solution=solution,
@@ -114,6 +112,14 @@ def report(
     )
     with whole_file(target, "the report") as part:
         part.write_text(_render(story), encoding="utf-8")
+    return target
+
+
+def page_at(path: str | os.PathLike[str]) -> Path:
+    """Where a page goes; `CascadeError` where its folder does not exist."""
+    target = Path(path)
+    if not os.path.isdir(target.parent):
+        raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
     return target
 
 

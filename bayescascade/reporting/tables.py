@@ -55,6 +55,7 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
         "abstained": "left unanswered",
         "latency": "latency per query",
     }
+    scored, seen = (None if found is None else _with_answers(found) for found in (scored, seen))
     columns = ["", f"expected ({ci_prob:.0%} interval)"]
     if scored is not None:
         columns += [f"{scored.attrs['n_queries']:,} queries should show", "test log shows", ""]
@@ -75,6 +76,12 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
     return Table(columns, rows)
 
 
+def _with_answers(found: xr.Dataset) -> xr.Dataset:
+    """A score with the share of wrong ones among the answers that were given, too."""
+    given = 1.0 - float(found["abstained"])
+    return found.assign(of_answers=float(found["error"]) / given if given > 0.0 else np.nan)
+
+
 def _ended(found: xr.Dataset, choice: Choice, stage: int) -> str:
     """Share of a log's queries that end at a stage: called there, and not at the next one that is run."""
     if choice.abstained is None:
@@ -84,8 +91,6 @@ def _ended(found: xr.Dataset, choice: Choice, stage: int) -> str:
 
 
 def _shown(found: xr.Dataset, name: str, show: Callable[[float], str]) -> str:
-    if name == "of_answers" and "abstained" in found:
-        return show(float(found["error"]) / max(1.0 - float(found["abstained"]), 1e-12))
     return show(float(found[name])) if name in found and not np.isnan(found[name]) else "–"
 
 

@@ -10,17 +10,16 @@ from typing import Any
 import pandas as pd
 
 from bayescascade._common.files import check_path, whole_file
+from bayescascade.checks.convergence import MAX_RHAT
 from bayescascade.checks.results import CONSEQUENCES, OTHERWISE
 from bayescascade.display.format import per_thousand, share
 from bayescascade.errors import CascadeError, call
-from bayescascade.reporting.report import pages
+from bayescascade.reporting.report import page_at, pages
 from bayescascade.reporting.tables import Table
 from bayescascade.tenants.fit_tasks import FITTED, TenantFits
 from bayescascade.tenants.record import Record
 from bayescascade.tenants.tune_tasks import COLUMNS, OUT_OF_REACH, PROMISED
 from bayescascade.tuning.solution_text import promised
-
-_RHAT = 1.01
 
 
 def report_tasks(
@@ -59,9 +58,7 @@ def report_tasks(
     check_path(path, "the page")
     known = fits if isinstance(fits, TenantFits) else TenantFits.open(fits)
     tuned = None if policies is None else _policies(policies)
-    target = Path(path)
-    if not os.path.isdir(target.parent):
-        raise CascadeError(f"cannot write {target}: the folder {target.parent} does not exist; create it first.")
+    target = page_at(path)
     template = pages().get_template("tenants.html.j2")
     with whole_file(target, "the page") as part:
         part.write_text(template.render(_story(known.table, tuned)), encoding="utf-8")
@@ -101,8 +98,8 @@ def _reasons(fit: pd.Series, tuned: pd.Series | None) -> list[str]:
     if fit["status"] != FITTED:
         return [f"It has no fit: {fit['notes']}"]
     why = []
-    if fit["rhat"] > _RHAT or fit["divergences"] > 0:
-        found = [f"R-hat is {fit['rhat']:.3f}"] if fit["rhat"] > _RHAT else []
+    if fit["rhat"] > MAX_RHAT or fit["divergences"] > 0:
+        found = [f"R-hat is {fit['rhat']:.3f}"] if fit["rhat"] > MAX_RHAT else []
         found += [f"{int(fit['divergences'])} transitions diverged"] if fit["divergences"] > 0 else []
         why.append(f"The sampler did not converge: {' and '.join(found)}. Fit it with more draws.")
     for name in filter(None, str(fit["failed_checks"] or "").split(", ")):
