@@ -46,7 +46,7 @@ def subsample(log: xr.Dataset, max_queries: int, seed: int) -> xr.Dataset:
     sampled, kept = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     for t in range(max(1, len(names))):
         own = order[task[order] == t]
-        share = max(max_queries * len(own) // n, _LEAST_OF_TASK)
+        share = max(max_queries * len(own) // n, _LEAST_OF_TASK if names else 0)
         sampled[own[:share]] = True
         kept[own[labelled[own]][:share]] = True
     kept |= sampled

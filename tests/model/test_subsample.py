@@ -51,6 +51,7 @@ def test_of_very_many_labels_so_many_are_kept_and_those_of_the_sample_first():
     kept = subsample(log, 400, 3)
     assert kept.sizes["query"] == 400
     assert fair(kept).all()
+    assert subsample(log, 100, 3).sizes["query"] == 100
 
 
 def test_a_short_log_stays_as_it_is():
