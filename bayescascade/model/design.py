@@ -151,9 +151,7 @@ def build_design(
     arrays = model.arrays(margins) | {"cell_used": used} | labels
     if options.difficulty:
         ranks = rank_shares(all_signals, all_tasks, margins, model.by, used)
-        ends = None
-        if len(signal) < len(all_signals):
-            ends = observed_ends(rows, all_signals, all_tasks, margins, model.by, ranks["ranked"])
+        ends = observed_ends(rows, all_signals, all_tasks, margins, model.by, ranks["ranked"])
         arrays |= ranks | _by_query(rows, model.by, used, sampled, task, n_tasks, labels, label_query, ends)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
@@ -262,7 +260,7 @@ def _by_query(
     n_tasks: int,
     labels: dict[str, np.ndarray],
     label_query: np.ndarray,
-    ends: Ends | None,
+    ends: Ends,
 ) -> dict[str, np.ndarray]:
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
     shape = len(sampled), used.shape[0] // n_tasks
