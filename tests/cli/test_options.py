@@ -526,7 +526,15 @@ def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
     assert seen["n_labels"] == [50, 100]
     assert (seen["stages"], seen["random_seed"], seen["horizon"]) == (["large"], 4, None)
     assert "50 labels pay." in result.stdout
+    assert (seen["error_price"], "max_error" in seen) == (3.0, False)
     assert_one_sentence(run(*typed[:5], "many"), "is no list of whole numbers")
+    table = table.assign(limit=0.3, limit_mcse=0.001, lowest=0.28, cost=1.25, cost_mcse=0.01, p_kept=0.75)
+    seen.clear()
+    result = run("labels", "fit.nc", "--max-error", 0.3, "--prob", 0.8, "--n-labels", 50)
+    assert result.exit_code == 0, result.output
+    assert (seen["max_error"], seen["prob"], "error_price" in seen) == (0.3, 0.8, False)
+    for shown in ("30.0% ± 0.1", "28.0%", "1.25 ± 0.01", "75%"):
+        assert shown in result.stdout
 
 
 def test_sensitivity_tunes_first(calls, folder, monkeypatch):
