@@ -555,6 +555,22 @@ def test_sensitivity_tunes_first(calls, folder, monkeypatch):
     assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "No goal given")
 
 
+def test_update_says_that_an_old_proposal_is_still_there(calls, folder, monkeypatch):
+    """Where the goal can no longer be met, the file of an earlier proposal must not look like the new one."""
+    bc.Policy(["small", "large"], [0.8, float("-inf")], "probability").save("policy.json")
+    attrs = {"update": "sampled anew", "update_k": 1.25, "update_new": 2, "update_old": 3, "update_labelled": 2}
+    found = SimpleNamespace(policy=None, diff=None, text="Not possible.", fit=SimpleNamespace(attrs=attrs))
+    monkeypatch.setitem(vars(bc), "propose", lambda *arguments, **options: found)
+    monkeypatch.setattr("bayescascade.cli.updating.read", lambda *arguments, **options: bc.load_example())
+    typed = ("update", "policy.json", "log.csv", "--fit", "fit.nc", "-o", "new.json")
+    assert "new.json was not written." in run(*typed).stderr
+    Path("new.json").write_text("{}")
+    result = run(*typed)
+    assert result.exit_code == 3
+    assert "new.json was left as it was, from an earlier run." in result.stderr
+    assert Path("new.json").read_text() == "{}"
+
+
 # ---- reading logs
 
 
