@@ -79,7 +79,7 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
         )
         text = (
             f"The {name} on the {n} labelled queries of the fit's own log is {shown}, outside "
-            f"the {1 - LEVEL:.0%} predictive interval {least} to {most}. The model misstates these thresholds: see "
-            "which other check fails, and score a test log before use."
+            f"the {1 - LEVEL:.0%} predictive interval {least} to {most}. The model misstates these thresholds: "
+            "see which other check fails, and score a test log before use."
         )
     return CheckResult("cascade", bool(table["inside"].all()), table, text, partial(pictures.cascade, table))
