@@ -48,6 +48,8 @@ class Recipe:
         What texts in ``correct`` stand for, NaN for not labelled.
     memory : str
         What DuckDB may take before it spills to disk.
+    mark : float, optional
+        The least grade of a right answer.
     """
 
     stages: tuple[str, ...]
@@ -58,6 +60,7 @@ class Recipe:
     of_task: str | None
     words: Mapping[str, float]
     memory: str = MEMORY
+    mark: float | None = None
 
 
 class Counted(NamedTuple):
@@ -189,7 +192,8 @@ def _long(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
     latency = next((column for column in LATENCY if column in table.columns), None)
     correct = "correct" if "correct" in table.columns else None
     cost = recipe.cost if isinstance(recipe.cost, str) else None
-    steps = sql.values(sql.Columns("confidence", correct, cost, latency, price), table, kind, recipe.words)
+    of_row = sql.Columns("confidence", correct, cost, latency, price)
+    steps = sql.values(of_row, table, kind, recipe.words, recipe.mark)
     tasks, where = _task(table, recipe)
     stage_of = " ".join(f"WHEN {sql.text(label)} THEN {j}" for label, j in places.items())
     place = f"CASE {sql.name(key)}::VARCHAR {stage_of} ELSE -1 END" if places else "-1"
@@ -269,7 +273,7 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
             price = sql.double(_price(recipe, stage))
         waited = None if latency is None else called(stage, latency)
         columns = sql.Columns(str(called(stage, "confidence")), called(stage, "correct"), cost, waited, price)
-        of_stage[j] = sql.values(columns, table, kind, recipe.words, str(j))
+        of_stage[j] = sql.values(columns, table, kind, recipe.words, recipe.mark, str(j))
     tasks, where = _task(table, recipe)
     steps = [[item for parts in step for item in parts] for step in zip(*of_stage.values(), strict=True)]
     has_query = "query" in table.columns
@@ -331,7 +335,11 @@ def _no_cost(table: Table, cost: str, column: str) -> CascadeError:
 
 _ALLOWED = {
     sql.CONFIDENCE: "a confidence should be a number, or empty",
-    sql.LABEL: "a label should be 0, 1, True or False, or empty; if texts are grades, say what they stand for",
+    sql.LABEL: "a label should be 0, 1, True or False, or empty; if texts are grades, say what they stand for, "
+    "and of grades between 0 and 1 from which on an answer is right: "
+    + option("grades", {"C": 1, "P": 0.5, "I": 0, "N": None})
+    + " "
+    + option("pass_mark", 0.5),
     sql.COST: "a cost should be a finite number, at least 0, or empty if unknown",
     sql.LATENCY: "a latency should be a finite number, at least 0, or empty if unknown",
     sql.QUERY: "its query is missing; every row needs one",
@@ -357,5 +365,5 @@ def _complain(connection: Any, rows: str, problem: int, table: Table, kind: str)
     )
     others = f", and {count - 1} more like it" if count > 1 else ""
     raise CascadeError(
-        f"a row of {file or table.name} (query {show(query)}{others}) is not as it should be: {allowed}"
+        f"a row of {file or table.name} (query {show(query)}{others}) is not as it should be: " + allowed
     )

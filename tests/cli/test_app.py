@@ -263,6 +263,36 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_grades_in_letters_from_the_log_to_the_report(tmp_path, monkeypatch):
+    """Every command is told once how a letter counts, or not at all where it reads no log."""
+    monkeypatch.chdir(tmp_path)
+    log = bc.simulate(200, n_stages=3, random_seed=1).to_dataframe().reset_index()
+    log["stage"] = log.pop("stage").astype(str)
+    letters = np.where(log["correct"] == 1.0, "C", "I").astype(object)
+    letters[::7], letters[::31] = "P", "N"
+    log.assign(correct=letters).to_csv("log.csv", index=False)
+    assert_one_sentence(run("fit", "log.csv", "--kind", "probability", "-o", "fit.nc"), "--grades C=1,I=0,N=")
+    grades = ("--grades", "C=1,P=.5,I=0,N=", "--pass-mark", 0.5)
+    sampling = ("--no-difficulty", "--draws", 100, "--chains", 2, "--seed", 1)
+    steps = [
+        ("fit", "log.csv", "--kind", "probability", *grades, *sampling, "-o", "fit.nc"),
+        ("tune", "fit.nc", "--max-error", 0.5, "-o", "policy.json"),
+        ("check", "fit.nc"),
+        ("score", "log.csv", "--policy", "policy.json", *grades),
+        ("report", "fit.nc", "--policy", "policy.json", "--test", "log.csv", *grades, "-o", "report.html"),
+    ]
+    shown = {}
+    for step in steps:
+        result = run(*step)
+        assert result.exit_code == 0, result.output
+        shown[step[0]] = result.stdout
+    told = bc.load_fit("fit.nc")["observed_data"]["correct"].values.ravel()
+    np.testing.assert_array_equal(told, pd.Series(letters).map({"C": 1.0, "P": 1.0, "I": 0.0, "N": np.nan}))
+    assert "Error    expected" in shown["score"]
+    assert_one_sentence(run("score", "log.csv", "--policy", "policy.json"), "correct is 'N' at row 0")
+
+
+@pytest.mark.slow
 def test_the_real_demo(tmp_path):
     result = run("demo", "--output", tmp_path)
     assert result.exit_code == 0, result.output
