@@ -29,17 +29,29 @@ def plain_masses(name, margin, split):
     return np.asarray(mass)
 
 
-def plain_rank_masses(name, margin, signals):
-    """Mass of each segment by the signals seen in each cell and half a one more; None where too few were seen."""
+def plain_ranks(name, margin, signals):
+    """Rank below and up to each signal that was seen, by counting; None where too few were seen.
+
+    A cell's share is that of its signals and half a one more. A continuous signal stands in the middle of its
+    equals, and half a signal from the ends of its cell.
+    """
     seen = [x for x in signals if not np.isnan(x)]
     if len(seen) < 0.95 * len(signals):
         return None
-    inside = [plain_segment(margin, x) for x in seen]
-    cell = list(margin.leaf) if name == "polya_tree" else list(range(len(margin.low)))
-    in_cell = {c: 0.5 + sum(cell[i] == c for i in inside) for c in cell}
-    total = {c: sum(margin.count[i] for i in range(len(cell)) if cell[i] == c) for c in cell}
-    within = [margin.count[i] / total[c] if name == "polya_tree" else 1.0 for i, c in enumerate(cell)]
-    return np.array([in_cell[c] / sum(in_cell.values()) * w for c, w in zip(cell, within, strict=True)])
+    segment = {x: plain_segment(margin, x) for x in seen}
+    cells = list(margin.leaf) if name == "polya_tree" else list(range(len(margin.low)))
+    inside = {c: [x for x in seen if cells[segment[x]] == c] for c in sorted(set(cells))}
+    total, found = sum(len(own) + 0.5 for own in inside.values()), {}
+    below_cell = 0.0
+    for own in inside.values():
+        share = (len(own) + 0.5) / total
+        for x in set(own):
+            low, high = (sum(y < x for y in own) / len(own), sum(y <= x for y in own) / len(own))
+            if margin.low[segment[x]] != margin.high[segment[x]]:
+                low = high = min(max((low + high) / 2, 0.5 / len(own)), 1 - 0.5 / len(own))
+            found[x] = below_cell + share * low, below_cell + share * high
+        below_cell += share
+    return found
 
 
 def plain_leaf_weights(margin, split):
