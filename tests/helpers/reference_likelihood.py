@@ -29,28 +29,19 @@ def plain_masses(name, margin, split):
     return np.asarray(mass)
 
 
-def plain_ranks(name, margin, signals):
+def plain_ranks(margin, signals):
     """Rank below and up to each signal that was seen, by counting; None where too few were seen.
 
-    A cell's share is that of its signals and half a one more. A continuous signal stands in the middle of its
-    equals, and half a signal from the ends of its cell.
+    A continuous signal stands in the middle of its equals.
     """
     seen = [x for x in signals if not np.isnan(x)]
     if len(seen) < 0.95 * len(signals):
         return None
-    segment = {x: plain_segment(margin, x) for x in seen}
-    cells = list(margin.leaf) if name == "polya_tree" else list(range(len(margin.low)))
-    inside = {c: [x for x in seen if cells[segment[x]] == c] for c in sorted(set(cells))}
-    total, found = sum(len(own) + 0.5 for own in inside.values()), {}
-    below_cell = 0.0
-    for own in inside.values():
-        share = (len(own) + 0.5) / total
-        for x in set(own):
-            low, high = (sum(y < x for y in own) / len(own), sum(y <= x for y in own) / len(own))
-            if margin.low[segment[x]] != margin.high[segment[x]]:
-                low = high = min(max((low + high) / 2, 0.5 / len(own)), 1 - 0.5 / len(own))
-            found[x] = below_cell + share * low, below_cell + share * high
-        below_cell += share
+    found = {}
+    for x in set(seen):
+        low, high = (sum(y < x for y in seen) / len(seen), sum(y <= x for y in seen) / len(seen))
+        i = plain_segment(margin, x)
+        found[x] = (low, high) if margin.low[i] == margin.high[i] else ((low + high) / 2, (low + high) / 2)
     return found
 
 

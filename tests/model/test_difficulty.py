@@ -152,7 +152,7 @@ def ranks_or(mass, signal, task, design):
     for c, margin in enumerate(design.margins):
         t, j = divmod(c, signal.shape[1])
         own = signal[task == t, j]
-        found = plain_ranks(design.options.margin, margin, own)
+        found = plain_ranks(margin, own)
         out.append(found or {x: plain_place(margin, mass[c], x)[:2] for x in own[np.isfinite(own)]})
     return out
 
