@@ -20,9 +20,8 @@ from bayescascade._common.parallel import n_cores
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.aggregate import AMOUNTS, MOMENTS, Aggregate
 from bayescascade.aggregates.sources import Table, check_kind_of
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
-from bayescascade.logs.layouts import LATENCY, stages_in, wide_style
-from bayescascade.logs.tables import EXAMPLE_PRICES
+from bayescascade.errors import CascadeError, option
+from bayescascade.logs.layouts import LATENCY, no_confidence, no_cost, stages_in, wide_style
 from bayescascade.signals.kinds import check_kind
 
 MEMORY = "1GB"
@@ -249,11 +248,7 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
     """How to select the queries of a wide table, the names of its stages, and its field of latencies."""
     style, names = wide_style(list(table.columns))
     if style is None:
-        raise CascadeError(
-            f"missing column 'confidence' in {table.name}; the columns are {listed(table.columns)}. A long log "
-            "has query, stage (or model), confidence, correct, cost; a wide one has, for each stage, columns such "
-            "as small.confidence, small.correct and small.cost: rename yours so"
-        )
+        raise no_confidence(table.columns, f" in {table.name}")
 
     def called(stage: str, field: str) -> str | None:
         column = str(style).format(stage=stage, field=field)
@@ -268,7 +263,8 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
         if isinstance(recipe.cost, str):
             cost = called(stage, recipe.cost)
             if cost is None:
-                raise _no_cost(table, recipe.cost, style.format(stage=stage, field=recipe.cost))
+                column = style.format(stage=stage, field=recipe.cost)
+                raise no_cost(recipe.cost, repr(column), f" in {table.name}")
         else:
             price = sql.double(_price(recipe, stage))
         waited = None if latency is None else called(stage, latency)
@@ -322,15 +318,6 @@ def _one_row_each(
     each = ", ".join(f"max({v}) AS {v}" for v in (*numbers, *own))
     twice = f"CASE WHEN count(*) > 1 THEN {sql.TWICE} ELSE max(problem) END AS problem"
     return f"SELECT {each}, {twice}, sum(lost) AS lost FROM ({query}) GROUP BY {', '.join(keys)}"
-
-
-def _no_cost(table: Table, cost: str, column: str) -> CascadeError:
-    return CascadeError(
-        "missing cost column {!r} in {}. Name the column with {}, or give the price of a call to each stage: {}",
-        (column, table.name, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
-        parameter="cost",
-        value=cost,
-    )
 
 
 _ALLOWED = {
