@@ -1,6 +1,5 @@
 """What is measured on one split for the page of promises: ours, `tune` itself, the rivals and the oracle."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
