@@ -133,7 +133,9 @@ def run(
         posterior = posterior.isel(draw=slice(None, None, THIN))
         flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
         values = {str(name): flat[name].values for name in flat.data_vars}
-        values["margin_split"], _ = draw_margins(posterior, again, rng)  # with weights shared by stages, as in a fit
+        values["margin_split"], _ = draw_margins(
+            posterior, again, rng
+        )  # with weights shared by stages, as in a fit
         ours = decisions(to_draws(values, again))
         for name in dict.fromkeys(own):
             found.setdefault(name, []).append(_pit(prior[name][i], values[name], rng))
