@@ -107,9 +107,7 @@ class Summary:
         """
         stages = {
             name: {
-                **{
-                    key: getattr(stage, key) for key in ("calls", "kept", "labelled", "right", "priced", "batched")
-                },
+                **{key: getattr(stage, key) for key in _COUNTS},
                 "models": sorted(stage.models),
                 "left_out": _records(stage.left_out),
                 "lacking": _records(stage.lacking),
