@@ -20,9 +20,8 @@ from bayescascade._common.parallel import n_cores
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.aggregate import AMOUNTS, MOMENTS, Aggregate
 from bayescascade.aggregates.sources import Table, check_kind_of
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
-from bayescascade.logs.layouts import LATENCY, stages_in, wide_style
-from bayescascade.logs.tables import EXAMPLE_PRICES
+from bayescascade.errors import CascadeError, option
+from bayescascade.logs.layouts import LATENCY, no_confidence, no_cost, stages_in, wide_style
 from bayescascade.signals.kinds import check_kind
 
 MEMORY = "1GB"
@@ -48,6 +47,8 @@ class Recipe:
         What texts in ``correct`` stand for, NaN for not labelled.
     memory : str
         What DuckDB may take before it spills to disk.
+    mark : float, optional
+        The least grade of a right answer.
     """
 
     stages: tuple[str, ...]
@@ -58,6 +59,7 @@ class Recipe:
     of_task: str | None
     words: Mapping[str, float]
     memory: str = MEMORY
+    mark: float | None = None
 
 
 class Counted(NamedTuple):
@@ -189,7 +191,8 @@ def _long(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
     latency = next((column for column in LATENCY if column in table.columns), None)
     correct = "correct" if "correct" in table.columns else None
     cost = recipe.cost if isinstance(recipe.cost, str) else None
-    steps = sql.values(sql.Columns("confidence", correct, cost, latency, price), table, kind, recipe.words)
+    of_row = sql.Columns("confidence", correct, cost, latency, price)
+    steps = sql.values(of_row, table, kind, recipe.words, recipe.mark)
     tasks, where = _task(table, recipe)
     stage_of = " ".join(f"WHEN {sql.text(label)} THEN {j}" for label, j in places.items())
     place = f"CASE {sql.name(key)}::VARCHAR {stage_of} ELSE -1 END" if places else "-1"
@@ -245,11 +248,7 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
     """How to select the queries of a wide table, the names of its stages, and its field of latencies."""
     style, names = wide_style(list(table.columns))
     if style is None:
-        raise CascadeError(
-            f"missing column 'confidence' in {table.name}; the columns are {listed(table.columns)}. A long log "
-            "has query, stage (or model), confidence, correct, cost; a wide one has, for each stage, columns such "
-            "as small.confidence, small.correct and small.cost: rename yours so"
-        )
+        raise no_confidence(table.columns, f" in {table.name}")
 
     def called(stage: str, field: str) -> str | None:
         column = str(style).format(stage=stage, field=field)
@@ -264,12 +263,13 @@ def _wide(connection: Any, table: Table, recipe: Recipe, kind: str) -> tuple[Any
         if isinstance(recipe.cost, str):
             cost = called(stage, recipe.cost)
             if cost is None:
-                raise _no_cost(table, recipe.cost, style.format(stage=stage, field=recipe.cost))
+                column = style.format(stage=stage, field=recipe.cost)
+                raise no_cost(recipe.cost, repr(column), f" in {table.name}")
         else:
             price = sql.double(_price(recipe, stage))
         waited = None if latency is None else called(stage, latency)
         columns = sql.Columns(str(called(stage, "confidence")), called(stage, "correct"), cost, waited, price)
-        of_stage[j] = sql.values(columns, table, kind, recipe.words, str(j))
+        of_stage[j] = sql.values(columns, table, kind, recipe.words, recipe.mark, str(j))
     tasks, where = _task(table, recipe)
     steps = [[item for parts in step for item in parts] for step in zip(*of_stage.values(), strict=True)]
     has_query = "query" in table.columns
@@ -320,18 +320,13 @@ def _one_row_each(
     return f"SELECT {each}, {twice}, sum(lost) AS lost FROM ({query}) GROUP BY {', '.join(keys)}"
 
 
-def _no_cost(table: Table, cost: str, column: str) -> CascadeError:
-    return CascadeError(
-        "missing cost column {!r} in {}. Name the column with {}, or give the price of a call to each stage: {}",
-        (column, table.name, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
-        parameter="cost",
-        value=cost,
-    )
-
-
 _ALLOWED = {
     sql.CONFIDENCE: "a confidence should be a number, or empty",
-    sql.LABEL: "a label should be 0, 1, True or False, or empty; if texts are grades, say what they stand for",
+    sql.LABEL: "a label should be 0, 1, True or False, or empty; if texts are grades, say what they stand for, "
+    "and of grades between 0 and 1 from which on an answer is right: "
+    + option("grades", {"C": 1, "P": 0.5, "I": 0, "N": None})
+    + " "
+    + option("pass_mark", 0.5),
     sql.COST: "a cost should be a finite number, at least 0, or empty if unknown",
     sql.LATENCY: "a latency should be a finite number, at least 0, or empty if unknown",
     sql.QUERY: "its query is missing; every row needs one",
@@ -357,5 +352,5 @@ def _complain(connection: Any, rows: str, problem: int, table: Table, kind: str)
     )
     others = f", and {count - 1} more like it" if count > 1 else ""
     raise CascadeError(
-        f"a row of {file or table.name} (query {show(query)}{others}) is not as it should be: {allowed}"
+        f"a row of {file or table.name} (query {show(query)}{others}) is not as it should be: " + allowed
     )

@@ -64,11 +64,14 @@ class Columns:
     price: str | None = None
 
 
-def values(columns: Columns, table: Table, kind: str, words: Mapping[str, float], j: str = "") -> list[list[str]]:
+def values(
+    columns: Columns, table: Table, kind: str, words: Mapping[str, float], mark: float | None, j: str = ""
+) -> list[list[str]]:
     """What to select, step by step, for the checked values of one stage.
 
-    At the end there are c, l, x and t (confidence, label, cost, latency), problem and lost, each with the suffix
-    ``j``. A step only names what the one before it has made, so that nothing is written, or worked out, twice.
+    ``words`` are what texts of labels stand for, and ``mark`` the least grade of a right answer. At the end there
+    are c, l, x and t (confidence, label, cost, latency), problem and lost, each with the suffix ``j``. A step only
+    names what the one before it has made, so that nothing is written, or worked out, twice.
     """
     own = {"c": columns.confidence, "l": columns.correct, "x": columns.cost, "t": columns.latency}
     plain, number, known = [], [], []
@@ -80,7 +83,10 @@ def values(columns: Columns, table: Table, kind: str, words: Mapping[str, float]
             f"{part} AS {name}{v}{j}" for name, part in zip("ne", _number(f"p{v}{j}", holds, texts), strict=True)
         ]
         # NaN, which SQL holds to be the largest number, is none
-        known.append(f"CASE WHEN e{v}{j} OR isnan(n{v}{j}) THEN NULL ELSE n{v}{j} END AS k{v}{j}")
+        value = f"n{v}{j}"
+        if v == "l" and mark is not None:  # see `columns.right_or_wrong`
+            value = f"CASE WHEN {value} BETWEEN 0 AND 1 THEN ({value} >= {double(mark)})::DOUBLE ELSE {value} END"
+        known.append(f"CASE WHEN e{v}{j} OR isnan(n{v}{j}) THEN NULL ELSE {value} END AS k{v}{j}")
         known.append(f"p{v}{j} NOTNULL AND NOT e{v}{j} AND n{v}{j} IS NULL AS b{v}{j}")
     cost = f"kx{j}" if columns.price is None else columns.price
     clipped = [f"{_clipped(f'kc{j}', kind)} AS c{j}", f"{cost} AS y{j}"]

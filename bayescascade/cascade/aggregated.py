@@ -18,7 +18,7 @@ from bayescascade.aggregates.partitions import count_collection, count_files, is
 from bayescascade.aggregates.sources import Table, find_files, is_pattern, table_of_files, table_of_frame
 from bayescascade.cascade.rules import DecisionRule, route
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, in_python, option
-from bayescascade.logs.read import check_grades
+from bayescascade.logs.columns import check_grades, check_pass_mark
 from bayescascade.logs.tables import TRUTH, load_table
 from bayescascade.logs.validate import check_stage, validate_log
 from bayescascade.signals.kinds import check_kind
@@ -35,6 +35,7 @@ def aggregate(
     task: str | None = None,
     of_task: str | None = None,
     grades: Mapping[str, float | None] | None = None,
+    pass_mark: float | None = None,
     client: Any = None,
     memory_limit: str = MEMORY,
 ) -> Aggregate:
@@ -70,7 +71,7 @@ def aggregate(
         several. A Dask DataFrame, by its partitions: there all rows of a query are in one.
     thresholds, reject
         As for `score`: what is to be scored. Several points are counted at once; patterns grow with their number.
-    confidence_kind, cost, task, grades
+    confidence_kind, cost, task, grades, pass_mark
         As for `read_log`. The kind is by default that of a policy or solution, else what the files say.
     stages : iterable of str, optional
         Names of the cascade's stages, in order; by default those of a policy, a solution or a Dataset.
@@ -127,8 +128,9 @@ def aggregate(
     # of a table without a kind, what follows says so
     told = kind or (None if table is None else table.kind) or "score"
     rule = DecisionRule.from_any(thresholds, named, told, reject)
-    words = TRUTH | check_grades(grades)
-    recipe = Recipe(tuple(rule.stages), _edges(rule), kind, cost, task, of_task, words, memory_limit)
+    mark = check_pass_mark(pass_mark)
+    words = TRUTH | check_grades(grades, mark)
+    recipe = Recipe(tuple(rule.stages), _edges(rule), kind, cost, task, of_task, words, memory_limit, mark)
     if table is None:
         found = count_collection(source, recipe, client)
     elif client is not None and table.paths:

@@ -178,7 +178,9 @@ def verdict(
 def labels(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, ERROR_PRICE],
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    max_error: MaxError = None,
+    prob: Prob = None,
     n_labels: Annotated[
         str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
     ] = "25,50,100,200,400",
@@ -193,7 +195,11 @@ def labels(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Say what more labelled queries are worth: in money, and in narrower intervals."""
+    """Say what more labelled queries are worth: in money, or what you could promise with them.
+
+    Give --error-price, or --max-error with --prob.
+    """
+    goal = given(ctx, "error_price", "max_error", "prob")
     sizes = _whole_numbers(n_labels)
     wanted: Any = stages if stages in ("all", "each") else names_of(stages)
     import bayescascade as bc
@@ -202,7 +208,7 @@ def labels(
     with terminal.working("Simulating labels and fitting again (a minute or two)"):
         found = bc.label_value(
             posterior,
-            error_price=error_price,
+            **goal,
             n_labels=sizes,
             stages=wanted,
             label_price=label_price,

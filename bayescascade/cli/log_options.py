@@ -13,6 +13,7 @@ import typer
 from bayescascade.cli.parsing import cost_of, grades_of
 
 PANEL = "How the log is read"
+PASS_MARK_HELP = "Least score of a right answer, for scores other than 0 and 1."
 
 
 def _option(name: str, metavar: str, text: str, default: str | None = None) -> Any:
@@ -32,6 +33,7 @@ class LogOptions:
     correct_column: str | None = None
     latency_column: str | None = None
     correct_if: str | None = None
+    pass_mark: float | None = None
 
     def arguments(self, task: str | None = None) -> dict[str, Any]:
         """Arguments of `read_log`; ``task`` is a column of tasks that another option names."""
@@ -43,6 +45,7 @@ class LogOptions:
             "grades": grades_of(self.grades),
             "columns": {name: column for name, column in columns.items() if column is not None} or None,
             "correct_if": self.correct_if,
+            "pass_mark": self.pass_mark,
         }
 
 
@@ -60,7 +63,7 @@ Grades = Annotated[
     _option(
         "--grades",
         "C=1,I=0,N=,...",
-        "What texts in the column correct stand for: 1, 0, or nothing: not labelled.",
+        "What texts in the column correct stand for: 1, 0, or nothing: not labelled; with --pass-mark also P=0.5.",
     ),
 ]
 _ANNOTATIONS: dict[str, Any] = {
@@ -95,6 +98,10 @@ _ANNOTATIONS: dict[str, Any] = {
             "CONDITION",
             "When an answer is right, in place of a column: 'score >= 0.5', 'grade = A', 'outcome in pass,ok'.",
         ),
+    ],
+    "pass_mark": Annotated[
+        float | None,
+        _option("--pass-mark", "SCORE", PASS_MARK_HELP),
     ],
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bayescascade.cli.log_options import PASS_MARK_HELP
 from bayescascade.cli.options import STDIN, Json, a_log, file_in, file_out, keep_inputs
 from bayescascade.cli.parsing import names_of
 from bayescascade.cli.terminal import emit, log_words, say, tell, written
@@ -64,7 +65,7 @@ def read(
     ] = None,
     pass_mark: Annotated[
         float | None,
-        typer.Option(metavar="SCORE", help="Least score of a right answer, for scores other than 0 and 1."),
+        typer.Option(metavar="SCORE", help=PASS_MARK_HELP),
     ] = None,
     filter: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which filter of lm-evaluation-harness, of several.")
@@ -117,7 +118,7 @@ def read(
     summary = f"Format: {name}.\n{collector.summary}"
     if output is None or dry_run:
         if as_json:
-            emit({"format": name, "text": summary, "log": None})
+            emit({"format": name, "text": summary, "log": None, **collector.summary.to_dict()})
         else:
             tell(summary)
         return
@@ -126,7 +127,7 @@ def read(
     done = written(output)
     bc.write_log(log, output)
     if as_json:
-        emit({"format": name, "text": summary, "log": str(output), "queries": int(log.sizes["query"])})
+        emit({"format": name, "text": summary, "log": str(output), **collector.summary.to_dict()})
         return
     typer.echo(f"{done}. Next: bayescascade fit {log_words(log, output)} -o fit.nc")
 

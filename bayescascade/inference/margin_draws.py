@@ -52,7 +52,7 @@ def shared_columns(design: Design) -> np.ndarray:
     """Which columns have the posterior of their own signals, in a tree of their leaves (column,)."""
     if not design.options.difficulty or get_margin_model(design.options.margin).by != "leaf":
         return np.zeros(len(design.margins), dtype=bool)
-    return np.asarray(design.arrays["ranked"].any(axis=1))
+    return np.asarray(design.arrays["ranked"] > 0.0)
 
 
 def _counts(design: Design) -> np.ndarray:

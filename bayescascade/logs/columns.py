@@ -1,7 +1,8 @@
-"""Columns of a log under names of its own, and answers that are right under a condition."""
+"""Columns of a log under names of its own, and which answers are right: by a condition, or by their grades."""
 
 from __future__ import annotations
 
+import numbers
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import CascadeError, bad_value, shown
+from bayescascade.errors import CascadeError, bad_value, option, shown
 from bayescascade.logs.layouts import STYLES, column_of
 from bayescascade.logs.tables import MISSING
 
@@ -134,3 +136,75 @@ def _right(cells: pd.Series, sign: str, value: str, condition: str) -> pd.Series
         right |= numbers.notna() & numbers.isin(as_numbers.dropna())
         right = ~right if sign == "!=" else right
     return right.astype(object).where(~empty, None)
+
+
+def is_real(value: Any, or_bool: bool = False) -> bool:
+    """Whether a number, or a truth where that may be, is one that a float can stand for."""
+    if not isinstance(value, numbers.Real) or (isinstance(value, bool) and not or_bool):
+        return False
+    try:
+        float(value)
+    except Exception:  # too large, or of a class of the user's own that cannot
+        return False
+    return True
+
+
+def check_grades(grades: Any, pass_mark: float | None = None) -> dict[str, float]:
+    """What texts of `correct` stand for, by their lower case; NaN is not scored.
+
+    Without a pass mark each is right or wrong, 1 or 0.
+    """
+    if grades is None:
+        return {}
+    if not isinstance(grades, Mapping) or not all(isinstance(word, str) for word in grades):
+        raise bad_value(
+            "grades", grades, 'map texts to 1, 0 or None (not scored), e.g. {"C": 1, "I": 0, "N": None}'
+        )
+    for word, value in grades.items():
+        if value is None:
+            continue
+        if not is_real(value, or_bool=True) or not 0.0 <= float(value) <= 1.0:
+            raise bad_value(
+                "grades",
+                grades,
+                f"{word!r} should stand for 1, for 0, for None (not scored), or for a grade between 0 and 1",
+            )
+        if pass_mark is None and float(value) not in (0.0, 1.0):
+            raise bad_value(
+                "grades",
+                grades,
+                f"{word!r} is partly right: say from which grade on an answer counts as right, such as "
+                + option("pass_mark", 0.5)
+                + ", or let it stand for 1 or 0",
+            )
+    return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
+
+
+def check_pass_mark(pass_mark: Any, correct_if: Any = None) -> float | None:
+    """The least grade of a right answer, None where none is given."""
+    if pass_mark is None:
+        return None
+    if not is_real(pass_mark) or not 0.0 < float(pass_mark) <= 1.0:
+        raise bad_value(
+            "pass_mark",
+            pass_mark,
+            "give the least grade of a right answer, above 0 and at most 1, such as 0.5; of scores on another "
+            "scale say when an answer is right: " + option("correct_if", "score >= 7"),
+        )
+    if correct_if is not None:
+        raise bad_value(
+            "pass_mark", pass_mark, "leave it out: " + option("correct_if", correct_if) + " says which are right"
+        )
+    return float(pass_mark)
+
+
+def right_or_wrong(grade: NDArray[np.float64], pass_mark: float) -> NDArray[np.float64]:
+    """1 where a grade reaches the pass mark, 0 where not; NaN, and what is no grade from 0 to 1, stays.
+
+    Examples
+    --------
+    >>> right_or_wrong(np.array([0.0, 0.5, 1.0, np.nan, 7.0]), 0.5).tolist()
+    [0.0, 1.0, 1.0, nan, 7.0]
+    """
+    is_grade = (grade >= 0.0) & (grade <= 1.0)
+    return np.where(is_grade, grade >= pass_mark, grade)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,11 +78,7 @@ def to_records(table: pd.DataFrame, cost: str | None, priced: set[Any], task: st
         return _long(table, cost, task)
     style, names = wide_style(list(table.columns))
     if style is None:
-        raise CascadeError(
-            f"missing column 'confidence'; the columns are {listed(table.columns)}. A long log has query, "
-            "stage (or model), confidence, correct, cost; a wide one has query and, for each stage, columns such "
-            "as small.confidence, small.correct and small.cost: rename yours so"
-        )
+        raise no_confidence(table.columns)
     return _wide(table, style, names, cost, priced, task)
 
 
@@ -101,7 +97,7 @@ def _long(table: pd.DataFrame, cost: str | None, task: str | None) -> Records:
         cells["correct"] = column(table, "correct")
     if cost is not None:
         if cost not in columns:
-            raise _no_cost(table, cost, repr(cost))
+            raise no_cost(cost, repr(cost), _that_hold_numbers(table))
         cells["cost"] = column(table, cost)
     latency = next((name for name in LATENCY if name in columns), None)
     if latency is not None:
@@ -244,7 +240,7 @@ def _wide(
     if cost is not None:
         lacking = [called(stage, cost) for stage in names if called(stage, cost) not in columns]
         if lacking:
-            raise _no_cost(table, cost, listed(lacking))
+            raise no_cost(cost, listed(lacking), _that_hold_numbers(table))
     latency = next((f for f in LATENCY if any(called(stage, f) in columns for stage in names)), None)
     fields = {"confidence": "confidence", "correct": "correct", "cost": cost, "latency": latency}
     blank = pd.Series(np.nan, index=table.index)
@@ -279,16 +275,29 @@ def _unit(latency: str | None) -> str | None:
     return "ms" if latency == "latency_ms" else None
 
 
-def _no_cost(table: pd.DataFrame, cost: str, lacking: str) -> CascadeError:
+def _that_hold_numbers(table: pd.DataFrame) -> str:
     taken = {"query", "task", "stage", "confidence", "correct"}
     taken |= {
         name for name in table.columns for s in STYLES for f in ("confidence", "correct") if column_of(name, s, f)
     }
     others = numeric_columns(table, taken)
-    found = f"the numeric columns are {listed(others)}" if len(others) else "no other column holds numbers"
+    return f"; the numeric columns are {listed(others)}" if len(others) else "; no other column holds numbers"
+
+
+def no_confidence(columns: Iterable[str], where: str = "") -> CascadeError:
+    """The error of a table that is neither long nor wide; ``where`` says which table."""
     return CascadeError(
-        "missing cost column {}; {}. Name the column with {}, or give the price of a call to each stage: {}",
-        (lacking, found, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
+        f"missing column 'confidence'{where}; the columns are {listed(columns)}. A long log has query, stage (or "
+        "model), confidence, correct, cost; a wide one has query and, for each stage, columns such as "
+        "small.confidence, small.correct and small.cost: rename yours so"
+    )
+
+
+def no_cost(cost: str, lacking: str, where: str) -> CascadeError:
+    """The error of a table without the columns ``lacking``; ``where`` says which table, or what it has."""
+    return CascadeError(
+        "missing cost column {}{}. Name the column with {}, or give the price of a call to each stage: {}",
+        (lacking, where, option("cost", TO_FILL_IN), EXAMPLE_PRICES),
         parameter="cost",
         value=cost,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,8 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, bad_value, option, shown
-from bayescascade.logs.columns import renamed
+from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, option, shown
+from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, renamed, right_or_wrong
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
 from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, load_table, to_numbers
@@ -38,6 +37,7 @@ def read_log(
     labels: bool = True,
     columns: Mapping[str, str] | None = None,
     correct_if: str | None = None,
+    pass_mark: float | None = None,
 ) -> xr.Dataset:
     """Read a log of cascade queries.
 
@@ -94,10 +94,10 @@ def read_log(
         Name of the column that says which task (or tenant) a query belongs to; by default ``task``, if there is
         one. Where query ids repeat between tasks, every id becomes ``"<task>/<query>"``. To leave tasks out of
         the model, drop the coord: ``log.drop_vars("task")``.
-    grades : mapping of str to 0, 1 or None, optional
-        What the texts in ``correct`` stand for besides true and false, yes and no, e.g.
-        ``{"C": 1, "I": 0, "P": 0, "N": None}``; None is not scored. Upper and lower case are the same. An answer
-        is right or wrong: of one that is partly right, say whether that will do.
+    grades : mapping of str to float or None, optional
+        What the texts in ``correct`` stand for besides true and false, yes and no, e.g. ``{"C": 1, "I": 0,
+        "N": None}``; None is not scored. Upper and lower case are the same. With ``pass_mark`` also what lies
+        between: ``"P": 0.5``.
     labels : bool
         Whether every stage needs a labelled answer, as a log to be fitted does. False reads logs that update a
         fit, or of which reach and cost alone are asked. There a stage of ``stages`` that no query has reached may
@@ -108,6 +108,9 @@ def read_log(
     correct_if : str, optional
         When an answer is right, in place of a column ``correct``: ``"score >= 0.5"``, ``"grade = A"``,
         ``"outcome in pass,ok"``. An empty cell is not labelled.
+    pass_mark : float, optional
+        The least grade of a right answer, in (0, 1], where ``correct`` holds grades from 0 to 1: with 0.5 a
+        half-right answer is right, with 1 it is wrong. Without it a grade such as 0.5 is refused.
 
     Returns
     -------
@@ -132,7 +135,8 @@ def read_log(
     """
     if confidence_kind is not None:
         check_kind(confidence_kind)
-    words = TRUTH | check_grades(grades)
+    mark = check_pass_mark(pass_mark, correct_if)
+    words = TRUTH | check_grades(grades, mark)
     prices = _check_cost(cost)
     wanted = _check_stages(stages, 2 if labels else 1)
     if task is not None and not isinstance(task, str):
@@ -157,6 +161,8 @@ def read_log(
     if records.queries.dtype != np.int64:
         check_names("query", records.queries)
     matrices = {name: _matrix(records, name, words if name == "correct" else None) for name in records.cells}
+    if mark is not None and "correct" in matrices:
+        matrices["correct"] = right_or_wrong(matrices["correct"], mark)
     if prices is not None:
         row = np.array([_price(prices, name) for name in records.names])
         matrices["cost"] = np.tile(row, (len(records.queries), 1))
@@ -215,41 +221,11 @@ def _check_cost(cost: Any) -> dict[Any, float] | None:
             value=cost,
         )
     for stage, price in cost.items():
-        if not _is_real(price) or not math.isfinite(price) or price < 0:
+        if not is_real(price) or not math.isfinite(price) or price < 0:
             raise CascadeError(
                 f"the price of stage {shown(stage)} should be a finite number, at least 0, but is {shown(price)}"
             )
     return {stage: float(price) for stage, price in cost.items()}
-
-
-def _is_real(value: Any, or_bool: bool = False) -> bool:
-    """Whether a number, or a truth where that may be, is one that a float can stand for."""
-    if not isinstance(value, numbers.Real) or (isinstance(value, bool) and not or_bool):
-        return False
-    try:
-        float(value)
-    except Exception:  # too large, or of a class of the user's own that cannot
-        return False
-    return True
-
-
-def check_grades(grades: Any) -> dict[str, float]:
-    """What texts of `correct` stand for, by their lower case; NaN is not scored."""
-    if grades is None:
-        return {}
-    if not isinstance(grades, Mapping) or not all(isinstance(word, str) for word in grades):
-        raise bad_value(
-            "grades", grades, 'map texts to 1, 0 or None (not scored), e.g. {"C": 1, "I": 0, "N": None}'
-        )
-    for word, value in grades.items():
-        if value is not None and not (_is_real(value, or_bool=True) and value in (0, 1)):
-            raise bad_value(
-                "grades",
-                grades,
-                f"{word!r} should stand for 1, for 0, or for None (not scored); an answer is right or wrong, so "
-                "of one that is partly right say whether that will do: 1 if so, else 0",
-            )
-    return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
 
 
 def _check_stages(stages: Any, least: int) -> list[str | int] | None:

@@ -33,9 +33,9 @@ MOST_AMOUNT = 1e100  # of a confidence, a cost or a latency
 MOST_VOTES = 128  # distinct shares: those of up to 127 samples
 
 
-def check_enough_stages(names: list[str]) -> None:
-    """A cascade has two stages or more."""
-    if len(names) < 2:
+def check_enough_stages(names: list[str], least: int = 2) -> None:
+    """A cascade has two stages or more; a policy may have chosen one of them."""
+    if len(names) < least:
         only = f"only {names[0]!r}" if names else "none"
         raise CascadeError(
             f"a cascade needs at least two stages but this log has {only}; add the other stages' rows"
@@ -65,8 +65,11 @@ def clean_matrices(
         correct,
         where,
         "correct",
-        "a label should be 0, 1, True or False, or empty (NaN) if unknown; of partial grades say from which on an "
-        "answer is right: " + option("correct_if", "correct >= 0.5"),
+        "a label should be 0, 1, True or False, or empty (NaN) if unknown; of partial grades, from 0 to 1, say "
+        "from which on an answer is right: "
+        + option("pass_mark", 0.5)
+        + ", and of other scores "
+        + option("correct_if", "correct >= 7"),
     )
     for name, amount in {"cost": cost, "latency": matrices.get("latency", blank)}.items():
         allowed = f"a {name} should be finite and at least 0, or NaN if unknown"
@@ -235,7 +238,7 @@ def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
 
     labels : bool
         Whether every stage needs a labelled answer, as a log to be fitted does. Where not, a stage may also have
-        been reached by no query.
+        been reached by no query, and one stage is enough.
 
     Returns
     -------
@@ -273,7 +276,7 @@ def validate_log(log: xr.Dataset, *, labels: bool = True) -> xr.Dataset:
         raise CascadeError("the log does not name its stages; add a coord 'stage', cheapest first")
     names = [text_of(name, "the name of a stage") for name in log["stage"].values]
     queries = log["query"].values
-    check_enough_stages(names)
+    check_enough_stages(names, 2 if labels else 1)
     check_size(len(queries), names)
     _check_labels("query", queries.tolist())
     _check_labels("stage", names)

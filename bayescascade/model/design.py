@@ -22,7 +22,7 @@ from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
 from bayescascade.model.population import arrays as population_arrays
-from bayescascade.model.query_rows import Ends, observed_ends, patterns, rank_shares, rows_given_ease
+from bayescascade.model.query_rows import Ranks, observed_ranks, patterns, ranked_columns, rows_given_ease
 from bayescascade.model.rows import Rows
 from bayescascade.model.subsample import fair
 from bayescascade.signals.kinds import KINDS, to_signal
@@ -151,9 +151,10 @@ def build_design(
     used = model.cell_used(margins)
     arrays = model.arrays(margins) | {"cell_used": used} | labels
     if options.difficulty:
-        ranks = rank_shares(all_signals, all_tasks, margins, model.by, used)
-        ends = observed_ends(rows, all_signals, all_tasks, margins, model.by, ranks["ranked"])
-        arrays |= ranks | _by_query(rows, model.by, used, sampled, task, n_tasks, labels, label_query, ends)
+        ranked = ranked_columns(all_signals, all_tasks, len(margins))
+        ranks = observed_ranks(rows, all_signals, all_tasks, ranked)
+        arrays |= {"ranked": ranked.astype(float)}
+        arrays |= _by_query(rows, model.by, used, sampled, task, n_tasks, labels, label_query, ranks)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
     tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
@@ -263,11 +264,11 @@ def _by_query(
     n_tasks: int,
     labels: dict[str, np.ndarray],
     label_query: np.ndarray,
-    ends: Ends,
+    ranks: Ranks,
 ) -> dict[str, np.ndarray]:
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
     shape = len(sampled), used.shape[0] // n_tasks
-    arrays, parts, none = rows_given_ease(rows, by, used.shape[1], n_tasks * (shape[1] - 1), ends)
+    arrays, parts, none = rows_given_ease(rows, by, used.shape[1], n_tasks * (shape[1] - 1), ranks)
     label_at = label_query, labels["label_column"] % shape[1]
     arrays |= patterns(shape, task, rows, parts, none, labels, label_at, sampled)
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`

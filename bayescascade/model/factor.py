@@ -89,11 +89,11 @@ def query_logp(
 
     ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), ``unanswerable``
     (task,), and ``logit`` (label,) the logit of P(correct) at ease 0 of a query that can be answered. ``data`` has
-    the arrays of `query_rows`, ``ranked`` and ``log_share`` of `rank_shares`, and ``ease`` and ``log_weight``, the
-    nodes.
+    the arrays of `query_rows`, ``ranked`` (column,), and ``ease`` and ``log_weight``, the nodes. Where ranks are
+    observed, the margin's density is a factor by itself.
     """
-    log_rank_mass = data["ranked"] * data["log_share"] + (1.0 - data["ranked"]) * log_mass
-    lines, terms = _signal_parts(log_rank_mass, tau, loading, data, structure, xp)
+    ranked = _nodes(data["ranked"])
+    lines, terms = _signal_parts((1.0 - ranked) * log_mass, tau, loading, data, structure, xp)
     constants, share, shift = _label_parts(logit, discrimination, data, xp)
     line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
     pattern, term = (data["pattern_terms"][i] for i in (0, 1))
@@ -114,8 +114,8 @@ def query_logp(
     more = xp.log(rate) - xp.log1p(-rate)
     more = more[failed] + xp.log_sum_over(signals[failed], 1.0, 1) - logp[failed]
     logp = xp.add_rows(logp + data["pattern_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
-    margins = xp.flatten(log_mass - log_rank_mass)[data["row_cell"]] * data["row_sampled"]
-    joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
+    margins = xp.flatten(ranked * log_mass)[data["row_cell"]] + data["row_log_margin"]
+    joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins * data["row_sampled"])
     # of queries that are not of the sample: labels given signals
     return xp.add_rows(joint, data["given_signals"][0], -logp[data["given_signals"][1]])
 
@@ -141,13 +141,17 @@ def _label_parts(
 def _signal_parts(
     log_mass: Any, tau: Any, loading: Any, data: dict[str, Any], structure: Structure, xp: Any
 ) -> tuple[list[Any], Any]:
-    """Coefficients of 1, theta and theta^2 of every line (line,), and every term at every node (term, node)."""
+    """Coefficients of 1, theta and theta^2 of every line (line,), and every term at every node (term, node).
+
+    ``log_mass`` is (column, cell), 0 where ranks are observed.
+    """
     zero = data["zero"]
     mass = xp.exp(log_mass) * data["cell_used"]
     below = xp.flatten(xp.cumsum(mass, axis=1) - mass)
     log_mass, mass = xp.flatten(log_mass), xp.flatten(mass)
-    cell = data["point_cell"]
-    score = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data["point_place"], 1.0), xp)
+    cell = data["free_cell"]
+    score = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data["free_place"], 1.0), xp)
+    score = xp.add_rows(data["point_score"], data["free_point"], score)
     # a point's conditional score is level - pull theta
     scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
     column = data["point_column"]

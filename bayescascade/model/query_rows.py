@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescascade.model.margins.segments import Margin
+from bayescascade.model.copulas import gaussian
+from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.rows import Rows
 
 Arrays = dict[str, np.ndarray]
@@ -13,18 +14,17 @@ Arrays = dict[str, np.ndarray]
 RANKED = 0.95
 
 
-Ends = tuple[np.ndarray, np.ndarray]
+Ranks = tuple[np.ndarray, np.ndarray]
 
 
 def rows_given_ease(
-    rows: Rows, by: str, n_cells: int, n_links: int, ends: Ends | None = None
+    rows: Rows, by: str, n_cells: int, n_links: int, ranks: Ranks
 ) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Points and pairs of the rows, where each row's line and term are (2, row), and what stands for none (2,).
 
     A *line* is the part of a continuous row whose log density is quadratic in the query's ease; a *term* is any
     other part: an atom by itself, or a row given the row before. ``n_links`` counts the links of all tasks.
-    ``ends`` are the shares of its cell below each row, without and with its value (row,); by default those that
-    the segments give.
+    ``ranks`` are the `observed_ranks` of the rows: other rows have those of the margin being sampled.
     """
     free, atoms = np.flatnonzero(~rows.is_atom), np.unique(rows.stand_in[rows.is_atom])
     line = np.where(rows.is_atom, len(free), np.cumsum(~rows.is_atom) - 1)
@@ -51,66 +51,50 @@ def rows_given_ease(
     term[term < 0] = n_terms
     point, arrays = _points(rows, pairs, [free, before], atoms)
     place, at = rows.places(by), (rows.query, rows.stage)
-    row, high = point // 2, point % 2
-    ends = (place["low"][at], place["high"][at]) if ends is None else ends
     cell = place["cell"][at] + n_cells * rows.column
+    row, high = point // 2, point % 2
+    rank = np.where(high, ranks[1][row], ranks[0][row])
+    own = np.isnan(rank)  # ranks of the margin being sampled
+    # the density of a row is that of its rank times that of the margin, less the atom's mass, which both have
+    log_shape, is_ranked = place["log_shape"][at], np.isfinite(ranks[0])
+    log_mass = np.log(np.where(rows.is_atom & is_ranked, ranks[1] - ranks[0], 1.0))
     arrays |= {
         "row_cell": cell,
         "row_query": rows.query,
-        "row_log_shape": place["log_shape"][at],
-        "point_cell": cell[row],
+        "row_log_shape": np.where(is_ranked, 0.0, log_shape),
+        "row_log_margin": np.where(is_ranked, log_shape - log_mass, 0.0),
         "point_column": rows.column[row],
-        "point_place": np.where(high, ends[1][row], ends[0][row]),
+        "point_score": np.where(own, 0.0, gaussian.normal_score(np.where(own, 0.5, rank), NUMPY)),
+        "free_point": np.flatnonzero(own),
+        "free_cell": cell[row][own],
+        "free_place": np.where(high, place["high"][at][row], place["low"][at][row])[own],
         "line": np.stack([*arrays["line"], link, free]),
     }
     return arrays, np.stack([line, term]), np.array([len(free), n_terms])
 
 
-def rank_shares(signal: np.ndarray, task: np.ndarray, margins: list[Margin], by: str, used: np.ndarray) -> Arrays:
-    """Logs of the shares of signals in each cell, and 1 where ranks are taken from them; (column, cell) each.
+def ranked_columns(signal: np.ndarray, task: np.ndarray, n_columns: int) -> np.ndarray:
+    """Whether nearly all queries of its task have a signal, by column; ``signal`` is (query, stage)."""
+    seen = np.isfinite(signal)
+    return np.concatenate([seen[task == t].mean(axis=0) >= RANKED for t in range(n_columns // seen.shape[1])])
 
-    ``signal`` is (query, stage), NaN where a stage was not run, and ``used`` (column, cell) says which cells there
-    are. Half a signal more in each cell keeps an empty one possible (Jeffreys' prior).
+
+def observed_ranks(rows: Rows, signal: np.ndarray, task: np.ndarray, ranked: np.ndarray) -> Ranks:
+    """Shares of its stage's signals below each row, without and with its value (row,); NaN where not ``ranked``.
+
+    They are counted among all signals (query, stage). A continuous value stands in the middle of its equals, which
+    keeps it off 0 and 1. Within a segment F is linear: ranks by it are too even where a segment is wide, as the
+    outermost are, and stages would seem to depend on each other more than they do.
     """
-    count, ranked = np.zeros(used.shape), np.zeros(used.shape)
-    for column, margin in enumerate(margins):
-        of_task, stage = divmod(column, signal.shape[1])
-        own = signal[task == of_task, stage]
-        cell = margin.cell_of(own[np.isfinite(own)], by)
-        count[column] = np.bincount(cell, minlength=used.shape[1])
-        ranked[column] = used[column] * (len(cell) >= RANKED * len(own))
-    share = (count + 0.5) * used
-    share /= share.sum(axis=1, keepdims=True)
-    return {"log_share": np.log(np.where(used > 0, share, 1.0)), "ranked": ranked}
-
-
-def observed_ends(
-    rows: Rows, signal: np.ndarray, task: np.ndarray, margins: list[Margin], by: str, ranked: np.ndarray
-) -> Ends:
-    """Shares of its cell's signals below each row, without and with its value (row,), where ranks are observed.
-
-    Within a segment F is linear, so ranks by it are too even where a segment is wide, as the outermost are in long
-    logs, and stages seem to depend on each other more than they do. These are counted among all signals (query,
-    stage). A continuous value stands in the middle of its equals, and half a signal from the ends of its cell.
-    """
-    place, at = rows.places(by), (rows.query, rows.stage)
-    low, high = place["low"][at], place["high"][at]
-    for column in np.flatnonzero(ranked.any(axis=1)):
+    low, high = np.full((2, len(rows.query)), np.nan)
+    for column in np.flatnonzero(ranked):
         of_task, stage = divmod(int(column), signal.shape[1])
         own = np.sort(signal[task == of_task, stage])
         own = own[np.isfinite(own)]
         here = rows.column == column
-        cell = margins[column].cell_of(own, by)
-        n = np.bincount(cell, minlength=int(place["cell"][at][here].max()) + 1)
-        start, of_row = np.cumsum(n) - n, place["cell"][at][here]
-        below, upto = (
-            (np.searchsorted(own, rows.signal[here], side) - start[of_row]) / np.maximum(n[of_row], 1)
-            for side in ("left", "right")
-        )
-        half = 0.5 / np.maximum(n[of_row], 1)
-        middle = np.clip(0.5 * (below + upto), half, 1.0 - half)
-        low[here] = np.where(rows.is_atom[here], below, middle)
-        high[here] = np.where(rows.is_atom[here], upto, middle)
+        below, upto = (np.searchsorted(own, rows.signal[here], side) / len(own) for side in ("left", "right"))
+        low[here] = np.where(rows.is_atom[here], below, 0.5 * (below + upto))
+        high[here] = np.where(rows.is_atom[here], upto, 0.5 * (below + upto))
     return low, high
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayescascade.display.format import CI_PROB, PER, share
-from bayescascade.display.style import BLUE, COLOURS, DASHES, GREY, VERMILION
+from bayescascade.display.style import BLUE, COLOURS, DASHES, GREY, VERMILION, plain, shortened
 from bayescascade.display.svg import inline_svg
 from bayescascade.reporting.report import pages
 
@@ -63,7 +63,7 @@ def _over_time(watch: Watch) -> list[str]:
     currency = watch.header.get("currency")
     labels = {
         "error": "share of wrong answers",
-        "cost": f"cost of {PER:,} queries" + (f" ({currency})" if currency else ""),
+        "cost": f"cost of {PER:,} queries" + (f" ({plain(currency)})" if currency else ""),
         "deferral": "deferred by the first stage",
     }
     for name, text in labels.items():
@@ -111,7 +111,7 @@ def _evidence(watch: Watch) -> str:
             style: dict[str, Any] = {
                 "color": COLOURS[i % len(COLOURS)],
                 "ls": DASHES[i % len(DASHES)],
-                "label": name,
+                "label": shortened(name, 48),
             }
             ax.plot(watch.evidence["query"], 10.0 ** np.clip(curves[name], -3.0, 12.0), **style)
         ax.axhline(10.0 ** watch.evidence["needed"][0], color=GREY, ls=":")

@@ -169,6 +169,9 @@ def _check_cell(cell: Result) -> None:
         raise ValueError(f"it has {len(cell.error)} errors and {len(cell.cost)} costs")
     if not (np.isfinite(cell.cost) & (cell.cost >= 0.0) & (cell.error >= 0.0) & (cell.error <= 1.0)).all():
         raise ValueError("an error is no share, or a cost is negative or not finite")
+    empty = [name for name in ("auc", "seconds", "failed") if getattr(cell, name) is None]
+    if empty:  # a column that is missing is read as one of nothing
+        raise ValueError(f"it says nothing of {empty[0]!r}")
     if not cell.failed and not (np.isfinite(cell.auc) and np.isfinite(cell.replicates).all()):
         raise ValueError("an area is not finite, though the method did not give up")
 

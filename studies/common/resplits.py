@@ -32,7 +32,7 @@ FITS = KEEP / "fits"
 LOGS = ("mmlu.llama", "mmlu.qwen_oai", "triviaqa.llama", "triviaqa.qwen_oai", "medmcqa.llama")
 CASCADES = {2: [0, 3], 3: [0, 2, 3], 4: [0, 1, 2, 3]}
 SIZES = (50, 100, 200)
-SEEDS = range(10)
+SEEDS = range(20)
 N_POINTS = 60
 Split = tuple[str, int, int, int]  # log, number of stages, labelled queries, seed
 

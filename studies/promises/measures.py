@@ -1,6 +1,5 @@
 """What is measured on one split for the page of promises: ours, `tune` itself, the rivals and the oracle."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -27,11 +26,7 @@ PICK = "pick, doubt {:g}"  # the cheapest of the frontier's points that keeps th
 SPLIT = ["log", "k", "n", "seed", "target"]
 SPREADS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.6, 1.0)  # of the discrepancy, as a share of the error
 GRID = np.linspace(0.0, 1.0, 4001)
-# what tune is asked for: levels, targets, doubt (None is its default), whether for the held-out batch, seeds
-TUNED: dict[str, tuple[tuple[float, ...], Sequence[int], float | None, bool, range]] = {
-    "tune, batch": (PROBS, range(4), None, True, range(2)),
-    "tune, long run": ((0.9,), (1, 2), None, False, range(2)),
-}
+TUNED = "tune"
 LTT: dict[str, dict[str, Any]] = {
     "LTT, common threshold": {"path": "common"},
     "LTT, learnt path, half": {"path": "pareto", "share": 0.5},
@@ -195,20 +190,18 @@ def measure_ours(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
 
 
 def measure_tune(name: str, k: int, n: int, seed: int) -> list[dict[str, Any]]:
-    """`tune` itself on one split, in all its forms."""
+    """`tune` itself on one split, for the held-out batch and one of the bounds: each in turn from seed to seed."""
     _, held_out = rs.resplit(name, k, n, seed)
     fit, m = rs.fit_of(name, k, n, seed), held_out.sizes["query"]
-    rows = []
-    for method, (probs, targets, doubt, for_batch, seeds) in TUNED.items():
-        for i in targets if seed in seeds else ():
-            bound = targets_of(name, k)[0][i]
-            for prob in probs:
-                found = bc.tune(fit, max_error=bound, prob=prob, batch=m if for_batch else None, doubt=doubt)
-                scored = bc.score(held_out, found.thresholds)
-                rows.append(
-                    {
-                        **{"method": method, "target": i, "prob": prob, "feasible": found.feasible},
-                        **{"error": float(scored["error"]), "cost": float(scored["cost"])},
-                    }
-                )
+    i = seed % len(TARGETS)
+    bound, rows = targets_of(name, k)[0][i], []
+    for prob in PROBS:
+        found = bc.tune(fit, max_error=bound, prob=prob, batch=m)
+        scored = bc.score(held_out, found.thresholds)
+        rows.append(
+            {
+                **{"method": TUNED, "target": i, "prob": prob, "feasible": found.feasible},
+                **{"error": float(scored["error"]), "cost": float(scored["cost"])},
+            }
+        )
     return rows

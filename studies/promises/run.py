@@ -206,17 +206,17 @@ def page(run: Run) -> str:
             ratios.append(geometric((both["cost"] / both["cost_of_rival"]).values))
         return " / ".join(ratios)
 
-    everything = (*TUNED, *PLUG_INS, *LTT, *PICKS)
+    everything = (TUNED, *PLUG_INS, *LTT, *PICKS)
     tables = "\n\n".join(f"### prob = {prob:g}\n\n{table_of(table, prob, everything)}" for prob in PROBS)
-    tuned = table[table["method"] == "tune, batch"]["seed"].nunique()
+    tuned = table[table["method"] == TUNED]["seed"].nunique()
     of_tune = (
-        f"`tune` itself, {tuned} seeds: {words('tune, batch')}; for the long run: {words('tune, long run', (0.9,))}."
+        f"`tune` itself, which also chooses the stages, {tuned} seeds, one bound a split: {words(TUNED)}."
         if tuned
         else "`tune` also chooses which stages to run, and was not measured by itself."
     )
     held_out = [rs.pooled(x, 2).sizes["query"] - max(rs.SIZES) for x in rs.LOGS]
     default, by_model = PICK.format(DEFAULT), PICK.format(0.0)
-    some = (*(TUNED if tuned else ()), default, *list(LTT)[:3], ELSEWHERE)
+    some = (*((TUNED,) if tuned else ()), default, *list(LTT)[:3], ELSEWHERE)
     met = all(share >= prob for prob in PROBS for share in shares_of(default, prob))
     return f"""# Promises on resplit real logs
 
@@ -236,7 +236,7 @@ The margin was chosen on these logs. With the least of {", ".join(f"{s:g}" for s
 
 `mmlu` and `triviaqa` (chains llama and qwen_oai) and `medmcqa` (llama), train and test pooled and reshuffled by {len(seeds)} seeds ({seeds[0]} to {seeds[-1]});
 n labelled queries, the same {min(held_out)} to {max(held_out)} held out for every n. Stages {rs.CASCADES}. Four bounds on the error, at {", ".join(f"{t:.0%}" for t in TARGETS)} of
-the way from the last stage's error to the first's on the pooled log, so that they do not depend on the split (the long run: the middle two). Fits with the default options,
+the way from the last stage's error to the first's on the pooled log, so that they do not depend on the split. Fits with the default options,
 2 x 250 draws. *Kept*: the error on the held-out queries is at most the bound. That number has binomial noise of its own (standard
 deviation about 1 point), so a long-run promise that is exactly right is kept somewhat less often than asked where prob is above one half; the batch
 promise has the number of held-out queries as its m and is the one that the held-out number judges fairly.

@@ -19,6 +19,7 @@ from arviz_stats.ecdf_utils import ecdf_pit
 
 import bayescascade as bc
 from bayescascade.cascade.forward import forward
+from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.sampling import SamplerConfig, sample
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import get_calibration
@@ -129,10 +130,12 @@ def run(
         again = build_design(log, design.options, segments_of=design)
         again = replace(again, arrays=again.arrays | {"cost_known": design.arrays["cost_known"]})
         posterior = sample(again, replace(HOW, random_seed=int(rng.integers(2**31))))["posterior"].to_dataset()
-        flat = (
-            posterior.isel(draw=slice(None, None, THIN)).stack(sample=("chain", "draw")).transpose("sample", ...)
-        )
+        posterior = posterior.isel(draw=slice(None, None, THIN))
+        flat = posterior.stack(sample=("chain", "draw")).transpose("sample", ...)
         values = {str(name): flat[name].values for name in flat.data_vars}
+        values["margin_split"], _ = draw_margins(
+            posterior, again, rng
+        )  # with weights shared by stages, as in a fit
         ours = decisions(to_draws(values, again))
         for name in dict.fromkeys(own):
             found.setdefault(name, []).append(_pit(prior[name][i], values[name], rng))

@@ -114,6 +114,24 @@ def test_words_prices_and_tasks(log, table, tmp_path):
     same(count(folder, **options, of_task="y"), bc.aggregate(only, THRESHOLDS))
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_grades_and_their_pass_mark(log, table, tmp_path, ending):
+    """Numbers and words, of which neither is right or wrong before a mark is set."""
+    grade = {0: 0.25, 1: 0.75}
+    plain = table.assign(correct=table["correct"].map(grade))
+    words = table.assign(correct=table["correct"].map({0: "P", 1: "C"}).fillna("N"))
+    inspect = {"C": 1, "P": 0.5, "N": None}
+    for name, told, options in (("plain", plain, {}), ("words", words, {"grades": inspect})):
+        folder = in_parts(told, tmp_path / name, ending)
+        same(count(folder, **options, pass_mark=0.6), bc.aggregate(log, THRESHOLDS))
+        whole = bc.read_log(told, confidence_kind="probability", stages=STAGES, **options, pass_mark=0.5)
+        same(count(folder, **options, pass_mark=0.5), bc.aggregate(whole, THRESHOLDS))
+    with pytest.raises(CascadeError, match=r"from which on an answer is right: grades=.* pass_mark=0.5"):
+        count(tmp_path / "plain")
+    with pytest.raises(CascadeError, match=r"a label should be 0, 1"):
+        count(plain.assign(correct=plain["correct"] + 1), pass_mark=0.5)
+
+
 def test_folders_may_name_a_column(log, table, tmp_path):
     for name, part in (("x", table[table["query"] < 40]), ("y", table[table["query"] >= 40])):
         folder = tmp_path / f"team={name}"

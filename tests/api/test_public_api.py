@@ -126,7 +126,7 @@ SIGNATURES = {
     ),
     "backward_induction": (["fit"], {"error_price": REQUIRED, "abstain_price": None}),
     "verdict": (["fit"], {"error_price": None, "solution": None}),
-    "label_value": (["fit"], {"error_price": REQUIRED, "stages": "all", "label_price": 0.0}),
+    "label_value": (["fit"], {"error_price": None, "max_error": None, "stages": "all", "label_price": 0.0}),
     "learn_then_test": (["log"], {"max_error": REQUIRED, "prob": 0.9}),
     "confidence": (["response"], {}),
     "reprice": (["fit"], {"factor": None}),

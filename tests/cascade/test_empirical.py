@@ -178,6 +178,17 @@ def test_what_a_policy_or_a_solution_says_of_abstaining_counts(log):
     assert float(never["abstained"]) == 0.0
 
 
+def test_a_policy_of_one_stage_is_scored_on_a_log_of_that_stage(log):
+    """As `read_log` reads it for the policy."""
+    policy = Policy(["medium"], [-INF], "probability")
+    for known in (log, log.sel(stage=["medium"])):
+        found = score(known, policy)
+        assert found["error"] == pytest.approx(1.0 - log["correct"].sel(stage="medium").mean().item())
+        assert found["reach"].values.tolist() == [1.0]
+    with pytest.raises(CascadeError, match="needs at least two stages but this log has none"):
+        score(log.isel(stage=slice(0)), policy)
+
+
 def test_thresholds_that_name_some_stages_run_these(log):
     thresholds = xr.DataArray([0.8, -INF], dims="stage", coords={"stage": ["large", "small"]})
     found = score(log, thresholds)

@@ -181,16 +181,21 @@ def _():
         log, _ = read(graded, grades={"C": 1, "I": 0, "P": partly, "N": None})
         assert log["correct"].values[1, 0] == partly
         assert np.isnan(log["correct"].values[2, 2])
-    told = refused("is not allowed", graded, grades={"C": 1, "I": 0, "P": 0.5, "N": None})
-    assert "of one that is partly right say whether that will do: 1 if so, else 0" in told
+    inspect = {"C": 1, "I": 0, "P": 0.5, "N": None}
+    refused("'P' is partly right: say from which grade on an answer counts as right", graded, grades=inspect)
+    for mark, label in ((0.5, 1.0), (0.6, 0.0), (1, 0.0)):
+        log, _ = read(graded, grades=inspect, pass_mark=mark)
+        assert log["correct"].values[1, 0] == label
+        assert np.isnan(log["correct"].values[2, 2])
     written(graded)
     half = run("fit", "log.csv", "--kind", "probability", "--grades", "C=1,I=0,P=.5,N=", "-o", "fit.nc")
-    assert_one_sentence(half, "'P' should stand for 1, for 0, or for None")
+    assert_one_sentence(half, "such as --pass-mark 0.5, or let it stand for 1 or 0")
     share = table["correct"].astype(float)
     share[3] = 0.5
     refused("from which on an answer is right", table.assign(correct=share))
-    log, _ = read(table.assign(correct=share), correct_if="correct >= 0.5")
-    assert log["correct"].values[1, 0] == 1.0
+    for options in ({"pass_mark": 0.5}, {"correct_if": "correct >= 0.5"}):
+        log, _ = read(table.assign(correct=share), **options)
+        assert log["correct"].values[1, 0] == 1.0
 
 
 @row("latency", "negative, infinite, missing")

@@ -239,20 +239,35 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
     test = run(*simulate, "test.csv", "--seed", 2)
     assert test.exit_code == 0, test.output
     kind = test.stdout.split("--kind ")[1].split()[0]  # a Parquet file says its kind itself
+    # answers are graded in letters, which fit and score are told the meaning of
+    right = {}
+    for name, read, write in (
+        ("log.parquet", pd.read_parquet, pd.DataFrame.to_parquet),
+        ("test.csv", pd.read_csv, pd.DataFrame.to_csv),
+    ):
+        table = read(name)
+        letters = table["correct"].map({1.0: "C", 0.0: "I"}).fillna("N")
+        letters[::7] = letters[::7].where(letters[::7] == "N", "P")
+        right[name] = letters.map({"C": 1.0, "P": 1.0, "I": 0.0})
+        write(table.assign(correct=letters), name)
+    graded = ("--grades", "C=1,P=.5,I=0,N=", "--pass-mark", 0.5)
     sampling = ("--draws", 100, "--tune", 200, "--chains", 2, "--seed", 1)
     steps = [
-        ("fit", "log.parquet", "--kind", kind, *sampling, "-o", "fit.nc"),
+        ("fit", "log.parquet", "--kind", kind, *graded, *sampling, "-o", "fit.nc"),
         ("tune", "fit.nc", "--error-price", 0.1, "-o", "policy.json"),
-        ("score", "test.csv", "--policy", "policy.json"),
+        ("score", "test.csv", "--policy", "policy.json", *graded),
         ("report", "fit.nc", "-o", "report.html"),
     ]
+    assert_one_sentence(run("fit", "log.parquet", "-o", "fit.nc"), "--grades C=1,I=0,N=")
     for step in steps:
         result = run(*step)
         assert result.exit_code == 0, result.output
     assert "Error  expected" in run(*steps[2]).stdout
     assert "<html" in Path("report.html").read_text().lower()
     assert policy.Policy.load("policy.json").thresholds[-1] == -np.inf
-    unlabelled = run("score", "log.parquet", "--policy", "policy.json")
+    told = bc.load_fit("fit.nc")["observed_data"]["correct"].values.ravel()
+    np.testing.assert_array_equal(told, right["log.parquet"])
+    unlabelled = run("score", "log.parquet", "--policy", "policy.json", *graded)
     assert unlabelled.exit_code == 0
     assert "have no label, so the error is that of the others" in unlabelled.stderr
     too_many = run(*simulate, "more.csv", "--labelled", 500)

@@ -29,17 +29,20 @@ def plain_masses(name, margin, split):
     return np.asarray(mass)
 
 
-def plain_rank_masses(name, margin, signals):
-    """Mass of each segment by the signals seen in each cell and half a one more; None where too few were seen."""
+def plain_ranks(margin, signals):
+    """Rank below and up to each signal that was seen, by counting; None where too few were seen.
+
+    A continuous signal stands in the middle of its equals.
+    """
     seen = [x for x in signals if not np.isnan(x)]
     if len(seen) < 0.95 * len(signals):
         return None
-    inside = [plain_segment(margin, x) for x in seen]
-    cell = list(margin.leaf) if name == "polya_tree" else list(range(len(margin.low)))
-    in_cell = {c: 0.5 + sum(cell[i] == c for i in inside) for c in cell}
-    total = {c: sum(margin.count[i] for i in range(len(cell)) if cell[i] == c) for c in cell}
-    within = [margin.count[i] / total[c] if name == "polya_tree" else 1.0 for i, c in enumerate(cell)]
-    return np.array([in_cell[c] / sum(in_cell.values()) * w for c, w in zip(cell, within, strict=True)])
+    found = {}
+    for x in set(seen):
+        low, high = (sum(y < x for y in seen) / len(seen), sum(y <= x for y in seen) / len(seen))
+        i = plain_segment(margin, x)
+        found[x] = (low, high) if margin.low[i] == margin.high[i] else ((low + high) / 2, (low + high) / 2)
+    return found
 
 
 def plain_leaf_weights(margin, split):

@@ -54,7 +54,8 @@ def test_parquet_of_too_many_rows_is_refused(tmp_path, monkeypatch):
 def test_partial_grades_are_told_how_to_be_read():
     table = votes(40, 11).astype({"correct": float})
     table.loc[3, "correct"] = 0.5
-    with pytest.raises(CascadeError, match="of partial grades say from which on an answer is right") as caught:
+    with pytest.raises(CascadeError, match="of partial grades, from 0 to 1, say from which on") as caught:
         read_log(table, confidence_kind="votes")
-    assert "correct_if='correct >= 0.5'" in str(caught.value)
+    assert "pass_mark=0.5, and of other scores correct_if='correct >= 7'" in str(caught.value)
+    assert read_log(table, confidence_kind="votes", pass_mark=0.5)["correct"][1, 1] == 1.0
     assert read_log(table, confidence_kind="votes", correct_if="correct >= 0.5")["correct"][1, 1] == 1.0

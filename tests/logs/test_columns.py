@@ -1,4 +1,4 @@
-"""Logs whose columns have names of their own, and answers that are right under a condition."""
+"""Logs whose columns have names of their own, and which answers are right: by a condition, or by their grades."""
 
 import numpy as np
 import pandas as pd
@@ -84,3 +84,50 @@ def test_what_cannot_be_read_is_said(more, said):
     with pytest.raises(CascadeError, match=r"correct_if|columns|column") as caught:
         read(**more)
     assert said in str(caught.value)
+
+
+# ---- grades
+
+
+def graded(*grades):
+    table = pd.DataFrame({"query": range(len(grades)), "small.confidence": 0.5, "large.confidence": 0.7})
+    return table.assign(**{"small.cost": 1, "large.cost": 2, "small.correct": grades, "large.correct": 1})
+
+
+def labels_of(*grades, **options):
+    return read_log(graded(*grades), confidence_kind="probability", **options)["correct"].values[:, 0].tolist()
+
+
+def test_a_pass_mark_makes_grades_right_or_wrong():
+    assert labels_of(0, 0.25, 0.5, 0.75, 1, pass_mark=0.5) == [0.0, 0.0, 1.0, 1.0, 1.0]
+    assert labels_of(0, 0.25, 0.5, 0.75, 1, pass_mark=1) == [0.0, 0.0, 0.0, 0.0, 1.0]
+    assert labels_of("yes", "no", True, "0.4", "", pass_mark=0.3)[:4] == [1.0, 0.0, 1.0, 1.0]
+    assert labels_of("P", "c", "0.5", grades={"C": 1, "P": 0.5}, pass_mark=0.6) == [0.0, 1.0, 0.0]
+
+
+def test_a_pass_mark_keeps_what_is_not_labelled():
+    found = labels_of(None, "N", 0.9, grades={"N": None}, pass_mark=0.5)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1.0])
+
+
+@pytest.mark.parametrize("grade", [1.5, -0.1, 7, np.inf])
+def test_what_is_no_grade_is_refused_with_a_pass_mark_too(grade):
+    with pytest.raises(CascadeError, match=r"correct is .*and of other scores correct_if='correct >= 7'"):
+        labels_of(1, 0, grade, pass_mark=0.5)
+
+
+@pytest.mark.parametrize("mark", [0, -0.5, 1.01, 7, np.nan, True, "0.5", [0.5]])
+def test_pass_marks_that_are_none(mark):
+    with pytest.raises(CascadeError, match=r"pass_mark=.* is not allowed; give the least grade .* above 0"):
+        labels_of(1, 0, pass_mark=mark)
+
+
+def test_a_condition_needs_no_pass_mark():
+    with pytest.raises(CascadeError, match=r"leave it out: correct_if='correct > 0' says which are right"):
+        labels_of(1, 0, pass_mark=0.5, correct_if="correct > 0")
+
+
+@pytest.mark.parametrize("grade", [2, -1, np.nan, np.inf])
+def test_words_stand_for_grades_from_0_to_1(grade):
+    with pytest.raises(CascadeError, match=r"'A' should stand for 1, for 0, for None .* between 0 and 1"):
+        labels_of("A", 0, grades={"A": grade}, pass_mark=0.5)

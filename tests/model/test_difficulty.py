@@ -1,7 +1,6 @@
 """Queries with a difficulty: their likelihood against plain integrals, closed forms, and the Markov model."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pymc as pm
@@ -14,7 +13,7 @@ from helpers.reference_likelihood import (
     plain_masses,
     plain_pair,
     plain_place,
-    plain_rank_masses,
+    plain_ranks,
     task_numbers,
 )
 from pymc.blocking import DictToArrayBijection
@@ -25,6 +24,7 @@ import bayescascade as bc
 from bayescascade.errors import CascadeError
 from bayescascade.inference import pointwise
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.model import query_rows
 from bayescascade.model.build import build_model, model_of_design
 from bayescascade.model.copulas.family import get_family
 from bayescascade.model.design import build_design
@@ -90,7 +90,7 @@ def plain_density(ease, row, labels, first, link, design, mass, rank, values):
 def plain_parts(ease, row, labels, first, link, design, mass, rank, values):
     """Density of the signals, and probability of the labels of a query that can be answered.
 
-    ``mass`` are the margins' own, and ``rank`` those that ranks are taken from, by column.
+    ``mass`` are the margins' own, and ``rank`` the ranks of the signals, by column.
     """
     total, last, right = 0.0, None, 1.0
     for j, x in enumerate(row):
@@ -98,8 +98,9 @@ def plain_parts(ease, row, labels, first, link, design, mass, rank, values):
             last = None
             continue
         c = first + j
-        own = plain_place(design.margins[c], mass[c], x)[2]
-        u_low, u_high, log_own, atom = plain_place(design.margins[c], rank[c], x)
+        _, _, own, atom = plain_place(design.margins[c], mass[c], x)
+        u_low, u_high = rank[c][x]
+        log_own = np.log(u_high - u_low) if atom else 0.0
         total += own - log_own
         rho = values["loading"][c]
         s = np.sqrt(1 - rho**2)
@@ -146,18 +147,14 @@ def plain_queries(log, design, values, queries):
 
 
 def ranks_or(mass, signal, task, design):
-    """Masses that ranks are taken from: the signals' own shares, or the margins' where too few were seen."""
+    """Ranks of the signals by column: counted, or the margins' where too few were seen."""
     out = []
     for c, margin in enumerate(design.margins):
         t, j = divmod(c, signal.shape[1])
-        found = plain_rank_masses(design.options.margin, margin, signal[task == t, j])
-        out.append(mass[c] if found is None else found)
+        own = signal[task == t, j]
+        found = plain_ranks(margin, own)
+        out.append(found or {x: plain_place(margin, mass[c], x)[:2] for x in own[np.isfinite(own)]})
     return out
-
-
-def without_ranks(design):
-    """A design whose ranks are those of the margins being sampled."""
-    return replace(design, arrays=design.arrays | {"ranked": 0.0 * design.arrays["ranked"]})
 
 
 def one_draw(values, draw, design):
@@ -220,15 +217,15 @@ def test_continuous_signals_with_gaussian_links_are_multivariate_normal_scores(m
         rank = ranks_or(mass, signal, task_numbers(log), design)
         for i, row in list(enumerate(signal))[1:]:
             places = [plain_place(m, w, x) for m, w, x in zip(design.margins, mass, row, strict=True)]
-            ranks = [plain_place(m, w, x)[1] for m, w, x in zip(design.margins, rank, row, strict=True)]
-            score = stats.norm.ppf(ranks)
+            score = stats.norm.ppf([own[x][1] for own, x in zip(rank, row, strict=True)])
             expected = sum(p[2] for p in places) + normal.logpdf(score) - stats.norm.logpdf(score).sum()
             assert found[draw, i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("copula", COPULAS, ids=str)
 @pytest.mark.parametrize("pattern", LOGS)
-def test_without_loadings_and_discriminations_it_is_the_markov_model(pattern, copula):
+def test_without_loadings_and_discriminations_it_is_the_markov_model(pattern, copula, monkeypatch):
+    monkeypatch.setattr(query_rows, "RANKED", 1.1)  # of no stage: ranks are those of the margins being sampled
     log = make_log(pattern)
     plain, hard = designs(log, copula)
     values = draw_values(plain)
@@ -238,7 +235,7 @@ def test_without_loadings_and_discriminations_it_is_the_markov_model(pattern, co
     markov = log_likelihood_of(values, plain, log["query"].values)
     np.testing.assert_allclose(markov["signal"] + markov["correct"], markov["joint"])
     shares = np.bincount(plain.row_query, pointwise.held_out(plain), minlength=log.sizes["query"])
-    found = joint(values, without_ranks(hard), log)
+    found = joint(values, hard, log)
     np.testing.assert_allclose(found, markov["joint"].values[0] - shares, rtol=1e-9, atol=1e-9)
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
 import bayescascade as bc
 from bayescascade.inference.margin_draws import draw_margins
@@ -107,7 +107,7 @@ def test_margins_ranks_and_costs_are_those_of_the_whole_log():
     for one, other in zip(thinned.margins, full.margins, strict=True):
         np.testing.assert_array_equal(one.low, other.low)
         np.testing.assert_array_equal(one.count, other.count)
-    for name in ("log_share", "ranked", "cost_known"):
+    for name in ("ranked", "cost_known"):
         np.testing.assert_array_equal(thinned.arrays[name], full.arrays[name])
 
 
@@ -115,9 +115,7 @@ def test_ranks_are_counted_among_all_signals():
     whole = bc.simulate(20_000, n_stages=2, top_atom=[0.2, 0.0], random_seed=1, **HARD)
     kept = subsample(whole, 1000, 1)
     arrays = build_design(kept, options_of(True), whole=whole).arrays
-    share = np.exp(arrays["log_share"]) * arrays["cell_used"]
-    below = (np.cumsum(share, axis=1) - share).ravel()
-    rank = below[arrays["point_cell"]] + share.ravel()[arrays["point_cell"]] * arrays["point_place"]
+    rank = norm.cdf(arrays["point_score"])
     signal, own = (log["confidence"].transpose("query", "stage").values[:, 1] for log in (whole, kept))
     counted = np.searchsorted(np.sort(signal), np.sort(own)) / len(signal)
     found = np.sort(rank[arrays["point_column"] == 1])  # some signals are needed twice

@@ -19,7 +19,7 @@ from bayescascade.errors import CascadeError
 STAGES = [
     "=HYPERLINK(\"x\")'</script><img src=x onerror=document.title='owned'>]]>--><!--",
     "שלום\u200f \u2028\u2029 [bold]{{7*7}}{% x %} 👩‍🔬 é",
-    "@" + "very-long-" * 40 + "&lt;",
+    "@$\\frac{$" + "very-long-" * 40 + "&lt;",
 ]
 
 
@@ -51,6 +51,17 @@ def test_the_page_holds_names_as_text_alone(path):
         assert normal(name) in page.text
     assert "{{" in page.text  # nothing was taken for a template
     assert "49" not in page.text.split(normal(STAGES[1]))[0][-5:]
+
+
+def test_the_page_of_a_monitor_holds_names_as_text_alone(example_log, solution, tmp_path):
+    served = example_log.assign_coords(stage=STAGES)
+    path = bc.monitor(solution.to_policy(), served).save(tmp_path / "monitor.html")
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "img" not in page.tags
+    assert text.count("<script") == text.count("</script>")
+    for name in solution.thresholds["stage"].values:
+        assert normal(str(name)) in page.text
 
 
 def test_the_script_reads_the_same_names(path):

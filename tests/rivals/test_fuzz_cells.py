@@ -58,6 +58,14 @@ def test_cells_made_up(store, data):
     read(store)
 
 
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_cell_without_one_of_its_columns(content, store, name):
+    store._path(KEY).write_bytes(content)
+    whole = parquet.read_table(store._path(KEY))
+    parquet.write_table(whole.drop_columns([name]), store._path(KEY))
+    assert read(store) is None
+
+
 @fuzzed(
     30, 1_000, "store", columns=st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(["i", "s", "b", "l"]))
 )

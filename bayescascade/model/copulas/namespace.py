@@ -74,7 +74,7 @@ def _namespace(
 
 
 def _add_rows(x: Any, index: Any, rows: Any) -> Any:
-    out = np.array(x)
+    out = np.array(np.broadcast_to(x, (len(x), *np.broadcast_shapes(x.shape[1:], rows.shape[1:]))))
     np.add.at(out, index, rows)
     return out
 
