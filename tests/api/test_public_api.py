@@ -87,7 +87,15 @@ SIGNATURES = {
     "save_aggregate": (["aggregate", "path"], {}),
     "fit_tasks": (
         ["logs", "folder"],
-        {"by": "task", "client": None, "workers": 2, "confidence_kind": None, "cost": "cost", "random_seed": 0},
+        {
+            "by": "task",
+            "client": None,
+            "workers": 2,
+            "pool": None,
+            "confidence_kind": None,
+            "cost": "cost",
+            "random_seed": 0,
+        },
     ),
     "report_tasks": (["fits", "path"], {"policies": None}),
     "tune_tasks": (["fits"], {"client": None, "workers": 2}),
@@ -112,7 +120,7 @@ SIGNATURES = {
         ["log"],
         {
             **{"copula": None, "margin": "polya_tree", "calibration": "logistic", "difficulty": True},
-            "previous": None,
+            **{"population": None, "previous": None},
             **{"draws": 1000, "tune": 200, "chains": 4, "random_seed": None, "progressbar": True},
         },
     ),
