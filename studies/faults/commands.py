@@ -1,7 +1,7 @@
 """The commands that write, what they are given, and how what they make is read as whole.
 
-`fit` and `fit-tasks` take a fit that is ready: what is interrupted is their reading, their own work and their
-writing. The models that `run` asks are functions.
+`fit`, `fit-tasks` and `demo` take a fit that is ready: what is interrupted is their reading, their own work and
+their writing. The models that `run` asks are functions.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _trouble_of_cells(folder: Path) -> list[str]:
     return found
 
 
-def _of_tenants(name: str) -> Callable[[Path], set[Path]]:
+def of_tenants(name: str) -> Callable[[Path], set[Path]]:
     """Files of tenants that a whole line says are done."""
 
     def kept(folder: Path) -> set[Path]:
@@ -114,7 +114,7 @@ def _of_tenants(name: str) -> Callable[[Path], set[Path]]:
     return kept
 
 
-def _files_of(name: str, ending: str, read: Reader) -> dict[str, Reader]:
+def files_of(name: str, ending: str, read: Reader) -> dict[str, Reader]:
     each = {f"{name}/{tenant}.{ending}": read for tenant in TENANTS}
     return each | {f"{name}/tenants.csv": read_table}
 
@@ -167,18 +167,29 @@ COMMANDS = (
     Command(
         "fit-tasks",
         ("fit-tasks", "tenants.csv", "--kind", "probability", "--seed", "1", "-o", "fits"),
-        _files_of("fits", "nc", bc.load_fit),
+        files_of("fits", "nc", bc.load_fit),
         ("tenants.csv",),
         goes_on=True,
-        kept=_of_tenants("fits"),
+        kept=of_tenants("fits"),
+    ),
+    Command(
+        "demo",
+        ("demo", "-o", "new"),
+        {
+            "new/log.csv": lambda path: read_log(path, 300),
+            "new/fit.nc": bc.load_fit,
+            "new/policy.json": bc.Policy.load,
+            "new/report.html": read_page,
+        },
+        (),
     ),
     Command(
         "tune-tasks",
         ("tune-tasks", "ready-fits", "--error-price", "0.01", "-o", "policies"),
-        _files_of("policies", "json", bc.Policy.load),
+        files_of("policies", "json", bc.Policy.load),
         ("ready-fits",),
         goes_on=True,
-        kept=_of_tenants("policies"),
+        kept=of_tenants("policies"),
     ),
     Command(
         "run",

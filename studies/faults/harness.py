@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 Reader = Callable[[Path], object]
-PATIENCE = 120.0  # seconds after which a process that does not end is called stuck
+PATIENCE = 400.0  # seconds after which a process that does not end is called stuck; a busy machine is slow
 
 
 def _nothing(folder: Path) -> list[str]:

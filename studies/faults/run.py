@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from studies.common.resume import Rows
 from studies.faults.commands import COMMANDS, prepared
 from studies.faults.harness import Command, complete, fresh, interrupt, parts_in, trouble_in
 from studies.faults.single import FAULTS
+from studies.faults.workers import NAME, command_with_workers
 
 SIGNALS = {"SIGKILL": 9, "SIGTERM": 15}
 INTRODUCTION = """# Faults
@@ -32,14 +34,15 @@ whole new one as its reader takes it.
 
 ## Killed at a random moment
 
-Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit` and
-`fit-tasks` are given a fit that is ready, so that it is their own reading and writing that are interrupted; `fit-tasks` and
-`tune-tasks` do the tenants' work in their own process; the models that `run` asks are functions. `serve` has tests of its own, and
-`demo` was not killed.
+Half of the signals come at a moment drawn over the length of the run, the other half while a file is being written. `fit`, `fit-tasks`
+and `demo` are given a fit that is ready, so that it is their own reading and writing that are interrupted; `fit-tasks` and
+`tune-tasks` do the tenants' work in their own process; the models that `run` asks are functions. `fit-tasks, two workers` fits its
+tenants for real, with few draws, on two worker processes that stay from trial to trial. `serve` has tests of its own.
 `check`, `verdict`, `labels`, `sensitivity`, `diff`, `explain` and `score` write no file.
 """
 REMARKS = """
 - *Half-written*: files that are neither the older one nor a whole new one.
+- *Stuck*: not at its end after 400 s, and killed.
 - *Parts left*: trials after which a part file was there, under its hidden name. Nothing cleans up after `kill -9`, so there may be one; the
   command run again takes it over. After SIGTERM there is none.
 - *Parts after the next run*: trials after which the command, run again, did not end well or left a part. Every tenth trial
@@ -53,15 +56,18 @@ REMARKS = """
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the trials, and write the page."""
-    run = parse("faults", __doc__, argv, parts=[command.name for command in COMMANDS], replications=50)
+    run = parse("faults", __doc__, argv, parts=[*(c.name for c in COMMANDS), NAME], replications=50)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         ready = Path(home, "ready")
         fit = small_fit(run.build / "faults.nc")
-        with prepared(ready, fit):
-            for command in COMMANDS:
-                if command.name in run.parts:
-                    measure(run, command, ready)
+        wanted = [command for command in COMMANDS if command.name in run.parts]
+        with prepared(ready, fit) if wanted else nullcontext():
+            for command in wanted:
+                measure(run, command, ready)
+        if NAME in run.parts:
+            with command_with_workers(ready, ready.with_name("trial")) as command:
+                kill(run, command, ready)
     write(run, (time.monotonic() - start) / 60)
 
 
@@ -85,19 +91,25 @@ def tables(run: Run) -> tuple[Rows, Rows]:
 
 def measure(run: Run, command: Command, ready: Path) -> None:
     """Every fault that was not yet injected into a command."""
-    killed, others = tables(run)
-    for name, number in SIGNALS.items():
-        if (command.name, name) not in killed:
-            killed.add(
-                (command.name, name), [trials(command, ready, number, 3 if run.quick else run.replications)]
-            )
-            print(killed.table.iloc[-1].to_dict(), flush=True)
+    kill(run, command, ready)
+    others = tables(run)[1]
     for inject in FAULTS:
         if (inject.__name__, command.name) not in others:
             found = inject(ready, [command])
             row = {"title": found.fault, "should": found.should, "runs": found.runs, "good": found.good}
             others.add((inject.__name__, command.name), [row | {"trouble": " ".join(found.trouble)}])
             print(others.table.iloc[-1].to_dict(), flush=True)
+
+
+def kill(run: Run, command: Command, ready: Path) -> None:
+    """The signals that were not yet sent to a command."""
+    killed = tables(run)[0]
+    for name, number in SIGNALS.items():
+        if (command.name, name) not in killed:
+            killed.add(
+                (command.name, name), [trials(command, ready, number, 3 if run.quick else run.replications)]
+            )
+            print(killed.table.iloc[-1].to_dict(), flush=True)
 
 
 def trials(command: Command, ready: Path, number: int, n: int) -> dict[str, object]:
@@ -108,6 +120,8 @@ def trials(command: Command, ready: Path, number: int, n: int) -> dict[str, obje
     start = time.monotonic()
     whole = complete(command, folder)
     seconds = time.monotonic() - start
+    if whole.code is None:
+        raise RuntimeError(f"{command.name} does not end: {whole.stderr}")
     if whole.code:
         raise RuntimeError(f"{command.name} does not run: {whole.stderr}")
     made = {name: (folder / name).read_bytes() for name in command.makes}

@@ -159,9 +159,10 @@ def test_where_labels_do_not_help_it_is_said():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:sampling did not converge")  # short chains, whose noise is averaged out
 def test_against_brute_force():
     """New queries are simulated, all is fitted anew by `fit`, with segments cut anew, and tuned anew by `tune`."""
-    m, n, how = 100, 12, {"difficulty": False, "tune": 200, "chains": 4, "progressbar": False}
+    m, n, how = 100, 8, {"difficulty": False, "tune": 200, "chains": 4, "progressbar": False}
     log = bc.simulate(150, n_stages=2, random_seed=3)
     fit = bc.fit(log, draws=500, random_seed=1, **how)
     draws, ask = get_draws(fit), {"max_error": 0.42, "prob": 0.9}

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRIALS = 4
 # a report takes seconds up to its writing, and compare too
-SLOW = ("report", "compare", "monitor")
+SLOW = ("report", "compare", "monitor", "demo")
 QUICK = [command for command in COMMANDS if command.name not in SLOW and not command.goes_on]
 
 

@@ -535,6 +535,35 @@ def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
     assert (seen["max_error"], seen["prob"], "error_price" in seen) == (0.3, 0.8, False)
     for shown in ("30.0% ± 0.1", "28.0%", "1.25 ± 0.01", "75%"):
         assert shown in result.stdout
+    assert seen["queries"] == "new"
+
+
+def test_labels_writes_ids_of_queries_to_label(calls, folder, monkeypatch):
+    import pandas as pd
+
+    columns = ("evsi", "evsi_mcse", "label_cost", "error_width", "cost_width")
+    table = pd.DataFrame({"labelled": ["large"], "n_labels": [3], **{name: [0.125] for name in columns}})
+    seen, asked = {}, []
+
+    def stand_in(fit, **options):
+        seen.update(options)
+        return SimpleNamespace(table=table, text="3 labels pay.")
+
+    def drawn(fit, n, *, stages, random_seed):
+        asked.append((n, stages, random_seed))
+        return np.array(["q7", "q2", "q5"])
+
+    monkeypatch.setitem(vars(bc), "label_value", stand_in)
+    monkeypatch.setattr("bayescascade.analysis.label_choice.draw_queries", drawn)
+    typed = ("labels", "fit.nc", "--error-price", 3, "--n-labels", "2,3", "--seed", 4, "-o", "queries.csv")
+    result = run(*typed)
+    assert result.exit_code == 0, result.output
+    assert asked == [(3, None, 4)]
+    assert seen["queries"] == "logged"  # what these labels are worth, not those of new queries
+    assert Path("queries.csv").read_text() == "query\nq7\nq2\nq5\n"
+    assert "Wrote queries.csv: 3 queries, drawn at random." in result.stdout
+    run(*typed, "--stages", "large")
+    assert asked[-1] == (3, ["large"], 4)
 
 
 def test_sensitivity_tunes_first(calls, folder, monkeypatch):
