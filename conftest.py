@@ -21,6 +21,7 @@ collect_ignore = [
 
 # fits of several tasks are compiled for themselves, and what a label is worth is simulated
 SLOW = {
+    "bayescascade.analysis.label_choice.draw_queries",
     "bayescascade.analysis.label_value.label_value",
     "bayescascade.plots.decisions.plot_label_value",
     "bayescascade.posterior.tasks.select_task",

@@ -9,9 +9,11 @@ directions in which they differ, each with its own curve s m / (m + h).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from arviz_stats.base import array_stats
 from scipy.optimize import minimize_scalar
 
 _VARIANCE = 0.999  # of the differences between decisions that the directions hold
@@ -148,10 +150,20 @@ def gains(space: Space, learning: Learning, m: float) -> np.ndarray:
 
 
 def leave_one_out(space: Space, m: np.ndarray, covariance: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Standard error of the mean gain at each of ``sizes`` (size,) that comes of so few refits: the jackknife."""
+    """Standard error of the mean gain at each of ``sizes`` (size,) that comes of so few refits."""
+    return jackknife(m, covariance, lambda learning: [gains(space, learning, size).mean() for size in sizes])
+
+
+def jackknife(m: np.ndarray, covariance: np.ndarray, value: Callable[[Learning], object]) -> np.ndarray:
+    """Standard error of what is computed from `learn`, an array of any shape, that comes of so few refits."""
     n, values = len(m), []
     for left_out in range(n):
         keep = np.arange(n) != left_out
-        learning = learn(m[keep], covariance[keep])
-        values.append([gains(space, learning, size).mean() for size in sizes])
+        values.append(np.asarray(value(learn(m[keep], covariance[keep]))))
     return np.sqrt((n - 1) * np.var(values, axis=0))
+
+
+def mcse(values: np.ndarray, n_chains: int) -> np.ndarray:
+    """Monte Carlo error of the mean of each row (row, draw) of chains laid end to end."""
+    chains = values.reshape(len(values), n_chains, -1)
+    return np.array([float(array_stats.mcse(x, method="mean")) if np.ptp(x) > 0 else 0.0 for x in chains])

@@ -1,7 +1,8 @@
 """What more labels are worth: they move thresholds, and better thresholds save money on every query served.
 
 Some posterior draws each make new labelled queries, the model is fitted again to old and new queries together, and
-`_preposterior` turns what these refits know better into the expected value of any number of labels.
+`evsi` turns what these refits know better into the expected value of any number of labels; `label_limit` does so
+where the goal is a limit.
 """
 
 from __future__ import annotations
@@ -14,31 +15,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base import array_stats
 
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade._common.messages import say_if_long
 from bayescascade._common.parallel import map_blocks, n_cores
-from bayescascade._common.validation import check_positive
-from bayescascade.analysis.evsi import Space, contenders, fit_curve, gains, learn, leave_one_out, make_space, plan
-from bayescascade.analysis.refits import QUERIES, Decisions, Refits
-from bayescascade.cascade.positions import to_positions
-from bayescascade.display.value import draw_label_value
+from bayescascade.analysis.evsi import fit_curve, plan
+from bayescascade.analysis.label_limit import ByLimit, describe_limit, some_draws
+from bayescascade.analysis.label_price import THOUSAND, ByPrice, describe_price
+from bayescascade.analysis.refits import QUERIES, Refits
+from bayescascade.cascade.discrepancy import promise_spread, read_discrepancy
+from bayescascade.display.value import draw_label_limit, draw_label_value
 from bayescascade.errors import CascadeError, Code, bad_value, option
-from bayescascade.induction.backward_induction import induce
-from bayescascade.induction.free_positions import split_at_atoms
-from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.kernel import mean_kernel
+from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.schema import require
+from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_N_TUNED = 32  # draws whose own best thresholds are candidates
-_STEPS = (1 / 3, 2 / 3, 1.0)  # of the way from the thresholds that are best now to a draw's own
-_CI = (0.05, 0.95)
-_THOUSAND = 1000.0
 ALL = "all stages"
 
 
@@ -53,8 +48,14 @@ class LabelValue:
         served), ``evsi_mcse`` (its Monte Carlo error), ``label_cost``, ``net`` (worth over the horizon less the
         labels' cost; NaN without a horizon), ``pays_from`` (queries to be served from which on the labels pay),
         ``error_width``, ``cost_width`` (expected width of the 90% interval at the thresholds that are best now).
+        Where the goal is a limit, ``evsi`` is what keeping it is expected to cost less (NaN where nothing keeps
+        it today), and there are also, each with ``..._mcse``: ``limit``, the lowest limit that can be promised at
+        today's expected cost; ``lowest``, at whatever cost; ``cost`` per 1,000 queries of the cheapest thresholds
+        that keep the limit, or come nearest to it; and ``p_kept``, the probability that some keep it. These are
+        expected values over what the labels may show; ``limit_low`` to ``limit_high`` and the like hold 90% of it.
     evpi : float
-        What it would be worth to know everything the model is unsure of, in money per 1,000 queries served.
+        What it would be worth to know everything the model is unsure of, in money per 1,000 queries served; NaN
+        where the goal is a limit that nothing keeps today.
     best : int, optional
         Number of labelled queries with the greatest net worth; 0 where none pays, None without a horizon.
     best_stages : str, optional
@@ -78,6 +79,8 @@ class LabelValue:
         self, ax: Axes | None = None, *, title: str | None = None, figsize: tuple[float, float] | None = None
     ) -> Axes:
         """Draw the worth of labels against their number; see `plot_label_value` for the arguments."""
+        if "limit" in self.data:
+            return draw_label_limit(ax, self.data, title=title, figsize=figsize)
         return draw_label_value(ax, self.data, self.evpi, title=title, figsize=figsize)
 
     def __repr__(self) -> str:
@@ -90,7 +93,10 @@ class LabelValue:
 def label_value(
     fit: xr.DataTree,
     *,
-    error_price: float,
+    error_price: float | None = None,
+    max_error: float | None = None,
+    prob: float | None = None,
+    doubt: float | None = None,
     n_labels: Sequence[int] = (25, 50, 100, 200, 400),
     stages: str | Sequence[str] = "all",
     queries: str = "new",
@@ -99,7 +105,7 @@ def label_value(
     n_simulations: int = 28,
     random_seed: int | None = None,
 ) -> LabelValue:
-    """Say what more labelled queries are worth, how many pay, and at which stage.
+    """Say what more labelled queries are worth, in money or as a lower limit, how many pay, and at which stage.
 
     Examples
     --------
@@ -110,12 +116,21 @@ def label_value(
     >>> dict(worth.data["evsi"].sizes)
     {'labelled': 1, 'n_labels': 2}
 
+    For a limit: what could be promised, and what keeping the limit would cost.
+
+    >>> worth = label_value(fit, max_error=0.3, prob=0.9, n_labels=(200,), n_simulations=8, random_seed=1)
+    >>> bool(worth.data["limit"] < 0.3)
+    True
+
     Parameters
     ----------
     fit : xarray.DataTree
         Of one task, with one family for each link.
-    error_price : float
+    error_price : float, optional
         What one wrong answer costs, in the log's currency.
+    max_error, prob, doubt : float, optional
+        In place of a price: a limit of the error and the probability with which it is promised, 0.9 by default,
+        with the safety margin ``doubt``, as in `tune`.
     n_labels : sequence of int
         Numbers of queries to be labelled.
     stages : str or sequence of str
@@ -139,8 +154,8 @@ def label_value(
     Raises
     ------
     CascadeError
-        For numbers out of range, unknown stages, more ``"logged"`` queries than there are without labels, and a
-        fit of several tasks or of one task out of several.
+        Without a goal or with two, for numbers out of range, unknown stages, more ``"logged"`` queries than there
+        are without labels, and a fit of several tasks or of one task out of several.
 
     Notes
     -----
@@ -152,6 +167,11 @@ def label_value(
     New queries are simulated from ``n_simulations`` draws, and the model is fitted again to old and new ones,
     shortly (2 chains of 250 draws); so time grows with the log, with ``queries="logged"`` only with its labels.
 
+    For a limit, the thresholds are points of the frontier, as in `tune`. The mean of each point's error after the
+    labels is that of the draws, drawn together, and its posterior variance what the refits leave. The safety
+    margin's discrepancy is learned by conjugate updates as if the labels were all of it, and it may show itself to
+    be worse than the model. Labels at some stages only leave it as it is. What labels teach of costs is left out.
+
     References
     ----------
     Heath, Kunst, Jackson, Strong et al. (2019), doi:10.1177/0272989X19837983, moment matching across sample sizes;
@@ -161,10 +181,11 @@ def label_value(
         fit,
         apart=", which the other tasks inform, too; fit the log of this task by itself, and ask again.",
     )
-    check_positive("error_price", error_price)
-    price = float(error_price)
+    spec = _goal(fit, error_price, max_error, prob, doubt)
     sizes = _check(n_labels, queries, label_price, horizon, n_simulations)
     draws = get_draws(fit)
+    if spec.bounds:
+        draws = some_draws(draws)
     options = _options(stages, draws.stages)
     seed = int(np.random.default_rng().integers(2**31)) if random_seed is None else int(random_seed)
     refits = Refits(fit, draws, list(options.values()), queries, seed)
@@ -176,17 +197,19 @@ def label_value(
             parameter="n_labels",
             value=n_labels,
         )
-    decisions = _decisions(fit, draws, price)
-    error, cost = decisions.outcomes(draws)
-    keep = contenders(-(error * price + cost))
-    decisions, error, cost = decisions.take(keep), error[:, keep], cost[:, keep]
-    space = make_space(-(error * price + cost))
-    size, width, covariance = _simulate(refits, decisions, space, price, sizes, n_simulations, seed)
+    question: ByPrice | ByLimit
+    if spec.error_price is None:
+        solution = tune(fit, max_error=spec.max_error, prob=spec.prob, doubt=spec.doubt)
+        discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
+        question = ByLimit.from_draws(draws, spec, discrepancy, solution, seed)
+    else:
+        question = ByPrice.from_fit(fit, draws, spec.error_price)
+    size, width, covariance = _simulate(refits, question, sizes, n_simulations, seed)
 
-    now = {name: _width(values[:, space.best]) for name, values in (("error", error), ("cost", cost))}
+    now = dict(zip(("error", "cost"), question.widths(), strict=True))
     parts = []
-    for o in range(len(options)):
-        part = _worth(space, size, covariance[:, o], sizes, len(draws.chains))
+    for o, chosen in enumerate(options.values()):
+        part = question.worth(size, covariance[:, o], sizes, all_stages=len(chosen) == len(draws.stages))
         for i, (name, whole) in enumerate(now.items()):
             s, h = fit_curve(size, 1.0 - (width[:, o, i] / whole) ** 2) if whole > 0 else (0.0, 1.0)
             part[f"{name}_width"] = whole * np.sqrt(1.0 - s * sizes / (sizes + h))
@@ -194,11 +217,10 @@ def label_value(
     data = xr.concat(parts, "labelled").assign_coords(labelled=list(options), n_labels=sizes)
     n_stages = xr.DataArray([len(option) for option in options.values()], dims="labelled")
     data["label_cost"] = n_stages * data["n_labels"] * label_price
-    data["pays_from"] = data["label_cost"] / (data["evsi"] / _THOUSAND)
-    served = np.nan if horizon is None else horizon / _THOUSAND
+    data["pays_from"] = data["label_cost"] / (data["evsi"].where(data["evsi"] > 0.0, 0.0) / THOUSAND)
+    served = np.nan if horizon is None else horizon / THOUSAND
     data["net"] = served * data["evsi"] - data["label_cost"]
-    data.attrs |= {
-        "error_price": price,
+    data.attrs |= question.attrs() | {
         "label_price": float(label_price),
         "horizon": np.nan if horizon is None else int(horizon),
         "error_width_now": now["error"],
@@ -207,9 +229,43 @@ def label_value(
         "random_seed": seed,
         "queries": queries,
     }
-    evpi = _THOUSAND * float((space.mean + space.z @ space.load).max(axis=1).mean())
+    evpi = THOUSAND * question.everything()
     best, best_stages = _best(data, horizon)
-    return LabelValue(data, evpi, best, best_stages, _describe(data, evpi, best, best_stages))
+    told = describe_limit(data) if isinstance(question, ByLimit) else describe_price(data, evpi)
+    return LabelValue(data, evpi, best, best_stages, " ".join([*told, *_advice(data, best, best_stages)]))
+
+
+def _goal(
+    fit: xr.DataTree,
+    error_price: float | None,
+    max_error: float | None,
+    prob: float | None,
+    doubt: float | None,
+) -> TuningSpec:
+    """The one goal that was given, checked."""
+    if (error_price is None) == (max_error is None):
+        raise CascadeError(
+            "what labels are worth is asked for one goal, but {}; give either {}, what an error costs, or {}, the "
+            "limit that is to be promised.",
+            (
+                Code("none came" if error_price is None else "two came"),
+                option("error_price"),
+                option("max_error"),
+            ),
+            parameter="error_price",
+        )
+    if max_error is None:
+        for name, value in (("prob", prob), ("doubt", doubt)):
+            if value is not None:
+                raise CascadeError(
+                    "{} goes with a limit; give {}, or leave it out.",
+                    (option(name, value), option("max_error")),
+                    parameter=name,
+                    value=value,
+                )
+        return TuningSpec(error_price=error_price)
+    margin = promise_spread(fit) if doubt is None else doubt
+    return TuningSpec(max_error=max_error, prob=0.9 if prob is None else prob, doubt=margin)
 
 
 def _check(
@@ -244,39 +300,15 @@ def _options(stages: str | Sequence[str], names: list[str]) -> dict[str, list[in
     return {", ".join(name for name in names if name in chosen): [j for j in every if names[j] in chosen]}
 
 
-def _decisions(fit: xr.DataTree, draws: Draws, price: float) -> Decisions:
-    """What is compared: the thresholds best now, those that single draws prefer, the way between; stages alone."""
-    best = to_positions(tune(fit, error_price=price, stages=draws.stages).thresholds.values, draws)
-    best[-1] = 0.0
-    some = draws.thin(_N_TUNED)
-    own = [induce(mean_kernel(some.take(slice(i, i + 1))), np.array([price]))[0] for i in range(some.n)]
-    points = [best[None], *(best + step * (np.array(own) - best) for step in _STEPS)]
-    return Decisions(
-        np.unique(split_at_atoms(draws, np.concatenate(points)), axis=0), list(range(len(draws.stages)))
-    )
-
-
 def _simulate(
-    refits: Refits,
-    decisions: Decisions,
-    space: Space,
-    price: float,
-    sizes: np.ndarray,
-    n_simulations: int,
-    seed: int,
+    refits: Refits, question: ByPrice | ByLimit, sizes: np.ndarray, n_simulations: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Refits' sample sizes (refit,), widths (refit, option, error or cost), covariances (refit, option, ...)."""
-    # without directions no decision can be better: labels are worth nothing, whichever draws they come from
-    score = space.z[:, 0] if space.z.shape[1] else np.zeros(len(space.z))
-    index, size = plan(score, n_simulations, int(sizes[0]), int(sizes[-1]), np.random.default_rng([seed, 0]))
+    rng = np.random.default_rng([seed, 0])
+    index, size = plan(question.score, n_simulations, int(sizes[0]), int(sizes[-1]), rng)
 
     def one(number: int) -> list[tuple[list[float], np.ndarray]]:
-        out = []
-        for draws in refits.after(int(index[number]), int(size[number]), number):
-            error, cost = decisions.outcomes(draws)
-            widths = [_width(x[:, space.best]) for x in (error, cost)]
-            out.append((widths, space.covariance(-(error * price + cost))))
-        return out
+        return [question.measure(after) for after in refits.after(int(index[number]), int(size[number]), number)]
 
     # the first compiles the model; then, as the sampler lets go of Python's lock, refits run side by side
     found = [one(0)]
@@ -289,67 +321,20 @@ def _simulate(
     return size, width, np.array([[option[1] for option in refit] for refit in found])
 
 
-def _worth(
-    space: Space, size: np.ndarray, covariance: np.ndarray, sizes: np.ndarray, n_chains: int
-) -> dict[str, np.ndarray]:
-    """Worth of ``sizes`` (size,) of labels and its Monte Carlo error, of draws and of refits together."""
-    learning = learn(size, covariance)
-    better = np.array([gains(space, learning, m) for m in sizes])
-    spread = leave_one_out(space, size, covariance, sizes)
-    return {
-        "evsi": _THOUSAND * better.mean(axis=1),
-        "evsi_mcse": _THOUSAND * np.hypot(_mcse(better, n_chains), spread),
-    }
-
-
-def _width(values: np.ndarray) -> float:
-    low, high = np.quantile(values, _CI)
-    return float(high - low)
-
-
-def _mcse(values: np.ndarray, n_chains: int) -> np.ndarray:
-    """Monte Carlo error of the mean of each row (row, draw) of chains laid end to end."""
-    chains = values.reshape(len(values), n_chains, -1)
-    return np.array([float(array_stats.mcse(x, method="mean")) if np.ptp(x) > 0 else 0.0 for x in chains])
-
-
 def _best(data: xr.Dataset, horizon: int | None) -> tuple[int | None, str | None]:
-    if horizon is None:
-        return None, None
     net = data["net"].values
+    if not np.isfinite(net).all():  # without a horizon, or of a limit that nothing keeps today
+        return None, None
     option, size = np.unravel_index(np.argmax(net), net.shape)
     if net[option, size] <= 0.0:
         return 0, None
     return int(data["n_labels"][size]), str(data["labelled"].values[option])
 
 
-def _describe(data: xr.Dataset, evpi: float, best: int | None, best_stages: str | None) -> str:
-    """Put the worth of labels into some sentences."""
-    first, last = data.isel(labelled=0, n_labels=0), data.isel(labelled=0, n_labels=-1)
-    few, many = int(first["n_labels"]), int(last["n_labels"])
-    kind = "more" if data.attrs["queries"] == "new" else "of the logged"
-    said = "" if few == many else f"; {many} are worth {float(last['evsi']):.3g} ({float(last['evsi_mcse']):.1g})"
-    sentences = [
-        f"{few} {kind} queries, labelled at {first['labelled'].item()}, are worth {float(first['evsi']):.3g} per "
-        f"1,000 queries served (Monte Carlo error {float(first['evsi_mcse']):.1g}){said}, where an error costs "
-        f"{data.attrs['error_price']:g}. Knowing everything would be worth {evpi:.3g}.",
-        f"With {many} the 90% interval of the error, now {100 * data.attrs['error_width_now']:.1f} points wide, "
-        f"would be {100 * float(last['error_width']):.1f} wide in expectation.",
-    ]
-    alone = data.isel(n_labels=-1, labelled=slice(1, None))
-    if alone.sizes["labelled"]:
-        at = alone.isel(labelled=int(np.argmax(alone["evsi"].values)))
-        sentences.append(
-            f"Of labels at a single stage those at {at['labelled'].item()} tell most: {many} are worth "
-            f"{float(at['evsi']):.3g} ({float(at['evsi_mcse']):.1g})."
-        )
-    return " ".join([*sentences, *_advice(data, best, best_stages)])
-
-
 def _advice(data: xr.Dataset, best: int | None, best_stages: str | None) -> list[str]:
     price = data.attrs["label_price"]
     if best is None:
-        if not price:
+        if not price or not np.isfinite(data["evsi"]).all():
             return []
         pays = data["pays_from"]
         option, size = np.unravel_index(np.argmin(pays.values), pays.shape)

@@ -64,9 +64,7 @@ class Refits:
         margins, scalings = margins_and_scalings(fit["constant_data"].to_dataset())
         self._model = options_of(fit)
         self._given = replace(build_design(self._log, self._model), margins=margins, scalings=scalings)
-        seen, labelled = (np.isfinite(self._log[name].values) for name in ("confidence", "correct"))
-        asked = sorted({j for option in options for j in option})
-        self._free = np.flatnonzero(seen[:, asked].all(axis=1) & ~labelled[:, asked].any(axis=1))
+        self._free = unlabelled(self._log, sorted({j for option in options for j in option}))
 
     @property
     def n_free(self) -> int:
@@ -143,6 +141,12 @@ class Refits:
             if known.mean() > 0:
                 out[:, j] = rng.choice(known / known.mean(), size=shape[0])
         return out
+
+
+def unlabelled(log: xr.Dataset, stages: list[int]) -> np.ndarray:
+    """Places of the queries that have confidences, but no labels, at all of some stages (query,)."""
+    seen, labelled = (np.isfinite(log[name].transpose(*_DIMS).values) for name in ("confidence", "correct"))
+    return np.flatnonzero(seen[:, stages].all(axis=1) & ~labelled[:, stages].any(axis=1))
 
 
 def _labels_only(design: Design) -> Design:

@@ -32,7 +32,7 @@ from bayescascade.posterior.schema import observed_log, require
 
 # Prior spreads without a difficulty, and with one. With these, bands covered and promises about errors were kept
 # as often as asked on resplit real logs, see docs/evidence/bands.md and docs/evidence/promises.md.
-BAND_SPREADS, PROMISE_SPREADS = (0.1, 0.05), (1.0, 0.1)
+BAND_SPREADS, PROMISE_SPREADS = (0.1, 0.05), (1.0, 0.2)
 _MEAN_DRAWS = 512
 # Below this share of errors the binomial's spread would vanish where no error was seen.
 _LEAST_VARIANCE = 1e-3

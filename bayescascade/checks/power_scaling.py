@@ -22,7 +22,7 @@ SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 # model it is at most half the distance of prior and likelihood in standard deviations of their difference, so that
 # at 1 they lie at least two of these apart.
 CONFLICT = 1.0
-_SIGNALS = ("tau_share", "margin_split")
+_SIGNALS = ("tau_share", "tau_logit", "margin_split")
 # the likelihood's parts and what each is about; where queries have a difficulty, it has one part
 _BLOCKS: dict[str, tuple[str, ...]] = {"signal": ("tau",), "correct": ("intercept", "slope")}
 _LATENT: dict[str, tuple[str, ...]] = {

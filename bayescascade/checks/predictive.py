@@ -14,7 +14,8 @@ from bayescascade.cascade.rules import DecisionRule
 from bayescascade.checks.evidence import LEAST, MANY, Evidence
 from bayescascade.checks.results import CheckResult
 from bayescascade.display import checks as pictures
-from bayescascade.display.format import LEVEL
+from bayescascade.display.checks import COST
+from bayescascade.display.format import LEVEL, PER, money, share
 from bayescascade.errors import Blank, CascadeError, in_python, option
 
 
@@ -55,13 +56,13 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
         # what a batch of n queries shows scatters about the long-run rate
         wrong = rng.binomial(n, np.clip(wrong, 0.0, 1.0)) / n
         cost = cost + rng.normal(size=len(cost)) * cost_spread[point] / np.sqrt(n)
-        for name, draws in (("error", wrong), ("cost", cost)):
-            value = float(found[name].isel(point=point))
+        for name, quantity, scale, draws in (("error", "error", 1, wrong), ("cost", COST, PER, PER * cost)):
+            value = scale * float(found[name].isel(point=point))
             low, high = np.quantile(draws, [LEVEL / 2, 1.0 - LEVEL / 2])
             # a cost that is known exactly has an interval of no width
             slack = 1e-9 * abs(value)
             inside = bool(low - slack <= value <= high + slack)
-            rows.append((point, name, draws.mean(), low, high, value, inside))
+            rows.append((point, quantity, draws.mean(), low, high, value, inside))
     columns = ["point", "quantity", "predicted", "predicted_low", "predicted_high", "observed", "inside"]
     table = pd.DataFrame(rows, columns=columns).set_index(["point", "quantity"])
     if table["inside"].all():
@@ -72,10 +73,13 @@ def check_cascade(evidence: Evidence, thresholds: object, rng: np.random.Generat
     else:
         missed = table[~table["inside"]].iloc[0]
         _, name = table.index[~table["inside"]][0]
+        shown, least, most = (
+            (share if name == "error" else money)(missed[of])
+            for of in ("observed", "predicted_low", "predicted_high")
+        )
         text = (
-            f"The {name} on the {n} labelled queries of the fit's own log is {missed['observed']:.3g}, outside "
-            f"the {1 - LEVEL:.0%} predictive interval {missed['predicted_low']:.3g} to "
-            f"{missed['predicted_high']:.3g}. The model misstates these thresholds: see which other check "
-            "fails, and score a test log before use."
+            f"The {name} on the {n} labelled queries of the fit's own log is {shown}, outside "
+            f"the {1 - LEVEL:.0%} predictive interval {least} to {most}. The model misstates these thresholds: "
+            "see which other check fails, and score a test log before use."
         )
     return CheckResult("cascade", bool(table["inside"].all()), table, text, partial(pictures.cascade, table))

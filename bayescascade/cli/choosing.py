@@ -132,8 +132,7 @@ def tune(
             terminal.emit(content(solution, None, None))
         terminal.say(render(solution.text, ctx.obj))
         if output is not None:
-            kept = "was left as it was, from an earlier run" if output.exists() else "was not written"
-            terminal.say(f"{output} {kept}.")
+            terminal.say(terminal.not_written(output))
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:  # before the tables, whose reader may hang up
         done = terminal.written(output)

@@ -25,9 +25,11 @@ from bayescascade.cli.options import (
     TaskOfLog,
     counted_for,
     file_in,
+    file_out,
     fit_of,
     given,
     is_many,
+    keep_inputs,
     log_for,
 )
 from bayescascade.cli.parsing import names_of
@@ -178,7 +180,9 @@ def verdict(
 def labels(
     ctx: typer.Context,
     fit_file: FitFile,
-    error_price: Annotated[float, ERROR_PRICE],
+    error_price: Annotated[float | None, ERROR_PRICE] = None,
+    max_error: MaxError = None,
+    prob: Prob = None,
     n_labels: Annotated[
         str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
     ] = "25,50,100,200,400",
@@ -189,32 +193,64 @@ def labels(
     horizon: Annotated[
         int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
     ] = None,
+    output: Annotated[
+        Path | None,
+        file_out("Where the ids of logged queries go that you should label, drawn at random (CSV)."),
+    ] = None,
     task: Task = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Say what more labelled queries are worth: in money, and in narrower intervals."""
+    """Say what more labelled queries are worth: in money, or what you could promise with them.
+
+    Give --error-price, or --max-error with --prob. With -o the labels are those of queries that the log holds.
+    """
+    goal = given(ctx, "error_price", "max_error", "prob")
+    keep_inputs((fit_file,), output)
     sizes = _whole_numbers(n_labels)
     wanted: Any = stages if stages in ("all", "each") else names_of(stages)
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
+    ids = None
+    if output is not None:
+        from bayescascade.analysis.label_choice import draw_queries
+
+        named = None if stages in ("all", "each") else wanted
+        ids = draw_queries(posterior, max(sizes, default=1), stages=named, random_seed=seed)
     with terminal.working("Simulating labels and fitting again (a minute or two)"):
         found = bc.label_value(
             posterior,
-            error_price=error_price,
+            **goal,
             n_labels=sizes,
             stages=wanted,
+            queries="new" if output is None else "logged",
             label_price=label_price,
             horizon=horizon,
             random_seed=seed,
         )
+    if ids is not None and output is not None:
+        done = terminal.written(output)
+        _save_ids(ids, output)
     if as_json:
-        terminal.emit({"text": render(found.text, ctx.obj), "labels": found.table})
+        listed = None if ids is None else ids.tolist()
+        terminal.emit({"text": render(found.text, ctx.obj), "labels": found.table, "queries": listed})
         return
     terminal.tell(render(found.text, ctx.obj))
     print()
     terminal.show(labels_table(found.table))
+    if ids is not None:
+        typer.echo(f"{done}: {len(ids)} queries, drawn at random. Label those on top first if you label fewer.")
+
+
+def _save_ids(ids: Any, output: Path) -> None:
+    """Ids of queries as a table of one column."""
+    import pandas as pd
+
+    from bayescascade._common.files import whole_file
+
+    with whole_file(output, "the list of queries") as part:
+        pd.DataFrame({"query": ids}).to_csv(part, index=False)
 
 
 def _whole_numbers(text: str) -> list[int]:

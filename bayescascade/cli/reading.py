@@ -118,7 +118,7 @@ def read(
     summary = f"Format: {name}.\n{collector.summary}"
     if output is None or dry_run:
         if as_json:
-            emit({"format": name, "text": summary, "log": None})
+            emit({"format": name, "text": summary, "log": None, **collector.summary.to_dict()})
         else:
             tell(summary)
         return
@@ -127,7 +127,7 @@ def read(
     done = written(output)
     bc.write_log(log, output)
     if as_json:
-        emit({"format": name, "text": summary, "log": str(output), "queries": int(log.sizes["query"])})
+        emit({"format": name, "text": summary, "log": str(output), **collector.summary.to_dict()})
         return
     typer.echo(f"{done}. Next: bayescascade fit {log_words(log, output)} -o fit.nc")
 

@@ -153,6 +153,8 @@ def verdict_table(found: pd.DataFrame) -> Table:
 
 def labels_table(found: pd.DataFrame) -> Table:
     """The worth of more labels, by which stages are labelled and how many queries."""
+    if "limit" in found:
+        return _promises_table(found)
     rows = []
     for row in found.itertuples():
         worth = f"{_number(row.evsi)} ± {_number(row.evsi_mcse)}"
@@ -167,6 +169,29 @@ def labels_table(found: pd.DataFrame) -> Table:
         "Cost\ninterval",
     )
     return table(f"More labels (widths of {CI_PROB:.0%} intervals; cost per 1,000 queries)", columns, rows)
+
+
+def _promises_table(found: pd.DataFrame) -> Table:
+    """What could be promised with more labels, by which stages are labelled and how many queries."""
+    from bayescascade.display.format import chance
+
+    rows = []
+    for row in found.itertuples():
+        limits = (f"{_share(row.limit)} ± {100 * row.limit_mcse:.1g}", _share(row.lowest))
+        cost = f"{_number(row.cost)} ± {_number(row.cost_mcse)}"
+        rows.append(
+            (str(row.labelled), str(row.n_labels), *limits, cost, chance(row.p_kept), _number(row.label_cost))
+        )
+    columns = (
+        "Labelled",
+        "Queries",
+        "Limit at\ntoday's cost",
+        "Lowest\nlimit",
+        "Cost of\nyour limit",
+        "P(kept)",
+        "Labels\ncost",
+    )
+    return table("More labels: what to expect (cost per 1,000 queries)", columns, rows)
 
 
 def sensitivity_table(found: pd.DataFrame) -> Table:

@@ -58,13 +58,22 @@ def fit_tasks(
     difficulty: Difficulty = True,
     draws: NumberOfDraws = 1000,
     chains: NumberOfChains = 4,
+    pool: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Fit N tenants together first; what they say of a tenant is then the prior of each.",
+            show_default="fits are independent",
+        ),
+    ] = None,
     checks: Annotated[bool, typer.Option(help="Check each fit against its log.")] = True,
     scheduler: Annotated[str | None, SCHEDULER] = None,
     workers: Annotated[int, WORKERS] = 2,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Fit each of many tenants by itself, on several processes or a Dask cluster."""
+    """Fit each of many tenants, on several processes or a Dask cluster."""
     import bayescascade as bc
 
     reading: dict[str, Any] = {
@@ -74,7 +83,7 @@ def fit_tasks(
         "grades": grades_of(grades),
     }
     options: dict[str, Any] = {"draws": draws, "chains": chains, "checks": checks, "random_seed": seed or 0}
-    options["difficulty"] = difficulty
+    options |= {"difficulty": difficulty, "pool": pool}
     if copula is not None:
         options["copula"] = copula_of(copula)
     with terminal.working("Fitting (a first fit compiles too: a minute or two)"):

@@ -85,6 +85,11 @@ def written(path: Path) -> str:
     return f"{'Replaced' if path.is_file() else 'Wrote'} {path}"
 
 
+def not_written(path: Path) -> str:
+    """What to say of a file that was to be written and was not."""
+    return f"{path} {'was left as it was, from an earlier run' if path.exists() else 'was not written'}."
+
+
 def emit(content: Any) -> None:
     """A result as JSON on standard output: None for what is not known, infinities as text."""
     print(json.dumps(_plain(content), indent=2, ensure_ascii=False))

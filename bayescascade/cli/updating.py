@@ -58,6 +58,8 @@ def update(
         else:
             terminal.tell(told)
         terminal.say(render(found.text, ctx.obj))
+        if output is not None:
+            terminal.say(terminal.not_written(output))
         raise typer.Exit(terminal.INFEASIBLE)
     if output is not None:
         done = terminal.written(output)

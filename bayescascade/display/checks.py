@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_stats import ess, rhat
 
-from bayescascade.display.format import LEVEL, PER
+from bayescascade.display.format import LEVEL
 from bayescascade.display.model import draw_pair
 from bayescascade.display.style import (
     BLUE,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bayescascade.checks.dependence import PairView
     from bayescascade.checks.signals import StagePit
 
+COST = "cost of 1,000 queries"  # a quantity of the check of a cascade
 _WORST = 4  # quantities whose ranks are shown
 _NAME = 24
 
@@ -283,18 +284,18 @@ def loo(of_factor: dict[str, Any], axes: Any) -> np.ndarray:
 
 def cascade(table: pd.DataFrame, axes: Any) -> np.ndarray:
     """Error and cost of each threshold vector: predictive interval, and what the log shows, by rising cost."""
-    grid = panels(axes, ["error", "cost"], size=(4.0, 2.8))
-    place = PER * table.xs("cost", level="quantity")["predicted"]
-    for ax, name in zip(grid, ("error", "cost"), strict=True):
-        part = table.xs(name, level="quantity") * (1 if name == "error" else PER)
-        inside = table.xs(name, level="quantity")["inside"].astype(bool)
+    grid = panels(axes, ["error", COST], size=(4.0, 2.8))
+    place = table.xs(COST, level="quantity")["predicted"]
+    for ax, name in zip(grid, ("error", COST), strict=True):
+        part = table.xs(name, level="quantity")
+        inside = part["inside"].astype(bool)
         ax.vlines(place, part["predicted_low"], part["predicted_high"], color=BLUE, lw=7, alpha=0.3)
         ax.plot(place, part["predicted"], "_", color=BLUE, ms=12, label="model, 99% interval")
         ax.plot(place[inside], part["observed"][inside], "o", color=GREEN, ms=5, label="log, inside")
         if not inside.all():
             ax.plot(place[~inside], part["observed"][~inside], "D", color=VERMILION, ms=6, label="log, outside")
         money_axis(ax, float(place.min()), float(place.max()))
-        ax.set(xlabel="expected cost of 1,000 queries", ylabel="error" if name == "error" else "cost of 1,000")
+        ax.set(xlabel="expected cost of 1,000 queries", ylabel=name)
         tidy(ax)
     percent_axis(grid[0].yaxis)
     grid[0].legend(frameon=False, fontsize="x-small")

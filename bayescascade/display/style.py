@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,12 +143,13 @@ def percent_axis(axis: Any) -> None:
 def name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], busy: np.ndarray | None = None) -> None:
     """Write a name beside each point (point,), where it covers no other name, no point and nothing ``busy``.
 
-    Of eight places around a point the first free one is taken, or the one that covers least. ``busy`` (place, 2)
-    are further places in data coordinates that should stay free.
+    Of eight places around a point, near it or a little farther off, the first free one is taken, or the one that
+    covers least. ``busy`` (place, 2) are further places in data coordinates that should stay free.
     """
     figure_of(ax).draw_without_rendering()  # the layout moves the axes, and with them what is near to what
     points = ax.transData.transform(np.column_stack([x, y]))
-    taken = points if busy is None else np.concatenate([points, ax.transData.transform(busy)])
+    taken = np.empty((0, 2)) if busy is None else ax.transData.transform(busy)
+    marker = _MARKER * figure_of(ax).dpi / 72.0
     inside = ax.get_window_extent()
     page = figure_of(ax).bbox
     boxes: list[Any] = []
@@ -155,26 +157,36 @@ def name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], busy: 
         label = ax.annotate(name, (x[i], y[i]), (0, 0), textcoords="offset points", fontsize="small", zorder=6)
         label.set_in_layout(False)  # a name may not push the axes about, nor spoil where others stand
         best: tuple[float, Any, Any] | None = None
-        for right, up in ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (0, 1), (0, -1), (-1, 0)):
+        for off, (right, up) in product(_OFF, _SIDES):
             label.set(ha=_ALONG[right], va=_UP[up])
-            label.set_position((7 * right, 7 * up))
+            label.set_position((off * right, off * up))
             box = label.get_window_extent()
             hidden = sum(_shared(box, other) for other in boxes) / max(box.width * box.height, 1.0)
-            over = int(((taken > np.array(box.min) - 2.0) & (taken < np.array(box.max) + 2.0)).all(axis=1).sum())
+            over = _within(taken, box, 2.0) + _A_MARKER * _within(points, box, marker)
             out = 20.0 * _leaves(box, inside) + 1000.0 * _leaves(box, page)  # cut off is worse than covered
-            cost = 10.0 * hidden + min(over, 10) + out
+            # farther off only where that is really better
+            cost = 10.0 * hidden + min(over, 10) + out + (0.5 if off > _OFF[0] else 0.0)
             if best is None or cost < best[0] - 1e-9:
-                best = cost, (right, up), box
+                best = cost, (off, right, up), box
             if cost == 0.0:
                 break
         assert best is not None
-        (right, up), box = best[1:]
+        (off, right, up), box = best[1:]
         label.set(ha=_ALONG[right], va=_UP[up])
-        label.set_position((7 * right, 7 * up))
+        label.set_position((off * right, off * up))
         boxes.append(box)
 
 
+_SIDES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (0, 1), (0, -1), (-1, 0))
+_OFF = (7, 13)  # points from the middle of a marker
+_MARKER, _A_MARKER = 4.0, 5  # half a marker in points, and how many busy places one counts for
 _ALONG, _UP = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
+
+
+def _within(places: np.ndarray, box: Any, margin: float) -> int:
+    """How many places (place, 2) a box with a margin covers."""
+    low, high = np.array(box.min) - margin, np.array(box.max) + margin
+    return int(((places > low) & (places < high)).all(axis=1).sum())
 
 
 def _leaves(box: Any, frame: Any) -> bool:

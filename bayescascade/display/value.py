@@ -58,6 +58,40 @@ def draw_label_value(
     return titled(tidy(ax), title, "What more labels are worth")
 
 
+def draw_label_limit(
+    ax: Axes | None,
+    data: xr.Dataset,
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
+    """The limit that can be promised against the number of labels, one line for each choice of stages.
+
+    The band of the first holds what the labels may show with 90%. Where the limit asked for is not kept today, the
+    lines are the lowest limit that is, at whatever cost.
+    """
+    ax = new_axes(ax, (6.0, 3.8), figsize)
+    name = "limit" if data.attrs["feasible_now"] else "lowest"
+    sizes, today = data["n_labels"].values, float(data.attrs[f"{name}_now"])
+    first = data.isel(labelled=0)
+    ax.fill_between(sizes, first[f"{name}_low"], first[f"{name}_high"], color=COLOURS[0], alpha=0.15, lw=0)
+    for i, choice in enumerate(data["labelled"].values):
+        at = data.isel(labelled=i)
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i % len(DASHES)]}
+        style |= {"marker": "o", "ms": 4, "capsize": 3, "label": plain(str(choice))}
+        ax.errorbar(sizes, at[name].values, yerr=at[f"{name}_mcse"].values, **style)
+    ax.axhline(today, color=GREY, ls="--", lw=1, label="today")
+    if name == "lowest":
+        ax.axhline(data.attrs["max_error"], color=VERMILION, ls=":", lw=1, label="asked for")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+    ax.yaxis.set_major_formatter(lambda value, _: f"{100.0 * value:.3g}%")
+    what = "at today's cost" if name == "limit" else "at any cost"
+    ax.set(xlabel="queries labelled", ylabel=f"error you can promise {what}")
+    ax.legend(frameon=False, loc="upper left", ncols=1 if is_narrow(ax) else 2, fontsize="small")
+    return titled(tidy(ax), title, "What more labels let you promise")
+
+
 def draw_verdict(
     ax: Axes | None,
     table: pd.DataFrame,

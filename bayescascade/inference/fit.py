@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeWarning, bad_value
+from bayescascade.errors import CascadeWarning, Code, bad_value
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.effort import announce
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
@@ -15,6 +15,7 @@ from bayescascade.logs.validate import validate_log
 from bayescascade.model.design import Design, build_design
 from bayescascade.model.options import Copula, check_options
 from bayescascade.model.subsample import MAX_QUERIES, subsample
+from bayescascade.posterior.population import with_population
 
 
 def fit(
@@ -24,6 +25,7 @@ def fit(
     margin: str = "polya_tree",
     calibration: str = "logistic",
     difficulty: bool = True,
+    population: xr.DataTree | xr.Dataset | None = None,
     previous: xr.DataTree | None = None,
     old_share: float = 1.0,
     max_queries: int = MAX_QUERIES,
@@ -56,6 +58,11 @@ def fit(
         at one link at a time, the others Gaussian, and whole queries are left out.
     margin, calibration, difficulty
         As for `build_model`.
+    population : xarray.DataTree, optional
+        A fit of several tasks, whose population is this log's prior (empirical Bayes), or a fit that was made
+        with one. Calibration and links then lean on those tasks, as they do in a fit of all. It is kept in the
+        group ``population``, and an update of the fit goes on with it. Stages, ``confidence_kind`` and model have
+        to be the population's.
     previous : xarray.DataTree, optional
         An earlier fit, to be updated: ``log`` holds new queries only. Its draws are reweighted by the new queries'
         likelihood (PSIS) and resampled; where that is unreliable (Pareto k-hat above 0.7) it says so and samples
@@ -111,6 +118,13 @@ def fit(
         random_seed = int(np.random.default_rng().integers(2**31))
     config = SamplerConfig(draws, tune, chains, cores, random_seed, progressbar, target_accept, log_likelihood)
     if previous is not None:
+        if population is not None:
+            raise bad_value(
+                "population",
+                Code("..."),
+                "leave it out, or fit all queries together",
+                "was given beside an earlier fit, whose priors an update keeps",
+            )
         from bayescascade.inference.update import update
 
         return update(previous, log, config, old_share)
@@ -120,7 +134,13 @@ def fit(
     log = subsample(whole, max_queries, random_seed)
     compared = copula == "auto"
     given = "independence" if compared else copula
+    if compared and population is not None:
+        raise bad_value(
+            "copula", "auto", "name the population's families", "compares families without a population"
+        )
     options = check_options(given, margin, calibration, log.sizes["stage"] - 1, difficulty)
+    if population is not None:
+        options = with_population(options, population, whole)
     design = build_design(log, options, whole=whole)
     _remark(design, log)
     n_queries = int(log.sizes["query"])

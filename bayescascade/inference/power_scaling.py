@@ -54,6 +54,8 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
     values = {"tau_share": share, "tau_logit": logit(share)}
     if "unanswerable" in flat:
         values["unanswerable_logit"] = logit(flat["unanswerable"].values)
+        values["loading_logit"] = logit(flat["loading"].values)
+        values["log_discrimination"] = np.log(flat["discrimination"].values)
     with compiling():  # its data are shared by all that use it
         for shared in data:
             shared.set_value(design.arrays[shared.name])

@@ -31,6 +31,7 @@ from bayescascade.model.costs import draw_means, mean_statistics, spread_of
 from bayescascade.model.design import Design, build_design, by_task
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Options, Structure
+from bayescascade.model.population import standard
 from bayescascade.posterior.schema import constant_data, data_hash, family_table, margins_and_scalings
 
 _MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
@@ -39,6 +40,7 @@ _MAX_LOG_LIKELIHOOD = 50_000_000
 # Free variables that say the same as a kept one.
 _DROPPED = (
     *("tau_share", "tau_logit", "tau_logit_shifted", "cost_t", "atom_departure"),
+    *("loading_logit", "log_discrimination"),
     *(f"{level}{name}_departure" for level in ("", "task_") for name in ("loading_logit", "log_discrimination")),
     *("unanswerable_logit", "task_unanswerable_logit_departure"),
 )
@@ -175,6 +177,9 @@ def placeholder(structure: Structure) -> Design:
         structure.calibration,
         candidates=names,
         difficulty=structure.difficulty,
+        population=standard(structure.n_stages, len(ATOMS), structure.difficulty)
+        if structure.population
+        else None,
     )
     return build_design(log, options)
 
@@ -216,6 +221,8 @@ def assemble(
         "observed_data": seen.assign_coords(stage=design.stages),
         "constant_data": constant_data(design).assign(_spreads(design)),
     }
+    if options.population is not None:
+        groups["population"] = options.population
     if keeps_log_likelihood(config, log.sizes["query"]):
         groups["log_likelihood"] = log_likelihood_of(posterior, design, log["query"].values)
     tree = xr.DataTree.from_dict(groups)

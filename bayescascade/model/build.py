@@ -29,6 +29,7 @@ from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
 from bayescascade.model.margins.tree import N_LEAVES
 from bayescascade.model.options import Copula, check_options
+from bayescascade.model.population import normal
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -113,20 +114,21 @@ def model_of_design(design: Design) -> pm.Model:
     task: tuple[str, ...] = ("task",) if design.tasks else ()
     with pm.Model(coords=coords) as model:
         data = {name: pm.Data(name, value, dims=design.dims.get(name)) for name, value in design.arrays.items()}
+        population = data if structure.population else None
         xp = pytensor_namespace()
         split = add_splits(data, (*task, "stage"))
         mass = margin.mass(split.reshape((-1, margin.splits)) if task else split, data, xp)
         # unused cells have no mass; one stands in for it under the logarithm
         log_mass = xp.log(xp.maximum(mass, 1e-18)) * data["cell_used"]
         if options.difficulty:
-            loading, discrimination = _difficulty(task)
+            loading, discrimination = _difficulty(task, population)
             tau = _residual_tau(design, data, task, loading)
             logp = query_logp(
                 log_mass,
                 tau.flatten(),
                 loading.flatten(),
                 discrimination.flatten(),
-                _unanswerable(task).reshape((-1,)),
+                _unanswerable(task, population).reshape((-1,)),
                 _label_logit(design, data, task, xp),
                 data | {"ease": EASE, "log_weight": LOG_WEIGHT},
                 structure,
@@ -161,6 +163,8 @@ def _tau(design: Design, data: dict[str, Any], task: tuple[str, ...]) -> Any:
         centre = pm.Logistic("tau_logit_mean", 0.0, 1.0, dims="link")
         spread = pm.LogNormal("tau_logit_sd", np.log(0.3), SPREAD)
         share = pt.sigmoid(pm.Normal("tau_logit", centre, spread, dims=("task", "link")))
+    elif design.structure.population:
+        share = pt.sigmoid(pm.Normal("tau_logit", *(data["tau_prior"][i] for i in (0, 1)), dims="link"))
     else:
         share = pm.Beta("tau_share", 1.0, 1.0, dims="link")
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
@@ -190,7 +194,7 @@ def _residual_tau(design: Design, data: dict[str, Any], task: tuple[str, ...], l
     return pm.Deterministic("tau", low + (1.0 - low) * share, dims=(*task, "link"))
 
 
-def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
+def _difficulty(task: tuple[str, ...], population: dict[str, Any] | None) -> tuple[Any, Any]:
     """Loadings and discriminations of the stages, partially pooled.
 
     A priori the median loading is .45, and nine in ten are between .1 and .85. Two stages' scores then correlate
@@ -201,15 +205,19 @@ def _difficulty(task: tuple[str, ...]) -> tuple[Any, Any]:
     import pytensor.tensor as pt
 
     dims = (*task, "stage")
-    loading = pt.sigmoid(_pooled("loading_logit", -0.2, 1.0, 0.5, task))
-    discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.6, 0.3, task))
+    if population is None:
+        loading = pt.sigmoid(_pooled("loading_logit", -0.2, 1.0, 0.5, task))
+        discrimination = pt.exp(_pooled("log_discrimination", np.log(0.7), 0.6, 0.3, task))
+    else:
+        loading = pt.sigmoid(normal("loading_logit", population, dims))
+        discrimination = pt.exp(normal("log_discrimination", population, dims))
     return (
         pm.Deterministic("loading", loading, dims=dims),
         pm.Deterministic("discrimination", discrimination, dims=dims),
     )
 
 
-def _unanswerable(task: tuple[str, ...]) -> Any:
+def _unanswerable(task: tuple[str, ...], population: dict[str, Any] | None) -> Any:
     """Share of queries that every stage gets wrong, whatever its confidence; partially pooled across tasks.
 
     A priori 3% in the median, nine in ten between 1 and 11%. Test sets have wrong references for 3.4% of their
@@ -218,7 +226,10 @@ def _unanswerable(task: tuple[str, ...]) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
-    logit = pm.Normal("unanswerable_logit_mean" if task else "unanswerable_logit", -3.4, 0.8)
+    if population is not None:
+        logit = normal("unanswerable_logit", population)
+    else:
+        logit = pm.Normal("unanswerable_logit_mean" if task else "unanswerable_logit", -3.4, 0.8)
     if task:
         spread = pm.LogNormal("task_unanswerable_logit_sd", np.log(0.5), SPREAD)
         logit = logit + pm.Normal("task_unanswerable_logit_departure", 0.0, spread, dims=task)
@@ -244,7 +255,8 @@ def _pooled(name: str, centre: float, scale: float, spread: float, task: tuple[s
 def _label_logit(design: Design, data: dict[str, Any], task: tuple[str, ...], xp: Any) -> Any:
     """Logit of P(correct) of each label (label,), at ease 0 and if it can be answered."""
     calibration = get_calibration(design.options.calibration)
-    return calibration.label_logit(calibration.prior(task), data, xp)
+    population = data if design.structure.population else None
+    return calibration.label_logit(calibration.prior(task, population), data, xp)
 
 
 def _observe_labels(logit: Any, data: dict[str, Any], xp: Any) -> None:

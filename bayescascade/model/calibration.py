@@ -16,6 +16,7 @@ import numpy as np
 
 from bayescascade.errors import bad_value
 from bayescascade.model.margins.segments import Margin
+from bayescascade.model.population import intercepts, normal
 
 # Atoms with an offset: the two ends of the scale and the largest ones between.
 ATOMS = ("bottom", "top", *(f"inner {i}" for i in range(1, 7)))
@@ -104,8 +105,8 @@ class Calibration:
         ``(z, scaling) -> arrays`` that the formula reads of standardised signals ``z`` (...): (...) or
         (..., piece) each.
     prior : callable
-        ``(task) -> variables``, inside a `pm.Model`: pooled across stages, and across tasks if ``task`` is
-        ``("task",)`` and not empty.
+        ``(task, data) -> variables``, inside a `pm.Model`: pooled across stages, and across tasks if ``task`` is
+        ``("task",)`` and not empty. Where a population gives the priors, ``data`` holds its arrays.
     curve : callable
         ``(values, inputs, xp)`` -> what the slope multiplies.
     """
@@ -113,7 +114,7 @@ class Calibration:
     name: str
     variables: dict[str, tuple[str, ...]]
     inputs: Callable[[np.ndarray, Scaling], dict[str, np.ndarray]]
-    prior: Callable[[tuple[str, ...]], dict[str, Any]]
+    prior: Callable[[tuple[str, ...], dict[str, Any] | None], dict[str, Any]]
     curve: Callable[[dict[str, Any], dict[str, Any], Any], Any]
 
     def logit(self, values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
@@ -146,11 +147,15 @@ _LINE = {"intercept": ("stage",), "slope": ("stage",), "atom_offset": ("stage", 
 # --- logistic: a straight line ----------------------------------------------------------------------------------
 
 
-def _line_prior(task: tuple[str, ...]) -> dict[str, Any]:
+def _line_prior(task: tuple[str, ...], population: dict[str, Any] | None = None) -> dict[str, Any]:
     import pymc as pm
     import pytensor.tensor as pt
 
     dims = (*task, "stage")
+    if population is not None:
+        slope = pm.Deterministic("slope", pt.exp(normal("log_slope", population, dims)), dims=dims)
+        offset = normal("atom_offset", population, (*dims, "atom"))
+        return {"intercept": intercepts(population), "slope": slope, "atom_offset": offset}
     intercept_mean = pm.Normal("intercept_mean", 0.0, 1.5)
     intercept_sd = pm.LogNormal("intercept_sd", np.log(0.8), SPREAD)
     log_slope_mean = pm.Normal("log_slope_mean", 0.0, 0.7)
@@ -188,10 +193,10 @@ def _straight(values: dict[str, Any], inputs: dict[str, Any], xp: Any) -> Any:
 # --- monotone: an increasing piecewise linear curve -------------------------------------------------------------
 
 
-def _monotone_prior(task: tuple[str, ...]) -> dict[str, Any]:
+def _monotone_prior(task: tuple[str, ...], population: dict[str, Any] | None = None) -> dict[str, Any]:
     import pymc as pm
 
-    return _line_prior(task) | {"bend": pm.Normal("bend", 0.0, 0.5, dims=(*task, "stage", "piece"))}
+    return _line_prior(task, population) | {"bend": pm.Normal("bend", 0.0, 0.5, dims=(*task, "stage", "piece"))}
 
 
 def _own_ramps(z: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:

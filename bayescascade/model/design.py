@@ -21,6 +21,7 @@ from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
+from bayescascade.model.population import arrays as population_arrays
 from bayescascade.model.query_rows import Ranks, observed_ranks, patterns, ranked_columns, rows_given_ease
 from bayescascade.model.rows import Rows
 from bayescascade.model.subsample import fair
@@ -161,6 +162,8 @@ def build_design(
         "tau_low": tau_low,
         "cost_known": by_task(cost_statistics, cost, all_tasks, n_tasks),
     }
+    if options.population is not None:
+        arrays |= population_arrays(options.population, options.difficulty)
     return Design(
         stages,
         tasks,

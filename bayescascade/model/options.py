@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import xarray as xr
 
 from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import get_calibration
@@ -17,13 +18,17 @@ Copula = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Options:
-    """Checked options of a model: a family for each link, and how margins and calibration are modelled."""
+    """Checked options of a model: a family for each link, and how margins and calibration are modelled.
+
+    With a ``population`` (see `bayescascade.model.population`) its priors take the place of the model's own.
+    """
 
     copula: tuple[str, ...]
     margin: str = "polya_tree"
     calibration: str = "logistic"
     candidates: tuple[str, ...] = ()  # further families that the compiled model is to know
     difficulty: bool = False
+    population: xr.Dataset | None = field(default=None, compare=False, repr=False)
 
     @property
     def families(self) -> list[Family]:
@@ -50,6 +55,7 @@ class Structure:
     margin: str
     calibration: str
     difficulty: bool = False
+    population: bool = False
 
 
 def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
@@ -64,6 +70,7 @@ def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
         options.margin,
         options.calibration,
         options.difficulty,
+        options.population is not None,
     )
 
 

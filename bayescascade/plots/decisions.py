@@ -32,7 +32,6 @@ from bayescascade.display.style import (
     tidy,
     titled,
 )
-from bayescascade.display.value import draw_label_value
 from bayescascade.errors import CascadeError
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.price_sweep import price_range
@@ -363,4 +362,4 @@ def plot_label_value(
     """
     if not isinstance(value, LabelValue):
         raise CascadeError(f"plot_label_value wants what label_value returns; {type(value).__name__} came.")
-    return draw_label_value(ax, value.data, value.evpi, title=title, figsize=figsize)
+    return value.plot(ax, title=title, figsize=figsize)

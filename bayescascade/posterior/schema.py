@@ -17,6 +17,7 @@ from bayescascade.model.design import Design
 from bayescascade.model.margins.models import MARGIN_MODELS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.options import Options
+from bayescascade.model.population import LATENT, PARAMETERS
 
 _SEGMENT = ("low", "high", "leaf", "count")
 _SCALING = ("centre", "scale", "floor", "ceiling")
@@ -69,13 +70,21 @@ GROUPS: dict[str, dict[str, Variable]] = {
     "margins": {"segment_mass": Variable((*_PER_STAGE, "segment"), finite=True)},
     "copula": {"family": Variable(("link",), "int64")},
 }
-# A fit may be without them: earlier ones are, and nothing of the package reads them.
+# A fit may be without them. Of these, the population alone is read: what it was fitted under are its priors.
 OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
     "posterior_predictive": {
         "confidence": Variable(("chain", "draw", "query", "stage"), finite=False),
         "correct": Variable(("chain", "draw", "query", "stage"), finite=True),
     },
     "predictions": {name: Variable(_PER_STAGE, finite=True) for name in ("error", "cost")},
+    "population": {
+        **{
+            name: Variable(("moment", *dims), optional=name in LATENT, finite=True)
+            for name, dims in PARAMETERS.items()
+        },
+        "intercept_mean": Variable(("stage",), finite=True),
+        "intercept_covariance": Variable(("stage", "other"), finite=True),
+    },
     "update": {name: Variable((*_LEAD, "part")) for name in ("n", "observed", "expected", "z", "p")},
     "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},
 }
@@ -146,7 +155,9 @@ def options_of(fit: xr.DataTree) -> Options:
     """The options that a fit was made with."""
     names = tuple(family.name for family in read_families(fit))
     difficulty = bool(fit.attrs.get("difficulty", 0))
-    return Options(names, str(fit.attrs["margin"]), str(fit.attrs["calibration"]), difficulty=difficulty)
+    population = fit["population"].to_dataset() if "population" in fit.children else None
+    margin, calibration = str(fit.attrs["margin"]), str(fit.attrs["calibration"])
+    return Options(names, margin, calibration, difficulty=difficulty, population=population)
 
 
 def data_hash(log: xr.Dataset) -> str:

@@ -14,6 +14,7 @@ from bayescascade.errors import CascadeError, call
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.margins.tree import N_LEAVES
+from bayescascade.model.population import COVARIANCE, PARAMETERS, parameters
 from bayescascade.posterior.schema import GROUPS
 from bayescascade.signals.kinds import check_kind, off_scale
 
@@ -46,7 +47,9 @@ _RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] =
 
 def check_sound(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
-    trouble = next(filter(None, (find(fit) for find in (_sizes, _names, _families, _ranges, _segments))), None)
+    trouble = next(
+        filter(None, (find(fit) for find in (_sizes, _names, _families, _ranges, _segments, _population))), None
+    )
     if trouble:
         raise CascadeError(
             f"{source} is a damaged fit, or not one of bayescascade's: {trouble}. Fit its log again with "
@@ -58,7 +61,7 @@ def check_sound(fit: xr.DataTree, source: str) -> None:
 def _sizes(fit: xr.DataTree) -> str:
     """Dims have one size in all groups, and there is a link less than stages."""
     sizes: dict[str, int] = {}
-    for group in (*GROUPS, "log_likelihood"):
+    for group in (*GROUPS, "log_likelihood", "population"):
         for dim, size in fit[group].sizes.items() if group in fit.children else ():
             if sizes.setdefault(str(dim), size) != size:
                 return f"{dim!r} has {size} places in the group {group!r} and {sizes[str(dim)]} in others"
@@ -103,6 +106,24 @@ def _families(fit: xr.DataTree) -> str:
     except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         known = False
     return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"
+
+
+def _population(fit: xr.DataTree) -> str:
+    """The priors are those of the model: known for each of its parameters, with a spread of each."""
+    if "population" not in fit.children:
+        return ""
+    population = fit["population"].to_dataset()
+    lacking = [name for name in parameters(bool(fit.attrs.get("difficulty", 0))) if name not in population]
+    if lacking:
+        return f"its population lacks the variable {lacking[0]!r}"
+    if population.sizes["moment"] != 2 or population.sizes["other"] != population.sizes["stage"]:
+        return "its population has no mean and spread of each parameter"
+    spreads = [population[name].transpose("moment", ...)[1] for name in PARAMETERS if name in population]
+    covariance = population[COVARIANCE].transpose("stage", "other").values
+    symmetric = np.allclose(covariance, covariance.T)
+    if not (symmetric and np.linalg.eigvalsh(covariance).min() > 0.0 and all((sd > 0.0).all() for sd in spreads)):
+        return "the spreads of its population should be above 0"
+    return ""
 
 
 def _ranges(fit: xr.DataTree) -> str:

@@ -26,7 +26,7 @@ from bayescascade.display.answer import draw_density
 from bayescascade.display.format import share
 from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
 from bayescascade.display.svg import inline_svg
-from bayescascade.display.value import draw_label_value, draw_verdict
+from bayescascade.display.value import draw_verdict
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.text import Choice
 
@@ -86,7 +86,7 @@ def labels_figure(value: LabelValue) -> Any:
     """Worth of labels against their number."""
     label = "Worth of further labels against their number; the numbers are in the table below."
     return two_shapes(
-        lambda ax: draw_label_value(ax, value.data, value.evpi, title=""),
+        lambda ax: value.plot(ax, title=""),
         "labels",
         label,
         (7.0, 3.6),

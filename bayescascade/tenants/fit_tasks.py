@@ -21,11 +21,14 @@ import xarray as xr
 from bayescascade._common.files import check_path
 from bayescascade._common.messages import listed, show
 from bayescascade.checks.suite import check
-from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call
+from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, option
 from bayescascade.inference.fit import fit
 from bayescascade.inference.sampling import SamplerConfig, convergence
+from bayescascade.posterior.population import population_of
 from bayescascade.posterior.storage import load_fit, packed, write_packed
 from bayescascade.tenants.cluster import connected, run_jobs
+from bayescascade.tenants.pool import earlier, first_pass
+from bayescascade.tenants.pool import file_of as pool_file
 from bayescascade.tenants.record import FAILED, Record, digest, file_name
 from bayescascade.tenants.sources import ROWS, Tenant, find_tenants
 
@@ -36,7 +39,15 @@ COLUMNS = (
 )
 # what warns in a process is not known by thread, so a worker with several does one job after the other
 ALONE = threading.Lock()
-_NOT_EACH = {"log", "previous", "old_share", "cores", "progressbar", "random_seed"}  # of the arguments of `fit`
+_NOT_EACH = {
+    "log",
+    "population",
+    "previous",
+    "old_share",
+    "cores",
+    "progressbar",
+    "random_seed",
+}  # of the arguments of `fit`
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,18 @@ class TenantFits:
             raise CascadeError(f"tenant {show(tenant)} has no fit; there are fits of {listed(self.fitted)}")
         return load_fit(self.folder / str(self.table.loc[tenant, "file"]))
 
+    def first_pass(self) -> xr.DataTree:
+        """The joint fit whose population is the prior of all; `CascadeError` where fits are independent.
+
+        A tenant who comes later can be fitted under it: ``bc.fit(log, population=fits.first_pass())``.
+        """
+        path = pool_file(self.folder)
+        if path is None:
+            raise CascadeError(
+                "the fits in {} are independent; pool them with {}.", (str(self.folder), option("pool", 8))
+            )
+        return load_fit(path)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -102,6 +125,7 @@ class Job:
     seed: int
     options: Mapping[str, Any]
     checks: bool
+    population: xr.Dataset | None = None
 
 
 def fit_tasks(
@@ -111,6 +135,7 @@ def fit_tasks(
     by: str = "task",
     client: Any = None,
     workers: int = 2,
+    pool: int | None = None,
     checks: bool = True,
     confidence_kind: str | None = None,
     cost: str | Mapping[Any, float] = "cost",
@@ -119,7 +144,7 @@ def fit_tasks(
     random_seed: int = 0,
     **options: Any,
 ) -> TenantFits:
-    """Fit each of many tenants by itself, on a Dask cluster, and write each fit as it is done.
+    """Fit each of many tenants, on a Dask cluster, and write each fit as it is done.
 
     Examples
     --------
@@ -145,6 +170,9 @@ def fit_tasks(
         processes on this machine, of one thread each.
     workers : int
         So many processes on this machine, where there is no ``client``.
+    pool : int, optional
+        Fit so many tenants together first, drawn at random by the seed. What they say of a further tenant is then
+        the prior of every tenant, each fitted alone (empirical Bayes). By default fits are independent.
     checks : bool
         Run `check` on each fit.
     confidence_kind, cost, stages, grades
@@ -168,6 +196,11 @@ def fit_tasks(
 
     Notes
     -----
+    The first pass of a pooled run is done in this process, and kept in the folder as ``pool=8.nc``. A run that
+    goes on takes its priors from there, also where logs have changed and tenants have come; one that asks for
+    another first pass is refused. Tenants of the first pass are fitted alone, too, under priors that have seen
+    their logs, as is usual in empirical Bayes: their own data count a little more than once.
+
     Each worker compiles the model once for all tenants with as many stages, or finds it in the disk cache. The job
     of a worker that is lost goes to another. Fits come back to this process and are written here, so that workers
     need no common disk for them; where ``logs`` are files, they have to see these.
@@ -177,12 +210,10 @@ def fit_tasks(
     _check_options(options, random_seed)
     record = Record.make(folder)
     reading = {"confidence_kind": confidence_kind, "cost": cost, "stages": stages, "grades": grades}
+    passed = digest([pool, reading, options, random_seed])
+    joint = earlier(folder, pool, passed)
     tenants = find_tenants(logs, by, reading, folder)
     jobs: dict[str, Job] = {}
-    for tenant in tenants:
-        asked = digest([tenant.digest, reading, options, random_seed, checks])
-        if not record.is_done(tenant.name, asked):
-            jobs[tenant.name] = Job(tenant, asked, _seed_of(random_seed, tenant.name), options, checks)
 
     def keep(name: str, found: tuple[dict[str, Any], bytes] | str) -> None:
         row: dict[str, Any] = {"tenant": name, "digest": jobs[name].digest, "file": ""}
@@ -196,6 +227,15 @@ def fit_tasks(
         record.add(row | told)
 
     try:
+        if pool is not None and joint is None:
+            joint = first_pass(tenants, pool, folder, passed, _seed_of(random_seed, ""), fit, options)
+        population = None if joint is None else population_of(joint)
+        for tenant in tenants:
+            hangs_on = [tenant.digest, reading, options, random_seed, checks]
+            asked = digest(hangs_on if joint is None else [*hangs_on, passed, joint.attrs["data_hash"]])
+            if not record.is_done(tenant.name, asked):
+                seed = _seed_of(random_seed, tenant.name)
+                jobs[tenant.name] = Job(tenant, asked, seed, options, checks, population)
         if jobs:
             with connected(client, workers) as cluster:
                 run_jobs(cluster, fit_one, jobs, keep, load=_as_it_is)
@@ -254,7 +294,8 @@ def _fit_one(job: Job) -> tuple[dict[str, Any], bytes]:
                 "queries": int(log.sizes["query"]),
                 "labelled": int(log["correct"].notnull().any("stage").sum()),
             }
-            posterior = fit(log, cores=1, progressbar=False, random_seed=job.seed, **job.options)
+            options = dict(job.options) | ({} if job.population is None else {"population": job.population})
+            posterior = fit(log, cores=1, progressbar=False, random_seed=job.seed, **options)
             found = convergence(posterior)
             row |= {"rhat": float(found["rhat"]), "divergences": int(found["divergences"])}
             if job.checks:

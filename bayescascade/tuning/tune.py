@@ -91,8 +91,8 @@ def tune(
         standard deviation, as a share of the error, updated by what the labelled queries did under these
         thresholds, yet never to below the model's error. The thresholds are then a point of the frontier of the
         posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
-        the model. By default 0.1 where ``max_error`` is given, and 1 for a fit without a difficulty: on
-        resplit real logs most promises were then kept as often as asked (see the page on promises). 0 where there
+        the model. By default 0.2 where ``max_error`` is given, and 1 for a fit without a difficulty: on
+        resplit real logs promises were then kept as often as asked (see the page on promises). 0 where there
         is no such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or
         a label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
     currency : str, optional

@@ -19,7 +19,8 @@ import xarray as xr
 
 import bayescascade as bc
 from bayescascade.analysis.evsi import contenders, make_space
-from bayescascade.analysis.label_value import ALL, _decisions, label_value
+from bayescascade.analysis.label_price import decisions_of
+from bayescascade.analysis.label_value import ALL, label_value
 from bayescascade.analysis.refits import Decisions, Refits
 from bayescascade.cascade.positions import to_positions, to_thresholds
 from bayescascade.inference.sampling import SamplerConfig, fit_design
@@ -46,7 +47,7 @@ class Question:
 
     def __post_init__(self) -> None:
         self.draws = get_draws(self.fit)
-        decisions = _decisions(self.fit, self.draws, PRICE)
+        decisions = decisions_of(self.fit, self.draws, PRICE)
         error, cost = decisions.outcomes(self.draws)
         keep = contenders(-(error * PRICE + cost))
         self.decisions = decisions.take(keep)

@@ -1,10 +1,10 @@
 """The worth of labels: the mathematics against closed forms, refits against full fits, and what users see."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.labels import Shrunk
 from scipy.stats import betabinom, norm
 
 import bayescascade as bc
@@ -201,32 +201,9 @@ def test_labels_go_to_logged_queries_without_any(atom_fit):
 # ---- what users see
 
 
-class _Shrunk:
-    """In place of refits: the fit's own draws, drawn towards one of them by what the labels tell."""
-
-    n_free = 100
-
-    def __init__(self, fit, draws, options, queries, seed):
-        self.draws, self.options = draws.thin(100), options
-
-    def after(self, index, m, number):
-        for option in self.options:
-            centre = self.draws.take(slice(index % 100, index % 100 + 1))
-            left = np.sqrt(1.0 - m / (m + 100.0 * 3 / len(option)))
-
-            def shrunk(all_draws, one, left=left):
-                return one + left * (all_draws - one)
-
-            drawn = {
-                name: shrunk(getattr(self.draws, name), getattr(centre, name)) for name in ("tau", "mass", "cost")
-            }
-            curve = {name: shrunk(self.draws.curve[name], centre.curve[name]) for name in ("intercept", "slope")}
-            yield replace(self.draws, **drawn, curve=self.draws.curve | curve)
-
-
 @pytest.fixture
 def shrunk(monkeypatch):
-    monkeypatch.setattr(labels, "Refits", _Shrunk)
+    monkeypatch.setattr(labels, "Refits", Shrunk)
 
 
 def test_result(example_fit, shrunk):
@@ -296,6 +273,12 @@ def test_plot_names_axes_and_units(example_fit, shrunk):
     ("arguments", "message"),
     [
         ({"error_price": -1.0}, "error_price=-1.0 is not allowed"),
+        ({"error_price": None}, "asked for one goal, but none came"),
+        ({"max_error": 0.3}, "asked for one goal, but two came"),
+        ({"prob": 0.9}, "prob=0.9 goes with a limit; give max_error"),
+        ({"doubt": 0.1}, "doubt=0.1 goes with a limit"),
+        ({"error_price": None, "max_error": 1.0}, "max_error=1.0 is not allowed"),
+        ({"error_price": None, "max_error": 0.3, "prob": 90}, "prob=90 is not allowed"),
         ({"n_labels": ()}, r"n_labels=.* give whole numbers"),
         ({"n_labels": (0, 10)}, r"n_labels=.* give whole numbers"),
         ({"n_labels": (2.5,)}, r"n_labels=.* give whole numbers"),
@@ -374,5 +357,5 @@ def test_labels_of_logged_queries(atom_fit):
 
 
 def test_stand_in_has_what_is_used_of_refits():
-    used = SimpleNamespace(**{name: True for name in dir(_Shrunk) if not name.startswith("_")})
+    used = SimpleNamespace(**{name: True for name in dir(Shrunk) if not name.startswith("_")})
     assert {name for name in vars(used)} == {name for name in dir(Refits) if not name.startswith("_")}

@@ -263,8 +263,18 @@ def test_error_and_cost_far_from_the_log_fail_cascade(example_fit):
     result = bc.check(broken, thresholds=[[0.8, 0.8, -INF], [-INF, -INF, -INF]])["cascade"]
     assert result.passed is False
     assert result.table["inside"].to_dict()[(0, "error")] is False
-    assert result.table["inside"].to_dict()[(0, "cost")] is True
-    assert "outside the 99% predictive interval" in result.text
+    assert result.table["inside"].to_dict()[(0, "cost of 1,000 queries")] is True
+    assert "of the fit's own log is 100.0%, outside the 99% predictive interval" in result.text
+
+
+def test_cascade_has_the_cost_of_a_thousand_queries(example_fit):
+    """As every other table that people see."""
+    rule = [0.8, 0.8, -INF]
+    table = bc.check(example_fit, thresholds=rule)["cascade"].table
+    log = example_fit["observed_data"].to_dataset()
+    log = log.assign_attrs(confidence_kind=example_fit.attrs["confidence_kind"])
+    shown = table.loc[(0, "cost of 1,000 queries"), "observed"]
+    assert shown == pytest.approx(1000 * float(bc.score(log, rule)["cost"]))
 
 
 def test_the_same_seed_gives_the_same_tables(example_fit):

@@ -526,7 +526,44 @@ def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
     assert seen["n_labels"] == [50, 100]
     assert (seen["stages"], seen["random_seed"], seen["horizon"]) == (["large"], 4, None)
     assert "50 labels pay." in result.stdout
+    assert (seen["error_price"], "max_error" in seen) == (3.0, False)
     assert_one_sentence(run(*typed[:5], "many"), "is no list of whole numbers")
+    table = table.assign(limit=0.3, limit_mcse=0.001, lowest=0.28, cost=1.25, cost_mcse=0.01, p_kept=0.75)
+    seen.clear()
+    result = run("labels", "fit.nc", "--max-error", 0.3, "--prob", 0.8, "--n-labels", 50)
+    assert result.exit_code == 0, result.output
+    assert (seen["max_error"], seen["prob"], "error_price" in seen) == (0.3, 0.8, False)
+    for shown in ("30.0% ± 0.1", "28.0%", "1.25 ± 0.01", "75%"):
+        assert shown in result.stdout
+    assert seen["queries"] == "new"
+
+
+def test_labels_writes_ids_of_queries_to_label(calls, folder, monkeypatch):
+    import pandas as pd
+
+    columns = ("evsi", "evsi_mcse", "label_cost", "error_width", "cost_width")
+    table = pd.DataFrame({"labelled": ["large"], "n_labels": [3], **{name: [0.125] for name in columns}})
+    seen, asked = {}, []
+
+    def stand_in(fit, **options):
+        seen.update(options)
+        return SimpleNamespace(table=table, text="3 labels pay.")
+
+    def drawn(fit, n, *, stages, random_seed):
+        asked.append((n, stages, random_seed))
+        return np.array(["q7", "q2", "q5"])
+
+    monkeypatch.setitem(vars(bc), "label_value", stand_in)
+    monkeypatch.setattr("bayescascade.analysis.label_choice.draw_queries", drawn)
+    typed = ("labels", "fit.nc", "--error-price", 3, "--n-labels", "2,3", "--seed", 4, "-o", "queries.csv")
+    result = run(*typed)
+    assert result.exit_code == 0, result.output
+    assert asked == [(3, None, 4)]
+    assert seen["queries"] == "logged"  # what these labels are worth, not those of new queries
+    assert Path("queries.csv").read_text() == "query\nq7\nq2\nq5\n"
+    assert "Wrote queries.csv: 3 queries, drawn at random." in result.stdout
+    run(*typed, "--stages", "large")
+    assert asked[-1] == (3, ["large"], 4)
 
 
 def test_sensitivity_tunes_first(calls, folder, monkeypatch):
@@ -545,6 +582,22 @@ def test_sensitivity_tunes_first(calls, folder, monkeypatch):
     assert "drift 0.25" in result.stdout
     assert "nan" not in result.stdout
     assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "No goal given")
+
+
+def test_update_says_that_an_old_proposal_is_still_there(calls, folder, monkeypatch):
+    """Where the goal can no longer be met, the file of an earlier proposal must not look like the new one."""
+    bc.Policy(["small", "large"], [0.8, float("-inf")], "probability").save("policy.json")
+    attrs = {"update": "sampled anew", "update_k": 1.25, "update_new": 2, "update_old": 3, "update_labelled": 2}
+    found = SimpleNamespace(policy=None, diff=None, text="Not possible.", fit=SimpleNamespace(attrs=attrs))
+    monkeypatch.setitem(vars(bc), "propose", lambda *arguments, **options: found)
+    monkeypatch.setattr("bayescascade.cli.updating.read", lambda *arguments, **options: bc.load_example())
+    typed = ("update", "policy.json", "log.csv", "--fit", "fit.nc", "-o", "new.json")
+    assert "new.json was not written." in run(*typed).stderr
+    Path("new.json").write_text("{}")
+    result = run(*typed)
+    assert result.exit_code == 3
+    assert "new.json was left as it was, from an earlier run." in result.stderr
+    assert Path("new.json").read_text() == "{}"
 
 
 # ---- reading logs

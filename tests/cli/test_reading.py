@@ -73,6 +73,18 @@ def test_a_dry_run_writes_nothing(files):
     assert not list(Path().glob("*.parquet"))
 
 
+@pytest.mark.parametrize("where", [("--dry-run",), ("-o", "log.parquet")])
+def test_json_has_the_summary_as_fields(files, where):
+    result = run("read", *files, "--labels", "gold.csv", "--prices", PRICES, "--json", *where)
+    found = json.loads(result.stdout)
+    assert (found["signal"], found["confidence_kind"], found["queries"]) == ("mean_logprob", "logprob", 20)
+    small = found["stages"]["small"]
+    assert (small["calls"], small["kept"], small["labelled"], small["priced"]) == (20, 20, 20, 20)
+    assert found["log"] == (None if where == ("--dry-run",) else "log.parquet")
+    lacking = json.loads(run("read", *files, "--dry-run", "--json").stdout)["stages"]["small"]["lacking"]
+    assert {"reason": "no label", "count": 20, "first_at": "small.jsonl, line 1"} in lacking
+
+
 def test_the_summary_comes_before_what_is_wrong(files):
     result = run("read", *files, "--prices", PRICES, "-o", "log.parquet")
     assert result.exit_code == 2

@@ -40,7 +40,7 @@ def calls(monkeypatch, tmp_path):
 
 def test_fit_tasks_passes_on_what_is_asked(calls):
     asked = "--by tenant --kind probability --cost small=1,large=2 --workers 3 --draws 50 --seed 4"
-    asked += " --copula frank"
+    asked += " --copula frank --pool 8"
     result = run("fit-tasks", "logs", "-o", "fits", "--no-checks", "--difficulty", *asked.split())
     assert result.exit_code == 3, result.output  # a tenant has no fit
     args, options = calls["fit_tasks"]
@@ -54,7 +54,7 @@ def test_fit_tasks_passes_on_what_is_asked(calls):
         False,
     )
     assert (options["draws"], options["copula"], options["confidence_kind"]) == (50, "frank", "probability")
-    assert options["difficulty"] is True
+    assert (options["difficulty"], options["pool"]) == (True, 8)
     for fact in ("law", "margins", "no labels", "Wrote 1 of 2 fits to fits", "tune-tasks fits"):
         assert fact in result.stdout
     assert " nan " not in result.stdout

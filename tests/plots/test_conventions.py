@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 import bayescascade as bc
 from bayescascade.analysis.label_value import LabelValue
@@ -124,6 +125,21 @@ def test_names_of_points_cover_neither_each_other_nor_the_points():
     assert not any(box.contains(*point) for box in boxes for point in points)
     frame = ax.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+@pytest.mark.parametrize("seed", [3, 14, 16])
+def test_names_on_a_phone_lie_on_no_marker(seed):
+    """A marker is more than its middle: a name beside one point may not run over that of another."""
+    rng = np.random.default_rng(seed)
+    ax = Figure(figsize=(3.9, 3.9), layout="constrained").subplots()
+    x, y = rng.uniform(0.3, 0.7, 5), rng.uniform(0.3, 0.7, 5)
+    ax.plot(x, y, "s", ms=5)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    style.name_points(ax, x, y, [f"a-model-{j}" for j in range(5)])
+    ax.figure.draw_without_rendering()
+    half = 2.5 * ax.figure.dpi / 72.0
+    marks = [Bbox([point - half, point + half]) for point in ax.transData.transform(np.column_stack([x, y]))]
+    assert not any(text.get_window_extent().overlaps(mark) for text in ax.texts for mark in marks)
 
 
 @pytest.mark.parametrize(

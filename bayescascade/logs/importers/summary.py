@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from bayescascade._common.messages import listed
+
+_COUNTS = ("calls", "kept", "labelled", "right", "priced", "batched")
 
 
 @dataclass
@@ -91,6 +94,29 @@ class Summary:
     def __str__(self) -> str:
         return self.text
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as counts and texts by name, as JSON has them.
+
+        Examples
+        --------
+        >>> from bayescascade.logs.importers.summary import Summary
+        >>> summary = Summary(signal="mean_logprob", kind="logprob")
+        >>> summary.stage("small").leave_out("status 429", "small.jsonl, line 7")
+        >>> summary.to_dict()["stages"]["small"]["left_out"]
+        [{'reason': 'status 429', 'count': 1, 'first_at': 'small.jsonl, line 7'}]
+        """
+        stages = {
+            name: {
+                **{key: getattr(stage, key) for key in _COUNTS},
+                "models": sorted(stage.models),
+                "left_out": _records(stage.left_out),
+                "lacking": _records(stage.lacking),
+            }
+            for name, stage in self.stages.items()
+        }
+        made = {"signal": self.signal or None, "confidence_kind": self.kind or None}
+        return {**made, "queries": self.queries, "complete": self.complete, "stages": stages, "notes": self.notes}
+
     def _lines(self) -> Iterable[str]:
         if self.signal:
             yield f"Confidence: {self.signal}, of the kind {self.kind}."
@@ -118,6 +144,11 @@ def _count(reasons: dict[str, LeftOut], reason: str, where: str, count: int) -> 
     found.count += count
 
 
-def _reasons(reasons: dict[str, LeftOut]) -> str:
+def _records(reasons: dict[str, LeftOut]) -> list[dict[str, Any]]:
+    """Reasons, the commonest first."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1].count)
-    return "; ".join(f"{reason} ({found.count}, first at {found.where})" for reason, found in ordered)
+    return [{"reason": reason, "count": found.count, "first_at": found.where} for reason, found in ordered]
+
+
+def _reasons(reasons: dict[str, LeftOut]) -> str:
+    return "; ".join("{reason} ({count}, first at {first_at})".format(**one) for one in _records(reasons))
