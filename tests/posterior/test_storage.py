@@ -131,6 +131,7 @@ HOSTILE = {
     "a calibration that needs more": (attr("calibration", "monotone"), "its calibration needs the variable"),
     "a later version": (attr("bayescascade_fit", 99), "it is of version 99, where 2 is read"),
     "a version in words": (attr("bayescascade_fit", "x"), "it is of version 'x'"),
+    "a drift in words": (attr("drift", "{"), "its drift is '{', where a number is wanted"),
     "families that are no JSON": (attr("families", "{", "copula"), "the families of its links cannot be read"),
     "an unknown family": (attr("families", '["vine"]', "copula"), "the families of its links cannot be read"),
     "a family of a number there is not": (put("copula", "family", 9), "the families of its links cannot be read"),
