@@ -22,7 +22,7 @@ from bayescascade.tuning.spec import TuningSpec
 # difficulty, each draw is a sum over nodes: there fewer draws do the search, and all judge what it found.
 _SOME_DRAWS = 1000
 _SOME_LATENT, SEARCH_LATENT = 250, 500
-_TRIALS, _LEAST_TIGHTER = 6, 1e-4
+_TRIALS, _LEAST_TIGHTER = 8, 1e-4
 
 
 def search_thresholds(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy | None = None) -> Solved:
@@ -54,11 +54,13 @@ def judged_by_all(
         return solved
     some = Evaluator(found.draws, build_kernels(found.draws), discrepancy)
     by_some = objective.for_draws(draws.spread(found.draws.n))
-    for _ in range(_TRIALS - 1):
+    for trial in range(_TRIALS - 1):
         amounts = some.amounts(solved.row[None], by_some.names)
         if solved.feasible or not by_some.rank(amounts)[1][0]:
             break
-        by_some = by_some.tightened(solved.violation - float(by_some.violation(amounts)[0]) + _LEAST_TIGHTER)
+        # more each time: draws are counted, and a count may stand still where the bound moves a little
+        apart = solved.violation - float(by_some.violation(amounts)[0])
+        by_some = by_some.tightened(max(apart, 0.0) + _LEAST_TIGHTER * 2**trial)
         row, tried = _search(some, spec, by_some)
         solved = solved_at(row, objective, full, tried)
     return solved
