@@ -69,7 +69,7 @@ def _troubles(found: dict[str, Any], ess: float, least: int, energy: float, deep
     if found["divergences"]:
         n = found["divergences"]
         what = "1 transition diverged" if n == 1 else f"{n} transitions diverged"
-        advice = "against divergences fit with " + option("target_accept", 0.95) + ", then 0.99"
+        advice = "against divergences fit with " + option("target_accept", 0.97) + ", then 0.99"
         troubles.append((what, advice))
     if energy < MIN_BFMI:
         what = f"E-BFMI is {energy:.2f}, below {MIN_BFMI}, so the sampler moves slowly between energies"

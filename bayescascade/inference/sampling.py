@@ -81,7 +81,7 @@ class SamplerConfig:
         """The acceptance rate to aim at; with a difficulty, whose loadings meet a steep wall, smaller steps."""
         if self.target_accept is not None:
             return float(self.target_accept)
-        return 0.9 if design.options.difficulty else 0.8
+        return 0.95 if design.options.difficulty else 0.8
 
 
 def fit_design(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
@@ -306,7 +306,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
             + option("tune")
             + ", or a higher "
             + option("target_accept")
-            + " (0.95 to 0.99); if it stays so, "
+            + " (0.97 to 0.99); if it stays so, "
             + in_python("call ", "run ")
             + call("check", "fit")
             + " and look at the margins.",
