@@ -41,9 +41,9 @@ def earlier(folder: Path, pool: int | None, asked: str) -> xr.DataTree | None:
     joint = load_fit(path)
     if pool != joint["posterior"].sizes["task"] or joint.attrs.get(_DIGEST) != asked:
         raise CascadeError(
-            "the fits in {} have the priors of a first pass with {}, and this is not the one asked for: {}, the "
-            "seed or another option differs. Give those again, name another folder, or remove {}, and all tenants "
-            "are fitted anew.",
+            "the fits in {} have the priors of a first pass with {}, and they are not those asked for: {}, the "
+            "seed or an option is another. Give those again, name another folder, or remove {}, and all tenants "
+            "are fitted again.",
             (str(folder), option("pool", joint["posterior"].sizes["task"]), option("pool", pool), str(path)),
         )
     return joint

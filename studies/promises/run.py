@@ -208,9 +208,9 @@ def page(run: Run) -> str:
 
     everything = (TUNED, *PLUG_INS, *LTT, *PICKS)
     tables = "\n\n".join(f"### prob = {prob:g}\n\n{table_of(table, prob, everything)}" for prob in PROBS)
-    tuned = table[table["method"] == TUNED]["seed"].nunique()
+    tuned = len(table[table["method"] == TUNED].drop_duplicates(["log", "k", "n", "seed"]))
     of_tune = (
-        f"`tune` itself, which also chooses the stages, {tuned} seeds, one bound a split: {words(TUNED)}."
+        f"`tune` itself, which also chooses the stages, on {tuned} splits, one bound each: {words(TUNED)}."
         if tuned
         else "`tune` also chooses which stages to run, and was not measured by itself."
     )

@@ -218,7 +218,7 @@ def test_a_template_holds_no_values():
 # Arguments and functions that no command passes on or leads to, so that their messages are Python's alone.
 PYTHON_ONLY = {"queries", "n_simulations", "drifts", "factor", "spread", "method", "n_replicates", "n_points"}
 PYTHON_ONLY |= {"best", "place", "quantile", "same", "grade", "tolerance", "measure"}  # of signals
-PYTHON_ONLY |= {"source", "models", "preset", "columns", "name"}  # of readers
+PYTHON_ONLY |= {"source", "models", "preset", "columns", "name", "population"}  # of readers, and of `fit`
 PYTHON_ONLY |= {"first_prices", "max_vectors", "pair", "path", "probs", "share", "step", "threshold"}
 PYTHON_ONLY |= {"model", "base_url", "signal_options", "expected_cost", "timeout", "on_failure"}  # of endpoints
 PYTHON_ONLY |= {"per_query", "per_period", "period", "when_spent", "warm_up", "budget"}

@@ -241,7 +241,7 @@ def test_a_log_with_few_labels_is_not_judged_on_labels():
     scored = bc.score(labelled, [0.8, 0.8, -INF])
     observed = checks["cascade"].table["observed"]
     assert observed[0, "error"] == pytest.approx(float(scored["error"]))
-    assert observed[0, "cost"] == pytest.approx(float(scored["cost"]))
+    assert observed[0, "cost of 1,000 queries"] == pytest.approx(1000.0 * float(scored["cost"]))
     assert "the 12 queries" in checks["cascade"].text or "the 12 labelled queries" in checks["cascade"].text
     assert "Label more queries" in checks["calibration"].text
     assert checks["dependence"].passed is not None
