@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayescascade._common.files import whole_file
+from bayescascade._common.spreadsheets import for_spreadsheets
 from bayescascade.cli import terminal
 from bayescascade.cli.log_options import LogOptions, reads_a_log
 from bayescascade.cli.options import Json, Kind, LogFile, Stages, file_in, file_out, keep_inputs, writable
@@ -17,7 +18,6 @@ from bayescascade.cli.terminal import say, show
 from bayescascade.errors import CascadeError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
 
@@ -120,7 +120,7 @@ def compare(
     if output is not None:
         done = terminal.written(output)
         with whole_file(output, "the table") as path:
-            _for_spreadsheets(table.reset_index()).to_csv(path, index=False)
+            for_spreadsheets(table.reset_index()).to_csv(path, index=False)
         say(f"{done}.")
     if plot is not None:
         done = terminal.written(plot)
@@ -135,15 +135,6 @@ def compare(
     terminal.tell(found.text)
     print()
     show(against_table(table, reference or str(found.data["rival"].values[0])))
-
-
-def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with texts that a spreadsheet would take for formulas behind an apostrophe, which it hides."""
-
-    def plain(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-    return table.map(plain)
 
 
 def _size(text: str) -> int | None:

@@ -66,6 +66,7 @@ Grades = Annotated[
         "What texts in the column correct stand for: 1, 0, or nothing: not labelled; with --pass-mark also P=0.5.",
     ),
 ]
+PassMark = Annotated[float | None, _option("--pass-mark", "SCORE", PASS_MARK_HELP)]
 _ANNOTATIONS: dict[str, Any] = {
     "cost": Cost,
     "grades": Grades,
@@ -99,10 +100,7 @@ _ANNOTATIONS: dict[str, Any] = {
             "When an answer is right, in place of a column: 'score >= 0.5', 'grade = A', 'outcome in pass,ok'.",
         ),
     ],
-    "pass_mark": Annotated[
-        float | None,
-        _option("--pass-mark", "SCORE", PASS_MARK_HELP),
-    ],
+    "pass_mark": PassMark,
 }
 
 

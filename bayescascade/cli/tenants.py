@@ -9,7 +9,7 @@ import typer
 
 from bayescascade.cli import terminal
 from bayescascade.cli.choosing import NO_GOAL
-from bayescascade.cli.log_options import Cost, Grades
+from bayescascade.cli.log_options import Cost, Grades, PassMark
 from bayescascade.cli.options import (
     ERROR_PRICE,
     AbstainPrice,
@@ -54,6 +54,7 @@ def fit_tasks(
     cost: Cost = "cost",
     stages: Stages = None,
     grades: Grades = None,
+    pass_mark: PassMark = None,
     copula: CopulaNames = None,
     difficulty: Difficulty = True,
     draws: NumberOfDraws = 1000,
@@ -81,6 +82,7 @@ def fit_tasks(
         "cost": cost_of(cost),
         "stages": names_of(stages),
         "grades": grades_of(grades),
+        "pass_mark": pass_mark,
     }
     options: dict[str, Any] = {"draws": draws, "chains": chains, "checks": checks, "random_seed": seed or 0}
     options |= {"difficulty": difficulty, "pool": pool}

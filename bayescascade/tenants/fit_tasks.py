@@ -141,6 +141,7 @@ def fit_tasks(
     cost: str | Mapping[Any, float] = "cost",
     stages: Any = None,
     grades: Mapping[str, float | None] | None = None,
+    pass_mark: float | None = None,
     random_seed: int = 0,
     **options: Any,
 ) -> TenantFits:
@@ -175,7 +176,7 @@ def fit_tasks(
         the prior of every tenant, each fitted alone (empirical Bayes). By default fits are independent.
     checks : bool
         Run `check` on each fit.
-    confidence_kind, cost, stages, grades
+    confidence_kind, cost, stages, grades, pass_mark
         As for `read_log`, where logs are read from files.
     random_seed : int
         Each tenant has a seed of its own, made of this and of its name: the same on any worker, in any order.
@@ -209,7 +210,8 @@ def fit_tasks(
     folder = Path(folder)
     _check_options(options, random_seed)
     record = Record.make(folder)
-    reading = {"confidence_kind": confidence_kind, "cost": cost, "stages": stages, "grades": grades}
+    reading = {"confidence_kind": confidence_kind, "cost": cost, "stages": stages}
+    reading |= {"grades": grades, "pass_mark": pass_mark}
     passed = digest([pool, reading, options, random_seed])
     joint = earlier(folder, pool, passed)
     tenants = find_tenants(logs, by, reading, folder)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from bayescascade._common.arrays import none_if_nan
 from bayescascade._common.files import whole_file
+from bayescascade._common.spreadsheets import for_spreadsheets
 from bayescascade.errors import CascadeError
 
 FAILED = "failed"
@@ -106,7 +107,7 @@ class Record:
     def write_table(self, table: pd.DataFrame) -> None:
         """Write a table beside the lines."""
         with whole_file(self._table, "the table of tenants") as part:
-            table.to_csv(part)
+            for_spreadsheets(table.reset_index()).to_csv(part, index=False)
 
 
 def _ends_a_line(stream: Any) -> bool:

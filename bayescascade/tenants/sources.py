@@ -134,7 +134,7 @@ def _of_table(logs: Any, by: str, reading: Mapping[str, Any], folder: Path) -> l
         own = _files_by_tenant(table, by)
         if own is None:
             # a copy by tenant, so that nobody reads all rows to find those of one
-            parts = folder / ROWS
+            parts = (folder / ROWS).resolve()  # workers may stand elsewhere
             shutil.rmtree(parts, ignore_errors=True)  # of a run that was interrupted
             connection.execute(
                 f"COPY (SELECT * FROM {source}) TO {sql.text(str(parts))} "

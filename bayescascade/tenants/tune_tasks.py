@@ -101,7 +101,7 @@ def tune_tasks(
     jobs: dict[str, Any] = {}
     digests: dict[str, str] = {}
     for name in known.fitted:
-        content = known.folder / str(known.table.loc[name, "file"])
+        content = (known.folder / str(known.table.loc[name, "file"])).resolve()  # workers may stand elsewhere
         digests[name] = digest([*_state(content), goal])
         if not record.is_done(name, digests[name]):
             jobs[name] = (name, content, goal)

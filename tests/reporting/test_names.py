@@ -12,7 +12,7 @@ from helpers.html import Page, chromium, data_of
 from rich.console import Console
 
 import bayescascade as bc
-from bayescascade.cli.compare import _for_spreadsheets
+from bayescascade._common.spreadsheets import for_spreadsheets
 from bayescascade.cli.tables import thresholds_table
 from bayescascade.errors import CascadeError
 
@@ -113,7 +113,7 @@ def test_a_spreadsheet_finds_no_formula():
     names = ["=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(1)", "\t=1", "plain", '"=1"', "a,b\nc", *STAGES]
     table = pd.DataFrame({"method": names, "error": -0.5})
     stream = io.StringIO()
-    _for_spreadsheets(table).to_csv(stream, index=False)
+    for_spreadsheets(table).to_csv(stream, index=False)
     rows = list(csv.reader(io.StringIO(stream.getvalue(), newline="")))
     assert not any(row[0].startswith(("=", "+", "-", "@", "\t")) for row in rows)
     assert [row[0].removeprefix("'") for row in rows[1:]] == names

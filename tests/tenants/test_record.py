@@ -18,3 +18,11 @@ def test_numbers_that_are_not_known_are_nan(tmp_path):
         assert table["error"].tolist() == [0.2, 0.2]
     shown = tenants_table(table.reset_index(), numbers=("error", "kept"))
     assert shown.row_count == 2
+
+
+def test_no_tenant_is_a_formula_for_a_spreadsheet(tmp_path):
+    record = Record.make(tmp_path)
+    record.add({"tenant": "=1+1", "status": "fitted"})
+    record.write_table(record.table(["=1+1"], ("status",)))
+    (written,) = tmp_path.glob("*.csv")
+    assert written.read_text(encoding="utf-8").splitlines()[1] == "'=1+1,fitted"
