@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from bayescascade.errors import CascadeError, bad_value, option
 from bayescascade.model.calibration import get_calibration
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.margins.models import get_margin_model
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Copula = str | Sequence[str]
 

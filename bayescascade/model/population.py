@@ -7,10 +7,12 @@ because a log that is hard for one stage is hard for the others, too.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
+
+if TYPE_CHECKING:  # the help of the command line reads this module, and waits for nothing heavy
+    import xarray as xr
 
 # Dims of the pooled parameters after ``moment``; the last three only where queries have a difficulty.
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -33,6 +35,8 @@ def parameters(difficulty: bool) -> dict[str, tuple[str, ...]]:
 
 def standard(n_stages: int, n_atoms: int, difficulty: bool) -> xr.Dataset:
     """A population in which every parameter is standard normal."""
+    import xarray as xr
+
     sizes = {"stage": n_stages, "atom": n_atoms, "link": n_stages - 1}
     found: dict[str, Any] = {}
     for name, dims in parameters(difficulty).items():
