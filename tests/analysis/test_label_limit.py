@@ -159,6 +159,7 @@ def test_where_labels_do_not_help_it_is_said():
 
 
 @pytest.mark.slow
+@pytest.mark.long  # eight logs are fitted and tuned anew
 @pytest.mark.filterwarnings("ignore:sampling did not converge")  # short chains, whose noise is averaged out
 def test_against_brute_force():
     """New queries are simulated, all is fitted anew by `fit`, with segments cut anew, and tuned anew by `tune`."""
