@@ -27,8 +27,8 @@ def draw_queries(
     --------
     >>> import bayescascade as bc
     >>> from bayescascade.analysis.label_choice import draw_queries
-    >>> log = bc.simulate(60, n_stages=2, n_labelled=40, random_seed=1)
-    >>> fit = bc.fit(log, difficulty=False, random_seed=1, progressbar=False)
+    >>> log = bc.simulate(60, n_labelled=40, random_seed=1)
+    >>> fit = bc.fit(log, random_seed=1, progressbar=False)
     >>> len(draw_queries(fit, 5, random_seed=1))
     5
 
