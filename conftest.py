@@ -26,7 +26,8 @@ SLOW = {
     "bayescascade.plots.decisions.plot_label_value",
     "bayescascade.posterior.tasks.select_task",
 }
-LONG = {"bayescascade.plots.decisions.plot_label_value"}  # whose work is that of `label_value`
+# dozens of refits; tests of `label_value` make as many for less
+LONG = {"bayescascade.analysis.label_value.label_value", "bayescascade.plots.decisions.plot_label_value"}
 
 
 def pytest_collection_modifyitems(items):
