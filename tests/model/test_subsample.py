@@ -189,6 +189,7 @@ def test_what_is_done_with_a_fit_of_a_sample(of_unsure, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # two minutes for a fit of 10,000 queries
 def test_the_posterior_of_a_sample_is_that_of_the_whole_log_but_wider():
     log = bc.simulate(10_000, n_stages=2, n_labelled=2000, random_seed=7, **HARD)
     how = {"draws": 150, "tune": 200, "chains": 2, "random_seed": 1, "progressbar": False, "log_likelihood": False}
