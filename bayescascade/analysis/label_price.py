@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.arrays import tail_probabilities
 from bayescascade.analysis.evsi import Space, contenders, gains, learn, leave_one_out, make_space, mcse
 from bayescascade.analysis.refits import Decisions
 from bayescascade.cascade.positions import to_positions
+from bayescascade.display.format import CI_PROB
 from bayescascade.induction.backward_induction import induce
 from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws
@@ -19,7 +21,6 @@ from bayescascade.tuning.tune import tune
 THOUSAND = 1000.0  # queries served, whose worth is told
 _N_TUNED = 32  # draws whose own best thresholds are candidates
 _STEPS = (1 / 3, 2 / 3, 1.0)  # of the way from the thresholds that are best now to a draw's own
-_CI = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def decisions_of(fit: xr.DataTree, draws: Draws, price: float) -> Decisions:
 
 def interval_width(values: np.ndarray) -> float:
     """Width of the 90% interval of draws (draw,)."""
-    low, high = np.quantile(values, _CI)
+    low, high = np.quantile(values, tail_probabilities(CI_PROB))
     return float(high - low)
 
 

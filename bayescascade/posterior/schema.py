@@ -17,7 +17,7 @@ from bayescascade.model.design import Design
 from bayescascade.model.margins.models import MARGIN_MODELS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.options import Options
-from bayescascade.model.population import LATENT, PARAMETERS
+from bayescascade.model.population import COVARIANCE, LATENT, MEAN, PARAMETERS
 
 _SEGMENT = ("low", "high", "leaf", "count")
 _SCALING = ("centre", "scale", "floor", "ceiling")
@@ -82,8 +82,8 @@ OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
             name: Variable(("moment", *dims), optional=name in LATENT, finite=True)
             for name, dims in PARAMETERS.items()
         },
-        "intercept_mean": Variable(("stage",), finite=True),
-        "intercept_covariance": Variable(("stage", "other"), finite=True),
+        MEAN: Variable(("stage",), finite=True),
+        COVARIANCE: Variable(("stage", "other"), finite=True),
     },
     "update": {name: Variable((*_LEAD, "part")) for name in ("n", "observed", "expected", "z", "p")},
     "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},

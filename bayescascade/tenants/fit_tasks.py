@@ -39,15 +39,8 @@ COLUMNS = (
 )
 # what warns in a process is not known by thread, so a worker with several does one job after the other
 ALONE = threading.Lock()
-_NOT_EACH = {
-    "log",
-    "population",
-    "previous",
-    "old_share",
-    "cores",
-    "progressbar",
-    "random_seed",
-}  # of the arguments of `fit`
+# of the arguments of `fit`
+_NOT_EACH = {"log", "population", "previous", "old_share", "cores", "progressbar", "random_seed"}
 
 
 @dataclass(frozen=True)
@@ -296,8 +289,8 @@ def _fit_one(job: Job) -> tuple[dict[str, Any], bytes]:
                 "queries": int(log.sizes["query"]),
                 "labelled": int(log["correct"].notnull().any("stage").sum()),
             }
-            options = dict(job.options) | ({} if job.population is None else {"population": job.population})
-            posterior = fit(log, cores=1, progressbar=False, random_seed=job.seed, **options)
+            how: dict[str, Any] = {"cores": 1, "progressbar": False, "random_seed": job.seed}
+            posterior = fit(log, population=job.population, **how, **job.options)
             found = convergence(posterior)
             row |= {"rhat": float(found["rhat"]), "divergences": int(found["divergences"])}
             if job.checks:
