@@ -17,6 +17,7 @@ from bayescascade.cascade.rules import DecisionRule, Route, route_blocks
 from bayescascade.display.format import CI_PROB
 from bayescascade.errors import CascadeError, CascadeWarning, bad_value
 from bayescascade.logs.validate import validate_log
+from bayescascade.signals.confidence import refuse_other_signal
 
 _FEW_LOST = 0.05
 
@@ -102,6 +103,7 @@ def score(
         log = validate_log(log, labels=False)
         stages = [str(name) for name in log["stage"].values]
         rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
+        refuse_other_signal(log.attrs.get("signal"), getattr(thresholds, "signal", None), "the log")
         found, units, n_queries = _score_log(log.sel(stage=rule.stages), rule, cost)
     out = xr.Dataset(
         {name: (("point", "stage")[: values.ndim], values) for name, values in found.items() if name != "latency"},

@@ -148,6 +148,12 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
             f"the new queries' confidences are of kind {new.attrs.get('confidence_kind')!r}, but the fit's are of "
             f"kind {old.attrs['confidence_kind']!r}."
         )
+    made, before = new.attrs.get("signal"), old.attrs.get("signal")
+    if made is not None and before is not None and made != before:
+        raise CascadeError(
+            f"the new queries' confidences are made by the signal {made!r}, but the fit's by "
+            f"{before!r}; make them by the fit's, or fit all queries anew."
+        )
     if old["query"].dtype.kind != new["query"].dtype.kind:  # no file holds numbers and names in one array
         old, new = (log.assign_coords(query=[str(q) for q in log["query"].values]) for log in (old, new))
     again = set(old["query"].values.tolist()) & set(new["query"].values.tolist())

@@ -189,5 +189,5 @@ def _provenance(fit: xr.DataTree) -> dict[str, Any]:
         "data_hash": str(fit.attrs.get("data_hash", "")),
         "copula": str(fit.attrs["copula"]),
         "n_queries": int(fit.attrs.get("n_queries", 0)),
-        **({"task": str(fit.attrs["task"])} if "task" in fit.attrs else {}),
+        **{name: str(fit.attrs[name]) for name in ("task", "signal") if name in fit.attrs},
     }
