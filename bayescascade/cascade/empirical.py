@@ -43,8 +43,8 @@ def score(
 
     >>> train, test = bc.load_example().isel(query=slice(100, None)), bc.load_example().isel(query=slice(100))
     >>> solution = bc.tune(bc.fit(train, random_seed=1, progressbar=False), max_error=0.35)
-    >>> bc.score(test, solution).attrs["text"][:15]
-    'Error: expected'
+    >>> bc.score(test, solution).attrs["text"].startswith("Error: ")
+    True
 
     A last stage that would rather not answer than answer below a confidence of 0.6:
 

@@ -77,7 +77,7 @@ def tune(
         float | None,
         typer.Option(
             help="Safety margin for model error, as a share of the error; 0 trusts the model.",
-            show_default="0.1 with --max-error, or 1 for a fit without a difficulty; else 0",
+            show_default="0.2 with --max-error, or 1 for a fit without a difficulty; else 0",
         ),
     ] = None,
     prices: Annotated[

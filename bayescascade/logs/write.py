@@ -31,7 +31,8 @@ def write_log(log: xr.Dataset, path: str | os.PathLike[str]) -> None:
     log : xarray.Dataset
         As `read_log` returns it.
     path : path
-        Where it goes: ``.parquet``, which also keeps the kind of the confidences and the signal that made them, or ``.csv``.
+        Where it goes: ``.parquet``, which also keeps the kind of the confidences and, where it is known, what
+        signal made them; or ``.csv``.
 
     Raises
     ------

@@ -13,12 +13,12 @@ from bayescascade._common.messages import joined
 from bayescascade.display.format import per_thousand, share
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.read import read_log
-from bayescascade.signals.confidence import refuse_other_signal
 from bayescascade.monitoring.betting import log_capital
 from bayescascade.monitoring.blocks import shares_over_time
 from bayescascade.monitoring.parts import NAMES, Part, Served, parts_of, read_promise
 from bayescascade.monitoring.result import COLUMNS, Watch
 from bayescascade.runtime.policy import Policy
+from bayescascade.signals.confidence import refuse_other_signal
 
 _MOST_PLACES = 400  # of a curve
 _MOST_BLOCKS, _PER_BLOCK = 30, 20

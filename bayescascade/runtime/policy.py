@@ -96,7 +96,7 @@ class Policy:
 
     @property
     def signal(self) -> str | None:
-        """Name of the signal that makes the confidences of responses, see `confidence`; None where it is not known.
+        """Name of the signal that makes confidences of responses, see `confidence`; None where it is not known.
 
         Examples
         --------
