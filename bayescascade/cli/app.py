@@ -347,10 +347,10 @@ def demo(
     with terminal.working("Fitting: 4 chains x 1,000 draws (the first run also compiles, about 2 min)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
     bc.save_fit(posterior, output / "fit.nc")
-    with terminal.working("Checking the fit"):
-        checks = bc.check(posterior)
     with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:.0%} with probability {DEMO_PROB:.0%}"):
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
+    with terminal.working("Checking the fit"):
+        checks = bc.check(posterior, thresholds=solution)
     policy = solution.to_policy(output / "policy.json")
     scored = bc.score(test, solution)
     with terminal.working("Writing the report"):

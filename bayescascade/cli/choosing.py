@@ -139,7 +139,7 @@ def tune(
         prompts = None if template is None else template.read_bytes().decode("utf-8", "surrogateescape")
         solution.to_policy(output, models=models_of(models), prompts=prompts, currency=currency)
     with terminal.working("Checking the fit"):
-        checks = bc.check(posterior)
+        checks = bc.check(posterior, thresholds=solution)
     if as_json:
         terminal.emit(content(solution, checks, output))
         return
