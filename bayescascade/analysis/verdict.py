@@ -261,7 +261,7 @@ def _check_same_fit(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution)
     """Raise `CascadeError` for a solution that was not tuned on this fit."""
     stages = [str(s) for s in solution.thresholds["stage"].values]
     if not set(stages) <= set(draws.stages):
-        raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
+        raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}; tune this fit.")
     known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
     if solution.error.size != draws.n or (all(known) and known[0] != known[1]):
         raise CascadeError(

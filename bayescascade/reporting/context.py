@@ -180,7 +180,11 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
         [str(s) for s in test["stage"].values] if isinstance(test, xr.Dataset) and "stage" in test.coords else []
     )
     if stages != draws.stages and stages != choice.stages:
-        raise CascadeError(f"the test log has stages {stages}, but the fit has {draws.stages}.")
+        raise CascadeError(
+            f"the test log has stages {stages}, but the fit has {draws.stages}; read it with "
+            + option("stages", draws.stages)
+            + "."
+        )
     if data_hash(test) == fit.attrs.get("data_hash"):
         raise CascadeError(
             "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
