@@ -183,7 +183,7 @@ def page() -> str:
     names = {method: name for method, name, *_ in AREAS}
     return f"""# Evidence in four figures
 
-All of it was measured on published logs of real language models, which the package does not hold: the queries are split many times. A method learns from one part, and the
+All of it was measured on published logs of real language models, which the package does not hold. The queries are split many times. A method learns from one part, and the
 other part shows what came of it.
 
 ## Are promises kept?
