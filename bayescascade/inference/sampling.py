@@ -23,6 +23,7 @@ from bayescascade._common.parallel import n_cores
 from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.logs.tables import SIGNAL
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
@@ -235,6 +236,7 @@ def assemble(
         "calibration": options.calibration,
         "difficulty": int(options.difficulty),  # netCDF has no booleans
         "confidence_kind": design.kind,
+        **({SIGNAL: log.attrs[SIGNAL]} if isinstance(log.attrs.get(SIGNAL), str) else {}),
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),
         "target_accept": config.acceptance(design),
