@@ -1,8 +1,8 @@
 """Machine code of compiled models on disk: the next process loads in seconds what takes most of a minute to make.
 
 PyTensor keeps what single operations were compiled to. The two functions that nutpie calls, around all of them,
-would be rewritten and compiled anew in each process. Numba can keep compiled code, too. Here that is done for these
-two, beside PyTensor's own files.
+would be rewritten and compiled anew in each process. Numba can keep compiled code, too; so these two are kept,
+beside PyTensor's own files.
 
 A file is named by all that the code hangs on: the model's structure, the source of what builds it, versions,
 settings and the processor. One that is missing, damaged or from elsewhere is made again.
