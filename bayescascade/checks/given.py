@@ -92,7 +92,7 @@ class Earlier:
 
 def given_earlier(draws: Draws, signal: np.ndarray) -> Earlier:
     """Look at the signals of the first stages (query, stage); NaN where a stage was not run."""
-    n_nodes = 1 if draws.loading is None else len(EASE)
+    loadings, n_nodes = draws.loading, 1 if draws.loading is None else len(EASE)
     nothing = np.zeros((draws.n, len(signal)))
     log_weight = np.stack([nothing + (LOG_WEIGHT[i] if n_nodes > 1 else 0.0) for i in range(n_nodes)])
     last = [Ends(nothing, nothing + 1.0)] * n_nodes
@@ -100,12 +100,12 @@ def given_earlier(draws: Draws, signal: np.ndarray) -> Earlier:
         seen = np.isfinite(x)
         low, high = draws.cdf(j, np.where(seen, x, 0.0))
         ends = Ends(np.where(seen, low, 0.0), np.where(seen, high, 1.0))
-        if n_nodes == 1:
+        if loadings is None:
             last = [ends]
             continue
         scores, lumped = [normal_score(level, NUMPY) for level in ends], ends.lumped
         for i in range(n_nodes):
-            loading = draws.loading[:, j, None]
+            loading = loadings[:, j, None]
             rank = normal_cdf(conditional_score(scores[0], EASE[i], loading), NUMPY)
             here = Ends(rank, rank.copy())  # the same, but at atoms
             above = conditional_score(scores[1][:, lumped], EASE[i], loading)
