@@ -20,7 +20,7 @@ import xarray as xr
 
 from bayescascade._common.compiling import compiling
 from bayescascade._common.parallel import n_cores
-from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
+from bayescascade.errors import PACKAGE, CascadeWarning, bad_value, call, in_python, option
 from bayescascade.inference.machine_code import compiled_model
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
@@ -310,7 +310,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
             + call("check", "fit")
             + " and look at the margins.",
             CascadeWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
 
 

@@ -22,7 +22,7 @@ from bayescascade._common.cluster import connected
 from bayescascade._common.files import check_path
 from bayescascade._common.messages import listed, show
 from bayescascade.checks.suite import check
-from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, option
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning, bad_value, call, option
 from bayescascade.inference.fit import fit
 from bayescascade.inference.sampling import SamplerConfig, convergence
 from bayescascade.posterior.population import population_of
@@ -246,7 +246,7 @@ def fit_tasks(
             f"{len(fits.failed)} of {len(table)} tenants could not be fitted (first: {show(first)}: "
             f"{str(fits.failed.iloc[0]).rstrip('.')}). The table says why of each; mend their logs and run again.",
             CascadeWarning,
-            stacklevel=2,
+            skip_file_prefixes=PACKAGE,
         )
     return fits
 

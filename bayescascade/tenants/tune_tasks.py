@@ -19,7 +19,7 @@ from bayescascade._common.cluster import connected
 from bayescascade._common.files import check_path, read_whole
 from bayescascade._common.messages import listed
 from bayescascade.display.format import CI_PROB, show_threshold
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning
 from bayescascade.posterior.storage import load_fit
 from bayescascade.runtime.policy import Policy
 from bayescascade.tenants.cluster import run_jobs
@@ -128,7 +128,7 @@ def tune_tasks(
         warnings.warn(
             f"{len(lacking)} of {len(table)} tenants have no policy: {listed(lacking.index)}. The table says why.",
             CascadeWarning,
-            stacklevel=2,
+            skip_file_prefixes=PACKAGE,
         )
     return table
 
