@@ -61,7 +61,6 @@ from bayescascade.cli.options import (
     leave_room,
     log_for,
     page,
-    read,
     refuse_with_previous,
 )
 from bayescascade.cli.parsing import copula_of, names_of
@@ -212,7 +211,7 @@ def fit(
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
-    data = read(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
+    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)

@@ -143,17 +143,6 @@ def fit_of(path: Path, task: str | None) -> xr.DataTree:
     return posterior if task is None else bc.select_task(posterior, task)
 
 
-def read(path: Path, **reading: Any) -> xr.Dataset:
-    """The log in a file, or in the files of a folder or a pattern, one after the other."""
-    import bayescascade as bc
-
-    if not is_many(path):
-        return bc.read_log(path, **reading)
-    from bayescascade.aggregates.joined import read_files
-
-    return read_files(path, **reading)
-
-
 def log_for(
     path: Path, policy: Any, reading: LogOptions, task: str | None = None, by: str | None = None
 ) -> xr.Dataset:
@@ -161,8 +150,10 @@ def log_for(
 
     ``by`` is a column of slices, which stands in the place of that of tasks.
     """
+    import bayescascade as bc
+
     kind, stages = policy.confidence_kind, policy.stages
-    log = read(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and by is None and own in tasks and len(tasks) > 1:
@@ -182,7 +173,7 @@ def _own(task: str) -> str:
 def counted_for(path: Path, policy: Any, reading: LogOptions, task: str | None) -> Any:
     """Many files counted as a policy takes them, of one task if that is asked for, see `log_for`."""
     import bayescascade as bc
-    from bayescascade.aggregates.sources import find_files, table_of_files
+    from bayescascade.logs.sources import find_files, table_of_files
 
     columns = reading.arguments()
     if any([columns.pop("columns"), columns.pop("correct_if")]):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, in_python
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning, bad_value, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import log_likelihood_blocks
@@ -62,7 +62,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig, old_sh
             f"k-hat {k:.2f}, at most {_MAX_K} is wanted; {share:.0%} of the draws would count), so all "
             f"{log.sizes['query']} queries were sampled again. Update with fewer queries at a time to avoid it.",
             CascadeWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
         tree = with_groups(fit_design(joined, log, config), joined, config.random_seed)
         warn_unconverged(tree)
@@ -100,6 +100,10 @@ def _with_history(
     n_new = fresh.sizes["query"]
     tree.attrs |= attrs | {"update_old": tree.attrs["n_queries"] - n_new, "update_new": n_new}
     tree.attrs |= {"update_labelled": labelled}
+    observed = tree["observed_data"].to_dataset()
+    if "represents" in observed.coords:  # the earlier fit was of a sample of a longer log
+        n_queries = round(float(observed["represents"].sum()))
+        tree.attrs |= {"n_queries": n_queries, "n_modelled": observed.sizes["query"]}
     tree["update"] = xr.DataTree(_compared(previous, fresh, int(tree.attrs["random_seed"])))
     if "copula_choice" in previous.attrs:
         tree.attrs["copula_choice"] = previous.attrs["copula_choice"]

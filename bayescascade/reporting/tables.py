@@ -192,10 +192,10 @@ def check_rows(result: CheckResult) -> dict[str, object]:
 def thinning(attrs: Mapping[str, Any], observed: xr.Dataset) -> str:
     """Which queries of a long log were used for what."""
     n, drawn = int(attrs["n_modelled"]), int(fair(observed).sum())
-    return (
-        f"{drawn:,} drawn at random, and {n - drawn:,} more for their labels; margins and costs are those of all "
-        f"{int(attrs['n_queries']):,}"
-    )
+    told = f"{drawn:,} drawn at random, and {n - drawn:,} more for their labels"
+    if "update" in attrs:  # which goes on from the queries that the fit before it kept
+        return f"{told}, in place of {int(attrs['n_queries']):,}; margins and costs are those of these, too"
+    return f"{told}; margins and costs are those of all {int(attrs['n_queries']):,}"
 
 
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:
@@ -207,6 +207,8 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     named = ("copula", "margin", "calibration")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
     model += ", one difficulty for each query" if int(attrs.get("difficulty", 0)) else ""
+    if "population" in fit.children:
+        model += f"; priors from {int(fit['population'].attrs['n_tasks'])} other tasks (empirical Bayes)"
     model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     goal = goal_in_words(choice.goal) if choice is not None else ""

@@ -590,7 +590,7 @@ def test_update_says_that_an_old_proposal_is_still_there(calls, folder, monkeypa
     attrs = {"update": "sampled anew", "update_k": 1.25, "update_new": 2, "update_old": 3, "update_labelled": 2}
     found = SimpleNamespace(policy=None, diff=None, text="Not possible.", fit=SimpleNamespace(attrs=attrs))
     monkeypatch.setitem(vars(bc), "propose", lambda *arguments, **options: found)
-    monkeypatch.setattr("bayescascade.cli.updating.read", lambda *arguments, **options: bc.load_example())
+    monkeypatch.setitem(vars(bc), "read_log", lambda *arguments, **options: bc.load_example())
     typed = ("update", "policy.json", "log.csv", "--fit", "fit.nc", "-o", "new.json")
     assert "new.json was not written." in run(*typed).stderr
     Path("new.json").write_text("{}")

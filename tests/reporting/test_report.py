@@ -15,6 +15,7 @@ import bayescascade as bc
 from bayescascade.analysis.label_value import LabelValue
 from bayescascade.checks.results import CheckResult
 from bayescascade.display.svg import inline_svg
+from bayescascade.reporting.tables import provenance
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,13 @@ def test_provenance_names_log_seed_and_versions(page, example_fit):
     attrs = example_fit.attrs
     for part in (attrs["data_hash"], "random seed 1,", "copula gumbel", "pymc 6", "300 queries, 900 labels"):
         assert part in page.text
+
+
+def test_provenance_says_that_priors_come_from_other_tasks(example_fit):
+    pooled = example_fit.copy()
+    pooled["population"] = xr.DataTree(xr.Dataset(attrs={"n_tasks": 8}))
+    told = [dict(provenance(fit, None, 0.9))["Model"] for fit in (pooled, example_fit)]
+    assert told[0] == told[1] + "; priors from 8 other tasks (empirical Bayes)"
 
 
 def test_without_a_solution_it_offers_the_frontier(example_fit, tmp_path):
