@@ -181,7 +181,7 @@ def placeholder(structure: Structure) -> Design:
         if structure.population
         else None,
     )
-    return build_design(log, options)
+    return build_design(log, options, structure=structure)
 
 
 def labelled(posterior: xr.Dataset, design: Design) -> xr.Dataset:

@@ -130,12 +130,14 @@ def build_design(
     segments_of: Design | None = None,
     weight: np.ndarray | None = None,
     whole: xr.Dataset | None = None,
+    structure: Structure | None = None,
 ) -> Design:
     """Place every observed signal and label of a validated log.
 
     With ``segments_of``, its segments and scalings are used in place of those that the log suggests. ``weight``
     (query, stage) says how many queries an observed signal stands for, see `deferral_weights`. Where the log is a
-    `subsample`, margins and costs come from the ``whole`` log, whose queries ``weight`` is then over.
+    `subsample`, margins and costs come from the ``whole`` log, whose queries ``weight`` is then over. A
+    ``structure`` says which ways to the likelihood are to occur, whatever suits the log.
     """
     log = validate_log(log)
     kind = str(log.attrs["confidence_kind"])
@@ -154,10 +156,10 @@ def build_design(
     else:
         margins, scalings = segments_of.margins, segments_of.scalings
     model = get_margin_model(options.margin)
-    structure = structure_of(options, len(stages), n_tasks)
+    families = structure_of(options, len(stages), n_tasks).families
     # without a difficulty labels are given the signals anyway, and signals of other queries have no part in it
     seen = signal if options.difficulty else np.where(sampled[:, None], signal, np.nan)
-    rows = Rows(seen, task, margins, options, structure.families)
+    rows = Rows(seen, task, margins, options, families)
     z = _standardised(signal, task, scalings)
     labels, label_query = _labels(signal, z, task, correct, scalings, options)
     n_links = len(stages) - 1
@@ -168,8 +170,8 @@ def build_design(
         ranks = observed_ranks(rows, all_signals, all_tasks, ranked)
         arrays |= {"ranked": ranked.astype(float)}
         places = Places(rows, model.by, used.shape[1], ranks)
-        choosing = bool(options.candidates)
-        arrays |= _by_query(rows, places, sampled, task, n_tasks, labels, label_query, choosing)
+        complete = _by_closed_form(rows, signal.shape, options, structure)
+        arrays |= _by_query(rows, places, complete, sampled, task, n_tasks, labels, label_query)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
     tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
@@ -270,23 +272,30 @@ def _labels(
     return arrays | {f"label_{name}": value for name, value in inputs.items()}, query
 
 
+def _by_closed_form(
+    rows: Rows, shape: tuple[int, int], options: Options, structure: Structure | None
+) -> np.ndarray:
+    """Which of the queries that have a closed form are to be taken by it (query,)."""
+    complete = complete_queries(rows, shape)
+    if structure is not None:
+        return complete & structure.complete & ((np.arange(shape[0]) % 2 == 0) | (not structure.at_nodes))
+    # compiling both ways takes twice as long as one, so small logs have one; and all candidates have the same
+    return complete & (not options.candidates) & (complete.sum() >= min(shape[0], _MANY_COMPLETE))
+
+
 def _by_query(
     rows: Rows,
     places: Places,
+    complete: np.ndarray,
     sampled: np.ndarray,
     task: np.ndarray,
     n_tasks: int,
     labels: dict[str, np.ndarray],
     label_query: np.ndarray,
-    choosing: bool,
 ) -> dict[str, np.ndarray]:
-    """Arrays of the likelihood of whole queries, where these have a difficulty; ``choosing`` among families."""
+    """Arrays of the likelihood of whole queries, where these have a difficulty."""
     shape = len(sampled), len(rows.column_link) // n_tasks
     label_at = label_query, labels["label_column"] % shape[1]
-    complete = complete_queries(rows, shape)
-    # compiling both ways takes twice as long as one, so small logs have one; and all candidates have the same
-    if choosing or sum(complete) < min(len(complete), _MANY_COMPLETE):
-        complete[:] = False
     arrays, first = complete_arrays(rows, complete, task, shape, places, label_at, labels["label_correct"])
     more, parts, none = rows_given_ease(rows, complete, n_tasks * (shape[1] - 1), places)
     arrays |= more | patterns(shape, task, rows, parts, none, labels, label_at, sampled, first)

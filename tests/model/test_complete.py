@@ -7,12 +7,14 @@ from helpers.logs import make_log
 from scipy import special
 
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.inference.sampling import placeholder
 from bayescascade.model import design as design_of_log
 from bayescascade.model import factor, query_rows
 from bayescascade.model.complete import LABEL_NODE, LABEL_WEIGHT
 from bayescascade.model.design import build_design
 from bayescascade.model.factor import trapezoid
-from bayescascade.model.options import check_options
+from bayescascade.model.options import check_options, structure_of
+from bayescascade.model.simulate import simulate
 from bayescascade.model.subsample import subsample
 
 CASES = {
@@ -107,3 +109,21 @@ def test_nine_nodes_are_enough_for_the_labels(n_stages, spread):
     error = log_chance(LABEL_NODE, LABEL_WEIGHT) - log_chance(fine[0], np.exp(fine[1]))
     assert np.abs(error).max() < 0.02  # of a single query
     assert abs(error.sum()) < 0.05  # of 500
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2])
+@pytest.mark.parametrize("ways", [(True, False), (False, True), (True, True)])
+def test_the_log_that_a_structure_is_compiled_on_has_it(ways, n_tasks):
+    names = check_options(None, "polya_tree", "logistic", 2, True)
+    structure = structure_of(names, 3, n_tasks, *ways)
+    assert placeholder(structure).structure == structure
+
+
+@pytest.mark.parametrize(
+    ("n", "atom", "ways"),
+    [(200, 0.0, (True, False)), (200, 0.2, (False, True)), (4000, 0.2, (True, True))],
+)
+def test_small_logs_have_one_way_and_long_ones_both(n, atom, ways):
+    log = simulate(n, n_stages=3, top_atom=atom, random_seed=1)
+    structure = build_design(log, check_options(None, "polya_tree", "logistic", 2, True)).structure
+    assert (structure.complete, structure.at_nodes) == ways
