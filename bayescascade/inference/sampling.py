@@ -24,6 +24,7 @@ from bayescascade.errors import PACKAGE, CascadeWarning, bad_value, call, in_pyt
 from bayescascade.inference.machine_code import compiled_model
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.logs.tables import SIGNAL
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
@@ -234,6 +235,7 @@ def assemble(
         "calibration": options.calibration,
         "difficulty": int(options.difficulty),  # netCDF has no booleans
         "confidence_kind": design.kind,
+        **({SIGNAL: log.attrs[SIGNAL]} if isinstance(log.attrs.get(SIGNAL), str) else {}),
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),
         "target_accept": config.acceptance(design),

@@ -146,11 +146,19 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
             )
     stages = [[str(s) for s in log["stage"].values] for log in (old, new)]
     if stages[0] != stages[1]:
-        raise CascadeError(f"the new queries are for stages {stages[1]}, but the fit is for {stages[0]}.")
+        raise CascadeError(
+            f"the new queries are for stages {stages[1]}, but the fit is for {stages[0]}; give queries of these."
+        )
     if new.attrs.get("confidence_kind") != old.attrs["confidence_kind"]:
         raise CascadeError(
             f"the new queries' confidences are of kind {new.attrs.get('confidence_kind')!r}, but the fit's are of "
-            f"kind {old.attrs['confidence_kind']!r}."
+            f"kind {old.attrs['confidence_kind']!r}; read the new log as that kind, or fit all queries again."
+        )
+    made, before = new.attrs.get("signal"), old.attrs.get("signal")
+    if made is not None and before is not None and made != before:
+        raise CascadeError(
+            f"the new queries' confidences are made by the signal {made!r}, but the fit's by "
+            f"{before!r}; make them by the fit's, or fit all queries again."
         )
     if old["query"].dtype.kind != new["query"].dtype.kind:  # no file holds numbers and names in one array
         old, new = (log.assign_coords(query=[str(q) for q in log["query"].values]) for log in (old, new))

@@ -20,7 +20,7 @@ from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, re
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities
 from bayescascade.logs.sources import joined_table
-from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, to_numbers
+from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, SIGNAL, TRUTH, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
 from bayescascade.signals.kinds import KINDS, check_kind
 
@@ -147,7 +147,7 @@ def read_log(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
         )
     table = renamed(joined_table(source), columns, correct_if)
-    kind = _kind_of(table, confidence_kind)
+    kind, signal = _kind_of(table, confidence_kind), table.attrs.get(SIGNAL)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     all_stages = None if labels else _with_those_not_reached(records, wanted)
     if all_stages is not None:
@@ -178,7 +178,7 @@ def read_log(
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
-        attrs={"confidence_kind": kind, "stage_order": stage_order},
+        attrs={KIND: kind, "stage_order": stage_order} | ({SIGNAL: signal} if isinstance(signal, str) else {}),
     )
     if records.tasks is not None:
         check_names("task", np.unique(records.tasks))

@@ -39,7 +39,9 @@ def choose(
     if solution is not None:
         stages = [str(s) for s in solution.thresholds["stage"].values]
         if not set(stages) <= set(draws.stages):
-            raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}.")
+            raise CascadeError(
+                f"the solution is for stages {stages}, but the fit has {draws.stages}; tune this fit."
+            )
         accept, abstained = solution.thresholds.values, solution.abstained
         reject = None if solution.reject is None else solution.reject.values
         goal, feasible, kept, sure = solution.goal, solution.feasible, solution.kept, solution.upper_bounds
@@ -71,6 +73,7 @@ def choose(
         reject=reject,
         abstained=None if abstained is None else np.ravel(abstained.values),
         error_with_margin=_with_margin(fit, solution, thresholds),
+        as_good=None if solution is None or solution.as_good is None else solution.as_good.values,
         latency=None if latency is None or np.isnan(latency.values).any() else np.ravel(latency.values),
         currency=currency,
     )

@@ -137,6 +137,11 @@ class ThresholdSolution:
     lowest_limits: dict[str, float] = field(default_factory=dict)
 
     @property
+    def signal(self) -> str | None:
+        """Name of the signal that made the log's confidences, where the log says so."""
+        return self.provenance.get("signal")
+
+    @property
     def answered(self) -> xr.DataArray:
         """Share of queries that each stage ends, with an answer or by abstaining (chain, draw, stage)."""
         return self.reach - self.reach.shift(stage=-1, fill_value=0.0)

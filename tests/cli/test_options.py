@@ -578,8 +578,8 @@ def test_sensitivity_tunes_first(calls, folder, monkeypatch):
     result = run("sensitivity", "fit.nc", "--max-error", 0.2, "--prob", 0.8)
     assert result.exit_code == 0, result.output
     assert calls["tune"][1] == {"max_error": 0.2, "prob": 0.8}
-    assert "price of large x 2" in result.stdout
-    assert "drift 0.25" in result.stdout
+    assert "large costs × 2" in result.stdout
+    assert "queries harder by 25%" in result.stdout
     assert "nan" not in result.stdout
     assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "No goal given")
 
