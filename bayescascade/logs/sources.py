@@ -19,7 +19,7 @@ import pandas as pd
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, bad_value, option, shown
 from bayescascade.logs.files import read_file
-from bayescascade.logs.tables import KIND, load_table
+from bayescascade.logs.tables import KIND, SIGNAL, load_table
 
 PARQUET, CSV = "parquet", "csv"
 NUMBER, TRUTH, TEXT = "numbers", "true and false", "texts"
@@ -111,14 +111,17 @@ def joined_table(source: Any) -> pd.DataFrame:
     if not is_pattern(source):
         return load_table(source)
     table = table_of_files(find_files(source))
-    parts = []
+    parts, signals = [], set()
     for path in table.paths:
         part, named = read_file(path)[0], folder_columns(path)
+        signals.add(part.attrs.get(SIGNAL))
         part.attrs = {}  # of all files, below
         parts.append(part.assign(**{name: named[name] for name in table.hive}))
     joined = pd.concat(parts, ignore_index=True)
     if table.kind is not None:
         joined.attrs[KIND] = table.kind
+    if len(signals) == 1 and (signal := signals.pop()) is not None:
+        joined.attrs[SIGNAL] = signal
     return load_table(joined)
 
 

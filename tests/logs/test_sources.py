@@ -11,9 +11,10 @@ from bayescascade.errors import CascadeError
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """The rows of a log, which knows its kind, in the working folder."""
+    """The rows of a log, which knows its kind and its signal, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    bc.write_log(bc.simulate(40, n_stages=2, random_seed=1), "log.parquet")
+    log = bc.simulate(40, n_stages=2, random_seed=1).assign_attrs(signal="answer_probability")
+    bc.write_log(log, "log.parquet")
     (tmp_path / "logs").mkdir()
     return pd.read_parquet("log.parquet")
 
@@ -31,7 +32,9 @@ SOURCES = {"folder": "logs", "pattern": "logs/*", "list": ["logs/0.parquet", "lo
 def test_files_are_one_log(table, case):
     for i, part in enumerate((table[:30], table[30:])):  # a query may stand in two files
         write(part, f"logs/{i}.parquet")
-    xr.testing.assert_identical(bc.read_log(SOURCES[case]), bc.read_log("log.parquet"))
+    found = bc.read_log(SOURCES[case])
+    assert found.attrs["signal"] == "answer_probability"
+    xr.testing.assert_identical(found, bc.read_log("log.parquet"))
 
 
 def test_csv_keeps_its_texts(table):
