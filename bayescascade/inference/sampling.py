@@ -1,7 +1,7 @@
 """Sampling: compile a structure once, refit it to any log, hand back one DataTree.
 
-A `Structure` is what changes the model's graph. Its compiled model is kept for the life of the process, and, by
-`machine_code`, on disk.
+A `Structure` is what changes the model's graph. Its compiled model is kept for the life of the process; PyTensor's
+own cache keeps the kernels on disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import xarray as xr
 from bayescascade._common.compiling import compiling
 from bayescascade._common.parallel import n_cores
 from bayescascade.errors import PACKAGE, CascadeWarning, bad_value, call, in_python, option
-from bayescascade.inference.machine_code import compiled_model
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
 from bayescascade.logs.tables import SIGNAL
@@ -145,11 +144,13 @@ def _compiled(structure: Structure) -> Any:
 @lru_cache(maxsize=16)
 def _compile(structure: Structure) -> Any:
     """Compile the model of a structure, on a tiny placeholder log: data come later by `with_data`."""
+    import nutpie
+
     model = model_of_design(placeholder(structure))
     names = [v.name for v in (*model.free_RVs, *model.deterministics)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numba will use object mode")
-        return compiled_model(structure, model, names)
+        return nutpie.compile_pymc_model(model, var_names=names)
 
 
 def placeholder(structure: Structure) -> Design:

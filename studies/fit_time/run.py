@@ -37,7 +37,6 @@ PARTS = {
 WAYS = {
     "nothing compiled": (),
     "PyTensor's cache": ("numba",),
-    "machine code, too": ("numba", "bayescascade"),
 }
 AGAIN = "again, same process"
 
@@ -120,15 +119,14 @@ def page(found: dict[str, dict[str, float]]) -> str:
     return f"""# Where the time of a fit goes
 
 `python -m studies.fit_time.run`: 300 labelled queries of three stages, simulated, with the default model and 4 x 1000 draws. Processor seconds of each part, in a
-process that is new: with nothing compiled before, with what PyTensor keeps of earlier processes, and with the machine code that is kept beside it. The last column is a second fit in
-the same process.
+process that is new: with nothing compiled before, and with what PyTensor keeps of earlier processes. The last column is a second fit in the same process.
 
 | part | {" | ".join(found)} |
 |{"---|" * (1 + len(found))}
 {chr(10).join(rows)}
 
-PyTensor keeps single operations. The two functions around them, which the sampler calls, it compiles in each process anew. Their machine code is kept in the folder
-`bayescascade` of `pytensor.config.base_compiledir`, by structure of the model, versions, settings and processor. What is loaded draws the same numbers.
+PyTensor keeps single operations. The two functions around them, which the sampler calls, it compiles in each process anew. Keeping their machine code on disk, too, was tried:
+a new process loaded it in 1 s of a processor in place of 82. Numba writes such code as a pickle, and nothing here reads pickles, so it is left.
 
 Opening a fit and tuning it loads neither PyMC nor PyTensor, which a test holds.
 """
