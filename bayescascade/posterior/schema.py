@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
+from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import ATOMS, CALIBRATIONS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -20,6 +22,7 @@ from bayescascade.model.options import Options
 from bayescascade.model.population import COVARIANCE, LATENT, MEAN, PARAMETERS
 
 _SEGMENT = ("low", "high", "leaf", "count")
+OWN_LOG = "the fit's own log"
 _SCALING = ("centre", "scale", "floor", "ceiling")
 
 
@@ -27,8 +30,9 @@ class Variable(NamedTuple):
     """What is known of a variable of a stored fit.
 
     ``dims`` in any order; ``task`` is among them only where the fit is of several. ``dtype`` is what the values
-    can be taken for without loss. An ``optional`` variable depends on the model's options or on the log; a
-    ``finite`` one has neither NaN nor infinite values.
+    can be taken for without loss, and they are of its kind: whole numbers are none where others are wanted. An
+    ``optional`` variable depends on the model's options or on the log; a ``finite`` one has neither NaN nor
+    infinite values.
     """
 
     dims: tuple[str, ...]
@@ -74,7 +78,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
 OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
     "posterior_predictive": {
         "confidence": Variable(("chain", "draw", "query", "stage"), finite=False),
-        "correct": Variable(("chain", "draw", "query", "stage"), finite=True),
+        "correct": Variable(("chain", "draw", "query", "stage"), "int64", finite=True),
     },
     "predictions": {name: Variable(_PER_STAGE, finite=True) for name in ("error", "cost")},
     "population": {
@@ -88,6 +92,8 @@ OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
     "update": {name: Variable((*_LEAD, "part")) for name in ("n", "observed", "expected", "z", "p")},
     "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},
 }
+# Groups whose dims have the same places: those that are read. What ArviZ alone reads has draws of its own.
+_SHARING = (*GROUPS, "log_likelihood", "population", "update")
 
 
 def family_table(names: Sequence[str]) -> xr.Dataset:
@@ -168,6 +174,18 @@ def data_hash(log: xr.Dataset) -> str:
     return digest.hexdigest()
 
 
+def which_log(fit: xr.DataTree, log: xr.Dataset) -> str:
+    """Whether a log is a fit's own, in words; `CascadeError` for one that is not of the same cascade."""
+    log = validate_log(log, labels=False)
+    stages, own = ([str(name) for name in of.coords["stage"].values] for of in (log, fit["posterior"]))
+    if set(stages) != set(own):
+        raise CascadeError(f"the log has the stages {listed(stages)}, but the fit has {listed(own)}.")
+    kinds = log.attrs["confidence_kind"], fit.attrs["confidence_kind"]
+    if kinds[0] != kinds[1]:
+        raise CascadeError(f"the log's confidences are of kind {kinds[0]!r}, but the fit's are {kinds[1]!r}.")
+    return OWN_LOG if data_hash(log) == fit.attrs.get("data_hash") else "another log"
+
+
 def require(
     fit: Any,
     *,
@@ -208,6 +226,7 @@ def require(
         )
     _refuse_former(fit, source)
     _check_variables(fit, source)
+    _check_places(fit, source)
     _check_tasks(fit, tasks, apart)
     for name in ("repriced", "drift"):
         if unchanged and name in fit.attrs:
@@ -262,7 +281,7 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                 )
             dims = [dim for dim in known.dims if several or dim != "task"]
             values = found[name]
-            if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
+            if set(values.dims) != set(dims) or not _taken_for(values.dtype, np.dtype(known.dtype)):
                 raise CascadeError(
                     "{} is not a bayescascade fit: {!r} of group {!r} is {} over {}, where {} over {} is needed. "
                     "Make one with {}.",
@@ -273,6 +292,44 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                 raise CascadeError(
                     f"{source} is a damaged fit: {n} of the {values.size} values of {name!r} of group {group!r} "
                     "are NaN or infinite. Fit its log again with " + call("fit", "log") + "."
+                )
+
+
+def _taken_for(found: np.dtype, wanted: np.dtype) -> bool:
+    """Whether values can be taken for another dtype without loss, and are of its kind."""
+    return bool(np.can_cast(found, wanted)) and found.kind in {"i": "iu"}.get(wanted.kind, wanted.kind)
+
+
+def _check_places(fit: xr.DataTree, source: str) -> None:
+    """Raise `CascadeError` unless groups that share a dim have the same places on it, in the same order.
+
+    Arithmetic between groups would else pair one stage with another, or end inside xarray.
+    """
+    sizes: dict[Hashable, int] = {}
+    named: dict[Hashable, tuple[str, Any]] = {}
+    for group in (name for name in _SHARING if name in fit.children):
+        dataset = fit[group].to_dataset()
+        for dim, size in dataset.sizes.items():
+            trouble = ""
+            if sizes.setdefault(dim, size) != size:
+                trouble = f"{dim!r} has {size} places in the group {group!r} and {sizes[dim]} in others"
+            elif not size:
+                trouble = f"{dim!r} has no places"
+            elif dim in dataset.indexes:
+                labels = dataset.indexes[dim]
+                first, wanted = named.setdefault(dim, (group, labels))
+                if not labels.equals(wanted):
+                    trouble = (
+                        f"{dim!r} is {listed(labels)} in the group {group!r}, and {listed(wanted)} in {first!r}"
+                    )
+                elif dim in _LEAD and not labels.is_unique:
+                    trouble = f"{dim!r} is {listed(labels)}, where each needs a name of its own"
+            elif dim in _LEAD:
+                trouble = f"{dim!r} has no names in the group {group!r}"
+            if trouble:
+                raise CascadeError(
+                    f"{source} is a damaged fit, or was changed in some groups only: {trouble}. Change all groups "
+                    "alike, or fit its log again with " + call("fit", "log") + "."
                 )
 
 

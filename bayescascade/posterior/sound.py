@@ -1,4 +1,4 @@
-"""Whether a fit from disk can be one: each dim of one size, names that are known, numbers in their range."""
+"""Whether a fit from disk can be one: names that are known, numbers in their range, segments in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.margins.tree import N_LEAVES
 from bayescascade.model.population import COVARIANCE, PARAMETERS, parameters
-from bayescascade.posterior.schema import GROUPS
 from bayescascade.signals.kinds import check_kind, off_scale
 
 VERSION = 2
@@ -48,7 +47,7 @@ _RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] =
 def check_sound(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
     trouble = next(
-        filter(None, (find(fit) for find in (_sizes, _names, _families, _ranges, _segments, _population))), None
+        filter(None, (find(fit) for find in (_links, _names, _families, _ranges, _segments, _population))), None
     )
     if trouble:
         raise CascadeError(
@@ -58,31 +57,18 @@ def check_sound(fit: xr.DataTree, source: str) -> None:
         )
 
 
-def _sizes(fit: xr.DataTree) -> str:
-    """Dims have one size in all groups, and there is a link less than stages."""
-    sizes: dict[str, int] = {}
-    for group in (*GROUPS, "log_likelihood", "population"):
-        for dim, size in fit[group].sizes.items() if group in fit.children else ():
-            if sizes.setdefault(str(dim), size) != size:
-                return f"{dim!r} has {size} places in the group {group!r} and {sizes[str(dim)]} in others"
-    empty = [dim for dim, size in sizes.items() if not size]
-    if empty:
-        return f"{empty[0]!r} has no places"
-    if sizes["link"] != sizes["stage"] - 1:
-        return f"there are {sizes['link']} links for {sizes['stage']} stages"
-    return ""
+def _links(fit: xr.DataTree) -> str:
+    """There is a link less than stages."""
+    sizes = fit["posterior"].sizes
+    return (
+        f"there are {sizes['link']} links for {sizes['stage']} stages"
+        if sizes["link"] != sizes["stage"] - 1
+        else ""
+    )
 
 
 def _names(fit: xr.DataTree) -> str:
-    """The stages are the same everywhere, and what the model is made of is known."""
-    named = fit["posterior"].coords
-    stages = [str(name) for name in named["stage"].values] if "stage" in named else []
-    if not stages or len(set(stages)) < len(stages):
-        return f"its stages are {listed(stages)}, where each needs a name of its own"
-    for group in ("observed_data", "constant_data", "margins"):
-        coords = fit[group].coords
-        if "stage" not in coords or [str(name) for name in coords["stage"].values] != stages:
-            return f"the stages of the group {group!r} are not those of the posterior, {listed(stages)}"
+    """What the model is made of is known."""
     attrs = fit.attrs
     if not np.array_equal(attrs["bayescascade_fit"], VERSION):
         return f"it is of version {show(attrs['bayescascade_fit'])}, where {VERSION} is read"
