@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from bayescascade.model.margins.models import MARGIN_MODELS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.options import Options
 from bayescascade.model.population import COVARIANCE, LATENT, MEAN, PARAMETERS
+from bayescascade.posterior.places import disagreement
 
 _SEGMENT = ("low", "high", "leaf", "count")
 OWN_LOG = "the fit's own log"
@@ -219,6 +220,13 @@ def require(
     if not isinstance(fit, xr.DataTree):
         raise CascadeError(f"a fit is an xarray.DataTree as returned by fit(); {type(fit).__name__} came.")
     missing = [group for group in GROUPS if group not in fit.children]
+    lazy = [name for name, node in fit.children.items() if node.to_dataset().chunks]
+    if lazy:
+        raise CascadeError(
+            f"the group {lazy[0]!r} of {source} is not in memory, but in chunks of Dask's; load it first"
+            + in_python(", with fit.load()")
+            + "."
+        )
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
         raise CascadeError(
@@ -305,32 +313,12 @@ def _check_places(fit: xr.DataTree, source: str) -> None:
 
     Arithmetic between groups would else pair one stage with another, or end inside xarray.
     """
-    sizes: dict[Hashable, int] = {}
-    named: dict[Hashable, tuple[str, Any]] = {}
-    for group in (name for name in _SHARING if name in fit.children):
-        dataset = fit[group].to_dataset()
-        for dim, size in dataset.sizes.items():
-            trouble = ""
-            if sizes.setdefault(dim, size) != size:
-                trouble = f"{dim!r} has {size} places in the group {group!r} and {sizes[dim]} in others"
-            elif not size:
-                trouble = f"{dim!r} has no places"
-            elif dim in dataset.indexes:
-                labels = dataset.indexes[dim]
-                first, wanted = named.setdefault(dim, (group, labels))
-                if not labels.equals(wanted):
-                    trouble = (
-                        f"{dim!r} is {listed(labels)} in the group {group!r}, and {listed(wanted)} in {first!r}"
-                    )
-                elif dim in _LEAD and not labels.is_unique:
-                    trouble = f"{dim!r} is {listed(labels)}, where each needs a name of its own"
-            elif dim in _LEAD:
-                trouble = f"{dim!r} has no names in the group {group!r}"
-            if trouble:
-                raise CascadeError(
-                    f"{source} is a damaged fit, or was changed in some groups only: {trouble}. Change all groups "
-                    "alike, or fit its log again with " + call("fit", "log") + "."
-                )
+    trouble = disagreement(fit, _SHARING)
+    if trouble:
+        raise CascadeError(
+            f"{source} is a damaged fit, or was changed in some groups only: {trouble}. Change all groups alike, "
+            "or fit its log again with " + call("fit", "log") + "."
+        )
 
 
 def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:

@@ -47,7 +47,7 @@ _RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] =
 def check_sound(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
     trouble = next(
-        filter(None, (find(fit) for find in (_links, _names, _families, _ranges, _segments, _population))), None
+        filter(None, (find(fit) for find in (_names, _families, _ranges, _segments, _population))), None
     )
     if trouble:
         raise CascadeError(
@@ -55,16 +55,6 @@ def check_sound(fit: xr.DataTree, source: str) -> None:
             + call("fit", "log")
             + "."
         )
-
-
-def _links(fit: xr.DataTree) -> str:
-    """There is a link less than stages."""
-    sizes = fit["posterior"].sizes
-    return (
-        f"there are {sizes['link']} links for {sizes['stage']} stages"
-        if sizes["link"] != sizes["stage"] - 1
-        else ""
-    )
 
 
 def _names(fit: xr.DataTree) -> str:

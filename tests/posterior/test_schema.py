@@ -139,6 +139,50 @@ def test_groups_share_their_places(example_fit, group, change, message):
         require(changed)
 
 
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            ["large", "medium", "small"],
+            "its links are 'small > medium', 'medium > large', where its stages are 'large'",
+        ),
+        ([0, 1, 2], "'stage' is 0, 1, 2, where each needs a name of its own"),
+        ([b"a", b"b", b"c"], "'stage' is b'a', b'b', b'c', where each"),
+        (np.array(["a", None, "c"], dtype=object), "'stage' is 'a', .*, 'c', where each"),
+    ],
+)
+def test_stages_that_are_odd_in_all_groups_alike(example_fit, stages, message):
+    odd = xr.DataTree.from_dict(
+        {
+            name: data.assign_coords(stage=stages) if "stage" in data.dims else data
+            for name, data in ((name, group.to_dataset()) for name, group in example_fit.children.items())
+        }
+    )
+    odd.attrs |= example_fit.attrs
+    with pytest.raises(CascadeError, match=message):
+        require(odd)
+
+
+def test_a_fit_that_is_not_in_memory_is_named(example_fit):
+    pytest.importorskip("dask")
+    lazy = example_fit.copy()
+    lazy["margins"] = xr.DataTree(lazy["margins"].to_dataset().chunk())
+    with pytest.raises(CascadeError, match=r"the group 'margins' of this DataTree is not in memory.*fit.load"):
+        bc.check(lazy)
+
+
+def test_one_draw_is_too_few_for_its_checks_and_enough_for_the_rest(example_fit):
+    few = xr.DataTree.from_dict(
+        {
+            name: group.to_dataset().isel(draw=[0]) if "draw" in group.dims else group.to_dataset()
+            for name, group in example_fit.children.items()
+        }
+    )
+    few.attrs |= example_fit.attrs
+    assert "too few for R-hat" in bc.check(few)["convergence"].text
+    assert bc.tune(few, error_price=0.01).feasible
+
+
 def test_stages_may_be_renamed_in_all_groups_alike(example_fit):
     renamed = with_stages(example_fit, ["a", "b", "c"])
     assert require(renamed) is renamed
