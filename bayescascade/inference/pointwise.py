@@ -12,7 +12,7 @@ from bayescascade._common.parallel import cut, map_blocks
 from bayescascade.model.calibration import get_calibration, log_bernoulli
 from bayescascade.model.copulas.namespace import NUMPY
 from bayescascade.model.design import Design
-from bayescascade.model.factor import EASE, LOG_WEIGHT, query_logp
+from bayescascade.model.factor import NODES, query_logp
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import get_margin_model
 
@@ -137,12 +137,11 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
     values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination", "unanswerable")]
     values.append(label_logits(flat, design))
     log_mass = np.log(np.maximum(mass.reshape(n, len(design.margins), -1), 1e-300))
-    step = max(1, _AT_ONCE // (len(EASE) * max(1, len(data["point_column"]))))
+    step = max(1, _AT_ONCE // (len(NODES["ease"]) * max(1, len(data["point_column"]) + len(data["label_column"]))))
 
     def run(block: slice) -> np.ndarray:
         tail = {name: data[name][..., None] for name in data if data[name].dtype == float} | {
-            "ease": EASE[:, None],
-            "log_weight": LOG_WEIGHT[:, None],
+            **{name: value[:, None] for name, value in NODES.items()},
             "label_correct": data["label_correct"][:, None],
             "zero": np.zeros((1, len(values[0][block]))),
         }

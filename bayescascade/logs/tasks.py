@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,8 +139,15 @@ def _bare(log: xr.Dataset) -> xr.Dataset:
     )
 
 
-def tasks_of(log: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """Names of a log's tasks, and the number of each query's; no names where there are not two of them."""
+def tasks_of(log: xr.Dataset, as_in: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
+    """Names of a log's tasks, and the number of each query's; no names where there are not two of them.
+
+    They are numbered in the order of ``as_in``, or, without, in that of their first queries, which is another one
+    in a part of a log.
+    """
+    if as_in:
+        place = {name: i for i, name in enumerate(as_in)}
+        return list(as_in), np.array([place[name] for name in log["task"].values.astype(str)], dtype=np.int64)
     if "task" not in log.coords or log["task"].dims != ("query",):
         return [], np.zeros(log.sizes["query"], dtype=np.int64)
     names, number = np.unique(log["task"].values.astype(str), return_inverse=True)

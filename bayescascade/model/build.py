@@ -24,7 +24,7 @@ from bayescascade.model.calibration import ATOMS, N_PIECES, SPREAD, get_calibrat
 from bayescascade.model.copulas.namespace import pytensor_namespace
 from bayescascade.model.costs import add_costs
 from bayescascade.model.design import Design, build_design
-from bayescascade.model.factor import EASE, LOG_WEIGHT, query_logp
+from bayescascade.model.factor import NODES, query_logp
 from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
 from bayescascade.model.margins.tree import N_LEAVES
@@ -130,7 +130,7 @@ def model_of_design(design: Design) -> pm.Model:
                 discrimination.flatten(),
                 _unanswerable(task, population).reshape((-1,)),
                 _label_logit(design, data, task, xp),
-                data | {"ease": EASE, "log_weight": LOG_WEIGHT},
+                data | NODES,
                 structure,
                 xp,
             )

@@ -17,12 +17,20 @@ from bayescascade.errors import CascadeError
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
+from bayescascade.model.complete import complete_arrays, complete_queries
 from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
 from bayescascade.model.population import arrays as population_arrays
-from bayescascade.model.query_rows import Ranks, observed_ranks, patterns, ranked_columns, rows_given_ease
+from bayescascade.model.query_rows import (
+    Places,
+    Ranks,
+    observed_ranks,
+    patterns,
+    ranked_columns,
+    rows_given_ease,
+)
 from bayescascade.model.rows import Rows
 from bayescascade.model.subsample import fair
 from bayescascade.signals.kinds import KINDS, to_signal
@@ -128,13 +136,14 @@ def build_design(
     log = validate_log(log)
     kind = str(log.attrs["confidence_kind"])
     stages = [str(s) for s in log["stage"].values]
-    tasks, task = tasks_of(log)
+    whole = log if whole is None else whole
+    tasks, all_tasks = tasks_of(whole)
+    task = tasks_of(log, tasks)[1]
     n_tasks = max(1, len(tasks))
     signal, correct, _ = _values(log, kind)
-    sampled, whole = fair(log), log if whole is None else whole
-    every = fair(whole)
+    sampled, every = fair(log), fair(whole)
     all_signals, _, cost = (values[every] for values in _values(whole, kind))
-    all_tasks = tasks_of(whole)[1][every]
+    all_tasks = all_tasks[every]
     if segments_of is None:
         weight = None if weight is None else weight[every]
         margins, scalings = _margins(all_signals, weight, all_tasks, kind, stages, tasks)
@@ -268,15 +277,17 @@ def _by_query(
 ) -> dict[str, np.ndarray]:
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
     shape = len(sampled), used.shape[0] // n_tasks
-    arrays, parts, none = rows_given_ease(rows, by, used.shape[1], n_tasks * (shape[1] - 1), ranks)
     label_at = label_query, labels["label_column"] % shape[1]
-    arrays |= patterns(shape, task, rows, parts, none, labels, label_at, sampled)
+    complete, places = complete_queries(rows, shape), Places(rows, by, used.shape[1], ranks)
+    arrays, first = complete_arrays(rows, complete, task, shape, places, label_at, labels["label_correct"])
+    more, parts, none = rows_given_ease(rows, complete, n_tasks * (shape[1] - 1), places)
+    arrays |= more | patterns(shape, task, rows, parts, none, labels, label_at, sampled, first)
+    arrays |= places.margins(sampled)
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
     prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
     seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])
     return arrays | {
         "query_seen": seen.astype(float),
-        "row_sampled": sampled[rows.query].astype(float),
         "zero": np.zeros(1),
         "tau_prior": np.array(prior).T,
     }

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from bayescascade.model.complete import LABEL_NODE, LABEL_WEIGHT, complete_logp
 from bayescascade.model.copulas import gaussian
 from bayescascade.model.copulas.family import get_family, log_rectangle, log_strip
 from bayescascade.model.copulas.namespace import MASS_MIN, NUMPY
@@ -46,6 +47,8 @@ def trapezoid(n: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 EASE, LOG_WEIGHT = trapezoid(N_NODES, _REACH)
+# What the likelihood reads of both rules: that of patterns, and that of complete queries' labels.
+NODES = {"ease": EASE, "log_weight": LOG_WEIGHT, "label_node": LABEL_NODE, "label_weight": LABEL_WEIGHT}
 # What a cascade expects is smoother in theta than the density of one query's signals, so fewer nodes do there.
 DECISION_EASE, DECISION_LOG_WEIGHT = trapezoid(11, 3.4)
 
@@ -89,11 +92,55 @@ def query_logp(
 
     ``log_mass`` is (column, cell), ``tau`` (link,), ``loading`` and ``discrimination`` (column,), ``unanswerable``
     (task,), and ``logit`` (label,) the logit of P(correct) at ease 0 of a query that can be answered. ``data`` has
-    the arrays of `query_rows`, ``ranked`` (column,), and ``ease`` and ``log_weight``, the nodes. Where ranks are
-    observed, the margin's density is a factor by itself.
+    the arrays of `query_rows` and `complete`, and the nodes, ``ease`` and ``log_weight``, ``label_node`` and
+    ``label_weight``. The margin's density of a row is a factor by itself, and its rank has one of its own.
     """
-    ranked = _nodes(data["ranked"])
-    lines, terms = _signal_parts((1.0 - ranked) * log_mass, tau, loading, data, structure, xp)
+    mass = xp.exp(log_mass) * data["cell_used"]
+    below = xp.flatten(xp.cumsum(mass, axis=1) - mass)
+    log_mass, mass = xp.flatten(log_mass), xp.flatten(mass)
+
+    def scores(name: str, of: Any) -> Any:
+        """Normal scores of all points: some are observed, those of the others are of the margin being sampled."""
+        cell = data[f"{name}_cell"]
+        own = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data[f"{name}_place"], 1.0), xp)
+        return xp.add_rows(of, data[f"{name}_point"], own)
+
+    own = scores("complete", data["complete_score"])
+    alone, first = complete_logp(own, logit, tau, loading, discrimination, data, structure, xp)
+    signals, rest = _at_nodes(
+        scores("free", data["point_score"]), logit, tau, loading, discrimination, data, structure, xp
+    )
+    logp = xp.concatenate([first, rest])
+    # all answers of an unanswerable query are wrong for certain, so that its signals alone count
+    failed = xp.concatenate([data["complete_failed"], data["pattern_failed"] + first.shape[0]])
+    by_signals = xp.concatenate(
+        [alone[data["complete_failed"]], xp.log_sum_over(signals[data["pattern_failed"]], 1.0, 1)]
+    )
+    rate = unanswerable[data["all_task"]]
+    more = (xp.log(rate) - xp.log1p(-rate))[failed] + by_signals - logp[failed]
+    logp = xp.add_rows(logp + data["all_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
+    margins = (log_mass[data["row_cell"]] + data["row_log_margin"]) * data["row_counts"]
+    joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
+    # of queries that are not of the sample: labels given signals
+    query, where = (data["given_signals"][i] for i in (0, 1))
+    return xp.add_rows(joint, query, -xp.concatenate([logp, alone])[where])
+
+
+def _at_nodes(
+    score: Any,
+    logit: Any,
+    tau: Any,
+    loading: Any,
+    discrimination: Any,
+    data: dict[str, Any],
+    structure: Structure,
+    xp: Any,
+) -> tuple[Any, Any]:
+    """Of each pattern, the log density of signals at each node (pattern, node), and log-likelihood (pattern,).
+
+    The former has the logs of the weights added to it; the latter is of queries that can be answered.
+    """
+    lines, terms = _signal_parts(score, tau, loading, data, structure, xp)
     constants, share, shift = _label_parts(logit, discrimination, data, xp)
     line, label, ease = data["pattern_line"], data["pattern_label"], data["ease"]
     pattern, term = (data["pattern_terms"][i] for i in (0, 1))
@@ -108,16 +155,7 @@ def query_logp(
         at = label[:, j]
         of = tilt[j] if structure.n_tasks == 1 else tilt[data["pattern_column"][:, j]]
         product = product * (_nodes(share[0][at]) + _nodes(share[1][at]) * of)
-    logp = xp.log_sum_over(logp, product, 1)
-    # all answers of an unanswerable query are wrong for certain, so that its signals alone count
-    rate, failed = unanswerable[data["pattern_task"]], data["pattern_failed"]
-    more = xp.log(rate) - xp.log1p(-rate)
-    more = more[failed] + xp.log_sum_over(signals[failed], 1.0, 1) - logp[failed]
-    logp = xp.add_rows(logp + data["pattern_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
-    margins = xp.flatten(ranked * log_mass)[data["row_cell"]] + data["row_log_margin"]
-    joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins * data["row_sampled"])
-    # of queries that are not of the sample: labels given signals
-    return xp.add_rows(joint, data["given_signals"][0], -logp[data["given_signals"][1]])
+    return signals, xp.log_sum_over(logp, product, 1)
 
 
 def _label_parts(
@@ -128,30 +166,25 @@ def _label_parts(
     No exponential is left for the nodes, and a and b are at most 1, one of them 1, so that a product over the
     stages of a query neither over- nor underflows. The last label is none.
     """
-    right, zero = data["label_correct"], data["zero"]
-    against = (1.0 - 2.0 * right) * logit
-    above = xp.maximum(against, 0.0)
-    one, other = xp.exp(-above), xp.exp(against - above)
+    used, zero = data["used_label"], data["zero"]
+    right = data["label_correct"][used]
+    against = (1.0 - 2.0 * right) * logit[used]
+    above, small = xp.maximum(against, 0.0), xp.exp(-abs(against))
+    one, other = xp.where(against > 0.0, small, 1.0), xp.where(against > 0.0, 1.0, small)
     a = xp.concatenate([right * one + (1.0 - right) * other, zero + 1.0])
     b = xp.concatenate([right * other + (1.0 - right) * one, zero])
-    shift = (right - 1.0) * discrimination[data["label_column"]]
+    shift = (right - 1.0) * discrimination[data["label_column"][used]]
     return xp.concatenate([-above, zero]), (a, b), xp.concatenate([shift, zero])
 
 
 def _signal_parts(
-    log_mass: Any, tau: Any, loading: Any, data: dict[str, Any], structure: Structure, xp: Any
+    score: Any, tau: Any, loading: Any, data: dict[str, Any], structure: Structure, xp: Any
 ) -> tuple[list[Any], Any]:
     """Coefficients of 1, theta and theta^2 of every line (line,), and every term at every node (term, node).
 
-    ``log_mass`` is (column, cell), 0 where ranks are observed.
+    ``score`` (point,) has the normal scores of the points' ranks.
     """
     zero = data["zero"]
-    mass = xp.exp(log_mass) * data["cell_used"]
-    below = xp.flatten(xp.cumsum(mass, axis=1) - mass)
-    log_mass, mass = xp.flatten(log_mass), xp.flatten(mass)
-    cell = data["free_cell"]
-    score = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data["free_place"], 1.0), xp)
-    score = xp.add_rows(data["point_score"], data["free_point"], score)
     # a point's conditional score is level - pull theta
     scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
     column = data["point_column"]
@@ -165,10 +198,9 @@ def _signal_parts(
         of = rho[link], c[link]
         return tuple((x[own] - of[0] * x[before]) / of[1] for x in (level, pull))  # type: ignore[return-value]
 
-    before, own, link, row = (data["line"][i] for i in range(4))
+    before, own, link = (data["line"][i] for i in range(3))
     a, b = given(own, before, link)
-    alone = (log_mass[data["row_cell"]] + data["row_log_shape"])[row]
-    constant = alone + 0.5 * (score[own] - a) * (score[own] + a) + xp.log(scale[column][own] / c[link])
+    constant = 0.5 * (score[own] - a) * (score[own] + a) + xp.log(scale[column][own] / c[link])
     lines = [xp.concatenate([part, zero]) for part in (constant, a * b, -0.5 * b * b)]
     return lines, _terms(level, pull, given, tau, data, structure, xp)
 

@@ -17,17 +17,64 @@ RANKED = 0.95
 Ranks = tuple[np.ndarray, np.ndarray]
 
 
+class Places:
+    """Where rows stand in their margins: by observed ranks, or in the cells of the margin being sampled.
+
+    ``ranks`` are the `observed_ranks` of the rows; a column has ``n_cells`` cells of the kind ``by``.
+    """
+
+    def __init__(self, rows: Rows, by: str, n_cells: int, ranks: Ranks) -> None:
+        at, place = (rows.query, rows.stage), rows.places(by)
+        self.rows, self.ranks = rows, ranks
+        self.cell = place["cell"][at] + n_cells * rows.column
+        self.log_shape = place["log_shape"][at]
+        self.ends = place["low"][at], place["high"][at]
+
+    def margins(self, sampled: np.ndarray) -> Arrays:
+        """What rows of ``sampled`` queries (query,) have of their margins' density.
+
+        The density of a row is that of its rank times that of the margin, less the atom's mass, which both have.
+        An atom without an observed rank has its whole mass from the former.
+        """
+        ranked = np.isfinite(self.ranks[0])
+        log_mass = np.log(np.where(self.rows.is_atom & ranked, self.ranks[1] - self.ranks[0], 1.0))
+        counts = (ranked | ~self.rows.is_atom) & sampled[self.rows.query]
+        return {
+            "row_cell": self.cell,
+            "row_query": self.rows.query,
+            "row_log_margin": np.where(counts, self.log_shape - log_mass, 0.0),
+            "row_counts": counts.astype(float),
+        }
+
+    def points(self, row: np.ndarray, high: np.ndarray | int = 1, name: str = "free") -> tuple[np.ndarray, Arrays]:
+        """Normal scores of the lower or upper ends of some rows (point,), 0 where these are of the margin.
+
+        Of the latter, arrays say which points they are, and where in which cells.
+        """
+        rank = np.where(high, self.ranks[1][row], self.ranks[0][row])
+        own = np.isnan(rank)
+        score = np.where(own, 0.0, gaussian.normal_score(np.where(own, 0.5, rank), NUMPY))
+        place = np.where(high, self.ends[1][row], self.ends[0][row])
+        return score, {
+            f"{name}_point": np.flatnonzero(own),
+            f"{name}_cell": self.cell[row][own],
+            f"{name}_place": place[own],
+        }
+
+
 def rows_given_ease(
-    rows: Rows, by: str, n_cells: int, n_links: int, ranks: Ranks
+    rows: Rows, complete: np.ndarray, n_links: int, places: Places
 ) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Points and pairs of the rows, where each row's line and term are (2, row), and what stands for none (2,).
 
     A *line* is the part of a continuous row whose log density is quadratic in the query's ease; a *term* is any
-    other part: an atom by itself, or a row given the row before. ``n_links`` counts the links of all tasks.
-    ``ranks`` are the `observed_ranks` of the rows: other rows have those of the margin being sampled.
+    other part: an atom by itself, or a row given the row before. ``n_links`` counts the links of all tasks. Rows
+    of ``complete`` queries (query,) have neither: see `complete`.
     """
-    free, atoms = np.flatnonzero(~rows.is_atom), np.unique(rows.stand_in[rows.is_atom])
-    line = np.where(rows.is_atom, len(free), np.cumsum(~rows.is_atom) - 1)
+    inside = ~complete[rows.query]
+    lined = ~rows.is_atom & inside
+    free, atoms = np.flatnonzero(lined), np.unique(rows.stand_in[rows.is_atom])
+    line = np.where(lined, np.cumsum(lined) - 1, len(free))
     atom = np.where(rows.is_atom, np.searchsorted(atoms, rows.stand_in), len(atoms))
     before, link = free.copy(), np.full(len(free), n_links)  # no link is the link past the last
     term, n_terms = np.where(rows.is_atom, atom, -1), len(atoms)
@@ -35,7 +82,8 @@ def rows_given_ease(
     for number, (name, (both, strip, corner)) in enumerate(rows.ends.items()):
         of_both, of_strip, of_corner = (np.flatnonzero(rows.case == 1 + 3 * number + kind) for kind in range(3))
         if name == "gaussian":
-            before[line[both[1]]], link[line[both[1]]] = both[0], both[2]
+            of_line = both[:, inside[both[1]]]
+            before[line[of_line[1]]], link[line[of_line[1]]] = of_line[0], of_line[2]
             both, of_both = both[:, :0], of_both[:0]
         corner, which = np.unique(corner, axis=1, return_inverse=True)
         # the stage before is the atom where the row itself is none
@@ -50,26 +98,9 @@ def rows_given_ease(
         pairs[name] = (both, strip, np.vstack([corner, atom[corner[0]]]))
     term[term < 0] = n_terms
     point, arrays = _points(rows, pairs, [free, before], atoms)
-    place, at = rows.places(by), (rows.query, rows.stage)
-    cell = place["cell"][at] + n_cells * rows.column
-    row, high = point // 2, point % 2
-    rank = np.where(high, ranks[1][row], ranks[0][row])
-    own = np.isnan(rank)  # ranks of the margin being sampled
-    # the density of a row is that of its rank times that of the margin, less the atom's mass, which both have
-    log_shape, is_ranked = place["log_shape"][at], np.isfinite(ranks[0])
-    log_mass = np.log(np.where(rows.is_atom & is_ranked, ranks[1] - ranks[0], 1.0))
-    arrays |= {
-        "row_cell": cell,
-        "row_query": rows.query,
-        "row_log_shape": np.where(is_ranked, 0.0, log_shape),
-        "row_log_margin": np.where(is_ranked, log_shape - log_mass, 0.0),
-        "point_column": rows.column[row],
-        "point_score": np.where(own, 0.0, gaussian.normal_score(np.where(own, 0.5, rank), NUMPY)),
-        "free_point": np.flatnonzero(own),
-        "free_cell": cell[row][own],
-        "free_place": np.where(high, place["high"][at][row], place["low"][at][row])[own],
-        "line": np.stack([*arrays["line"], link, free]),
-    }
+    score, free_points = places.points(point // 2, point % 2)
+    arrays["line"] = np.stack([*arrays["line"], link])
+    arrays |= {"point_column": rows.column[point // 2], "point_score": score} | free_points
     return arrays, np.stack([line, term]), np.array([len(free), n_terms])
 
 
@@ -166,36 +197,48 @@ def patterns(
     labels: Arrays,
     label_at: tuple[np.ndarray, np.ndarray],
     sampled: np.ndarray,
+    first: np.ndarray,
 ) -> Arrays:
     """Which line, term and label each query has at each stage; queries that are alike are kept once.
 
     ``shape`` is (query, stage); ``parts`` and ``none`` are those of `rows_given_ease`; ``label_at`` says which
-    query and stage each label belongs to. Queries that are not ``sampled`` (query,) have labels given signals:
-    ``given_signals`` holds their numbers and the patterns of their signals alone.
+    query and stage each label belongs to. Queries ``first`` (complete query,) are complete, and stand in front of
+    the patterns in ``query_pattern``. Queries that are not ``sampled`` (query,) have labels given signals:
+    ``given_signals`` holds their numbers and where what their signals say by themselves is: among the patterns,
+    or, behind all patterns, among the complete queries.
     """
-    n_stages = shape[1]
+    n_stages, n_first = shape[1], len(first)
     line, term, label = (np.full(shape, index) for index in (*none, len(label_at[0])))
     line[rows.query, rows.stage], term[rows.query, rows.stage] = parts
     alike = np.column_stack([values.reshape(len(values), -1) for values in labels.values()])
-    _, first, same = np.unique(alike, axis=0, return_index=True, return_inverse=True)
-    label[label_at] = first[same.reshape(-1)]
-    given = np.flatnonzero(~sampled)
-    every = np.hstack([line, term, label, task[:, None]])
+    _, some, same = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    label[label_at] = some[same.reshape(-1)]
+    rest = np.ones(shape[0], dtype=bool)
+    rest[first] = False
+    other, given = np.flatnonzero(rest), np.flatnonzero(~sampled & rest)
+    every = np.hstack([line, term, label, task[:, None]])[other]
     signals = np.hstack([line, term, np.full(shape, len(label_at[0])), task[:, None]])[given]
     distinct, index = np.unique(np.vstack([every, signals]), axis=0, return_inverse=True)
-    index = index.reshape(-1)
+    index = index.reshape(-1) + n_first
     line, term, label, of_task = np.split(distinct, np.cumsum([n_stages] * 3), axis=1)
     has = term < none[1]
     right = np.append(labels["label_correct"], -1.0)[label]  # -1 where there is no label
     labelled = (right >= 0.0).any(axis=1)
+    pattern = np.empty(shape[0], dtype=np.int64)
+    pattern[first], pattern[other] = np.arange(n_first), index[: len(other)]
+    alone = np.flatnonzero(~sampled[first])
+    behind = n_first + len(distinct) + alone
+    used, label = np.unique(label, return_inverse=True)
+    used = used[used < len(label_at[0])]  # no label is the last
     return {
         "pattern_line": line,
         "pattern_terms": np.stack([np.nonzero(has)[0], term[has]]),
-        "pattern_label": label,
+        "pattern_label": label.reshape(line.shape),
         "pattern_column": of_task * n_stages + np.arange(n_stages),
-        "pattern_task": of_task[:, 0],
-        "pattern_labelled": labelled.astype(float),
         "pattern_failed": np.flatnonzero(labelled & (right <= 0.0).all(axis=1)),
-        "query_pattern": index[: shape[0]],
-        "given_signals": np.stack([given, index[shape[0] :]]),
+        "used_label": used,
+        "all_task": np.concatenate([task[first], of_task[:, 0]]),
+        "all_labelled": np.concatenate([np.isin(first, label_at[0]), labelled]).astype(float),
+        "query_pattern": pattern,
+        "given_signals": np.stack([np.append(given, first[alone]), np.append(index[len(other) :], behind)]),
     }

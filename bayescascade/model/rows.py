@@ -25,6 +25,8 @@ class Rows:
         -1 where the row's segment is the lowest of its margin, 1 where it is the highest, 0 otherwise.
     turned : ndarray of bool (link,)
         Whether the link's family is a rotated one.
+    column_link : ndarray of int (column,)
+        The Gaussian link of each column to the one before, and the number of links where there is none.
     """
 
     def __init__(
@@ -75,6 +77,9 @@ class Rows:
             name: [ends[:, case == 1 + 3 * i + kind] for kind in range(3)] for i, name in enumerate(bases)
         }
         self.turned = np.tile([family.rotated for family in options.families], len(margins) // n_stages)
+        of_task, of_stage = np.divmod(np.arange(len(margins)), n_stages)
+        gaussian = np.array([False, *(name == "gaussian" for name in names)])[of_stage]
+        self.column_link = np.where(gaussian, of_task * (n_stages - 1) + of_stage - 1, len(self.turned))
         self.signal, self.n_unlinked = signal[query, stage], int(np.sum(case == 0))
 
     def placed(self, by: str, n_cells: int) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ import bayescascade as bc
 from bayescascade.errors import CascadeError
 from bayescascade.inference import pointwise
 from bayescascade.inference.pointwise import log_likelihood_of
-from bayescascade.model import query_rows
+from bayescascade.model import factor, query_rows
 from bayescascade.model.build import build_model, model_of_design
 from bayescascade.model.copulas.family import get_family
 from bayescascade.model.design import build_design
@@ -169,8 +169,11 @@ def one_draw(values, draw, design):
 
 def joint(values, design, log, monkeypatch=None, nodes=None):
     if nodes is not None:
-        monkeypatch.setattr(pointwise, "EASE", nodes[0])
-        monkeypatch.setattr(pointwise, "LOG_WEIGHT", nodes[1])
+        node, weight = np.polynomial.hermite_e.hermegauss(60)
+        many = {"label_node": node, "label_weight": weight / weight.sum()}
+        many |= dict(zip(("ease", "log_weight"), nodes, strict=True))
+        for name, value in many.items():
+            monkeypatch.setitem(factor.NODES, name, value)
     shares = np.bincount(design.row_query, pointwise.held_out(design), minlength=log.sizes["query"])
     return log_likelihood_of(values, design, log["query"].values)["joint"].values[0] - shares
 

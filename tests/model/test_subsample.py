@@ -115,10 +115,10 @@ def test_ranks_are_counted_among_all_signals():
     whole = bc.simulate(20_000, n_stages=2, top_atom=[0.2, 0.0], random_seed=1, **HARD)
     kept = subsample(whole, 1000, 1)
     arrays = build_design(kept, options_of(True), whole=whole).arrays
-    rank = norm.cdf(arrays["point_score"])
+    score = arrays["complete_score"].reshape(2, -1)[1], arrays["point_score"][arrays["point_column"] == 1]
     signal, own = (log["confidence"].transpose("query", "stage").values[:, 1] for log in (whole, kept))
     counted = np.searchsorted(np.sort(signal), np.sort(own)) / len(signal)
-    found = np.sort(rank[arrays["point_column"] == 1])  # some signals are needed twice
+    found = norm.cdf(np.concatenate(score))
     levels = np.linspace(0.0, 1.0, 50)
     np.testing.assert_allclose(np.quantile(found, levels), np.quantile(counted, levels), atol=5e-4)
 
@@ -204,3 +204,22 @@ def test_the_posterior_of_a_sample_is_that_of_the_whole_log_but_wider():
             sd = float(few[name].std())
             assert abs(float(few[name].mean() - all_[name].mean())) < 1.0 * sd, name
             assert 0.8 < sd / float(all_[name].std()) < 2.0, name
+
+
+def test_tasks_keep_their_margins_where_the_sample_meets_them_in_another_order():
+    log = bc.simulate(3000, n_stages=2, random_seed=1)
+    log = log.assign_coords(task=("query", np.where(np.arange(3000) % 5 == 0, "first", "second")))
+    high = (log["task"] == "first").values
+    log["confidence"][high] = 0.9 + 0.1 * log["confidence"].values[high]
+    kept = subsample(log, 400, 1)
+    assert kept["task"].values[0] == "second"
+    design = build_design(kept, options_of(True), whole=log)
+    assert design.tasks == ["first", "second"]
+    assert [margin.low[0] > 2.0 for margin in design.margins] == [
+        True,
+        True,
+        False,
+        False,
+    ]  # logits
+    named = np.where(kept["task"].values == "first", 0, 1)
+    np.testing.assert_array_equal(design.row_column // 2, named[design.row_query])

@@ -1,0 +1,152 @@
+"""The likelihood of queries with a continuous signal of every stage and Gaussian links; PyTensor and NumPy.
+
+Given theta the normal scores s of such a query's ranks are normal, and theta enters the logarithm of their density
+as a quadratic function. So theta given the signals is normal, with a mean that is linear in s and a variance that
+all queries of a task share, and no nodes are needed for the signals. The labels are integrated over this normal
+distribution by a Gauss-Hermite rule about its mean.
+
+Stages are the first axis here, so that what is done for one of them runs along all queries. In NumPy a last axis
+over draws may follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bayescascade.model.copulas import gaussian
+from bayescascade.model.options import Structure
+from bayescascade.model.query_rows import Places
+from bayescascade.model.rows import Rows
+
+# P(labels | theta) is smoother than the density of signals, and the nodes go where theta is:
+# docs/evidence/quadrature.md has the measurements.
+_node, _weight = np.polynomial.hermite_e.hermegauss(9)
+LABEL_NODE, LABEL_WEIGHT = _node, _weight / _weight.sum()
+
+
+def complete_queries(rows: Rows, shape: tuple[int, int]) -> np.ndarray:
+    """Which queries have a signal of every stage, none an atom, and links that are Gaussian or none (query,)."""
+    names = list(rows.ends)
+    smooth = rows.case == 0
+    if "gaussian" in names:
+        smooth |= rows.case == 1 + 3 * names.index("gaussian")
+    smooth &= ~rows.is_atom
+    return np.bincount(rows.query[smooth], minlength=shape[0]) == shape[1]
+
+
+def complete_arrays(
+    rows: Rows,
+    complete: np.ndarray,
+    task: np.ndarray,
+    shape: tuple[int, int],
+    places: Places,
+    label_at: tuple[np.ndarray, np.ndarray],
+    right: np.ndarray,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Arrays for `complete_logp`, and the numbers of the ``complete`` queries in their order, labelled ones first.
+
+    ``label_at`` says which query and stage each label belongs to, ``right`` (label,) whether it is 1.
+    """
+    label = np.full(shape, len(right))
+    label[label_at] = np.arange(len(right))
+    labelled = (label < len(right)).any(axis=1)
+    query = np.flatnonzero(complete)
+    query = query[np.argsort(~labelled[query], kind="stable")]
+    number = np.zeros(shape, dtype=np.int64)
+    number[rows.query, rows.stage] = np.arange(len(rows.query))
+    row = number[query].T.reshape(-1)  # stage after stage
+    score, free = places.points(row, name="complete")
+    label = label[query[labelled[query]]].T
+    sign = np.append(2.0 * right - 1.0, 0.0)[label]
+    failed = (sign != 0.0).any(axis=0) & (sign <= 0.0).all(axis=0)
+    column = np.arange(len(rows.column_link))
+    first, last = column % shape[1] == 0, column % shape[1] == shape[1] - 1
+    arrays = {
+        "complete_score": score,
+        "complete_row": np.arange(len(row)).reshape(shape[1], -1),
+        "complete_task": task[query],
+        "complete_label": label,
+        "complete_sign": sign,
+        "complete_failed": np.flatnonzero(failed),
+        "column_link": rows.column_link,
+        "column_before": np.where(first, column, column - 1),
+        "column_after": np.where(last, len(column), column + 1),
+        "task_column": column.reshape(-1, shape[1]),
+    }
+    return arrays | free, query
+
+
+def complete_logp(
+    score: Any,
+    logit: Any,
+    tau: Any,
+    loading: Any,
+    discrimination: Any,
+    data: dict[str, Any],
+    structure: Structure,
+    xp: Any,
+) -> tuple[Any, Any]:
+    """Log density of the scores of each complete query, alone and with its labels if it has an answer (query,).
+
+    The density is that relative to independence: 0 where scores do not depend on each other. ``score`` (point,)
+    has those of all stages in turn, ``logit`` (label,) that of P(correct) at ease 0.
+    """
+    zero, task, one = data["zero"], data["complete_task"], structure.n_tasks == 1
+    rho, c = gaussian.parameters(tau, xp)
+    link = data["column_link"]  # none is the last
+    rho, c = xp.concatenate([rho, zero])[link], xp.concatenate([c, zero + 1.0])[link]
+    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    pull, before = loading * scale, data["column_before"]
+    # own s - past s_before - b theta is standard normal, given theta and s_before
+    own, past, b = scale / c, rho * scale[before] / c, (pull - rho * pull[before]) / c
+
+    def after(x: Any) -> Any:
+        return xp.concatenate([x, zero])[data["column_after"]]
+
+    def of_task(x: Any, j: int) -> Any:
+        """What the column of a stage has, (task,); of the only task there is, a scalar."""
+        return x[j] if one else x[data["task_column"][:, j]]
+
+    def each(x: Any, of: Any = task) -> Any:
+        """What the task of each query has (query,)."""
+        return x if one else x[of]
+
+    n_stages = structure.n_stages
+    # given the signals theta has this precision, 1 / spread^2, and the mean linear / precision
+    precision = 1.0 + sum(of_task(b * b, j) for j in range(n_stages))
+    spread = precision**-0.5
+    signals = each(sum(of_task(xp.log(own), j) for j in range(n_stages)) - 0.5 * xp.log(precision))
+    square, cross, weight = 0.5 * (1.0 - own * own - after(past * past)), own * past, b * own - after(b * past)
+    s = [score[data["complete_row"][j]] for j in range(n_stages)]
+    linear: Any = 0.0
+    for j in range(n_stages):
+        signals = signals + each(of_task(square, j)) * s[j] * s[j]
+        linear = linear + each(of_task(weight, j)) * s[j]
+        if j:
+            signals = signals + each(of_task(cross, j)) * s[j] * s[j - 1]
+    mean = linear * each(spread * spread)
+    signals = signals + 0.5 * linear * mean
+
+    label, logit = data["complete_label"], xp.concatenate([logit, zero])
+    n = label.shape[1]
+    of, mean, above, product = task[:n], mean[:n], 0.0, 1.0
+    for j in range(n_stages):
+        # P(label | theta) = exp(-above) / (a + b exp(-sign slope (theta - mean))), where a and b are at most 1
+        sign, slope = data["complete_sign"][j], of_task(discrimination, j)
+        shift = _nodes(slope * spread, one) * data["label_node"]  # (task, node), or (node,) of the only task
+        against = -sign * (logit[label[j]] + each(slope, of) * mean)
+        small, wins = xp.exp(-abs(against)), against > 0.0
+        a, other = xp.where(wins, small, 1.0), xp.where(wins, 1.0, small)
+        above = above + xp.maximum(against, 0.0)
+        right, wrong = other * xp.maximum(sign, 0.0), other * xp.maximum(-sign, 0.0)
+        tilt = _nodes(right) * each(xp.exp(-shift), of) + _nodes(wrong) * each(xp.exp(shift), of)
+        product = product * (_nodes(a) + tilt)
+    labels = xp.log((data["label_weight"] / product).sum(1)) - above
+    return signals, xp.concatenate([signals[:n] + labels, signals[n:]])
+
+
+def _nodes(values: Any, scalar: bool = False) -> Any:
+    """Add the axis of nodes after that of rows, if there is one."""
+    return values if scalar else values[:, None]
