@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable
 from itertools import pairwise
 from typing import Any
 
 import xarray as xr
 
-from bayescascade._common.messages import listed
+from bayescascade._common.messages import listed, show
+from bayescascade.model.copulas.family import FAMILIES
 
 _NAMED = ("task", "stage")  # dims whose places have names, each its own
 
 
 def disagreement(fit: xr.DataTree, groups: Iterable[str]) -> str:
     """Where groups that share a dim have other places on it, or in another order; empty where they agree."""
-    return _odd_place(fit, groups) or _odd_link(fit["posterior"].to_dataset())
+    return (
+        _odd_place(fit, groups)
+        or _odd_link(fit["posterior"].to_dataset())
+        or _odd_families(fit["copula"].to_dataset())
+    )
 
 
 def _odd_place(fit: xr.DataTree, groups: Iterable[str]) -> str:
@@ -55,3 +61,14 @@ def _odd_link(posterior: xr.Dataset) -> str:
         if of_these and links != meant
         else ""
     )
+
+
+def _odd_families(table: xr.Dataset) -> str:
+    """Whether a link has a family that there is not."""
+    try:
+        names = json.loads(table.attrs["families"])
+        found = [names[number] for number in table["family"].values if number >= 0]
+        known = len(found) == table.sizes["link"] and all(name in FAMILIES for name in found)
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
+        known = False
+    return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ import xarray as xr
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, call
 from bayescascade.model.calibration import CALIBRATIONS
-from bayescascade.model.copulas.family import FAMILIES
 from bayescascade.model.margins.tree import N_LEAVES
 from bayescascade.model.population import COVARIANCE, PARAMETERS, parameters
 from bayescascade.signals.kinds import check_kind, off_scale
@@ -46,9 +44,7 @@ _RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] =
 
 def check_sound(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
-    trouble = next(
-        filter(None, (find(fit) for find in (_names, _families, _ranges, _segments, _population))), None
-    )
+    trouble = next(filter(None, (find(fit) for find in (_names, _ranges, _segments, _population))), None)
     if trouble:
         raise CascadeError(
             f"{source} is a damaged fit, or not one of bayescascade's: {trouble}. Fit its log again with "
@@ -71,17 +67,6 @@ def _names(fit: xr.DataTree) -> str:
         return "it does not say what its margins are"
     lacking = [name for name in CALIBRATIONS[attrs["calibration"]].variables if name not in fit["posterior"]]
     return f"its calibration needs the variable {lacking[0]!r}" if lacking else ""
-
-
-def _families(fit: xr.DataTree) -> str:
-    table = fit["copula"].to_dataset()
-    try:
-        names = json.loads(table.attrs["families"])
-        found = [names[number] for number in table["family"].values if number >= 0]
-        known = len(found) == table.sizes["link"] and all(name in FAMILIES for name in found)
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
-        known = False
-    return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"
 
 
 def _population(fit: xr.DataTree) -> str:
