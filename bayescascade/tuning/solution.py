@@ -362,7 +362,8 @@ def _text(solved: Solved, spec: TuningSpec, currency: str | None) -> str:
 
 def check_same_fit(fit: xr.DataTree, solution: ThresholdSolution) -> None:
     """Raise `CascadeError` for a solution that was not tuned on this fit: its error and cost are of another."""
-    stages, own = ([str(name) for name in of["stage"].values] for of in (solution.thresholds, fit["posterior"]))
+    stages = [str(name) for name in solution.thresholds["stage"].values]
+    own = [str(name) for name in fit["posterior"].coords["stage"].values]
     if not set(stages) <= set(own):
         raise CascadeError(f"the solution is for stages {stages}, but the fit has {own}.")
     known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
@@ -372,6 +373,5 @@ def check_same_fit(fit: xr.DataTree, solution: ThresholdSolution) -> None:
         other = any(fit.attrs.get(name) != solution.provenance.get(name) for name in CHANGES)
     if other:
         raise CascadeError(
-            "the solution was tuned on another fit than the one that came with it; tune this fit and pass that. "
-            "What its thresholds come to here, evaluate(fit, solution) says."
+            "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
         )

@@ -298,7 +298,7 @@ def test_foreign_solutions(example_fit, change, message):
 def test_a_solution_of_the_fit_before_or_after_a_change_is_foreign(example_fit, change):
     changed = change(example_fit)
     for tuned, given in ((example_fit, changed), (changed, example_fit)):
-        with pytest.raises(bc.CascadeError, match=r"another fit .* evaluate\(fit, solution\) says"):
+        with pytest.raises(bc.CascadeError, match="tuned on another fit than the one that came"):
             verdict(given, solution=bc.tune(tuned, error_price=0.02))
     assert verdict(changed, solution=bc.tune(changed, error_price=0.02)).decision
 
