@@ -7,21 +7,20 @@ from collections.abc import Hashable, Iterable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from bayescascade._common.messages import listed, show
 from bayescascade.model.copulas.family import FAMILIES
+from bayescascade.model.margins.tree import N_LEAVES
 
 _NAMED = ("task", "stage")  # dims whose places have names, each its own
 
 
 def disagreement(fit: xr.DataTree, groups: Iterable[str]) -> str:
     """Where groups that share a dim have other places on it, or in another order; empty where they agree."""
-    return (
-        _odd_place(fit, groups)
-        or _odd_link(fit["posterior"].to_dataset())
-        or _odd_families(fit["copula"].to_dataset())
-    )
+    posterior, constant, copula = (fit[name].to_dataset() for name in ("posterior", "constant_data", "copula"))
+    return _odd_place(fit, groups) or _odd_link(posterior) or _odd_families(copula) or _odd_segments(constant)
 
 
 def _odd_place(fit: xr.DataTree, groups: Iterable[str]) -> str:
@@ -72,3 +71,21 @@ def _odd_families(table: xr.Dataset) -> str:
     except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         known = False
     return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"
+
+
+def _odd_segments(constant: xr.Dataset) -> str:
+    """Whether segments stand in another order than from low to high; what is beyond the last is blank."""
+    segments = constant.transpose(..., "segment")
+    low, high, count, leaf = (segments[f"segment_{n}"].values for n in ("low", "high", "count", "leaf"))
+    there = np.isfinite(low)
+    steps = low[..., 1:][there[..., 1:]] - high[..., :-1][there[..., 1:]]
+    sound = (
+        (there | np.isnan(low)).all(),
+        (there[..., :-1] | ~there[..., 1:]).all(),
+        there[..., 0].all(),
+        all((np.isfinite(values) == there).all() for values in (high, count, leaf)),
+        (low[there] <= high[there]).all(),
+        (steps >= 0.0).all(),
+        (leaf[there] < N_LEAVES).all(),
+    )
+    return "" if all(sound) else "the segments of its margins do not follow one another"

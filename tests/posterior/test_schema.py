@@ -163,6 +163,13 @@ def test_stages_that_are_odd_in_all_groups_alike(example_fit, stages, message):
         require(odd)
 
 
+def test_segments_in_another_order_are_refused_in_memory_too(example_fit):
+    high = example_fit["constant_data"]["segment_high"]
+    turned = _with(example_fit, "constant_data", segment_high=high.copy(data=high.values[:, ::-1]))
+    with pytest.raises(CascadeError, match="the segments of its margins do not follow one another"):
+        bc.tune(turned, error_price=0.01)
+
+
 def test_a_fit_that_is_not_in_memory_is_named(example_fit):
     pytest.importorskip("dask")
     lazy = example_fit.copy()
