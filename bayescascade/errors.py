@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple, Protocol
 
+# for `warnings.warn`: a warning is of the line outside the package that called it, however deep it arose
+PACKAGE = (str(Path(__file__).parent),)
 _LONGEST = 2000  # characters of a text in a message
 _LONG_WORD = re.compile(r"\S{300,}")
 # what steers a terminal, turns or breaks a line, or is half a character

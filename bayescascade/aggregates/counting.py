@@ -19,9 +19,9 @@ from bayescascade._common.messages import listed, show
 from bayescascade._common.parallel import n_cores
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.aggregate import AMOUNTS, MOMENTS, Aggregate
-from bayescascade.aggregates.sources import Table, check_kind_of
 from bayescascade.errors import CascadeError, option
 from bayescascade.logs.layouts import LATENCY, no_confidence, no_cost, stages_in, wide_style
+from bayescascade.logs.sources import Table, check_kind_of
 from bayescascade.signals.kinds import check_kind
 
 MEMORY = "1GB"

@@ -1,4 +1,4 @@
-"""Many files read as one log, for what needs the queries themselves and their order."""
+"""One tenant's rows out of a table of many, by DuckDB, so that the rest of it is not held."""
 
 from __future__ import annotations
 
@@ -9,21 +9,8 @@ import xarray as xr
 
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.counting import database
-from bayescascade.aggregates.sources import Table, find_files, table_of_files
 from bayescascade.logs.read import read_log
-
-
-def read_files(source: Any, **reading: Any) -> xr.Dataset:
-    """The log in a folder of files, or those that a pattern names: one after the other, by their paths.
-
-    Examples
-    --------
-    >>> read_files("logs/*.parquet")  # doctest: +SKIP
-
-    Files hold the same columns, as for `aggregate`; ``reading`` is as for `read_log`. Raises `CascadeError` where
-    there are no files, where they differ, or where `read_log` refuses what is in them.
-    """
-    return read_table(table_of_files(find_files(source)), reading)
+from bayescascade.logs.sources import Table
 
 
 def read_table(table: Table, reading: Mapping[str, Any], by: str = "", name: str = "") -> xr.Dataset:

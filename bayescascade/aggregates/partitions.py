@@ -6,17 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from bayescascade._common.extras import not_installed
+from bayescascade._common.cluster import connected
 from bayescascade.aggregates.aggregate import total
 from bayescascade.aggregates.counting import Counted, Recipe, count_table
-from bayescascade.aggregates.sources import Table, table_of_frame
+from bayescascade.errors import CascadeError
+from bayescascade.logs.sources import Table, computed, partitions_computed, table_of_frame
 
 _AT_ONCE = 32  # aggregates that one task adds
-
-
-def is_partitioned(source: Any) -> bool:
-    """Whether a source is a collection of Dask, such as a Dask DataFrame."""
-    return hasattr(source, "to_delayed") and hasattr(source, "dask")
 
 
 def added(parts: Iterable[Counted]) -> Counted:
@@ -27,27 +23,27 @@ def added(parts: Iterable[Counted]) -> Counted:
 
 
 def count_files(table: Table, recipe: Recipe, client: Any) -> Counted:
-    """Count each file of a table on the cluster; all rows of a query have to stand in one file."""
+    """Count each file of a table on the cluster; all rows of a query have to stand in one file.
+
+    Raises `CascadeError` where there is no cluster, or it is lost, and for what `count_table` refuses.
+    """
     parts = [replace(table, paths=(path,)) for path in table.paths]
-    return _added(client.map(count_table, parts, recipe=recipe, pure=False), client)
+    with connected(client, 0, "a log of partitions") as cluster:
+        return _added(cluster.map(count_table, parts, recipe=recipe, pure=False), cluster)
 
 
 def count_collection(source: Any, recipe: Recipe, client: Any) -> Counted:
-    """Count each partition of a Dask DataFrame, on the cluster or, without one, wherever Dask computes."""
-    parts = [_delayed(_count_frame)(part, recipe) for part in source.to_delayed()]
-    if client is not None:
-        return _added(client.compute(parts), client)
-    from dask.base import compute
+    """Count each partition of a Dask DataFrame, on the cluster or, without one, wherever Dask computes.
 
-    return added(compute(*parts))
+    Raises `CascadeError` as `count_files` does, and where a partition cannot be computed.
+    """
+    from dask.delayed import delayed
 
-
-def _delayed(function: Any) -> Any:
-    try:
-        from dask.delayed import delayed
-    except ModuleNotFoundError as missing:
-        raise not_installed(missing, "a log of partitions", "distributed") from missing
-    return delayed(function)
+    parts = [delayed(_count_frame)(part, recipe) for part in source.to_delayed()]
+    if client is None:
+        return added(computed(parts))
+    with connected(client, 0, "a log of partitions") as cluster:
+        return _added(cluster.compute(parts), cluster)
 
 
 def _count_frame(frame: Any, recipe: Recipe) -> Counted:
@@ -56,8 +52,19 @@ def _count_frame(frame: Any, recipe: Recipe) -> Counted:
 
 def _added(futures: list[Any], client: Any) -> Counted:
     """A tree of sums on the cluster, of which only the root travels."""
+    from distributed import CancelledError, KilledWorker
+
     while len(futures) > 1:
         groups = [futures[i : i + _AT_ONCE] for i in range(0, len(futures), _AT_ONCE)]
         futures = [client.submit(added, group, pure=False) for group in groups]
-    found: Counted = futures[0].result()
+    try:
+        with partitions_computed():
+            found: Counted = futures[0].result()
+    except KilledWorker:
+        raise CascadeError(
+            "every worker that counted one part of the log was lost; it may need more memory than a worker has: "
+            "make the parts smaller"
+        ) from None
+    except CancelledError:
+        raise CascadeError("the connection to the scheduler was lost; connect again, and count again") from None
     return found

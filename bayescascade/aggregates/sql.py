@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescascade.aggregates.sources import CSV, NUMBER, TRUTH, Table
+from bayescascade.logs.sources import CSV, NUMBER, TRUTH, Table
 from bayescascade.logs.tables import MISSING
 from bayescascade.signals.kinds import ROUNDING, check_kind
 

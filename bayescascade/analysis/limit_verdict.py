@@ -23,6 +23,7 @@ from bayescascade.analysis.rival_table import (
 )
 from bayescascade.cascade.discrepancy import ModelDiscrepancy
 from bayescascade.cascade.single_stages import ROUNDING
+from bayescascade.display.format import money
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.objective import Amounts, amounts_of
 from bayescascade.tuning.solution import Solved, ThresholdSolution
@@ -123,14 +124,14 @@ def describe_limit(
 ) -> tuple[str, str]:
     """The decision, and the sentences with its reasons; ``equal`` is in the table's units."""
     chosen = {row.kind: row for row in table.itertuples() if row.chosen and row.kind != "cascade"}
-    money = dict(spec.weights) != {"error": 1.0}
-    unit, better = ("", "is the cheaper one") if money else (" wrong answers", "errs less")
+    in_money = dict(spec.weights) != {"error": 1.0}
+    unit, better = ("", "is the cheaper one") if in_money else (" wrong answers", "errs less")
     goal, loss = goal_in_words(solution.goal), table["loss"][0]
     decision = _decide(chosen, solution.feasible, max(equal, TIE * abs(loss)))
     what = "cost" if [name for name, _ in spec.weights] == ["cost"] else "lose"
     lead = f"{decision[0].upper()}{decision[1:]}. "
     if solution.feasible:
-        how = f"{what} {loss:.3g}" if money else f"give {loss:.3g}{unit}"
+        how = f"{what} {money(loss)}" if in_money else f"give {loss:.3g}{unit}"
         lead += f"To have {goal}, the cascade is expected to {how} per 1,000 queries."
     else:
         lead += f"No thresholds of this cascade give {goal}; the best reach {promised(solution.kept, spec.prob)}."

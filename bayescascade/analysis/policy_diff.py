@@ -109,7 +109,7 @@ def diff(old: Policy, new: Policy, *, fit: xr.DataTree | None = None) -> PolicyD
     if old.confidence_kind != new.confidence_kind:
         raise CascadeError(
             f"the old policy decides on confidences of kind {old.confidence_kind!r} and the new one on kind "
-            f"{new.confidence_kind!r}, so their thresholds cannot be compared."
+            f"{new.confidence_kind!r}, so their thresholds cannot be compared; give two policies of one kind."
         )
     thresholds = _thresholds(old, new)
     goal = dict(new.metadata.get("goal") or {})

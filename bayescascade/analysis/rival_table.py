@@ -11,7 +11,7 @@ import pandas as pd
 from bayescascade._common.arrays import tail_probabilities
 from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds
-from bayescascade.display.format import CI_PROB, chance, show_threshold
+from bayescascade.display.format import CI_PROB, chance, money, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution import ThresholdSolution
 
@@ -104,10 +104,6 @@ def against(name: str, row: Any, equal: float, better: str = "is the cheaper one
     """What the cascade saves against one rival, or costs more."""
     if abs(row.saving) <= equal:
         return f"Against {name} it makes no difference."
-    verb, sign = ("saves", 1.0) if row.saving >= 0.0 else ("costs", -1.0)
-    low, high = sorted((sign * row.saving_low, sign * row.saving_high))
-    more = "" if sign > 0 else " more"
-    return (
-        f"Against {name} it {verb} {abs(row.saving):.3g}{unit}{more} (90% interval {low:.3g} to {high:.3g}), and "
-        f"{better} with probability {chance(row.p_beats)}."
-    )
+    verb, more = ("saves", "") if row.saving >= 0.0 else ("costs", " more")
+    saved = f"Against {name} it {verb} {money(abs(row.saving))}{unit}{more}."
+    return f"{saved} The probability that it {better} is {chance(row.p_beats)}."

@@ -16,7 +16,7 @@ _WHEN = {
     "price": "When one stage's price changes",
     "prior": "Under a weaker or stronger prior",
     "likelihood": "Under a weaker or stronger likelihood",
-    "drift": "When queries drift towards those of which the first stage is unsure",
+    "drift": "When queries get harder, with more of those of which the first stage is unsure",
 }
 
 
@@ -26,15 +26,21 @@ def told(table: pd.DataFrame, objective: Objective, what: str) -> Iterator[str]:
     if lost:
         yield lost
     for change, rows in table.iloc[1:].groupby(level="change", sort=False):
+        when = _WHEN[str(change)]
+        if objective.bounds:  # what else moves is in the table
+            worst = rows["kept"].idxmin()
+            yield f"{when}, the promise still holds with probability {_least(rows['kept'])} ({label(*worst)})."
+            continue
         error = _range(rows["error"], first["error"], share)
         cost = _range(rows["cost"], first["cost"], per_thousand)
-        moves = [f"the error {error}" if error else "", f"the cost per 1,000 queries {cost}" if cost else ""]
-        moved = " and ".join(filter(None, moves)) or "neither error nor cost moves"
-        said = f"{_WHEN[str(change)]}, with the thresholds kept, {moved}"
-        if objective.bounds:
-            worst = rows["kept"].idxmin()
-            said += f"; the promise then holds with probability {rows['kept'].min():.0%} or more ({label(*worst)})"
-        yield said + "."
+        moves = [f"The error is then {error}." if error else ""]
+        moves.append(f"The cost is then {cost} per 1,000 queries." if cost else "")
+        moved = " ".join(filter(None, moves))
+        yield f"{when}, thresholds can be kept. {moved}" if moved else f"{when}, neither error nor cost moves."
+
+
+def _least(kept: pd.Series) -> str:
+    return f"{kept.min():.0%} or more"
 
 
 def _most_lost(table: pd.DataFrame, what: str) -> str:
@@ -54,7 +60,7 @@ def _range(values: pd.Series, tuned: float, show: Callable[[float], str]) -> str
     low, high, now = show(float(values.min())), show(float(values.max())), show(tuned)
     if low == high == now:
         return ""
-    return f"is {low if low == high else f'{low} to {high}'} ({now} as tuned)"
+    return low if low == high else f"{low} to {high}"
 
 
 def told_limits(breaks: float, even: float, objective: Objective) -> Iterator[str]:
@@ -65,13 +71,14 @@ def told_limits(breaks: float, even: float, objective: Objective) -> Iterator[st
         yield "No drift of the queries towards unsure ones breaks the promise."
         return
     asked = f"with probability {100.0 * objective.prob:.4g}%"
-    said = f"The promise holds {asked} up to a drift of {breaks:.2g}"
+    said = f"The promise holds {asked} until queries are {100.0 * breaks:.2g}% harder"
     if breaks == 0.0:
-        said = f"Even without drift the promise does not hold {asked}"
+        said = f"Even if queries stay as they are, the promise does not hold {asked}"
     elif breaks < _LITTLE:
         said += ", as thresholds that just keep it have no slack"
-    yield f"{said}; " + (
-        "no drift makes it more likely broken than kept."
+    yield f"{said}."
+    yield (
+        "However hard they get, it is more likely kept than broken."
         if np.isinf(even)
-        else f"from a drift of {even:.2g} on it is more likely broken than kept."
+        else f"From {100.0 * even:.2g}% on it is more likely broken than kept."
     )

@@ -132,11 +132,15 @@ def _of_log(log: xr.Dataset) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
 
 def _of_table(table: pd.DataFrame, names: list[str] | None) -> Iterator[tuple[str, pd.DataFrame, np.ndarray]]:
     if "correct" not in table:
-        raise CascadeError(f"the table has no column 'correct'; it has {listed(table.columns)}")
+        raise CascadeError(
+            f"the table has no column 'correct'; it has {listed(table.columns)}; name the one with 1 and 0 so"
+        )
     numeric = [name for name in table.select_dtypes("number") if name not in _FACTS]
     chosen = [name for name in names or numeric if name in table]
     if not chosen:
-        raise CascadeError(f"the table has no column with a confidence; it has {listed(table.columns)}")
+        raise CascadeError(
+            f"the table has no column with a confidence; it has {listed(table.columns)}; add one of numbers"
+        )
     by = next((name for name in ("stage", "model") if name in table), None)
     parts = [("all answers", table)] if by is None else table.groupby(by, sort=False)
     for stage, part in parts:

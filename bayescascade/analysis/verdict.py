@@ -21,7 +21,6 @@ from bayescascade._common.validation import check_positive
 from bayescascade.analysis.limit_verdict import describe_limit, equal_losses, limit_rivals
 from bayescascade.analysis.rival_table import (
     CASCADE,
-    CI,
     EVEN,
     SHORTER,
     SURE,
@@ -39,7 +38,7 @@ from bayescascade.analysis.rival_table import (
 from bayescascade.cascade.discrepancy import read_discrepancy
 from bayescascade.cascade.forward import Outcome, forward
 from bayescascade.cascade.single_stages import ROUNDING, beats_mixtures, single_stages
-from bayescascade.display.format import chance
+from bayescascade.display.format import chance, money
 from bayescascade.display.value import draw_verdict
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.induction.free_positions import split_at_atoms
@@ -193,7 +192,7 @@ def verdict(
         tuned = _of_solution(
             fit, draws, tune(fit, error_price=error_price, abstain_price=abstain_price, stages=draws.stages), spec
         )
-        text += f" Thresholds tuned to this price would lose {THOUSAND * tuned.loss.mean():.3g}."
+        text += f" Thresholds tuned to this price would lose {money(THOUSAND * tuned.loss.mean())}."
     losses = _losses(draws, table, [cascade.loss, *(rival.loss for rival in rivals)])
     return Verdict(decision, text, table, losses, float(error_price), solution)
 
@@ -379,7 +378,8 @@ def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, 
     )
     sentences = [
         f"{decision[0].upper()}{decision[1:]}. Where an error costs {spec.error_price:g}{unanswered}, the "
-        f"cascade is expected to lose {chosen['cascade'].loss:.3g} per 1,000 queries, errors and calls together.",
+        f"cascade is expected to lose {money(chosen['cascade'].loss)} per 1,000 queries, errors and calls "
+        "together.",
         against(f"the best single stage, {single},", chosen["single stage"], equal),
     ]
     if "pair" in chosen:
@@ -392,9 +392,7 @@ def describe(table: pd.DataFrame, spec: TuningSpec, equal: float) -> tuple[str, 
 
 def _of_pair(saving: np.ndarray, equal: float) -> str:
     """What the pair that is as good as the cascade saves against the best single stage (draw,)."""
-    low, high = np.quantile(saving, CI)
     return (
-        f"That pair saves {THOUSAND * saving.mean():.3g} against the best single stage (90% interval "
-        f"{THOUSAND * low:.3g} to {THOUSAND * high:.3g}), and is the cheaper of the two with probability "
-        f"{chance(p_less(-saving, equal))}."
+        f"That pair saves {money(THOUSAND * saving.mean())} against the best single stage. The probability that "
+        f"it is the cheaper of the two is {chance(p_less(-saving, equal))}."
     )

@@ -14,11 +14,11 @@ from bayescascade._common.arrays import safe_divide
 from bayescascade._common.messages import listed, show
 from bayescascade.aggregates.aggregate import AMOUNTS, UNKNOWN, WRONG, Aggregate
 from bayescascade.aggregates.counting import MEMORY, Counted, Recipe, count_table
-from bayescascade.aggregates.partitions import count_collection, count_files, is_partitioned
-from bayescascade.aggregates.sources import Table, find_files, is_pattern, table_of_files, table_of_frame
+from bayescascade.aggregates.partitions import count_collection, count_files
 from bayescascade.cascade.rules import DecisionRule, route
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, in_python, option
 from bayescascade.logs.columns import check_grades, check_pass_mark
+from bayescascade.logs.sources import Table, find_files, is_partitioned, is_pattern, table_of_files, table_of_frame
 from bayescascade.logs.tables import TRUTH, load_table
 from bayescascade.logs.validate import check_stage, validate_log
 from bayescascade.signals.kinds import check_kind
@@ -77,8 +77,9 @@ def aggregate(
         Names of the cascade's stages, in order; by default those of a policy, a solution or a Dataset.
     of_task : str, optional
         Count the queries of this task only.
-    client : distributed.Client, optional
-        Count files, or partitions, on this Dask cluster; all rows of a query are then in one file.
+    client : distributed.Client or str, optional
+        Count files, or partitions, on this Dask cluster, or on that of a scheduler, by its address; all rows of a
+        query are then in one file.
     memory_limit : str
         What DuckDB may take of memory before it spills, in each process.
 
@@ -90,7 +91,8 @@ def aggregate(
     Raises
     ------
     CascadeError
-        For files that cannot be read or differ in columns, types or kind; for values that `read_log` refuses.
+        For files that cannot be read or differ in columns, types or kind; for values that `read_log` refuses; for
+        a cluster that does not answer, or is lost.
 
     Warns
     -----

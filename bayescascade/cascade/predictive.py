@@ -118,19 +118,18 @@ def side_of(value: float, low: float, high: float) -> int:
 
 
 def compared(found: xr.Dataset) -> list[tuple[str, str]]:
-    """Error and cost by name: what was expected, what so many queries should show, and what they showed."""
+    """Error and cost by name: what so many queries show, what was expected, and between what they should lie."""
     n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
     lines = []
-    for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
+    for name, show, unit in (("error", share, ""), ("cost", per_thousand, " per 1,000 queries")):
         value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
         expected = show(float(found[f"{name}_expected"]))
         if np.isnan(value):  # of the error, where no answer has a label
-            lines.append((name.capitalize(), f"expected {expected}, no label to compare it with."))
+            lines.append((name.capitalize(), f"not known, since no answer has a label. Expected: {expected}."))
             continue
-        judged = ("as expected", "more than that", "less than that")[side_of(value, low, high)]
-        ends = f"{show(low)} to {show(high)}" if name == "error" else f"{per_thousand(low)} to {show(high)}"
-        said = f"expected {expected}, {n:,} queries should show {ends} ({ci} interval)"
-        lines.append((name.capitalize(), f"{said}, they showed {show(value)}, {judged}."))
+        judged = ("as expected", "more than expected", "less than expected")[side_of(value, low, high)]
+        said = f"Expected: {expected}. {n:,} queries should show {show(low)} to {show(high)} ({ci} interval)."
+        lines.append((name.capitalize(), f"{show(value)}{unit}, {judged}. {said}"))
     return lines
 
 

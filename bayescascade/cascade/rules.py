@@ -237,7 +237,9 @@ def _names_of(thresholds: Any) -> list[str]:
 
 
 def _refuse_names(names: list[str], stages: list[str]) -> NoReturn:
-    raise CascadeError(f"the thresholds are for stages {names}, but this cascade has {list(stages)}.")
+    raise CascadeError(
+        f"the thresholds are for stages {names}, but this cascade has {list(stages)}; give those of its stages."
+    )
 
 
 def _values(thresholds: Any) -> np.ndarray:

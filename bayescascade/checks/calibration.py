@@ -149,7 +149,7 @@ def _p_correct(evidence: Evidence, j: int, queries: np.ndarray) -> np.ndarray:
     if evidence.many.loading is None:
         return p_correct_given(evidence.many, j, evidence.signal[queries])
     # each is a sum over nodes of ease, so few draws stand for many
-    p = p_correct_given(evidence.few, j, evidence.signal[queries])
+    p = evidence.p_labelled[j]
     return p[np.arange(MANY) % len(p)]
 
 
@@ -234,12 +234,12 @@ def check_own_signal(evidence: Evidence, rng: np.random.Generator) -> CheckResul
     rows = []
     for j in range(1, len(evidence.stages)):
         queries = evidence.labelled(j)
-        queries = queries[np.isfinite(evidence.signal[queries, j - 1])]
+        kept = np.isfinite(evidence.signal[queries, j - 1])
+        queries = queries[kept]
         y = evidence.correct[queries, j]
         if len(queries) < LEAST or y.min() == y.max():
             continue
-        # (draw, query)
-        p = p_correct_given(evidence.few, j, evidence.signal[queries])
+        p = evidence.p_labelled[j][:, kept]  # (draw, query)
         mean = p.mean(axis=0)
         weight = mean * (1.0 - mean)
         score = _normal_score(evidence, j - 1, queries)

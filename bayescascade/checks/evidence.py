@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 from scipy.stats import t
 
+from bayescascade.checks.given import p_correct_given
 from bayescascade.display.format import LEVEL
 from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws, get_draws
@@ -54,6 +56,12 @@ class Evidence:
     def labelled(self, stage: int) -> np.ndarray:
         """Queries whose answer at a stage is labelled."""
         return np.flatnonzero(np.isfinite(self.correct[:, stage]) & np.isfinite(self.signal[:, stage]))
+
+    @cached_property
+    def p_labelled(self) -> list[np.ndarray]:
+        """P(correct) of each stage's labelled queries given their signals up to there (draw, query), of `few`."""
+        stages = range(len(self.stages))
+        return [p_correct_given(self.few, j, self.signal[self.labelled(j)]) for j in stages]
 
 
 def gather(fit: xr.DataTree) -> Evidence:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayescascade.model.copulas.gaussian import normal_score
+from bayescascade.model.copulas.gaussian import normal_cdf, normal_score
 from bayescascade.model.copulas.namespace import NUMPY
-from bayescascade.model.factor import EASE, LOG_WEIGHT, conditional_rank, rank_of_conditional
+from bayescascade.model.factor import EASE, LOG_WEIGHT, conditional_score, rank_of_conditional
 from bayescascade.posterior.draws import Draws
 
 _MOST = 500_000  # draws times queries that are walked along at once
@@ -61,9 +61,14 @@ class Earlier:
 
     def cdf(self, level: np.ndarray) -> np.ndarray:
         """P(F of the next stage's signal <= level | earlier signals), (draw, query)."""
-        out = np.zeros_like(self.weight[0])
-        for node, (share, last) in enumerate(zip(self.weight, self.last, strict=True)):
-            out += share * given_neighbour(self.draws, self.stage - 1, last, self._rank(level, node))
+        loading = self.draws.loading
+        if loading is None:
+            out = given_neighbour(self.draws, self.stage - 1, self.last[0], level)
+            return np.clip(out, 0.0, 1.0)
+        out, score = np.zeros_like(self.weight[0]), normal_score(level, NUMPY)
+        for share, last, ease in zip(self.weight, self.last, EASE, strict=True):
+            rank = normal_cdf(conditional_score(score, ease, loading[:, self.stage, None]), NUMPY)
+            out += share * given_neighbour(self.draws, self.stage - 1, last, rank)
         return np.clip(out, 0.0, 1.0)
 
     def replicate(self, rng: np.random.Generator) -> np.ndarray:
@@ -84,13 +89,10 @@ class Earlier:
         above = rng.uniform(size=self.weight[0].shape) > np.cumsum(self.weight, axis=0)
         return np.minimum(above.sum(axis=0), len(self.weight) - 1)
 
-    def _rank(self, level: np.ndarray, node: int) -> np.ndarray:
-        return _given_ease(self.draws, self.stage, level, node)
-
 
 def given_earlier(draws: Draws, signal: np.ndarray) -> Earlier:
     """Look at the signals of the first stages (query, stage); NaN where a stage was not run."""
-    n_nodes = 1 if draws.loading is None else len(EASE)
+    loadings, n_nodes = draws.loading, 1 if draws.loading is None else len(EASE)
     nothing = np.zeros((draws.n, len(signal)))
     log_weight = np.stack([nothing + (LOG_WEIGHT[i] if n_nodes > 1 else 0.0) for i in range(n_nodes)])
     last = [Ends(nothing, nothing + 1.0)] * n_nodes
@@ -98,10 +100,17 @@ def given_earlier(draws: Draws, signal: np.ndarray) -> Earlier:
         seen = np.isfinite(x)
         low, high = draws.cdf(j, np.where(seen, x, 0.0))
         ends = Ends(np.where(seen, low, 0.0), np.where(seen, high, 1.0))
+        if loadings is None:
+            last = [ends]
+            continue
+        scores, lumped = [normal_score(level, NUMPY) for level in ends], ends.lumped
         for i in range(n_nodes):
-            here = Ends(*(_given_ease(draws, j, level, i) for level in ends))
-            if n_nodes > 1:
-                log_weight[i] += _log_chance(draws, j, last[i], here)
+            loading = loadings[:, j, None]
+            rank = normal_cdf(conditional_score(scores[0], EASE[i], loading), NUMPY)
+            here = Ends(rank, rank.copy())  # the same, but at atoms
+            above = conditional_score(scores[1][:, lumped], EASE[i], loading)
+            here.high[:, lumped] = normal_cdf(above, NUMPY)
+            log_weight[i] += _log_chance(draws, j, last[i], here)
             last[i] = here
     weight = np.exp(log_weight - log_weight.max(axis=0))
     return Earlier(draws, signal.shape[1], last, weight / weight.sum(axis=0))
@@ -139,16 +148,10 @@ def randomise(low: np.ndarray, high: np.ndarray, rng: np.random.Generator) -> np
     return low + (high - low) * rng.uniform(size=low.shape)
 
 
-def _given_ease(draws: Draws, stage: int, level: np.ndarray, node: int) -> np.ndarray:
-    """Ranks of a stage given the ease of a node; of a Markov chain, as they are."""
-    if draws.loading is None:
-        return level
-    return conditional_rank(level, EASE[node], draws.loading[:, stage, None])
-
-
 def _log_chance(draws: Draws, stage: int, last: Ends, here: Ends) -> np.ndarray:
     """Log of P(a signal | the one before, ease) but for what is the same at every node (draw, query)."""
     low, high = here
+    # the score of the rounded rank, which is also what the link's density sees
     out = np.where(here.lumped, np.log(np.maximum(high - low, _TINY)), -0.5 * normal_score(low, NUMPY) ** 2)
     tied = last.seen & here.seen  # else the link says nothing
     if stage == 0 or not tied.any():

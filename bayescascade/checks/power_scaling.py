@@ -24,6 +24,7 @@ SENSITIVE = 0.05  # ArviZ's limit, for prior and likelihood alike
 CONFLICT = 1.0
 _SIGNALS = ("tau_share", "tau_logit", "margin_split")
 # the likelihood's parts and what each is about; where queries have a difficulty, it has one part
+_NAMED = 3  # parameters that a sentence names
 _BLOCKS: dict[str, tuple[str, ...]] = {"signal": ("tau",), "correct": ("intercept", "slope")}
 _LATENT: dict[str, tuple[str, ...]] = {
     "joint": ("tau", "loading", "intercept", "slope", "discrimination", "unanswerable")
@@ -62,8 +63,8 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         return CheckResult("sensitivity", False, table, text, picture)
     if len(leaning) or len(weak):
         parts = [
-            f"the prior counts for {joined(leaning)}" if len(leaning) else "",
-            f"the log says little about {joined(weak)}" if len(weak) else "",
+            f"the prior counts for {_some(leaning)}" if len(leaning) else "",
+            f"the log says little about {_some(weak)}" if len(weak) else "",
         ]
         text = (
             f"Prior and data do not conflict, but {' and '.join(filter(None, parts))}. "
@@ -74,6 +75,14 @@ def check_sensitivity(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     if unseen:
         text += f" Not tested: {joined(unseen)}; the log says nothing about them."
     return CheckResult("sensitivity", verdict([], unseen), table, text, picture)
+
+
+def _some(names: pd.Index) -> str:
+    """Some of the names; the table has all of them."""
+    more = len(names) - _NAMED
+    if more <= 1:
+        return joined(names)
+    return f"{', '.join(map(str, names[:_NAMED]))} and {more} others, which the table lists"
 
 
 def _of_block(tree: xr.DataTree, factor: str, names: tuple[str, ...]) -> pd.DataFrame | None:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,27 +36,31 @@ from bayescascade.cli import compare as comparing
 from bayescascade.cli.face import CommandLine
 from bayescascade.cli.log_options import LogOptions, reads_a_log
 from bayescascade.cli.options import (
-    MOST_DRAWS,
+    CalibrationName,
+    Command,
     CopulaNames,
     Difficulty,
     FitFile,
     Json,
     Kind,
     LogFiles,
+    MarginName,
+    MaxQueries,
     NumberOfChains,
     NumberOfDraws,
     Seed,
     Stages,
+    TargetAccept,
     Task,
-    WithChoices,
+    TuningSteps,
     a_log,
     file_in,
     file_out,
     fit_of,
     keep_inputs,
+    leave_room,
     log_for,
     page,
-    read,
     refuse_with_previous,
 )
 from bayescascade.cli.parsing import copula_of, names_of
@@ -71,6 +76,10 @@ class _Commands(TyperGroup):
 
     Who asked for JSON gets the sentence as JSON, too.
     """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        leave_room(self.get_params(ctx))
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta["typed"] = list(args)  # noted here, because options are often what is wrong
@@ -146,7 +155,20 @@ def _root(
     pass
 
 
-@app.command(cls=WithChoices)
+# ---- commands, in the order of the help, which shows them in these groups
+
+MAIN, CLOSER = "From a log to thresholds", "Look closer"
+AT_WORK, TENANTS, TRY = "Run it, and watch it", "Many tenants", "Try it"
+
+
+def _add(group: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return app.command(name, cls=Command, rich_help_panel=group)
+
+
+_add(MAIN)(reading_command)
+
+
+@_add(MAIN)
 @reads_a_log
 def fit(
     ctx: typer.Context,
@@ -156,32 +178,17 @@ def fit(
     kind: Kind = None,
     stages: Stages = None,
     copula: CopulaNames = None,
-    margin: Annotated[str, typer.Option(help="Distribution of a stage's confidences: {margins}.")] = "polya_tree",
-    calibration: Annotated[
-        str, typer.Option(help="From confidence to the probability of being right: {calibrations}.")
-    ] = "logistic",
+    margin: MarginName = "polya_tree",
+    calibration: CalibrationName = "logistic",
     difficulty: Difficulty = True,
     previous: Annotated[
         Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
     ] = None,
     draws: NumberOfDraws = 1000,
-    tune: Annotated[int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.")] = 200,
-    max_queries: Annotated[
-        int,
-        typer.Option(
-            min=100,
-            help="Of a longer log, fit so many queries drawn at random, and so many labelled ones. Margins and "
-            "costs are always those of the whole log.",
-        ),
-    ] = 5000,
+    tune: TuningSteps = 200,
+    max_queries: MaxQueries = 5000,
     chains: NumberOfChains = 4,
-    target_accept: Annotated[
-        float | None,
-        typer.Option(
-            help="Acceptance rate the sampler aims at; raise towards 1 if there are divergences.",
-            show_default="0.9, or 0.8 with --no-difficulty",
-        ),
-    ] = None,
+    target_accept: TargetAccept = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -204,7 +211,7 @@ def fit(
         options["previous"] = bc.load_fit(previous)
         wanted = wanted or [str(name) for name in options["previous"]["observed_data"]["stage"].values]
         work = f"Updating {previous}"
-    data = read(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
+    data = bc.read_log(log, confidence_kind=kind, stages=wanted, labels=previous is None, **reading.arguments())
     terminal.say(terminal.describe(data))
     with terminal.working(work):
         posterior = bc.fit(data, progressbar=False, **options)
@@ -232,17 +239,17 @@ def fit(
     typer.echo(f"{done}. Next: bayescascade tune {_quoted(output)}{choice} --max-error 0.2 -o policy.json")
 
 
-app.command()(choosing.tune)
-app.command()(explaining.explain)
-app.command(cls=WithChoices)(decisions.score)
-app.command()(decisions.check)
-app.command()(decisions.verdict)
-app.command()(decisions.labels)
-app.command()(decisions.sensitivity)
-app.command(cls=WithChoices)(comparing.compare)
+_add(MAIN)(choosing.tune)
+_add(MAIN)(decisions.score)
+_add(MAIN)(explaining.explain)
+_add(CLOSER)(decisions.check)
+_add(CLOSER)(decisions.verdict)
+_add(CLOSER)(decisions.labels)
+_add(CLOSER)(decisions.sensitivity)
+_add(CLOSER)(comparing.compare)
 
 
-@app.command()
+@_add(MAIN)
 @reads_a_log
 def report(
     fit_file: FitFile,
@@ -253,7 +260,7 @@ def report(
     ] = None,
     test: Annotated[Path | None, file_in("Log that the fit has not seen, to measure on.", metavar="LOG")] = None,
     label_value: Annotated[
-        bool, typer.Option("--label-value", help="Say what more labels are worth, too (takes half a minute).")
+        bool, typer.Option("--label-value", help="Say what more labels are worth, too (takes some minutes).")
     ] = False,
     task: Task = None,
     as_json: Json = False,
@@ -284,20 +291,19 @@ def report(
     typer.echo(f"{done}.")
 
 
-app.command()(running.run)
-app.command(cls=WithChoices)(updating.update)
-app.command()(updating.diff)
-app.command()(serving.serve)
-app.command()(serving.export)
-app.command("fit-tasks", cls=WithChoices)(tenants.fit_tasks)
-app.command("tune-tasks")(tenants.tune_tasks)
-app.command("report-tasks")(tenants.report_tasks)
-app.command(cls=WithChoices)(watching.verify)
-app.command(cls=WithChoices)(watching.monitor)
-app.command(cls=WithChoices)(reading_command)
+_add(AT_WORK)(running.run)
+_add(AT_WORK)(updating.update)
+_add(AT_WORK)(updating.diff)
+_add(AT_WORK)(serving.serve)
+_add(AT_WORK)(serving.export)
+_add(TENANTS, "fit-tasks")(tenants.fit_tasks)
+_add(TENANTS, "tune-tasks")(tenants.tune_tasks)
+_add(TENANTS, "report-tasks")(tenants.report_tasks)
+_add(AT_WORK)(watching.verify)
+_add(AT_WORK)(watching.monitor)
 
 
-@app.command()
+@_add(TRY)
 def simulate(
     output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.", a_log)],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
@@ -320,7 +326,7 @@ def simulate(
     typer.echo(f"{done}. Next: bayescascade fit {terminal.log_words(log, output)} -o fit.nc")
 
 
-@app.command()
+@_add(TRY)
 def demo(
     ctx: typer.Context,
     output: Annotated[
@@ -340,10 +346,10 @@ def demo(
     with terminal.working("Fitting: 4 chains x 1,000 draws (the first run also compiles, about 2 min)"):
         posterior = bc.fit(train, random_seed=1, progressbar=False)
     bc.save_fit(posterior, output / "fit.nc")
-    with terminal.working("Checking the fit"):
-        checks = bc.check(posterior)
     with terminal.working(f"Tuning: error at most {DEMO_MAX_ERROR:.0%} with probability {DEMO_PROB:.0%}"):
         solution = bc.tune(posterior, max_error=DEMO_MAX_ERROR, prob=DEMO_PROB)
+    with terminal.working("Checking the fit"):
+        checks = bc.check(posterior, thresholds=solution)
     policy = solution.to_policy(output / "policy.json")
     scored = bc.score(test, solution)
     with terminal.working("Writing the report"):

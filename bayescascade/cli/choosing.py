@@ -77,7 +77,7 @@ def tune(
         float | None,
         typer.Option(
             help="Safety margin for model error, as a share of the error; 0 trusts the model.",
-            show_default="0.1 with --max-error, or 1 for a fit without a difficulty; else 0",
+            show_default="0.2 with --max-error, or 1 for a fit without a difficulty; else 0",
         ),
     ] = None,
     prices: Annotated[
@@ -139,7 +139,7 @@ def tune(
         prompts = None if template is None else template.read_bytes().decode("utf-8", "surrogateescape")
         solution.to_policy(output, models=models_of(models), prompts=prompts, currency=currency)
     with terminal.working("Checking the fit"):
-        checks = bc.check(posterior)
+        checks = bc.check(posterior, thresholds=solution)
     if as_json:
         terminal.emit(content(solution, checks, output))
         return

@@ -21,19 +21,32 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class WithChoices(TyperCommand):
+class Command(TyperCommand):
     """A command whose help names what may be chosen: ``{families}`` and the like stand for the registries' names.
 
     They are read when help is asked for, because reading them takes longer than all other help.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        names = {key: _words(values) for key, values in _choices().items()}
-        for param in self.params:
-            text = getattr(param, "help", None)
-            if text:
-                param.help = text.format(**names)  # type: ignore[attr-defined]
+        asked = [param for param in self.params if "{" in (getattr(param, "help", None) or "")]
+        names = {key: _words(values) for key, values in _choices().items()} if asked else {}
+        for param in asked:
+            param.help = param.help.format(**names)  # type: ignore[attr-defined]
+        leave_room(self.get_params(ctx))
         super().format_help(ctx, formatter)
+
+
+def leave_room(params: Iterable[Any]) -> None:
+    """Drop from the help what takes the texts' room: that a flag is a bool, and how far numbers may go.
+
+    A number out of range is refused with the range, so nobody has to read it before.
+    """
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+        elif isinstance(getattr(param, "min", None), int | float):
+            param.metavar = param.metavar or f"<{type(param.min).__name__}>"
+            param.min = param.max = None
 
 
 def _choices() -> dict[str, list[str]]:
@@ -130,17 +143,6 @@ def fit_of(path: Path, task: str | None) -> xr.DataTree:
     return posterior if task is None else bc.select_task(posterior, task)
 
 
-def read(path: Path, **reading: Any) -> xr.Dataset:
-    """The log in a file, or in the files of a folder or a pattern, one after the other."""
-    import bayescascade as bc
-
-    if not is_many(path):
-        return bc.read_log(path, **reading)
-    from bayescascade.aggregates.joined import read_files
-
-    return read_files(path, **reading)
-
-
 def log_for(
     path: Path, policy: Any, reading: LogOptions, task: str | None = None, by: str | None = None
 ) -> xr.Dataset:
@@ -148,8 +150,10 @@ def log_for(
 
     ``by`` is a column of slices, which stands in the place of that of tasks.
     """
+    import bayescascade as bc
+
     kind, stages = policy.confidence_kind, policy.stages
-    log = read(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
+    log = bc.read_log(path, confidence_kind=kind, stages=stages, labels=False, **reading.arguments(by))
     tasks = tasks_of(log)
     own = policy.metadata.get("task")
     if task is None and by is None and own in tasks and len(tasks) > 1:
@@ -169,7 +173,7 @@ def _own(task: str) -> str:
 def counted_for(path: Path, policy: Any, reading: LogOptions, task: str | None) -> Any:
     """Many files counted as a policy takes them, of one task if that is asked for, see `log_for`."""
     import bayescascade as bc
-    from bayescascade.aggregates.sources import find_files, table_of_files
+    from bayescascade.logs.sources import find_files, table_of_files
 
     columns = reading.arguments()
     if any([columns.pop("columns"), columns.pop("correct_if")]):
@@ -278,12 +282,14 @@ MaxCost = Annotated[float | None, typer.Option(help=f"Limit: a query costs at mo
 CurrencyName = Annotated[
     str | None, typer.Option("--currency", metavar="NAME", help="Currency of the log's costs, e.g. USD.")
 ]
+MODEL, SAMPLING = "The model", "Sampling"  # panels of the help
 MOST_DRAWS = 1_000_000  # the sampler ends the process where its memory does
 CopulaNames = Annotated[
     str | None,
     typer.Option(
         "--copula",
         metavar="FAMILY[,...]",
+        rich_help_panel=MODEL,
         help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
         "link. Default: gaussian, or gumbel with --no-difficulty.",
     ),
@@ -292,11 +298,44 @@ Difficulty = Annotated[
     bool,
     typer.Option(
         help="Give each query a difficulty, which lowers its confidences and its accuracy. Without it, the "
-        "model is a Markov copula."
+        "model is a Markov copula.",
+        rich_help_panel=MODEL,
     ),
 ]
-NumberOfDraws = Annotated[int, typer.Option("--draws", min=4, max=MOST_DRAWS, help="Draws kept from each chain.")]
-NumberOfChains = Annotated[int, typer.Option("--chains", min=1, max=1000, help="Chains.")]
+NumberOfDraws = Annotated[
+    int,
+    typer.Option("--draws", min=4, max=MOST_DRAWS, help="Draws kept from each chain.", rich_help_panel=SAMPLING),
+]
+NumberOfChains = Annotated[
+    int, typer.Option("--chains", min=1, max=1000, help="Chains.", rich_help_panel=SAMPLING)
+]
+MarginName = Annotated[
+    str, typer.Option(help="Distribution of a stage's confidences: {margins}.", rich_help_panel=MODEL)
+]
+CalibrationName = Annotated[
+    str,
+    typer.Option(help="From confidence to the probability of being right: {calibrations}.", rich_help_panel=MODEL),
+]
+TuningSteps = Annotated[
+    int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.", rich_help_panel=SAMPLING)
+]
+MaxQueries = Annotated[
+    int,
+    typer.Option(
+        min=100,
+        help="Of a longer log, fit so many queries drawn at random, and so many labelled ones. Margins and "
+        "costs are always those of the whole log.",
+        rich_help_panel=SAMPLING,
+    ),
+]
+TargetAccept = Annotated[
+    float | None,
+    typer.Option(
+        help="Acceptance rate the sampler aims at; raise towards 1 if there are divergences.",
+        show_default="0.95, or 0.8 with --no-difficulty",
+        rich_help_panel=SAMPLING,
+    ),
+]
 AbstainPrice = Annotated[
     float | None, typer.Option(help=f"What leaving a query unanswered costs, {CURRENCY}: stages may then abstain.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,8 @@ def read(
         list[str],
         typer.Argument(
             metavar="[STAGE=]FILE...",
-            help="A file for each stage by its name, cheapest first; or files whose responses name their model.",
+            help="Files for each stage by its name, cheapest first; or files whose responses name their model. "
+            "Folders and quoted patterns, too: 'small=runs/small-*.jsonl'.",
         ),
     ],
     output: Annotated[
@@ -133,29 +135,32 @@ def read(
 
 
 def files_of(sources: list[str]) -> list[tuple[str, str]]:
-    """Stage and path of each source; the stage is empty where none is named."""
+    """Stage and path of each file; the stage is empty where none is named."""
     files = []
     for text in sources:
         stage, equals, path = text.partition("=")
         if not equals or os.path.exists(text):
             stage, path = "", text
-        if path != STDIN and not os.path.exists(path):
+        there = path == STDIN or os.path.exists(path)
+        found = [path] if there else sorted(glob.glob(path, recursive=True))
+        if not found:
             raise CascadeError(f"there is no file {path!r}; write FILE, or STAGE=FILE.")
-        files.append((stage.strip(), path))
+        files += [(stage.strip(), each) for each in found]
     named = [stage for stage, _ in files if stage]
     if named and len(named) < len(files):
         raise CascadeError("some files have a stage before = and others none; name the stage of each, or of none.")
-    again = next((stage for stage in named if named.count(stage) > 1), None)
-    if again is not None:
-        raise CascadeError(f"the stage {again!r} has two files; put their lines into one.")
     return files
 
 
 def _source(files: list[tuple[str, str]]) -> Any:
     """As readers take them: a mapping by stage, a single path, or several."""
-    if files[0][0]:
-        return dict(files)
-    paths = [path for _, path in files]
+    if not files[0][0]:
+        return _one_or_several([path for _, path in files])
+    stages = dict.fromkeys(stage for stage, _ in files)
+    return {name: _one_or_several([path for stage, path in files if stage == name]) for name in stages}
+
+
+def _one_or_several(paths: list[str]) -> str | list[str]:
     return paths[0] if len(paths) == 1 else paths
 
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _BAND = f"{CI_PROB:.0%} interval"
+_TINY = 1e-3  # share of a loss that is shown as nothing
 
 
 def _number(value: Any) -> str:
-    return f"{float(value):.3g}"
+    from bayescascade.display.format import money
+
+    return money(float(value))
 
 
 def _share(value: Any) -> str:
@@ -196,17 +199,21 @@ def _promises_table(found: pd.DataFrame) -> Table:
 
 def sensitivity_table(found: pd.DataFrame) -> Table:
     """What becomes of thresholds that are kept, and of new ones, when something changes."""
-    rows = []
+    from bayescascade.display.format import chance
+    from bayescascade.display.value import label
+
+    rows, promised = [], "kept" in found and found["kept"].notna().any()
     for (change, of, by), row in found.iterrows():
-        of_stage = change == "price"
-        name = f"{change} of {of} x {by:g}" if of_stage else f"{change} {by:g}" if change != "as tuned" else change
+        name = label(change, of, by) if change != "as tuned" else change
         shown = [
             "" if isnan(row[key]) else (_share if key.endswith("error") else _per_thousand)(row[key])
             for key in ("error", "cost", "new_error", "new_cost")
         ]
-        lost = "" if isnan(row["lost"]) else _number(1000.0 * row["lost"])
-        rows.append((str(name), *shown, lost))
-    columns = ("Change", "Error", "Cost", "Error,\nretuned", "Cost,\nretuned", "Lost by\nkeeping")
+        gap = 1000.0 * row["lost"]
+        lost = "" if isnan(gap) else "0" if gap < _TINY * abs(1000.0 * row["new_cost"]) else _number(gap)
+        rows.append((str(name), *shown[:2], *([chance(row["kept"])] if promised else []), *shown[2:], lost))
+    kept = ["Promise\nholds"] if promised else []
+    columns = ["Change", "Error", "Cost", *kept, "Error,\nretuned", "Cost,\nretuned", "Lost by\nkeeping"]
     return table("Thresholds kept, and tuned again (costs per 1,000 queries)", columns, rows)
 
 

@@ -48,7 +48,7 @@ def _folder_out(text: str) -> Any:
 
 def fit_tasks(
     logs: LogFiles,
-    output: Annotated[Path, _folder_out("Folder for the fits; one that has some already is gone on with.")],
+    output: Annotated[Path, _folder_out("Folder for the fits. If it holds some, the run goes on from there.")],
     by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="Column that names the tenants.")] = "task",
     kind: Kind = None,
     cost: Cost = "cost",
@@ -112,7 +112,7 @@ def tune_tasks(
     fits: Annotated[
         Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
     ],
-    output: Annotated[Path, _folder_out("Folder for the policies; one that has some already is gone on with.")],
+    output: Annotated[Path, _folder_out("Folder for the policies. If it holds some, the run goes on from there.")],
     max_error: MaxError = None,
     max_cost: MaxCost = None,
     error_price: Annotated[float | None, ERROR_PRICE] = None,

@@ -9,7 +9,7 @@ import typer
 
 from bayescascade.cli import terminal
 from bayescascade.cli.log_options import LogOptions, reads_a_log
-from bayescascade.cli.options import Json, LogFiles, Seed, Task, file_out, fit_of, keep_inputs, read, writable
+from bayescascade.cli.options import Json, LogFiles, Seed, Task, file_out, fit_of, keep_inputs, writable
 from bayescascade.cli.tables import diff_tables, update_text
 from bayescascade.errors import CascadeError, render
 
@@ -44,7 +44,9 @@ def update(
 
     chosen, posterior = bc.Policy.load(policy), bc.load_fit(fit_file)
     names = [str(name) for name in posterior["observed_data"].to_dataset()["stage"].values]
-    data = read(log, confidence_kind=chosen.confidence_kind, stages=names, labels=False, **reading.arguments())
+    data = bc.read_log(
+        log, confidence_kind=chosen.confidence_kind, stages=names, labels=False, **reading.arguments()
+    )
     terminal.say(terminal.describe(data))
     with terminal.working("Updating the fit and tuning again"):
         found = bc.propose(posterior, data, chosen, old_share=old_share, random_seed=seed, progressbar=False)

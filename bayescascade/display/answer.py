@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GRID = 300
+_ROWS = 0.42  # height of the test log's two rows, as a share of the curves' height
+_EDGE = 0.2  # share of the width within which a name is put beside its mark, not centred on it
 
 
 def density(draws: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -63,18 +65,20 @@ def draw_density(
     top = max(top, float(y.max())) or 1.0
     ax.fill_between(x, y, color=BLUE, alpha=0.5, lw=0, label="model")
     ax.plot(x, y, color=BLUE, lw=1.5)
+    # the test log has a row of its own below the curves, and its name another, so that no line runs through it
+    bottom = 0.0 if test is None else -_ROWS * top
     if limit is not None:
-        ax.plot([limit, limit], [0.0, 1.3 * top], color=VERMILION, lw=2.2)
+        ax.plot([limit, limit], [0.5 * bottom, 1.3 * top], color=VERMILION, lw=2.2)
         _beside(ax, limit, 1.3 * top, f"your limit: {show(limit)}", x)
     if test is not None:
         value, low, high = test
-        ax.plot([low, high], [0.11 * top] * 2, color=ink(), lw=2.2, solid_capstyle="butt")
-        ax.plot([value], [0.11 * top], "o", color=ink(), ms=9)
-        ax.annotate(
-            f"test log: {show(value)}", (value, 0.11 * top), (0, 8), textcoords="offset points", ha="center",
-            fontsize="small",
-        )  # fmt: skip
-    ax.set(xlim=(x[0], x[-1]), ylim=(0.0, 1.42 * top), yticks=[])
+        ax.axhline(0.0, color=ink(), lw=0.8)
+        ax.plot([low, high], [0.3 * bottom] * 2, color=ink(), lw=2.2, solid_capstyle="butt")
+        ax.plot([value], [0.3 * bottom], "o", color=ink(), ms=9)
+        place = (value - x[0]) / (x[-1] - x[0])
+        side = "left" if place < _EDGE else "right" if place > 1.0 - _EDGE else "center"
+        ax.annotate(f"test log: {show(value)}", (value, 0.77 * bottom), ha=side, va="center")
+    ax.set(xlim=(x[0], x[-1]), ylim=(bottom, 1.42 * top), yticks=[])
     ax.spines[["left", "right", "top"]].set_visible(False)
     return ax
 

@@ -27,8 +27,14 @@ def chance(p: float) -> str:
 
 
 def money(value: float) -> str:
-    """An amount of money."""
-    return f"{value:.3g}"
+    """An amount of money.
+
+    Examples
+    --------
+    >>> money(0.0123), money(1.3841), money(9234.5)
+    ('0.0123', '1.38', '9,230')
+    """
+    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= PER else f"{value:.3g}"
 
 
 def per_thousand(value: float) -> str:

@@ -136,7 +136,9 @@ def label(change: str, of: str, by: float) -> str:
     """A change of prices, of the prior's or the likelihood's power, or of the queries, in a few words."""
     if change == "price":
         return f"{bare(of, 22)} costs × {by:g}"
-    return f"queries harder by {by:.0%}" if change == "drift" else f"{change} to the power {by:g}"
+    if change == "drift":
+        return f"queries harder by {by:.0%}"
+    return f"{'weaker' if by < 1.0 else 'stronger'} {change}, power {by:g}"
 
 
 def draw_sensitivity(

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeWarning, Code, bad_value
+from bayescascade.errors import PACKAGE, CascadeWarning, Code, bad_value
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.effort import announce
 from bayescascade.inference.sampling import SamplerConfig, warn_unconverged
@@ -163,7 +163,7 @@ def _remark(design: Design, log: xr.Dataset) -> None:
         warnings.warn(
             f"the log has {n} queries; below 10 the prior dominates the posterior. Label more queries.",
             CascadeWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
     column, correct = design.arrays["label_column"], design.arrays["label_correct"]
     for j, name in enumerate(design.columns):
@@ -173,19 +173,19 @@ def _remark(design: Design, log: xr.Dataset) -> None:
                 f"stage {name!r}: no answer is labelled, so its calibration is what the other tasks and the prior "
                 "say. Label some queries of this stage.",
                 CascadeWarning,
-                stacklevel=3,
+                skip_file_prefixes=PACKAGE,
             )
         elif here.min() == here.max():
             warnings.warn(
                 f"stage {name!r}: all {len(here)} labelled answers are {'right' if here[0] else 'wrong'}; "
                 "its slope is decided by the prior and the other stages. Label more queries of this stage.",
                 CascadeWarning,
-                stacklevel=3,
+                skip_file_prefixes=PACKAGE,
             )
         if len(design.margins[j].low) == 1:
             warnings.warn(
                 f"stage {name!r}: its confidence is constant and carries no information, so the stage can only "
                 "accept everything or nothing. Log a confidence that varies, or leave the stage out.",
                 CascadeWarning,
-                stacklevel=3,
+                skip_file_prefixes=PACKAGE,
             )

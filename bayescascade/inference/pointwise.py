@@ -137,7 +137,7 @@ def query_rows(flat: xr.Dataset, mass: np.ndarray, design: Design) -> np.ndarray
     values = [flat[name].values.reshape(n, -1) for name in ("tau", "loading", "discrimination", "unanswerable")]
     values.append(label_logits(flat, design))
     log_mass = np.log(np.maximum(mass.reshape(n, len(design.margins), -1), 1e-300))
-    step = max(1, _AT_ONCE // (len(NODES["ease"]) * max(1, len(data["point_column"]) + len(data["label_column"]))))
+    step = max(1, _AT_ONCE // (len(NODES["ease"]) * max(1, len(data["row_cell"]))))
 
     def run(block: slice) -> np.ndarray:
         tail = {name: data[name][..., None] for name in data if data[name].dtype == float} | {

@@ -79,7 +79,7 @@ def log_prior(design: Design, draws: xr.Dataset) -> xr.Dataset:
 @lru_cache(maxsize=16)
 def _density(structure: Structure) -> tuple[Any, list[str], list[Any]]:
     """From draws of the top variables to their elementwise log densities; names; data to set beforehand."""
-    from pymc.model.transform.conditioning import remove_value_transforms
+    from pymc import logp
     from pytensor import function
     from pytensor.compile.mode import Mode
     from pytensor.compile.sharedvalue import SharedVariable
@@ -90,12 +90,13 @@ def _density(structure: Structure) -> tuple[Any, list[str], list[Any]]:
     from bayescascade.model.build import model_of_design
 
     design = placeholder(structure)
-    model = remove_value_transforms(model_of_design(design))
+    model = model_of_design(design)
     free = set(model.free_RVs)
     top = [rv for rv in model.free_RVs if not free & set(ancestors(rv.owner.inputs))]
     top = [rv for rv in top if not rv.name.startswith("cost")]
-    terms = model.logp(vars=top, sum=False)
-    points = [model.rvs_to_values[rv] for rv in top]
+    points = [rv.type(name=rv.name) for rv in top]
+    # each by itself: the model's own density is rewritten as a whole, which takes seconds
+    terms = [logp(rv, point) for rv, point in zip(top, points, strict=True)]
     many = [v.type.clone(shape=(None, *v.type.shape))(name=v.name) for v in points]
     many_terms = vectorize_graph(terms, dict(zip(points, many, strict=True)))
     # evaluated once or twice: compiling it would cost more than it saves

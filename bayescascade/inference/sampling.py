@@ -1,7 +1,7 @@
 """Sampling: compile a structure once, refit it to any log, hand back one DataTree.
 
-A `Structure` is what changes the model's graph. Its compiled model is kept for the life of the process; PyTensor's
-own cache keeps the kernels on disk.
+A `Structure` is what changes the model's graph. Its compiled model is kept for the life of the process, and, by
+`machine_code`, on disk.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import xarray as xr
 
 from bayescascade._common.compiling import compiling
 from bayescascade._common.parallel import n_cores
-from bayescascade.errors import CascadeWarning, bad_value, call, in_python, option
+from bayescascade.errors import PACKAGE, CascadeWarning, bad_value, call, in_python, option
+from bayescascade.inference.machine_code import compiled_model
 from bayescascade.inference.margin_draws import draw_margins
 from bayescascade.inference.pointwise import log_likelihood_of
+from bayescascade.logs.tables import SIGNAL
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.model.build import model_of_design
 from bayescascade.model.calibration import ATOMS
@@ -143,13 +145,11 @@ def _compiled(structure: Structure) -> Any:
 @lru_cache(maxsize=16)
 def _compile(structure: Structure) -> Any:
     """Compile the model of a structure, on a tiny placeholder log: data come later by `with_data`."""
-    import nutpie
-
     model = model_of_design(placeholder(structure))
     names = [v.name for v in (*model.free_RVs, *model.deterministics)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numba will use object mode")
-        return nutpie.compile_pymc_model(model, var_names=names)
+        return compiled_model(structure, model, names)
 
 
 def placeholder(structure: Structure) -> Design:
@@ -235,6 +235,7 @@ def assemble(
         "calibration": options.calibration,
         "difficulty": int(options.difficulty),  # netCDF has no booleans
         "confidence_kind": design.kind,
+        **({SIGNAL: log.attrs[SIGNAL]} if isinstance(log.attrs.get(SIGNAL), str) else {}),
         "random_seed": int(config.random_seed),
         "tuning_steps": int(config.tune),
         "target_accept": config.acceptance(design),
@@ -311,7 +312,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
             + call("check", "fit")
             + " and look at the margins.",
             CascadeWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, in_python
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning, bad_value, call, in_python
 from bayescascade.inference.deferral_weights import fit_log, is_thinned
 from bayescascade.inference.importance import psis, resample, take_draws
 from bayescascade.inference.pointwise import log_likelihood_blocks
@@ -62,7 +62,7 @@ def update(previous: xr.DataTree, new: xr.Dataset, config: SamplerConfig, old_sh
             f"k-hat {k:.2f}, at most {_MAX_K} is wanted; {share:.0%} of the draws would count), so all "
             f"{log.sizes['query']} queries were sampled again. Update with fewer queries at a time to avoid it.",
             CascadeWarning,
-            stacklevel=3,
+            skip_file_prefixes=PACKAGE,
         )
         tree = with_groups(fit_design(joined, log, config), joined, config.random_seed)
         warn_unconverged(tree)
@@ -100,6 +100,10 @@ def _with_history(
     n_new = fresh.sizes["query"]
     tree.attrs |= attrs | {"update_old": tree.attrs["n_queries"] - n_new, "update_new": n_new}
     tree.attrs |= {"update_labelled": labelled}
+    observed = tree["observed_data"].to_dataset()
+    if "represents" in observed.coords:  # the earlier fit was of a sample of a longer log
+        n_queries = round(float(observed["represents"].sum()))
+        tree.attrs |= {"n_queries": n_queries, "n_modelled": observed.sizes["query"]}
     tree["update"] = xr.DataTree(_compared(previous, fresh, int(tree.attrs["random_seed"])))
     if "copula_choice" in previous.attrs:
         tree.attrs["copula_choice"] = previous.attrs["copula_choice"]
@@ -142,11 +146,19 @@ def _joined(old: xr.Dataset, new: xr.Dataset) -> tuple[xr.Dataset, int]:
             )
     stages = [[str(s) for s in log["stage"].values] for log in (old, new)]
     if stages[0] != stages[1]:
-        raise CascadeError(f"the new queries are for stages {stages[1]}, but the fit is for {stages[0]}.")
+        raise CascadeError(
+            f"the new queries are for stages {stages[1]}, but the fit is for {stages[0]}; give queries of these."
+        )
     if new.attrs.get("confidence_kind") != old.attrs["confidence_kind"]:
         raise CascadeError(
             f"the new queries' confidences are of kind {new.attrs.get('confidence_kind')!r}, but the fit's are of "
-            f"kind {old.attrs['confidence_kind']!r}."
+            f"kind {old.attrs['confidence_kind']!r}; read the new log as that kind, or fit all queries again."
+        )
+    made, before = new.attrs.get("signal"), old.attrs.get("signal")
+    if made is not None and before is not None and made != before:
+        raise CascadeError(
+            f"the new queries' confidences are made by the signal {made!r}, but the fit's by "
+            f"{before!r}; make them by the fit's, or fit all queries again."
         )
     if old["query"].dtype.kind != new["query"].dtype.kind:  # no file holds numbers and names in one array
         old, new = (log.assign_coords(query=[str(q) for q in log["query"].values]) for log in (old, new))

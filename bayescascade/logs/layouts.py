@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import TO_FILL_IN, CascadeError, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, in_python, option
 from bayescascade.logs.tables import EXAMPLE_PRICES, column, numeric_columns, only_column, task_ids, to_labels
 
 # How a wide table may join a stage's name and a field's name, in order of preference. A stage's name may
@@ -86,11 +86,15 @@ def _long(table: pd.DataFrame, cost: str | None, task: str | None) -> Records:
     columns = set(table.columns)
     for name in ("query", "confidence"):
         if name not in columns:
-            raise CascadeError(f"missing column {name!r}; the columns are {listed(table.columns)}")
+            raise CascadeError(
+                f"missing column {name!r}; the columns are {listed(table.columns)}; say which of them it is: "
+                + in_python(f"columns={{{name!r}: ...}}", f"--{name}-column COLUMN")
+            )
     if not columns & {"stage", "model"}:
         raise CascadeError(
             f"missing column 'stage' (or 'model'), so rows cannot be told apart by stage; "
-            f"the columns are {listed(table.columns)}"
+            f"the columns are {listed(table.columns)}; say which of them it is: "
+            + in_python("columns={'stage': ...}", "--stage-column COLUMN")
         )
     cells = {"confidence": column(table, "confidence")}
     if "correct" in columns:

@@ -19,7 +19,8 @@ from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, option
 from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, renamed, right_or_wrong
 from bayescascade.logs.layouts import Records, to_records
 from bayescascade.logs.plausible import warn_of_oddities, warn_of_torn_queries
-from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, TRUTH, load_table, to_numbers
+from bayescascade.logs.sources import joined_table
+from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, SIGNAL, TRUTH, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
 from bayescascade.signals.kinds import KINDS, check_kind
 
@@ -62,12 +63,14 @@ def read_log(
 
     Parameters
     ----------
-    source : path or DataFrame
+    source : path, pattern, folder, list of paths or DataFrame
         CSV (``.csv``, ``.tsv``), Parquet (``.parquet``, ``.pq``) or JSON (``.jsonl``, ``.ndjson``, ``.json``: an
         object a line, an array of objects, or pandas' ``to_json``), also packed as ``.gz``; ``"-"`` is standard
         input. Spreadsheets' CSV is read where it has one meaning: semicolons or tabs, decimal commas, thousands,
         a currency's sign, UTF-16. Or a DataFrame of pandas, Polars (lazy ones too) or PyArrow. Pickles are never
-        read. Two layouts:
+        read. A folder, a pattern such as ``"logs/*.parquet"``, or a list of paths: Parquet or CSV files with the
+        same columns, one after the other; columns may stand in the names of folders, ``tenant=acme/1.parquet``. A
+        Dask DataFrame is computed first, and so has to fit into memory, as files do. Two layouts:
 
         * *long*, one row per query and stage: ``query``; ``stage``, ``model`` or both; ``confidence``; a cost
           column; optionally ``correct`` and ``latency`` (or ``latency_ms``). A stage is called by its
@@ -143,8 +146,8 @@ def read_log(
         raise CascadeError(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
         )
-    table = renamed(load_table(source), columns, correct_if)
-    kind = _kind_of(table, confidence_kind)
+    table = renamed(joined_table(source), columns, correct_if)
+    kind, signal = _kind_of(table, confidence_kind), table.attrs.get(SIGNAL)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     all_stages = None if labels else _with_those_not_reached(records, wanted)
     if all_stages is not None:
@@ -178,7 +181,7 @@ def read_log(
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},
-        attrs={"confidence_kind": kind, "stage_order": stage_order},
+        attrs={KIND: kind, "stage_order": stage_order} | ({SIGNAL: signal} if isinstance(signal, str) else {}),
     )
     if records.tasks is not None:
         check_names("task", np.unique(records.tasks))

@@ -14,7 +14,8 @@ from bayescascade.errors import CascadeError, Code, call, option
 from bayescascade.logs.files import read_file
 from bayescascade.logs.spelling import plain_number, spelled_out
 
-KIND = "confidence_kind"  # an attribute of logs, and of tables that say what their confidences are
+# attributes of logs, and of tables that say what their confidences are, and how they were made of responses
+KIND, SIGNAL = "confidence_kind", "signal"
 EXAMPLE_PRICES = option("cost", {"small": Code("1e-4"), "large": Code("1e-3")})
 
 # What people and programs write for "no value"; compared in lower case. Applied to numbers only: a query may

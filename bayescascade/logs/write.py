@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescascade._common.files import whole_file
 from bayescascade.errors import bad_value
-from bayescascade.logs.tables import KIND
+from bayescascade.logs.tables import KIND, SIGNAL
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -31,7 +31,8 @@ def write_log(log: xr.Dataset, path: str | os.PathLike[str]) -> None:
     log : xarray.Dataset
         As `read_log` returns it.
     path : path
-        Where it goes: ``.parquet``, which also keeps the kind of the confidences, or ``.csv``.
+        Where it goes: ``.parquet``, which also keeps the kind of the confidences and, where it is known, what
+        signal made them; or ``.csv``.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def write_log(log: xr.Dataset, path: str | os.PathLike[str]) -> None:
     table = table[known].astype({"correct": "Int8"})
     if "latency" in log and log["latency"].attrs.get("units") == "ms":
         table = table.rename(columns={"latency": "latency_ms"})
-    table.attrs = {KIND: log.attrs[KIND]}
+    table.attrs = {name: log.attrs[name] for name in (KIND, SIGNAL) if name in log.attrs}
     with whole_file(path, "the log") as part:
         if Path(path).suffix == ".csv":
             table.to_csv(part, index=False)

@@ -24,6 +24,8 @@ from bayescascade.model.rows import Rows
 # docs/evidence/quadrature.md has the measurements.
 _node, _weight = np.polynomial.hermite_e.hermegauss(9)
 LABEL_NODE, LABEL_WEIGHT = _node, _weight / _weight.sum()
+# What the arrays' names begin with.
+COMPLETE = ("complete_", "column_", "task_column")
 
 
 def complete_queries(rows: Rows, shape: tuple[int, int]) -> np.ndarray:
@@ -73,7 +75,7 @@ def complete_arrays(
         "column_link": rows.column_link,
         "column_before": np.where(first, column, column - 1),
         "column_after": np.where(last, len(column), column + 1),
-        "task_column": column.reshape(-1, shape[1]),
+        "task_column": column.reshape(-1, shape[1]).T,
     }
     return arrays | free, query
 
@@ -105,48 +107,43 @@ def complete_logp(
     def after(x: Any) -> Any:
         return xp.concatenate([x, zero])[data["column_after"]]
 
-    def of_task(x: Any, j: int) -> Any:
-        """What the column of a stage has, (task,); of the only task there is, a scalar."""
-        return x[j] if one else x[data["task_column"][:, j]]
+    def by_stage(x: Any) -> Any:
+        """What each column has, by stage (stage, task), or of the only task there is (stage,)."""
+        return x if one else x[data["task_column"]]
 
     def each(x: Any, of: Any = task) -> Any:
-        """What the task of each query has (query,)."""
-        return x if one else x[of]
+        """What the tasks of some queries have (stage, query), given that of each task."""
+        return x[:, None] if one else x[:, of]
 
-    n_stages = structure.n_stages
-    # given the signals theta has this precision, 1 / spread^2, and the mean linear / precision
-    precision = 1.0 + sum(of_task(b * b, j) for j in range(n_stages))
+    # given the signals theta has this precision, 1 / spread^2, and the mean linear / precision: of each task
+    precision = 1.0 + by_stage(b * b).sum(0)
     spread = precision**-0.5
-    signals = each(sum(of_task(xp.log(own), j) for j in range(n_stages)) - 0.5 * xp.log(precision))
+    constant = by_stage(xp.log(own)).sum(0) - 0.5 * xp.log(precision)
     square, cross, weight = 0.5 * (1.0 - own * own - after(past * past)), own * past, b * own - after(b * past)
-    s = [score[data["complete_row"][j]] for j in range(n_stages)]
-    linear: Any = 0.0
-    for j in range(n_stages):
-        signals = signals + each(of_task(square, j)) * s[j] * s[j]
-        linear = linear + each(of_task(weight, j)) * s[j]
-        if j:
-            signals = signals + each(of_task(cross, j)) * s[j] * s[j - 1]
-    mean = linear * each(spread * spread)
-    signals = signals + 0.5 * linear * mean
+    square, cross, weight = (each(by_stage(x)) for x in (square, cross, weight))
+    s = score[data["complete_row"]]  # (stage, query)
+    linear = (weight * s).sum(0)
+    mean = linear * (spread * spread if one else (spread * spread)[task])
+    signals = (square * s * s).sum(0) + (cross[1:] * s[1:] * s[:-1]).sum(0) + 0.5 * linear * mean
+    signals = signals + (constant if one else constant[task])
 
-    label, logit = data["complete_label"], xp.concatenate([logit, zero])
+    # P(label | theta) = exp(-above) / (a + b exp(-sign slope (theta - mean))), where a and b are at most 1
+    label, sign, slope = data["complete_label"], data["complete_sign"], by_stage(discrimination)
     n = label.shape[1]
-    of, mean, above, product = task[:n], mean[:n], 0.0, 1.0
-    for j in range(n_stages):
-        # P(label | theta) = exp(-above) / (a + b exp(-sign slope (theta - mean))), where a and b are at most 1
-        sign, slope = data["complete_sign"][j], of_task(discrimination, j)
-        shift = _nodes(slope * spread, one) * data["label_node"]  # (task, node), or (node,) of the only task
-        against = -sign * (logit[label[j]] + each(slope, of) * mean)
-        small, wins = xp.exp(-abs(against)), against > 0.0
-        a, other = xp.where(wins, small, 1.0), xp.where(wins, 1.0, small)
-        above = above + xp.maximum(against, 0.0)
-        right, wrong = other * xp.maximum(sign, 0.0), other * xp.maximum(-sign, 0.0)
-        tilt = _nodes(right) * each(xp.exp(-shift), of) + _nodes(wrong) * each(xp.exp(shift), of)
-        product = product * (_nodes(a) + tilt)
-    labels = xp.log((data["label_weight"] / product).sum(1)) - above
+    of, mean = task[:n], mean[:n]
+    against = -sign * (xp.concatenate([logit, zero])[label] + each(slope, of) * mean)
+    small, wins = xp.exp(-abs(against)), against > 0.0
+    a, other = xp.where(wins, small, 1.0), xp.where(wins, 1.0, small)
+    right, wrong = other * xp.maximum(sign, 0.0), other * xp.maximum(-sign, 0.0)
+    shift, product = slope * spread, 1.0
+    for j in range(structure.n_stages):
+        step = shift[j] * data["label_node"] if one else _nodes(shift[j]) * data["label_node"]
+        tilt, back = (x if one else x[of] for x in (xp.exp(-step), xp.exp(step)))
+        product = product * (_nodes(a[j]) + _nodes(right[j]) * tilt + _nodes(wrong[j]) * back)
+    labels = xp.log((data["label_weight"] / product).sum(1)) - xp.maximum(against, 0.0).sum(0)
     return signals, xp.concatenate([signals[:n] + labels, signals[n:]])
 
 
-def _nodes(values: Any, scalar: bool = False) -> Any:
-    """Add the axis of nodes after that of rows, if there is one."""
-    return values if scalar else values[:, None]
+def _nodes(values: Any) -> Any:
+    """Add the axis of nodes after that of rows."""
+    return values[:, None]

@@ -17,15 +17,15 @@ from bayescascade.errors import CascadeError
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
-from bayescascade.model.complete import complete_arrays, complete_queries
+from bayescascade.model.complete import COMPLETE, complete_arrays, complete_queries
 from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
 from bayescascade.model.population import arrays as population_arrays
 from bayescascade.model.query_rows import (
+    AT_NODES,
     Places,
-    Ranks,
     observed_ranks,
     patterns,
     ranked_columns,
@@ -34,6 +34,9 @@ from bayescascade.model.query_rows import (
 from bayescascade.model.rows import Rows
 from bayescascade.model.subsample import fair
 from bayescascade.signals.kinds import KINDS, to_signal
+
+# So many complete queries are worth their closed form where there are others, too.
+_MANY_COMPLETE = 1000
 
 _DIMS: dict[str, tuple[str, ...] | str] = {
     "row_cell": "row",
@@ -117,7 +120,8 @@ class Design:
     @property
     def structure(self) -> Structure:
         """What decides the model's graph."""
-        return structure_of(self.options, len(self.stages), max(1, len(self.tasks)))
+        ways = "complete_row" in self.arrays, "pattern_line" in self.arrays or not self.options.difficulty
+        return structure_of(self.options, len(self.stages), max(1, len(self.tasks)), *ways)
 
 
 def build_design(
@@ -163,7 +167,9 @@ def build_design(
         ranked = ranked_columns(all_signals, all_tasks, len(margins))
         ranks = observed_ranks(rows, all_signals, all_tasks, ranked)
         arrays |= {"ranked": ranked.astype(float)}
-        arrays |= _by_query(rows, model.by, used, sampled, task, n_tasks, labels, label_query, ranks)
+        places = Places(rows, model.by, used.shape[1], ranks)
+        choosing = bool(options.candidates)
+        arrays |= _by_query(rows, places, sampled, task, n_tasks, labels, label_query, choosing)
     else:
         arrays |= rows.placed(model.by, used.shape[1])
     tau_low = np.tile([family.tau_range[0] for family in options.families], n_tasks)[: n_tasks * n_links]
@@ -266,23 +272,27 @@ def _labels(
 
 def _by_query(
     rows: Rows,
-    by: str,
-    used: np.ndarray,
+    places: Places,
     sampled: np.ndarray,
     task: np.ndarray,
     n_tasks: int,
     labels: dict[str, np.ndarray],
     label_query: np.ndarray,
-    ranks: Ranks,
+    choosing: bool,
 ) -> dict[str, np.ndarray]:
-    """Arrays of the likelihood of whole queries, where these have a difficulty."""
-    shape = len(sampled), used.shape[0] // n_tasks
+    """Arrays of the likelihood of whole queries, where these have a difficulty; ``choosing`` among families."""
+    shape = len(sampled), len(rows.column_link) // n_tasks
     label_at = label_query, labels["label_column"] % shape[1]
-    complete, places = complete_queries(rows, shape), Places(rows, by, used.shape[1], ranks)
+    complete = complete_queries(rows, shape)
+    # compiling both ways takes twice as long as one, so small logs have one; and all candidates have the same
+    if choosing or sum(complete) < min(len(complete), _MANY_COMPLETE):
+        complete[:] = False
     arrays, first = complete_arrays(rows, complete, task, shape, places, label_at, labels["label_correct"])
     more, parts, none = rows_given_ease(rows, complete, n_tasks * (shape[1] - 1), places)
     arrays |= more | patterns(shape, task, rows, parts, none, labels, label_at, sampled, first)
     arrays |= places.margins(sampled)
+    absent = [*(COMPLETE if not complete.any() else ()), *(AT_NODES if complete.all() else ())]
+    arrays = {name: value for name, value in arrays.items() if not name.startswith(tuple(absent))}
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
     prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
     seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])

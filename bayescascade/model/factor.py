@@ -105,25 +105,30 @@ def query_logp(
         own = gaussian.normal_score(xp.minimum(below[cell] + mass[cell] * data[f"{name}_place"], 1.0), xp)
         return xp.add_rows(of, data[f"{name}_point"], own)
 
-    own = scores("complete", data["complete_score"])
-    alone, first = complete_logp(own, logit, tau, loading, discrimination, data, structure, xp)
-    signals, rest = _at_nodes(
-        scores("free", data["point_score"]), logit, tau, loading, discrimination, data, structure, xp
-    )
-    logp = xp.concatenate([first, rest])
+    given = logit, tau, loading, discrimination, data, structure, xp
+    # complete queries, then patterns: log-likelihood if there is an answer, and log density of the signals alone,
+    # of those that no stage got right
+    logps, failures, by_signals, densities, n = [], [], [], [], 0
+    if structure.complete:
+        signals, found = complete_logp(scores("complete", data["complete_score"]), *given)
+        failed, n = data["complete_failed"], found.shape[0]
+        logps, failures, by_signals, densities = [found], [failed], [signals[failed]], [signals]
+    if structure.at_nodes:
+        signals, found = _at_nodes(scores("free", data["point_score"]), *given)
+        failed = data["pattern_failed"]
+        logps.append(found)
+        failures.append(failed + n)
+        by_signals.append(xp.log_sum_over(signals[failed], 1.0, 1))
+    logp, failed = xp.concatenate(logps), xp.concatenate(failures)
     # all answers of an unanswerable query are wrong for certain, so that its signals alone count
-    failed = xp.concatenate([data["complete_failed"], data["pattern_failed"] + first.shape[0]])
-    by_signals = xp.concatenate(
-        [alone[data["complete_failed"]], xp.log_sum_over(signals[data["pattern_failed"]], 1.0, 1)]
-    )
     rate = unanswerable[data["all_task"]]
-    more = (xp.log(rate) - xp.log1p(-rate))[failed] + by_signals - logp[failed]
+    more = (xp.log(rate) - xp.log1p(-rate))[failed] + xp.concatenate(by_signals) - logp[failed]
     logp = xp.add_rows(logp + data["all_labelled"] * xp.log1p(-rate), failed, xp.logaddexp(0.0, more))
     margins = (log_mass[data["row_cell"]] + data["row_log_margin"]) * data["row_counts"]
     joint = xp.add_rows(logp[data["query_pattern"]], data["row_query"], margins)
     # of queries that are not of the sample: labels given signals
     query, where = (data["given_signals"][i] for i in (0, 1))
-    return xp.add_rows(joint, query, -xp.concatenate([logp, alone])[where])
+    return xp.add_rows(joint, query, -xp.concatenate([logp, *densities])[where])
 
 
 def _at_nodes(

@@ -59,9 +59,14 @@ class Structure:
     calibration: str
     difficulty: bool = False
     population: bool = False
+    # which of the two ways to a query's likelihood occur, where queries have a difficulty: see `design`
+    complete: bool = False
+    at_nodes: bool = True
 
 
-def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
+def structure_of(
+    options: Options, n_stages: int, n_tasks: int, complete: bool = False, at_nodes: bool = True
+) -> Structure:
     """The structure of some options; independence needs no formula, and a rotation shares its family's."""
     names = (*options.copula, *options.candidates)
     families = [family for family in map(get_family, names) if family.base != "independence"]
@@ -74,6 +79,8 @@ def structure_of(options: Options, n_stages: int, n_tasks: int) -> Structure:
         options.calibration,
         options.difficulty,
         options.population is not None,
+        complete,
+        at_nodes,
     )
 
 

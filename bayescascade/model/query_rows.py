@@ -12,6 +12,8 @@ Arrays = dict[str, np.ndarray]
 # Share of the queries from which on the observed ranks of a stage's signals are those of all queries: what is
 # missed moves no rank by more than a twentieth.
 RANKED = 0.95
+# What the names of arrays begin with that only queries at fixed nodes have.
+AT_NODES = ("pattern_", "point_", "free_", "line", "atom_", "strip_", "tail_", "corner_", "turned_", "used_label")
 
 
 Ranks = tuple[np.ndarray, np.ndarray]

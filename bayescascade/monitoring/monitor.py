@@ -18,6 +18,7 @@ from bayescascade.monitoring.blocks import shares_over_time
 from bayescascade.monitoring.parts import NAMES, NEED_LABELS, Part, Served, parts_of, read_promise
 from bayescascade.monitoring.result import COLUMNS, Watch
 from bayescascade.runtime.policy import Policy
+from bayescascade.signals.confidence import refuse_other_signal
 
 _MOST_PLACES = 400  # of a curve
 _MOST_BLOCKS, _PER_BLOCK = 30, 20
@@ -148,6 +149,7 @@ def served_queries(policy: Policy, served: Any) -> tuple[np.ndarray, Served]:
             f"the log has confidences of kind {log.attrs.get('confidence_kind')!r}, but the policy decides on "
             f"{policy.confidence_kind!r}; give the log that this policy serves."
         )
+    refuse_other_signal(log.attrs.get("signal"), policy.signal, "the log")
     known = [str(name) for name in log["stage"].values]
     if not set(policy.stages) <= set(known):
         raise CascadeError(

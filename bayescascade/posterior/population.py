@@ -154,7 +154,7 @@ def with_population(options: Options, source: Any, log: xr.Dataset) -> Options:
     if str(log.attrs["confidence_kind"]) != known["confidence_kind"]:
         raise CascadeError(
             f"the population's confidences are of kind {known['confidence_kind']!r}, but the log's are of kind "
-            f"{log.attrs['confidence_kind']!r}."
+            f"{log.attrs['confidence_kind']!r}; give a population of that kind, or fit the log without one."
         )
     model = {
         "difficulty": (bool(known["difficulty"]), options.difficulty),

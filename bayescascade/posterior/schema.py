@@ -12,6 +12,7 @@ import xarray as xr
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
+from bayescascade.logs.tables import KIND, SIGNAL
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import ATOMS, CALIBRATIONS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
@@ -155,7 +156,7 @@ def margins_and_scalings(constant: xr.Dataset) -> tuple[list[Margin], list[Scali
 def observed_log(fit: xr.DataTree) -> xr.Dataset:
     """The log that a fit keeps of itself."""
     log = fit["observed_data"].to_dataset().transpose("query", "stage")
-    return log.assign_attrs(confidence_kind=str(fit.attrs["confidence_kind"]))
+    return log.assign_attrs({name: str(fit.attrs[name]) for name in (KIND, SIGNAL) if name in fit.attrs})
 
 
 def options_of(fit: xr.DataTree) -> Options:

@@ -12,7 +12,7 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.messages import sentence
 from bayescascade.cascade.predictive import side_of
 from bayescascade.checks.results import CONSEQUENCES, OTHERWISE, CheckResult
-from bayescascade.display.format import share
+from bayescascade.display.format import as_good_range, share
 from bayescascade.reporting.text import UNIT, Choice, rule_of
 
 
@@ -91,12 +91,15 @@ def stage_rows(choice: Choice, kind: str) -> list[dict[str, Any]]:
         if np.isnan(t):
             continue
         reject = -np.inf if choice.reject is None else float(choice.reject[j])
-        rule, probability = rule_of(t, kind, not rows, reject)
+        low, high = (np.nan, np.nan) if choice.as_good is None else map(float, choice.as_good[j])
+        rule, probability = rule_of(t, kind, not rows, reject, (low, high))
         if called[j] == 0.0:
             rule, probability = "never called", ""
         elif probability:  # what everybody can read comes first
             rule, probability = probability, rule
-        row = {"name": name, "rule": rule, "probability": probability, "called": share(float(called[j]))}
+        span = as_good_range(low, high) if np.isfinite(t) and called[j] > 0.0 else ""
+        also = [text for text in (probability, span and f"{span} does as well") if text]
+        row = {"name": name, "rule": rule, "also": "; ".join(also), "called": share(float(called[j]))}
         row |= {"answered": share(float(done[j])), "width": f"{100.0 * float(done[j]):.1f}"}
         rows.append(row)
     return rows

@@ -70,6 +70,7 @@ def choose(
         reject=reject,
         abstained=None if abstained is None else np.ravel(abstained.values),
         error_with_margin=_with_margin(fit, solution, thresholds),
+        as_good=None if solution is None or solution.as_good is None else solution.as_good.values,
         latency=None if latency is None or np.isnan(latency.values).any() else np.ravel(latency.values),
         currency=currency,
     )

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from bayescascade.analysis.label_value import LabelValue, label_value
@@ -17,6 +16,8 @@ from bayescascade.analysis.rival_table import shown
 from bayescascade.analysis.verdict import Verdict, verdict
 from bayescascade.cascade.discrepancy import default_discrepancy
 from bayescascade.cascade.empirical import check_followed, score, without_lost
+from bayescascade.cascade.predictive import predict
+from bayescascade.cascade.rules import DecisionRule
 from bayescascade.cascade.single_stages import single_stages
 from bayescascade.checks.evidence import gather
 from bayescascade.checks.predictive import check_cascade
@@ -43,6 +44,7 @@ from bayescascade.reporting.tables import (
     check_rows,
     evidence_sheet,
     frontier_sheet,
+    labels_sheet,
     mixture_note,
     provenance,
     sheet_of,
@@ -131,7 +133,7 @@ def build_context(
         **panels_of(evidence, draws, lines, ci_prob),
         "predictive": predictive_figures(along, checks, len(draws.stages)),
         "predictive_text": "" if along.picture is not None else along.text,
-        "labels": _labels(fit, labels, price, stated),
+        "labels": _labels(fit, labels, choice, price, stated),
         "provenance": provenance(fit, choice, ci_prob),
     }
 
@@ -181,13 +183,19 @@ def _score(test: xr.Dataset, fit: xr.DataTree, draws: Draws, choice: Choice, cho
         [str(s) for s in test["stage"].values] if isinstance(test, xr.Dataset) and "stage" in test.coords else []
     )
     if stages != draws.stages and stages != choice.stages:
-        raise CascadeError(f"the test log has stages {stages}, but the fit has {draws.stages}.")
+        raise CascadeError(
+            f"the test log has stages {stages}, but the fit has {draws.stages}; read it with "
+            + option("stages", draws.stages)
+            + "."
+        )
     if data_hash(test) == fit.attrs.get("data_hash"):
         raise CascadeError(
             "the test log is the very log that the fit has seen, on which the page scores the thresholds anyway; "
             "give queries that it has not seen, or leave " + option("test") + " out."
         )
-    return score(test.sel(stage=choice.stages), chosen, fit=fit)
+    # a solution or a policy says itself what to expect, in the words of `score`, which tells the same log's error
+    told = predict(chosen, DecisionRule.from_any(chosen, choice.stages, draws.kind), 1)
+    return score(test.sel(stage=choice.stages), chosen, fit=None if told else fit)
 
 
 def _score_seen(fit: xr.DataTree, choice: Choice, chosen: object) -> xr.Dataset | None:
@@ -256,38 +264,41 @@ def _worth_told(worth: Verdict | None, choice: Choice, draws: Draws) -> dict[str
 
 
 def _labels(
-    fit: xr.DataTree, labels: bool | LabelValue, price: float | None, stated: bool
+    fit: xr.DataTree, labels: bool | LabelValue, choice: Choice | None, price: float | None, stated: bool
 ) -> dict[str, object] | None:
-    """The worth of further labels, where it was asked for."""
+    """The worth of further labels, where it was asked for: for the limit of the error, else at a price of one."""
     if labels is False:
         return None
     remark = ""
     if labels is True:
-        if price is None:
+        limit = _limit(choice)
+        if limit:
+            labels = label_value(fit, **limit, random_seed=0)
+        elif price is None:
             raise CascadeError(
                 "{} needs to know what an error costs; give {}a policy that was tuned on this log{}.",
                 (option("labels", True), in_python("a solution, "), in_python(", or what label_value returns")),
                 parameter="labels",
                 value=True,
             )
-        labels = label_value(fit, error_price=price, random_seed=0)
-        if not stated:
-            remark = (
-                f"No price of an error was given; {price:.3g} is about what the chosen thresholds are best for."
-            )
+        else:
+            labels = label_value(fit, error_price=price, random_seed=0)
+            if not stated:
+                best = f"{price:.3g} is about what the chosen thresholds are best for"
+                remark = f"No price of an error was given; {best}."
     return {
         "text": labels.text,
         "remark": remark,
         "figure": labels_figure(labels),
-        "table": sheet_of(_told(labels.table), 4),
+        "table": labels_sheet(labels.table),
     }
 
 
-def _told(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a table of labels that say something: without a price of a label nothing is paid."""
-    if "label_cost" in table and not (table["label_cost"] > 0.0).any():
-        table = table.drop(columns=["label_cost", "net", "pays_from"])
-    return table.rename(columns={"n_labels": "queries"})
+def _limit(choice: Choice | None) -> dict[str, Any]:
+    """The limit of the error as `label_value` takes it, where that alone is the goal; else empty."""
+    if choice is None or "max_error" not in choice.goal or not set(choice.goal) <= {"max_error", "prob", "doubt"}:
+        return {}
+    return dict(choice.goal)
 
 
 # ---- explorer

@@ -59,8 +59,9 @@ def report(
     thresholds : array-like, DataArray (stage,) or Policy, optional
         Thresholds of your own, on the raw confidence scale, in place of a solution.
     labels : bool or LabelValue
-        Say what more labels are worth: True asks `label_value` at the price of an error of the solution, or at the
-        one for which its thresholds are about best, which takes half a minute; or what `label_value` returned.
+        Say what more labels are worth: True asks `label_value`, which takes some minutes; or what it returned. It
+        is asked for the solution's limit of the error. For other goals it is asked for the price of an error, or
+        for the price at which the thresholds are about best.
     ci_prob : float
         Probability of all intervals and bands, in (0, 1).
     name : str, optional

@@ -13,9 +13,10 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.html import texts
+from bayescascade.cascade.predictive import beta_binomial_ends
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
 from bayescascade.checks.results import CheckResult
-from bayescascade.display.format import LEVEL, PER, band, chance, share, show_threshold
+from bayescascade.display.format import LEVEL, PER, band, chance, money, share, show_threshold
 from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.answer import judged
@@ -71,8 +72,8 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
         rows.append(row)
     for j, name in enumerate(choice.stages):
         row = [f"{ENDS[choice.abstained is not None]} {brief(name)}", band(choice.answered[:, j], ci_prob, share)]
-        row += [] if scored is None else ["", _ended(scored, choice, j), ""]
-        rows.append([*row, *([] if seen is None else [_ended(seen, choice, j)])])
+        row += [] if scored is None else _tested_share(scored, choice, j, ci_prob)
+        rows.append([*row, *([] if seen is None else [share(_ended(seen, choice, j))])])
     return Table(columns, rows)
 
 
@@ -82,12 +83,19 @@ def _with_answers(found: xr.Dataset) -> xr.Dataset:
     return found.assign(of_answers=float(found["error"]) / given if given > 0.0 else np.nan)
 
 
-def _ended(found: xr.Dataset, choice: Choice, stage: int) -> str:
+def _ended(found: xr.Dataset, choice: Choice, stage: int) -> float:
     """Share of a log's queries that end at a stage: called there, and not at the next one that is run."""
     if choice.abstained is None:
-        return share(float(found["answered"][stage]))
+        return float(found["answered"][stage])
     reach = found["reach"].values
-    return share(float(reach[stage] - reach[stage + 1 :].max(initial=0.0)))
+    return float(reach[stage] - reach[stage + 1 :].max(initial=0.0))
+
+
+def _tested_share(scored: xr.Dataset, choice: Choice, stage: int, ci_prob: float) -> list[str]:
+    """Between what a test log should show the share of queries that end at a stage, what it shows, and how so."""
+    rate, value = choice.answered[:, stage], _ended(scored, choice, stage)
+    ends = beta_binomial_ends(float(rate.mean()), float(rate.std()), scored.attrs["n_queries"], ci_prob)
+    return [" to ".join(map(share, ends)), share(value), _marked(judged(value, *ends))]
 
 
 def _shown(found: xr.Dataset, name: str, show: Callable[[float], str]) -> str:
@@ -100,8 +108,38 @@ def _tested(scored: xr.Dataset, name: str, show: Callable[[float], str]) -> list
     if f"{name}_low" not in scored or value == "–":
         return ["", value, ""]
     low, high = (float(scored[f"{name}_{end}"]) for end in ("low", "high"))
-    verdict = judged(float(scored[name]), low, high)
-    return [f"{show(low)} to {show(high)}", value, f"{'✓ ' if verdict == 'as expected' else ''}{verdict}"]
+    return [f"{show(low)} to {show(high)}", value, _marked(judged(float(scored[name]), low, high))]
+
+
+def _marked(verdict: str) -> str:
+    return f"✓ {verdict}" if verdict == "as expected" else verdict
+
+
+def labels_sheet(found: pd.DataFrame) -> Table:
+    """What further labels are worth: what was asked of `label_value` decides which columns there are."""
+    said: list[tuple[str, str, Callable[[float], str]]] = [
+        ("limit", "limit at today's cost", share),
+        ("lowest", "lowest limit", share),
+        ("cost", f"cost of keeping your limit, {UNIT}", money),
+        ("p_kept", "your limit can be kept", chance),
+        ("evsi", "worth per 1,000 queries served", money),
+        ("error_width", "width of the error's interval", share),
+    ]
+    if "limit" in found:  # the saving is in the cost already
+        said = [row for row in said if row[0] != "evsi"]
+    if "label_cost" in found and (found["label_cost"] > 0.0).any():
+        said += [("label_cost", "the labels cost", money), ("pays_from", "pays from so many queries", money)]
+    said = [row for row in said if row[0] in found]
+    rows = []
+    for _, at in found.iterrows():
+        cells = []
+        for name, _, show in said:
+            error = float(at.get(f"{name}_mcse", np.nan))
+            scale = 100.0 if show is share else 1.0 if show is money else np.nan
+            noise = "" if np.isnan(scale * error) else f" ± {scale * error:.1g}"
+            cells.append("–" if np.isnan(at[name]) else show(float(at[name])) + noise)
+        rows.append([str(at["labelled"]), str(int(at["n_labels"])), *cells])
+    return Table(["labelled at", "queries", *(head for _, head, _ in said)], rows)
 
 
 def mixture_note(choice: Choice, draws: Draws) -> str:
@@ -154,10 +192,10 @@ def check_rows(result: CheckResult) -> dict[str, object]:
 def thinning(attrs: Mapping[str, Any], observed: xr.Dataset) -> str:
     """Which queries of a long log were used for what."""
     n, drawn = int(attrs["n_modelled"]), int(fair(observed).sum())
-    return (
-        f"{drawn:,} drawn at random, and {n - drawn:,} more for their labels; margins and costs are those of all "
-        f"{int(attrs['n_queries']):,}"
-    )
+    told = f"{drawn:,} drawn at random, and {n - drawn:,} more for their labels"
+    if "update" in attrs:  # which goes on from the queries that the fit before it kept
+        return f"{told}, in place of {int(attrs['n_queries']):,}; margins and costs are those of these, too"
+    return f"{told}; margins and costs are those of all {int(attrs['n_queries']):,}"
 
 
 def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[tuple[str, str]]:
@@ -169,6 +207,8 @@ def provenance(fit: xr.DataTree, choice: Choice | None, ci_prob: float) -> list[
     named = ("copula", "margin", "calibration")
     model = ", ".join(f"{name} {attrs[name]}" for name in named if name in attrs)
     model += ", one difficulty for each query" if int(attrs.get("difficulty", 0)) else ""
+    if "population" in fit.children:
+        model += f"; priors from {int(fit['population'].attrs['n_tasks'])} other tasks (empirical Bayes)"
     model += f"; {attrs['repriced']}" if attrs.get("repriced") else ""
     task = f"task {attrs['task']}, " if "task" in attrs else ""
     goal = goal_in_words(choice.goal) if choice is not None else ""

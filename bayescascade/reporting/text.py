@@ -12,7 +12,7 @@ from bayescascade._common.arrays import safe_divide
 from bayescascade.analysis.rival_table import SURE
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import as_probability, chance, priced, share, short, show_threshold
+from bayescascade.display.format import as_probability, chance, in_range, priced, share, short, show_threshold
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution_text import promised
 from bayescascade.tuning.spec import TuningSpec
@@ -43,6 +43,8 @@ class Choice:
         The error with the safety margin; None where the goal has none.
     latency : ndarray (draw,), optional
         Per query, in the log's units.
+    as_good : ndarray (stage, end), optional
+        Between which values each threshold does as well.
     currency : str, optional
         Of the costs.
     """
@@ -60,6 +62,7 @@ class Choice:
     abstained: np.ndarray | None = None
     error_with_margin: np.ndarray | None = None
     latency: np.ndarray | None = None
+    as_good: np.ndarray | None = None
     currency: str | None = None
 
     @property
@@ -262,8 +265,17 @@ def compared(choice: Choice, draws: Draws) -> str:
     )
 
 
-def rule_of(threshold: float, kind: str, first: bool, reject: float = -np.inf) -> tuple[str, str]:
-    """When a stage answers: the rule, and the threshold as a probability where the kind has one."""
+def rule_of(
+    threshold: float,
+    kind: str,
+    first: bool,
+    reject: float = -np.inf,
+    as_good: tuple[float, float] = (np.nan, np.nan),
+) -> tuple[str, str]:
+    """When a stage answers: the rule, and the threshold as a probability where the kind has one.
+
+    In two digits where it is known between which values it does ``as_good``, or as many as keep it there.
+    """
     also = "" if reject == -np.inf else f"; gives no answer below {short(reject)}"
     if np.isnan(threshold):
         return "not run", ""
@@ -271,7 +283,8 @@ def rule_of(threshold: float, kind: str, first: bool, reject: float = -np.inf) -
         return f"answers {'everything' if first else 'the rest'}{also}", ""
     if threshold == np.inf:
         return f"escalates everything{also}", ""
-    return f"confidence ≥ {show_threshold(threshold)}{also}", as_probability(threshold, kind)
+    shown = show_threshold(threshold) if np.isnan(as_good).any() else in_range(threshold, *as_good)
+    return f"confidence ≥ {shown}{also}", as_probability(threshold, kind)
 
 
 def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:

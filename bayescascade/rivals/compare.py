@@ -207,7 +207,8 @@ def _runs(
                 )
             if size is not None and size > total:
                 raise CascadeError(
-                    option("n", size) + f" queries to learn from are more than the {total} there are.",
+                    option("n", size)
+                    + f" queries to learn from are more than the {total} there are; ask for fewer.",
                     parameter="n",
                     value=size,
                 )

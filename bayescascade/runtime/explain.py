@@ -145,6 +145,8 @@ def _origin(metadata: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tu
     for name, key in (("Task", "task"), ("Copula", "copula")):
         if isinstance(metadata.get(key), str):
             out.append((name, metadata[key]))
+    if isinstance(manifest.get("signal"), str):
+        out.append(("Confidence", f"made by {manifest['signal']}"))
     prices, models = manifest.get("prices"), manifest.get("models")
     if isinstance(prices, Mapping):
         each = (f"{name} {1000.0 * price:.3g}" for name, price in prices.items() if _known(price))

@@ -94,6 +94,19 @@ class Policy:
         reject = None if self.reject is None else tuple(self.reject)
         return hash((tuple(self.stages), tuple(self.thresholds), self.confidence_kind, reject))
 
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal that makes confidences of responses, see `confidence`; None where it is not known.
+
+        Examples
+        --------
+        >>> from bayescascade.runtime.policy import Policy
+        >>> Policy(["large"], [float("-inf")], "logprob", manifest={"signal": "mean_logprob"}).signal
+        'mean_logprob'
+        """
+        found = (self.manifest or {}).get("signal")
+        return found if isinstance(found, str) else None
+
     def decide(self, stage: str | int, confidence: SupportsFloat) -> Decision:
         """Accept this stage's answer, defer the query to the next stage, or abstain.
 

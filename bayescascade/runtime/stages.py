@@ -14,6 +14,7 @@ from bayescascade.errors import CascadeError, bad_value
 from bayescascade.runtime.endpoint import Endpoint, Messages
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.reply import Reply
+from bayescascade.signals.confidence import check_signal, refuse_other_signal
 from bayescascade.signals.responses import number
 
 Stage = Endpoint | Callable[[Messages], Any]
@@ -59,6 +60,8 @@ def _check_kind(policy: Policy, name: str, stage: Endpoint) -> None:
             f"the signal of stage {name!r} is of the kind {stage.kind!r}, but the policy's thresholds are for "
             f"{policy.confidence_kind!r}; give the signal that its log was made with"
         )
+    elif stage.signal is not None:
+        refuse_other_signal(check_signal(stage.signal).name, policy.signal, f"stage {name!r}")
 
 
 def expected_costs(policy: Policy, stages: Sequence[Stage]) -> list[float]:

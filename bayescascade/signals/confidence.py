@@ -128,6 +128,24 @@ def confidence(response: Any, signal: str | Signal = "mean_logprob", **options: 
     return clipped
 
 
+def refuse_other_signal(found: object, wanted: object, what: str) -> None:
+    """Raise `CascadeError` where confidences were made by another signal than thresholds are for.
+
+    Either may be unknown: a table of confidences seldom says how they were made.
+
+    Examples
+    --------
+    >>> refuse_other_signal("low_logprob", None, "the log")
+    """
+    if isinstance(found, str) and isinstance(wanted, str) and found != wanted:
+        raise CascadeError(
+            f"the confidences of {what} are made by the signal {found!r}, but the policy's thresholds are for "
+            f"{wanted!r}, and mean nothing on others; make the confidences by {wanted!r}, or tune a policy for "
+            f"{found!r}",
+            parameter="signal",
+        )
+
+
 def check_signal(signal: str | Signal, options: Any = ()) -> Signal:
     """Look up a signal by name, and refuse options that it does not have.
 

@@ -18,15 +18,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescascade._common.cluster import connected
 from bayescascade._common.files import check_path
 from bayescascade._common.messages import listed, show
 from bayescascade.checks.suite import check
-from bayescascade.errors import CascadeError, CascadeWarning, bad_value, call, option
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning, bad_value, call, option
 from bayescascade.inference.fit import fit
 from bayescascade.inference.sampling import SamplerConfig, convergence
 from bayescascade.posterior.population import population_of
 from bayescascade.posterior.storage import load_fit, packed, write_packed
-from bayescascade.tenants.cluster import connected, run_jobs
+from bayescascade.tenants.cluster import run_jobs
 from bayescascade.tenants.pool import earlier, first_pass
 from bayescascade.tenants.pool import file_of as pool_file
 from bayescascade.tenants.record import FAILED, Record, digest, file_name
@@ -232,7 +233,7 @@ def fit_tasks(
                 seed = _seed_of(random_seed, tenant.name)
                 jobs[tenant.name] = Job(tenant, asked, seed, options, checks, population)
         if jobs:
-            with connected(client, workers) as cluster:
+            with connected(client, workers, "work for many tenants") as cluster:
                 run_jobs(cluster, fit_one, jobs, keep, load=_as_it_is)
     finally:
         shutil.rmtree(folder / ROWS, ignore_errors=True)
@@ -245,7 +246,7 @@ def fit_tasks(
             f"{len(fits.failed)} of {len(table)} tenants could not be fitted (first: {show(first)}: "
             f"{str(fits.failed.iloc[0]).rstrip('.')}). The table says why of each; mend their logs and run again.",
             CascadeWarning,
-            stacklevel=2,
+            skip_file_prefixes=PACKAGE,
         )
     return fits
 

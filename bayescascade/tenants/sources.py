@@ -15,7 +15,9 @@ from bayescascade._common.messages import listed, show
 from bayescascade.aggregates import sql
 from bayescascade.aggregates.counting import database
 from bayescascade.aggregates.joined import read_table
-from bayescascade.aggregates.sources import (
+from bayescascade.errors import CascadeError, bad_value
+from bayescascade.logs.read import read_log
+from bayescascade.logs.sources import (
     Table,
     find_files,
     folder_columns,
@@ -23,8 +25,6 @@ from bayescascade.aggregates.sources import (
     table_of_files,
     table_of_frame,
 )
-from bayescascade.errors import CascadeError, bad_value
-from bayescascade.logs.read import read_log
 from bayescascade.logs.tables import load_table
 from bayescascade.logs.validate import check_names
 from bayescascade.posterior.schema import data_hash

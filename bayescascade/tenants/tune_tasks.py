@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.cluster import connected
 from bayescascade._common.files import check_path, read_whole
 from bayescascade._common.messages import listed
 from bayescascade.display.format import CI_PROB, show_threshold
-from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning
 from bayescascade.posterior.storage import load_fit
 from bayescascade.runtime.policy import Policy
-from bayescascade.tenants.cluster import connected, run_jobs
+from bayescascade.tenants.cluster import run_jobs
 from bayescascade.tenants.fit_tasks import ALONE, TenantFits
 from bayescascade.tenants.record import FAILED, Record, digest, file_name
 from bayescascade.tuning.spec import TuningSpec
@@ -118,7 +119,7 @@ def tune_tasks(
         record.add(row | told | {"failed_checks": known.table.loc[name, "failed_checks"] or ""})
 
     if jobs:
-        with connected(client, workers) as cluster:
+        with connected(client, workers, "work for many tenants") as cluster:
             run_jobs(cluster, tune_one, jobs, keep, load=_loaded)
     table = record.table(known.fitted, COLUMNS)
     record.write_table(table)
@@ -127,7 +128,7 @@ def tune_tasks(
         warnings.warn(
             f"{len(lacking)} of {len(table)} tenants have no policy: {listed(lacking.index)}. The table says why.",
             CascadeWarning,
-            stacklevel=2,
+            skip_file_prefixes=PACKAGE,
         )
     return table
 

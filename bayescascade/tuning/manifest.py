@@ -66,6 +66,7 @@ def manifest_of(
         "n_queries": solution.provenance.get("n_queries"),
         "models": {stage: models.get(stage) for stage in stages},
         "prompts": None if prompts is None else _digest(prompts),
+        "signal": solution.provenance.get("signal"),
         "currency": currency,
         "prices": seen.get("prices"),
         "goal": goal,

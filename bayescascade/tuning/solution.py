@@ -28,7 +28,7 @@ from bayescascade.tuning.solution_text import describe, remark_on_idle, say_marg
 from bayescascade.tuning.spec import TuningSpec
 
 # What makes another fit of one, beside its log, and how it goes into a file.
-CHANGES: dict[str, Callable[[Any], Any]] = {"task": str, "repriced": str, "drift": float}
+CHANGES: dict[str, Callable[[Any], Any]] = {"task": str, "signal": str, "repriced": str, "drift": float}
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,11 @@ class ThresholdSolution:
     alternatives: list[Alternative] = field(default_factory=list, repr=False)
     currency: str | None = None
     lowest_limits: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal that made the log's confidences, where the log says so."""
+        return self.provenance.get("signal")
 
     @property
     def answered(self) -> xr.DataArray:
@@ -365,7 +370,7 @@ def check_same_fit(fit: xr.DataTree, solution: ThresholdSolution) -> None:
     stages = [str(name) for name in solution.thresholds["stage"].values]
     own = [str(name) for name in fit["posterior"].coords["stage"].values]
     if not set(stages) <= set(own):
-        raise CascadeError(f"the solution is for stages {stages}, but the fit has {own}.")
+        raise CascadeError(f"the solution is for stages {stages}, but the fit has {own}; tune this fit.")
     known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
     sizes = fit["posterior"].sizes
     other = solution.error.size != sizes["chain"] * sizes["draw"] or (all(known) and known[0] != known[1])

@@ -141,13 +141,17 @@ def tune(
     solution = to_solution(solved, spec, provenance, currency)
     if not solution.feasible:
         return replace(solution, seen=seen_by(fit, solution))
-    ends = xr.DataArray(
+    ends, others = _ends(solved, spec, discrepancy), alternatives(solved, draws, spec, discrepancy)
+    return replace(solution, seen=seen_by(fit, solution), as_good=ends, alternatives=others)
+
+
+def _ends(solved: Solved, spec: TuningSpec, discrepancy: ModelDiscrepancy | None) -> xr.DataArray:
+    """Between which values each threshold does as well (stage, end)."""
+    return xr.DataArray(
         as_good(solved, spec, discrepancy),
         dims=("stage", "end"),
         coords={"stage": solved.draws.stages, "end": ["low", "high"]},
     )
-    others = alternatives(solved, draws, spec, discrepancy)
-    return replace(solution, seen=seen_by(fit, solution), as_good=ends, alternatives=others)
 
 
 def tune_draws(
@@ -178,9 +182,10 @@ def solution_at(fit: xr.DataTree, thresholds: Any, goal: Mapping[str, Any]) -> T
     draws, spec = get_draws(fit), TuningSpec(**goal)
     rule = DecisionRule.from_any(thresholds, draws.stages, draws.kind)
     draws = rule.restrict(draws)
-    evaluator = Evaluator(draws, discrepancy=read_discrepancy(fit, spec.doubt, one_sided=True))
-    solved = solved_at(rule.positions(draws)[0], spec.objective(draws), evaluator)
-    return to_solution(solved, spec, _provenance(fit))
+    discrepancy = read_discrepancy(fit, spec.doubt, one_sided=True)
+    solved = solved_at(rule.positions(draws)[0], spec.objective(draws), Evaluator(draws, discrepancy=discrepancy))
+    solution = to_solution(solved, spec, _provenance(fit))
+    return replace(solution, as_good=_ends(solved, spec, discrepancy)) if solution.feasible else solution
 
 
 def _provenance(fit: xr.DataTree) -> dict[str, Any]:

@@ -17,7 +17,7 @@ shows what this page shows. Results go to standard output, progress and remarks 
 | exit code | meaning |
 |---|---|
 | 0 | Done. |
-| 1 | `run`: some queries have no answer. `verify`: the promise is not kept. `monitor`: alarm. |
+| 1 | `check --strict`: a check failed. `run`: answers are missing. `verify`: promise not kept. `monitor`: alarm. |
 | 2 | A mistake in the input or the options; one sentence says which. `verify`, `monitor`: too little to tell. |
 | 3 | `tune`: no thresholds reach the goal. The text names the best limit in reach, and no policy is written. |
 | 130, 143 | Interrupted or terminated. No half-written file is left. |

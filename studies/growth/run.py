@@ -71,13 +71,21 @@ def measure(table: pd.DataFrame, folder: Path) -> dict[str, float]:
     }
 
 
+def slopes(sizes: Sequence[int], took: Sequence[dict[str, float]]) -> str:
+    """A row of the table: the powers with which the last two sizes say that times grow."""
+    step = np.log(sizes[-1] / sizes[-2])
+    powers = {name: np.log(seconds / took[-2][name]) / step for name, seconds in took[-1].items()}
+    return f"| grows to the power | {' | '.join(f'{power:.2f}' for power in powers.values())} | |"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     run = parse("growth", __doc__, argv)
     warnings.simplefilter("ignore", bc.CascadeWarning)
     out = io.StringIO()
     out.write(
         "# How reading and scoring grow\n\n`python -m studies.growth.run`: simulated logs in the long layout; processor "
-        "seconds.\nDesign is the layout of the model's arrays. The last column is the highest memory of the process up to there.\n"
+        "seconds.\nDesign is the layout of the model's arrays. The last column is the highest memory of the process up to there, the last row says with which\n"
+        "power of the size times grow from the last size but one to the last. More rows than a million are counted by {doc}`scale`, fitted by {doc}`long_logs`.\n"
     )
     few = 1 if run.quick else None
     rows = 600 if run.quick else 60_000
@@ -91,8 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure(make_table(300, 3), Path(folder))  # what is loaded on first use
         for title, sizes in cells.items():
             out.write(f"\n## By {title}\n\n")
+            found = []
             for number, (size, how) in enumerate(sizes):
                 took = measure(make_table(*how), Path(folder))
+                found.append(took)
                 if not number:
                     out.write(
                         f"| {title.split(',')[0]} | {' | '.join(took)} | MB |\n" + "|---" * (2 + len(took)) + "|\n"
@@ -101,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 line = f"| {size} | {' | '.join(f'{s:.3f}' for s in took.values())} | {memory:.0f} |"
                 out.write(line + "\n")
                 print(line, flush=True)
+            if len(found) > 1:
+                out.write(slopes([int(size.replace(",", "")) for size, _ in sizes], found) + "\n")
     run.write(out.getvalue())
 
 

@@ -139,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     lines += [
         "",
+        "Which queries to label: {doc}`which_labels`.",
+        "",
         f"Now that width is {worth.data.attrs['error_width_now']:.4f}. One nested refit took {rows['seconds'].mean():.1f} s of processor time.",
     ]
     print("\n".join(lines))

@@ -183,14 +183,18 @@ def page() -> str:
     names = {method: name for method, name, *_ in AREAS}
     return f"""# Evidence in four figures
 
-All of it was measured on published logs of real language models, which the package does not hold: the queries are split many times, a method learns from one part, and the
+All of it was measured on published logs of real language models, which the package does not hold. The queries are split many times. A method learns from one part, and the
 other part shows what came of it.
 
 ## Are promises kept?
 
-You ask for "at most this many errors, with 90% probability". With {COUNTS[0]}, {COUNTS[1]} and {COUNTS[2]} labelled queries such a promise could be made for {_listed(ours["made"])} of the
-limits, and {_listed(ours["kept"])} of the promises made were kept. Asked for 80% with {COUNTS[0]} labels, {low:.0f}% were kept. Thresholds that merely look best on the labelled queries
-keep the limit {_listed(plain["kept"])} of the time. The size of the safety margin was chosen on these logs.
+You ask for "at most this many errors, with 90% probability". Not every limit can be promised. Of the promises that were made, these shares were kept:
+
+| labelled queries | limits that could be promised | of these kept | kept by thresholds that merely look best on the labelled queries |
+|---|---|---|---|
+{_rows(ours["made"], ours["kept"], plain["kept"])}
+
+Asked for 80% with {COUNTS[0]} labels, {low:.0f}% were kept. The size of the safety margin was chosen on these logs.
 
 ```{{figure}} ../_static/evidence/promises.png
 :alt: Three panels for 50, 100 and 200 labelled queries: promises kept against promises asked. bayescascade and learn-then-test lie near the diagonal; picking what looks best lies far below it.
@@ -228,8 +232,15 @@ Details, by benchmark and number of stages: {{doc}}`rivals`. Under a budget, wit
 
 ## What does certainty cost?
 
-To be 90% sure with {COUNTS[0]} labels costs {ours["cost"][COUNTS[0]]:.2f} times what the cheapest thresholds chosen on the held-out queries cost, and {ours["cost"][COUNTS[2]]:.2f} times with {COUNTS[2]}. For learn-then-test, whose guarantee holds
-for any log, it is {rival["cost"][COUNTS[0]]:.2f} and {rival["cost"][COUNTS[2]]:.2f} with one threshold for all stages, and {learnt["cost"][COUNTS[0]]:.2f} and {learnt["cost"][COUNTS[2]]:.2f} with a learnt path. Part of the limits cannot be promised at all, and both methods say so.
+To be 90% sure costs more than the cheapest thresholds do that keep the limit on the held-out queries. This many times as much:
+
+| | {COUNTS[0]} labels | {COUNTS[2]} labels |
+|---|---|---|
+| bayescascade | {ours["cost"][COUNTS[0]]:.2f} | {ours["cost"][COUNTS[2]]:.2f} |
+| learn-then-test, one threshold for all stages | {rival["cost"][COUNTS[0]]:.2f} | {rival["cost"][COUNTS[2]]:.2f} |
+| learn-then-test, learnt path | {learnt["cost"][COUNTS[0]]:.2f} | {learnt["cost"][COUNTS[2]]:.2f} |
+
+The guarantee of learn-then-test holds for any log. Part of the limits cannot be promised at all, and both methods say so.
 
 ```{{figure}} ../_static/evidence/certainty.png
 :alt: Left: cost of promises relative to the best thresholds in hindsight, rising with the probability asked and falling with labels, lower for bayescascade than for learn-then-test. Right: share of promises that can be made.
@@ -241,9 +252,9 @@ Made by `python -m studies.summary.run` from the tables of the pages above.
 """
 
 
-def _listed(values: pd.Series) -> str:
-    words = [f"{value:.0f}%" for value in values]
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+def _rows(*columns: pd.Series) -> str:
+    """Rows of a table: for each number of labels, shares in per cent."""
+    return "\n".join(f"| {n} | " + " | ".join(f"{column[n]:.0f}%" for column in columns) + " |" for n in COUNTS)
 
 
 FIGURES: dict[str, tuple[tuple[float, float], Callable[[Any, pd.DataFrame], None], Callable[[], pd.DataFrame]]] = {

@@ -326,6 +326,21 @@ def test_a_bad_partition_is_named(table, client, tmp_path):
         count(folder, client=client)
 
 
+def test_a_cluster_that_is_not_there_is_a_sentence(table, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("bayescascade._common.cluster._SECONDS", "1s")
+    folder = by_query(table, tmp_path / "logs", n=2)
+    with pytest.raises(CascadeError, match="is the address of no scheduler that answers"):
+        count(folder, client="tcp://127.0.0.1:9")
+    with pytest.raises(CascadeError, match=r"give a distributed\.Client, or the address of a scheduler"):
+        count(folder, client=3)
+    cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0")
+    with cluster, distributed.Client(cluster) as gone:
+        same(count(folder, client=cluster.scheduler_address), count(folder))
+    with pytest.raises(CascadeError, match="the client of the cluster is closed"):
+        count(folder, client=gone)
+
+
 @pytest.mark.parametrize("sizes", [(6, 9), (9,) * 19, (9,) * 20, (9,) * 60, (3 * 10**6,) * 5])
 def test_patterns_are_written_as_few_numbers(sizes):
     rng, digits = np.random.default_rng(1), Digits(sizes)

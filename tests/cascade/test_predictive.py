@@ -97,18 +97,18 @@ def test_a_fit_is_asked_for_batches_of_its_draws(example_fit):
 def test_the_words(solution, unseen):
     text = score(unseen, solution).attrs["text"]
     pattern = (
-        r"Error: expected (\S+)%, 100 queries should show (\S+)% to (\S+)% \(90% interval\), they showed (\S+)%, "
-        r"(as expected|more than that|less than that)\. Cost: expected \S+ per 1,000 queries, 100 queries should "
+        r"Error: (\S+)%, (as expected|more than expected|less than expected)\. Expected: (\S+)%\. "
+        r"100 queries should show (\S+)% to (\S+)% \(90% interval\)\. Cost: \S+ per 1,000 queries, "
     )
-    expected, low, high, shown, judged = re.match(pattern, text).groups()
+    shown, judged, expected, low, high = re.match(pattern, text).groups()
     assert float(expected) == pytest.approx(100 * float(solution.error.mean()), abs=0.06)
     inside = float(low) <= float(shown) <= float(high)
     assert inside == (judged == "as expected")
     wrong = unseen.assign(correct=unseen["correct"] * 0.0)
     text = score(wrong, solution).attrs["text"]
-    assert "they showed 100.0%, more than that." in text
+    assert "Error: 100.0%, more than expected." in text
     right = unseen.assign(correct=unseen["correct"] * 0.0 + 1.0)
-    assert "they showed 0.0%, less than that." in score(right, solution).attrs["text"]
+    assert "Error: 0.0%, less than expected." in score(right, solution).attrs["text"]
 
 
 @pytest.mark.parametrize(

@@ -578,8 +578,8 @@ def test_sensitivity_tunes_first(calls, folder, monkeypatch):
     result = run("sensitivity", "fit.nc", "--max-error", 0.2, "--prob", 0.8)
     assert result.exit_code == 0, result.output
     assert calls["tune"][1] == {"max_error": 0.2, "prob": 0.8}
-    assert "price of large x 2" in result.stdout
-    assert "drift 0.25" in result.stdout
+    assert "large costs × 2" in result.stdout
+    assert "queries harder by 25%" in result.stdout
     assert "nan" not in result.stdout
     assert_one_sentence(run("sensitivity", "fit.nc", "--prob", 0.8), "No goal given")
 
@@ -590,7 +590,7 @@ def test_update_says_that_an_old_proposal_is_still_there(calls, folder, monkeypa
     attrs = {"update": "sampled anew", "update_k": 1.25, "update_new": 2, "update_old": 3, "update_labelled": 2}
     found = SimpleNamespace(policy=None, diff=None, text="Not possible.", fit=SimpleNamespace(attrs=attrs))
     monkeypatch.setitem(vars(bc), "propose", lambda *arguments, **options: found)
-    monkeypatch.setattr("bayescascade.cli.updating.read", lambda *arguments, **options: bc.load_example())
+    monkeypatch.setitem(vars(bc), "read_log", lambda *arguments, **options: bc.load_example())
     typed = ("update", "policy.json", "log.csv", "--fit", "fit.nc", "-o", "new.json")
     assert "new.json was not written." in run(*typed).stderr
     Path("new.json").write_text("{}")

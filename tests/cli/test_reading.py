@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from helpers.cli_fakes import assert_one_sentence, run
 
 import bayescascade as bc
@@ -65,6 +66,53 @@ def test_files_that_name_their_models(files):
     assert bc.read_log("one.parquet").identical(bc.read_log("two.parquet"))
 
 
+SPREAD = {
+    "patterns": ("small=days/small-*.jsonl", "large=days/large-*.jsonl"),
+    "paths": ("small=days/small-0.jsonl", "small=days/small-1.jsonl", "large=large.jsonl"),
+    "folders": ("small=days/small", "large=days/large"),
+    "a pattern of files that name their models": ("days/*.jsonl",),
+}
+
+
+@pytest.mark.parametrize("case", SPREAD)
+def test_a_stage_may_have_many_files(files, case):
+    for name in ("small", "large"):
+        lines = Path(f"{name}.jsonl").read_text().splitlines(keepends=True)
+        Path(f"days/{name}").mkdir(parents=True)
+        for day, part in enumerate((lines[:7], lines[7:])):
+            for path in (f"days/{name}-{day}.jsonl", f"days/{name}/{day}.jsonl"):
+                Path(path).write_text("".join(part))
+    asked = ("--labels", "gold.csv", "--prices", PRICES, "-o")
+    run("read", *files, *asked, "one.parquet")
+    result = run("read", *SPREAD[case], *asked, "many.parquet")
+    assert result.exit_code == 0, result.output
+    one, many = (bc.read_log(f"{name}.parquet") for name in ("one", "many"))
+    xr.testing.assert_identical(one.sortby("query"), many.sortby("query"))
+
+
+def test_lines_without_ids_are_counted_on_from_file_to_file(files):
+    """Line 7 of a stage's two files is the seventh query, as it is in one file."""
+    for name in ("small", "large"):
+        lines = [json.loads(text) for text in Path(f"{name}.jsonl").read_text().splitlines()]
+        bare = [json.dumps(entry["response"]["body"]) + "\n" for entry in lines]
+        Path(f"{name}.jsonl").write_text("".join(bare))
+        for day, part in enumerate((bare[:7], bare[7:])):
+            Path(f"{name}-{day}.jsonl").write_text("".join(part))
+    Path("gold.csv").write_text("query,answer\n" + "".join(f"{i},B\n" for i in range(20)))
+    asked = ("--labels", "gold.csv", "--prices", PRICES, "-o")
+    run("read", *files, *asked, "one.parquet")
+    result = run("read", "small=small-*.jsonl", "large=large-*.jsonl", *asked, "many.parquet")
+    assert result.exit_code == 0, result.output
+    assert bc.read_log("one.parquet").identical(bc.read_log("many.parquet"))
+    shorter = run("read", "small=small-*.jsonl", "large=large-0.jsonl", *asked, "many.parquet")
+    assert_one_sentence(shorter, "cannot be joined: small (20), large-0.jsonl (7)")
+
+
+def test_a_log_needs_no_reading(files):
+    bc.write_log(bc.simulate(20), "log.parquet")
+    assert_one_sentence(run("read", "log.parquet", "-o", "new.parquet"), "it is a log already; give it to bayesc")
+
+
 def test_a_dry_run_writes_nothing(files):
     result = run("read", *files, "--dry-run", "--signal", "min_logprob")
     assert result.exit_code == 0
@@ -105,7 +153,11 @@ MISTAKES = {
     "no output": ((), "-o log.parquet, or --dry-run"),
     "no file": (("tiny=tiny.jsonl", "-o", "log.parquet"), "there is no file 'tiny.jsonl'"),
     "some named": (("small.jsonl", "-o", "log.parquet"), "name the stage of each, or of none"),
-    "twice": (("small=large.jsonl", "-o", "log.parquet"), "the stage 'small' has two files"),
+    "no match": (("tiny=tiny-*.jsonl", "-o", "log.parquet"), "there is no file 'tiny-*.jsonl'"),
+    "no response inside": (
+        ("small=empty", "-o", "log.parquet"),
+        "the folder empty has no file that ends in .jsonl",
+    ),
     "format": (("--format", "xml", "-o", "log.parquet"), "xml"),
     "signal": (("--signal", "vibes", "-o", "log.parquet"), "unknown signal 'vibes'"),
     "prices": (("--prices", "cheap", "-o", "log.parquet"), "neither a table nor a list of prices"),
@@ -117,6 +169,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes(files, name):
     options, fragment = MISTAKES[name]
+    Path("empty").mkdir()
     assert_one_sentence(run("read", *files, *options), fragment)
 
 

@@ -73,7 +73,7 @@ def test_tune_tasks_passes_on_the_goal(calls):
 
 def test_mistakes_are_one_sentence_in_the_names_of_the_command_line(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("bayescascade.tenants.cluster._SECONDS", "1s")
+    monkeypatch.setattr("bayescascade._common.cluster._SECONDS", "1s")
     table = pd.DataFrame({"query": [1], "stage": ["a"], "confidence": [0.5], "cost": [1.0], "team": ["x"]})
     (tmp_path / "logs").mkdir()
     table.to_parquet(tmp_path / "logs" / "0.parquet")

@@ -15,6 +15,7 @@ from bayescascade.model.calibration import ATOMS
 from bayescascade.model.design import build_design
 from bayescascade.model.options import check_options
 from bayescascade.posterior.schema import data_hash, margins_and_scalings
+from bayescascade.reporting.tables import provenance
 
 THRESHOLDS = [[0.8, 0.7, -np.inf], [0.6, 0.9, -np.inf]]
 N_OLD = 250
@@ -394,3 +395,20 @@ def test_how_the_families_were_chosen_is_kept(example_fit, three):
     found = bc.fit(three, previous=chosen, random_seed=1)
     assert found.attrs["copula_choice"] == "auto"
     xr.testing.assert_identical(found["comparison"].to_dataset(), chosen["comparison"].to_dataset())
+
+
+def test_an_update_of_a_sample_knows_how_long_the_whole_log_was():
+    """And its warnings are of the line that asked for it, not of one in the package."""
+    how = {"draws": 20, "tune": 20, "chains": 2, "random_seed": 1, "progressbar": False}
+    log = bc.simulate(400, n_stages=3, n_labelled=150, random_seed=1)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", bc.CascadeWarning)
+        fit = bc.fit(log, max_queries=100, difficulty=False, **how)
+        new = renamed(bc.simulate(30, n_stages=3, random_seed=2), 1000)
+        updated = bc.fit(new, previous=fit, random_seed=1, progressbar=False)
+    assert (fit.attrs["n_queries"], updated.attrs["n_queries"]) == (400, 430)
+    assert updated.attrs["n_modelled"] == fit.attrs["n_modelled"] + 30 < 430
+    assert updated.attrs["update_new"] == 30
+    assert {w.filename for w in seen if "did not converge" in str(w.message)} == {__file__}
+    told = dict(provenance(updated, None, 0.9))["Queries in the likelihood"]
+    assert told.endswith("in place of 430; margins and costs are those of these, too")

@@ -351,7 +351,7 @@ def test_no_pickle_is_ever_opened(tmp_path, name):
 def test_paths(tmp_path):
     refuse(tmp_path / "absent.csv", "there is no file .*absent.csv; give the path of a log")
     (tmp_path / "folder.csv").mkdir()
-    refuse(tmp_path / "folder.csv", "is not a file; give the path of one log")
+    refuse(tmp_path / "folder.csv", "no file of a log is at .*; name a folder of .parquet or .csv files")
 
 
 def test_empty_frame(table):

@@ -64,6 +64,7 @@ def values_of(design, seed=3, n=3):
 def test_it_is_what_fixed_nodes_find(case, monkeypatch):
     options = {"copula": "gaussian", "calibration": "logistic", "n": 90, "tasks": False} | CASES[case]
     monkeypatch.setattr(query_rows, "RANKED", options.get("ranked", query_rows.RANKED))
+    monkeypatch.setattr(design_of_log, "_MANY_COMPLETE", 5)  # both ways in one log
     log = whole = make_log(options["pattern"], n=options["n"], tasks=options["tasks"])
     log["correct"][:5] = np.nan
     if "holes" in options:
@@ -77,15 +78,16 @@ def test_it_is_what_fixed_nodes_find(case, monkeypatch):
     def found():
         design = build_design(log, names, whole=whole)
         values = log_likelihood_of(values_of(design), design, log["query"].values)["joint"].values
-        return values, design.arrays["complete_task"], design
+        return values, len(design.arrays.get("complete_task", [])), design
 
     closed, complete, design = found()
     sampled = design.sampled
     assert "sample" not in options or 0 < sampled.sum() < len(sampled)
-    assert len(complete) > 5
+    assert complete > 5
+    assert design.structure.at_nodes == (complete < log.sizes["query"])
     monkeypatch.setattr(design_of_log, "complete_queries", lambda rows, shape: np.zeros(shape[0], dtype=bool))
     by_nodes, none, _ = found()
-    assert len(none) == 0
+    assert none == 0
     np.testing.assert_allclose(closed, by_nodes, rtol=1e-6, atol=1e-6)
 
 

@@ -15,6 +15,7 @@ import bayescascade as bc
 from bayescascade.analysis.label_value import LabelValue
 from bayescascade.checks.results import CheckResult
 from bayescascade.display.svg import inline_svg
+from bayescascade.reporting.tables import provenance
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_the_title_is_the_answer(full, page, solution):
 
 def test_four_tiles_say_what_is_expected_promised_seen_and_spent(page, example_fit, solution, unseen):
     head = head_of(page.text)
-    found = bc.score(unseen, solution, fit=example_fit)
+    found = bc.score(unseen, solution)  # as the command line has it, to the last digit
     assert f"Expected error {float(solution.error.mean()):.1%}" in head
     assert re.search(r"With safety margin ≤ \d+\.\d% 90% sure", head)
     low, high = (float(found[f"error_{end}"]) for end in ("low", "high"))
@@ -161,6 +162,13 @@ def test_provenance_names_log_seed_and_versions(page, example_fit):
     attrs = example_fit.attrs
     for part in (attrs["data_hash"], "random seed 1,", "copula gumbel", "pymc 6", "300 queries, 900 labels"):
         assert part in page.text
+
+
+def test_provenance_says_that_priors_come_from_other_tasks(example_fit):
+    pooled = example_fit.copy()
+    pooled["population"] = xr.DataTree(xr.Dataset(attrs={"n_tasks": 8}))
+    told = [dict(provenance(fit, None, 0.9))["Model"] for fit in (pooled, example_fit)]
+    assert told[0] == told[1] + "; priors from 8 other tasks (empirical Bayes)"
 
 
 def test_without_a_solution_it_offers_the_frontier(example_fit, tmp_path):
@@ -280,6 +288,30 @@ def test_the_worth_of_labels_is_told_where_it_is_known(example_fit, solution, tm
     assert "What would more labels be worth?" in page.text
     without = Page(bc.report(example_fit, tmp_path / "r.html", solution=solution).read_text(encoding="utf-8"))
     assert "labels" not in without.ids  # what was not asked for is no section
+
+
+def test_labels_are_valued_for_the_limit_that_was_asked_for(example_fit, tmp_path, monkeypatch):
+    asked = {}
+
+    def stand_in(fit, **options):
+        asked.update(options)
+        one = {name: [0.25] for name in ("limit", "lowest", "cost", "p_kept", "evsi", "error_width", "label_cost")}
+        many = pd.DataFrame({"labelled": ["all stages"], "n_labels": [100], "limit_mcse": [0.002], **one})
+        data = many.set_index(["labelled", "n_labels"]).to_xarray()
+        return LabelValue(
+            data.assign_attrs(limit_now=0.3, max_error=0.3), 0.5, None, None, "You could promise 25%."
+        )
+
+    monkeypatch.setattr("bayescascade.reporting.context.label_value", stand_in)
+    monkeypatch.setattr("bayescascade.reporting.context.labels_figure", lambda value: "")
+    solution = bc.tune(example_fit, max_error=0.3, prob=0.8)
+    text = bc.report(example_fit, tmp_path / "r.html", solution=solution, labels=True).read_text(encoding="utf-8")
+    assert asked == {"max_error": 0.3, "prob": 0.8, "doubt": solution.goal["doubt"], "random_seed": 0}
+    said = Page(text).text
+    assert "You could promise 25%." in said
+    assert "limit at today's cost" in said
+    assert "25.0% ± 0.2" in said
+    assert "worth per 1,000 queries served" not in said  # the saving is in the cost already
 
 
 @pytest.mark.slow

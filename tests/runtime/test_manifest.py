@@ -8,7 +8,10 @@ import pytest
 
 import bayescascade as bc
 from bayescascade.runtime import policy_file
-from bayescascade.runtime.cascade import _policy_id
+from bayescascade.runtime.cascade import Cascade, _policy_id
+from bayescascade.runtime.endpoint import Endpoint
+from bayescascade.runtime.explain import explain
+from bayescascade.signals.confidence import Signal
 from bayescascade.signals.kinds import KINDS
 
 SCHEMA = json.loads(Path(policy_file.__file__).with_name("policy.schema.json").read_text(encoding="utf-8"))
@@ -19,6 +22,14 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 @pytest.fixture(scope="module")
 def tuned(example_fit):
     return bc.tune(example_fit, max_error=0.35)
+
+
+@pytest.fixture(scope="module")
+def made(example_fit):
+    """Thresholds from a log that says which signal made its confidences."""
+    fit = example_fit.copy()
+    fit.attrs["signal"] = "answer_probability"
+    return bc.tune(fit, max_error=0.35)
 
 
 @pytest.fixture
@@ -121,3 +132,33 @@ def test_a_fit_moved_to_other_queries_has_no_log_to_compare_with(example_fit):
     policy = bc.tune(bc.drift(example_fit, 0.5), error_price=0.01).to_policy()
     assert policy.manifest["reference"] is None
     assert policy.manifest["promise"] is None
+
+
+class TestSignal:
+    """How confidences were made of responses goes from the log to the policy, which refuses others."""
+
+    def test_the_file_keeps_it(self, made, tmp_path):
+        made.to_policy(tmp_path / "policy.json")
+        VALIDATOR.validate(json.loads((tmp_path / "policy.json").read_text()))
+        policy = bc.Policy.load(tmp_path / "policy.json")
+        assert policy.signal == "answer_probability"
+        assert ("Confidence", "made by answer_probability") in explain(policy).facts
+
+    def test_where_nobody_knows_it_nothing_is_refused(self, tuned, made, example_log):
+        assert tuned.to_policy().signal is None
+        assert bc.score(example_log.assign_attrs(signal="p_true"), tuned.to_policy()).sizes
+        assert bc.score(example_log, made).sizes
+
+    @pytest.mark.parametrize("use", [bc.score, lambda log, policy: bc.monitor(policy, log)])
+    def test_a_log_of_another_signal_is_refused(self, made, example_log, use):
+        log = example_log.assign_attrs(signal="top_probability")
+        with pytest.raises(bc.CascadeError, match=r"by the signal 'top_probability', .* for 'answer_probability'"):
+            use(log, made.to_policy())
+
+    def test_an_endpoint_of_another_signal_is_refused(self, made):
+        policy = made.to_policy()
+        stages = {name: Endpoint("m", signal="answer_probability", api_key_env=None) for name in policy.stages}
+        Cascade(policy, stages)
+        other = Signal("mine", "probability", lambda response: 0.5)
+        with pytest.raises(bc.CascadeError, match=r"stage 'medium' are made by the signal 'mine'"):
+            Cascade(policy, stages | {"medium": Endpoint("m", signal=other, api_key_env=None)})

@@ -197,7 +197,7 @@ def test_mistakes_are_sentences(logs, quick, client, tmp_path, monkeypatch):
         with pytest.raises(CascadeError, match=message):
             bc.fit_tasks(logs, tmp_path / "fits", **{"client": client, **options})
 
-    monkeypatch.setattr(clusters, "_SECONDS", "1s")
+    monkeypatch.setattr("bayescascade._common.cluster._SECONDS", "1s")
     refused("client='tcp://127.0.0.1:9' is the address of no scheduler that answers", client="tcp://127.0.0.1:9")
     refused("client='nowhere' is the address of no scheduler", client="nowhere")
     refused("client=5 is not allowed", client=5)

@@ -38,7 +38,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(module, "fit", fit)
     monkeypatch.setattr(module, "check", lambda fit: [])
     monkeypatch.setattr(module, "run_jobs", run_jobs)
-    monkeypatch.setattr(module, "connected", lambda client, workers: nullcontext())
+    monkeypatch.setattr(module, "connected", lambda *_: nullcontext())
     return joint, alone
 
 

@@ -24,6 +24,7 @@ from bayescascade.logs.importers.labels import Labels
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.summary import Summary
 from bayescascade.logs.read import read_log
+from bayescascade.logs.tables import SIGNAL
 from bayescascade.signals.absent import NoConfidence
 from bayescascade.signals.confidence import Signal, check_signal, confidence
 from bayescascade.signals.prices import Unpriced
@@ -221,7 +222,7 @@ class Collector:
             log["latency"].attrs["units"] = "s"
         names = np.array(list(self._stages), dtype=object)
         log = self._candidates.attach(log, self._codes_of("query"), names[self._codes_of("stage")])
-        return log.assign_attrs(summary=self.summary.text)
+        return log.assign_attrs({SIGNAL: self.summary.signal, "summary": self.summary.text})
 
     def _unlabelled(self) -> CascadeError:
         """No answer is known to be right or wrong: because no labels came, or because none is of these queries."""

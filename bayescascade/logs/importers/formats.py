@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bayescascade.errors import CascadeError, bad_value, option
+from bayescascade.errors import CascadeError, bad_value, in_python, option
 from bayescascade.logs.importers.collect import Collector
 from bayescascade.logs.importers.evaluations import EVALUATIONS
 from bayescascade.logs.importers.head import Head, head_of
@@ -16,6 +16,7 @@ from bayescascade.logs.importers.lines import name_of
 from bayescascade.logs.importers.one_line import at, is_batch, is_response
 from bayescascade.logs.importers.presets import PRESETS
 from bayescascade.logs.importers.responses import collect_responses
+from bayescascade.logs.importers.traces import SUFFIXES as TRACES
 from bayescascade.logs.importers.traces import collect_traces
 
 
@@ -77,6 +78,11 @@ def guess_format(source: str | os.PathLike[str]) -> str:
     found = [name for name in found if name in EVALUATIONS] or found  # which hold responses, too
     if len(found) == 1:
         return found[0]
+    if not found and any("confidence" in str(name).lower() for name in (*head.columns, *head.first)):
+        raise CascadeError(
+            f"{name_of(source)} has confidences, so it is a log already; "
+            + in_python("give it to read_log", "give it to bayescascade fit as it is")
+        )
     reason = f"could be {' or '.join(found)}" if found else "is of no known format"
     raise CascadeError(
         f"{name_of(source)} {reason}; name its format: {', '.join(FORMATS)}", parameter="format", value=None
@@ -84,10 +90,11 @@ def guess_format(source: str | os.PathLike[str]) -> str:
 
 
 def _first_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The file itself, or one of those in a folder of runs."""
+    """The file itself, or one of those in a folder."""
     if not os.path.isdir(source):
         return source
-    inside = (path for suffix in (".eval", ".jsonl", ".json") for path in sorted(Path(source).rglob(f"*{suffix}")))
+    suffixes = dict.fromkeys((".eval", ".jsonl", ".json", *TRACES))
+    inside = (path for suffix in suffixes for path in sorted(Path(source).rglob(f"*{suffix}")))
     return next(inside, source)
 
 

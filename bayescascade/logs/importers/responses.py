@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from bayescascade._common.messages import listed
-from bayescascade.errors import TO_FILL_IN, CascadeError, bad_value, option
+from bayescascade.errors import TO_FILL_IN, CascadeError, option
 from bayescascade.logs.importers.calls import Call, fault
 from bayescascade.logs.importers.collect import Collector, Options, collect
 from bayescascade.logs.importers.finish import finished
@@ -18,16 +18,17 @@ from bayescascade.logs.importers.lines import Advance, json_lines, name_of
 from bayescascade.logs.importers.one_line import at, call_of, is_batch, is_response
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.sources import named_stages
+from bayescascade.logs.importers.sources import Source, named_stages, sources_of
 from bayescascade.signals.confidence import Signal
 
 Path = str | os.PathLike[str]
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 IDS = ("custom_id", "query", "query_id", "id")
 BATCH_DISCOUNT = 0.5  # what OpenAI, Anthropic and Google take for a batch
 
 
 def read_responses(
-    source: Path | Sequence[Path] | Mapping[str, Path],
+    source: Path | Sequence[Path] | Mapping[str, Path | Sequence[Path]],
     *,
     signal: str | Signal | None = None,
     labels: Any = None,
@@ -62,8 +63,9 @@ def read_responses(
 
     Parameters
     ----------
-    source : path, list of paths, or mapping of str to path
-        A file for each stage by its name, in the order of the cascade; or files whose responses name their model.
+    source : path, list of paths, or mapping of str to either
+        Files for each stage by its name, in the order of the cascade; or files whose responses name their model.
+        A path may also be a folder, or a pattern such as ``"small/*.jsonl.gz"``: its files come by their names.
         Each line is a response (a chat completion of OpenAI or of a server that speaks like it, a legacy
         completion, the answers of a decision model), a line of a batch's output, or an object with an id and the
         response under ``response``. Also as ``.gz``; ``"-"`` is standard input.
@@ -119,11 +121,11 @@ def collect_responses(
     source: Any, options: Options, query: str | None = None, progressbar: bool = True
 ) -> Collector:
     """The calls of files of responses, collected; a file for each stage gives the stages' order."""
-    files = files_of(source)
+    files = sources_of(source, SUFFIXES)
     options.stages = named_stages(source)
-    numbered: dict[str, int] = {}  # calls of files that are joined by the number of the line
-    with progress([path for _, path in files], progressbar) as advance:
-        calls = (call for stage, path in files for call in _calls(path, stage, query, numbered, advance))
+    numbered: dict[Source, int] = {}  # lines of files that are joined by the number of the line
+    with progress([file.path for file in files], progressbar) as advance:
+        calls = (call for file in files for call in _calls(file, query, numbered, advance))
         collector = collect(calls, options)
     _check_joined(files, numbered)
     if numbered:
@@ -131,46 +133,43 @@ def collect_responses(
     return collector
 
 
-def files_of(source: Any) -> list[tuple[str | None, Path]]:
-    """Stage and path of each file; the stage is None where the responses name their model."""
-    if isinstance(source, Mapping):
-        files: list[tuple[str | None, Any]] = [(str(stage), path) for stage, path in source.items()]
-    else:
-        files = [(None, path) for path in (source if isinstance(source, list | tuple) else [source])]
-    if not files or not all(isinstance(path, str | os.PathLike) for _, path in files):
-        raise bad_value("source", source, 'give a path, or {"small": path, "large": path}')
-    return files
-
-
-def _check_joined(files: list[tuple[str | None, Path]], numbered: Mapping[str, int]) -> None:
+def _check_joined(files: list[Source], numbered: Mapping[Source, int]) -> None:
     if not numbered:
         return
-    if len(numbered) < len(files) or len(files) < 2:
+    parts: dict[str, list[Source]] = {}
+    for file in numbered:
+        parts.setdefault(_lines_of(file), []).append(file)
+    if len(numbered) < len(files) or len(parts) < 2:
         raise CascadeError(
-            f"nothing in {next(iter(numbered))} says which query a line is of; name the field that holds its id: "
-            + option("query", TO_FILL_IN)
+            f"nothing in {name_of(next(iter(numbered)).path)} says which query a line is of; name the field that "
+            "holds its id: " + option("query", TO_FILL_IN)
         )
-    if len(set(numbered.values())) > 1:
-        counts = ", ".join(f"{name} ({count})" for name, count in numbered.items())
+    lines = {name: sum(numbered[file] for file in part) for name, part in parts.items()}
+    if len(set(lines.values())) > 1:
+        told = (name if len(parts[name]) > 1 else name_of(parts[name][0].path) for name in lines)
+        counts = ", ".join(f"{name} ({count})" for name, count in zip(told, lines.values(), strict=True))
         raise CascadeError(
             "no query is named and the files have different numbers of lines, so they cannot be joined: "
             f"{counts}; name the field that holds the query's id: " + option("query", TO_FILL_IN)
         )
 
 
-def _calls(
-    path: Path, stage: str | None, query: str | None, numbered: dict[str, int], advance: Advance
-) -> Iterator[Call]:
-    name = name_of(path)
+def _lines_of(file: Source) -> str:
+    """Whose lines are counted, from file to file, where no query is named: a stage's, else a file's own."""
+    return file.stage or name_of(file.path)
+
+
+def _calls(file: Source, query: str | None, numbered: dict[Source, int], advance: Advance) -> Iterator[Call]:
+    before = sum(count for other, count in numbered.items() if _lines_of(other) == _lines_of(file))
     id_of: Callable[[Mapping[str, Any]], Any] | None = None
-    for number, (where, line) in enumerate(json_lines(path, advance)):
-        if number == 0:
+    for number, (where, line) in enumerate(json_lines(file.path, advance), start=before):
+        if number == before:
             _check_first(line, where)
             id_of = _identifier(line, query, where)
         if id_of is None:
-            numbered[name] = number + 1
+            numbered[file] = number - before + 1
         found = number if id_of is None else id_of(line)
-        yield call_of(line, found, stage, where)
+        yield call_of(line, found, file.stage, where)
 
 
 def _check_first(line: Mapping[str, Any], where: str) -> None:

@@ -1,16 +1,18 @@
-"""What a user gives for the runs of an evaluation: files, lists of files, folders, each for a stage or not."""
+"""What a user gives for files of responses: files, patterns, folders, lists of these, each for a stage or not."""
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bayescascade._common.messages import show
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.importers.lines import refuse_pickle
 
-EXAMPLE = 'give a path, a list of them, or {"small": path, "large": path}'
+EXAMPLE = 'give a path, a pattern, a list of them, or {"small": path, "large": path}'
 
 
 class Source(NamedTuple):
@@ -31,8 +33,15 @@ def named_stages(source: Any) -> list[str] | None:
     return list(dict.fromkeys(map(str, source))) if isinstance(source, Mapping) else None
 
 
+def are_paths(source: Any) -> bool:
+    """Whether a source is a path, or a list of them."""
+    listed = source if isinstance(source, list | tuple) else [source]
+    return bool(listed) and all(isinstance(path, str | os.PathLike) for path in listed)
+
+
 def sources_of(source: Any, suffixes: Sequence[str]) -> list[Source]:
-    """The files in what a user gave; of a folder those with one of the suffixes, in the order of their names.
+    """The files in what a user gave, of a pattern and of a folder in the order of their names; of a folder
+    those with one of the suffixes.
 
     Examples
     --------
@@ -64,6 +73,12 @@ def _paths(paths: Any, suffixes: Sequence[str], source: Any) -> Iterator[Path]:
         raise bad_value("source", source, EXAMPLE)
     refuse_pickle(paths)
     path = Path(paths)
+    if glob.has_magic(str(path)) and not os.path.exists(path):
+        matched = sorted(glob.glob(str(path), recursive=True))
+        if not matched:
+            raise CascadeError(f"no file is at {show(str(path))}; look whether its name and folder are right")
+        yield from _paths(matched, suffixes, source)
+        return
     if not os.path.isdir(path):
         yield path
         return

@@ -22,11 +22,14 @@ from bayescascade.logs.importers.one_line import at, check_id, from_json
 from bayescascade.logs.importers.presets import PRESETS, Fields
 from bayescascade.logs.importers.prices import Prices
 from bayescascade.logs.importers.progress import progress
-from bayescascade.logs.importers.rows import rows_of
+from bayescascade.logs.importers.responses import SUFFIXES as JSON_LINES
+from bayescascade.logs.importers.rows import TABLES, rows_of
 from bayescascade.logs.importers.scores import Scores, first, is_empty, is_list, plain_id
+from bayescascade.logs.importers.sources import are_paths, sources_of
 from bayescascade.signals.confidence import Signal
 from bayescascade.signals.responses import number
 
+SUFFIXES = (*JSON_LINES, *TABLES, ".csv.gz", ".tsv.gz")
 FINE = {"success", "ok", "unset", "status_code_ok", "status_code_unset", "200", "default", "debug", "warning"}
 SETTABLE = ("query", "call", "model", "response", "cost", "latency", "usage", "error")
 
@@ -72,9 +75,9 @@ def read_traces(
 
     Parameters
     ----------
-    source : path or DataFrame
-        JSON lines, a JSON array, CSV or Parquet; or a DataFrame of pandas, Polars or PyArrow, or a relation of
-        DuckDB. Each row is a call of a model.
+    source : path, list of paths or DataFrame
+        JSON lines, a JSON array, CSV or Parquet, also a folder or a pattern of such files; or a DataFrame of
+        pandas, Polars or PyArrow, or a relation of DuckDB. Each row is a call of a model.
     preset : str, optional
         Whose names the columns have: ``litellm``, ``langfuse``, ``phoenix`` (OpenInference) or ``mlflow``.
     columns : mapping of str to str, optional
@@ -138,12 +141,14 @@ def collect_traces(
     if query is not None:
         fields = replace(fields, query=(query,))
     found = Scores(rows_of(scores) if scores is not None else (), fields, score)
-    if isinstance(source, str | os.PathLike) and os.fspath(source) == STDIN:
-        source = list(rows_of(source))  # it is read twice where scores are of traces
+    files = [file.path for file in sources_of(source, SUFFIXES)] if are_paths(source) else []
+    if STDIN in map(os.fspath, files):
+        source = list(rows_of(STDIN))  # it is read twice where scores are of traces
+    elif files:
+        source = files
     last = _last_calls(source, fields) if len(found) or fields.scores else set()
-    sizes = [source] if isinstance(source, str | os.PathLike) else []
     nameless: list[str] = []  # where failed calls stand of which nothing says whose they are
-    with progress(sizes, progressbar) as advance:
+    with progress(files, progressbar) as advance:
         collector = collect(_named(_calls(source, fields, found, last, advance), nameless), options)
     if not collector.summary.stages:
         raise CascadeError("no row is a call of a model: " + _wanted(fields))
@@ -175,12 +180,24 @@ Row = tuple[str, Mapping[str, Any], frozenset[str]]
 
 def _rows(source: Any, fields: Fields, advance: Advance = nothing) -> Iterator[Row]:
     """Each call, also within a row: where it stands, itself, and the ids of all calls of the row."""
-    for where, row in source if isinstance(source, list) else rows_of(source, advance):
+    for where, row in _every_row(source, advance):
         inner = from_json(first(row, fields.within)) if fields.within else None
         rows = [row] if inner is None else [_joined(row, item, fields) for item in _items(inner)]
         calls = [found for found in rows if _is_call(found, fields)]
         ids = frozenset(plain_id(first(found, fields.call)) for found in calls)
         yield from ((where, found, ids) for found in calls)
+
+
+def _every_row(source: Any, advance: Advance) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a table, of all files, or those that were read already."""
+    if not isinstance(source, list):
+        yield from rows_of(source, advance)
+        return
+    for item in source:
+        if isinstance(item, tuple):
+            yield item
+        else:
+            yield from rows_of(item, advance)
 
 
 def _is_call(row: Mapping[str, Any], fields: Fields) -> bool:

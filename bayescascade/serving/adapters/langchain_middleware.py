@@ -18,7 +18,7 @@ from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.stages import rejects
 from bayescascade.serving.chat import ABSTAINED
 from bayescascade.signals.absent import NoConfidence
-from bayescascade.signals.confidence import Signal, check_signal, confidence
+from bayescascade.signals.confidence import Signal, check_signal, confidence, refuse_other_signal
 
 
 class CascadeMiddleware(AgentMiddleware):
@@ -74,13 +74,15 @@ class CascadeMiddleware(AgentMiddleware):
                 parameter="models",
             )
         self._options = dict(signal_options or {})
-        kind = check_signal(signal, self._options).kind
+        found = check_signal(signal, self._options)
+        kind = found.kind
         if kind != policy.confidence_kind:
             raise CascadeError(
                 f"the signal is of the kind {kind!r}, but the policy's thresholds are for "
                 f"{policy.confidence_kind!r}; give the signal that its log was made with",
                 parameter="signal",
             )
+        refuse_other_signal(found.name, policy.signal, "the models")
         if on_failure not in ("defer", "fail"):
             raise bad_value("on_failure", on_failure, "choose 'defer' or 'fail'")
         self._policy, self._models, self._signal, self._on_failure = policy, dict(models), signal, on_failure

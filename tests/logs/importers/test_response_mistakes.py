@@ -142,7 +142,7 @@ def test_a_pickle_is_refused_by_name(tmp_path, name):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(CascadeError, match=r"there is no file .*none\.jsonl"):
         read_responses(tmp_path / "none.jsonl")
-    with pytest.raises(CascadeError, match="is not a file"):
+    with pytest.raises(CascadeError, match=r"has no file that ends in \.jsonl"):
         read_responses(tmp_path)
 
 

@@ -37,6 +37,13 @@ class TestExample:
         np.testing.assert_array_equal(read["correct"], example_log["correct"])
         assert read["query"].values.tolist() == [f"q{query:04d}" for query in example_log["query"].values]
 
+    def test_the_log_says_how_confidences_were_made(self, read, tmp_path):
+        bc.write_log(read, tmp_path / "log.parquet")
+        again = bc.read_log(tmp_path / "log.parquet")
+        assert read.attrs["signal"] == again.attrs["signal"] == "answer_probability"
+        fit = bc.fit(again, draws=20, tune=20, chains=1, difficulty=False, random_seed=1, progressbar=False)
+        assert fit.attrs["signal"] == bc.tune(fit, error_price=0.02).signal == "answer_probability"
+
     def test_costs_are_half_the_price_in_a_batch(self, read):
         tokens = 100 + np.arange(300) % 40
         np.testing.assert_allclose(read["cost"].sel(stage="large"), (tokens * 5.0 + 20.0) / 1e6 / 2, rtol=1e-12)

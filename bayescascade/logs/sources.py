@@ -7,8 +7,9 @@ import glob
 import gzip
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,11 +17,13 @@ from urllib.parse import unquote
 import pandas as pd
 
 from bayescascade._common.messages import listed, show
-from bayescascade.errors import CascadeError, bad_value, option
-from bayescascade.logs.tables import KIND
+from bayescascade.errors import CascadeError, bad_value, option, shown
+from bayescascade.logs.files import read_file
+from bayescascade.logs.tables import KIND, load_table
 
 PARQUET, CSV = "parquet", "csv"
 NUMBER, TRUTH, TEXT = "numbers", "true and false", "texts"
+_NOTHING = "nothing"  # a column without a value goes with any other
 _FORMATS = {".parquet": PARQUET, ".pq": PARQUET, ".csv": CSV, ".tsv": CSV}
 _HEADER = 1 << 20  # bytes of a first line, at most
 
@@ -65,6 +68,58 @@ def is_pattern(source: Any) -> bool:
     if isinstance(source, str | os.PathLike):
         return os.path.isdir(source) or (glob.has_magic(os.fspath(source)) and not os.path.exists(source))
     return isinstance(source, list | tuple) and all(isinstance(part, str | os.PathLike) for part in source)
+
+
+def is_partitioned(source: Any) -> bool:
+    """Whether a source is a collection of Dask, such as a Dask DataFrame."""
+    return hasattr(source, "to_delayed") and hasattr(source, "dask")
+
+
+def computed(parts: Iterable[Any]) -> list[Any]:
+    """What parts of a Dask collection come to, wherever Dask computes; `CascadeError` where one cannot be."""
+    from dask.base import compute
+
+    with partitions_computed():
+        return list(compute(*parts))
+
+
+@contextmanager
+def partitions_computed() -> Iterator[None]:
+    """Computing partitions ends in a `CascadeError`, whatever a user's own functions in them raise."""
+    try:
+        yield
+    except CascadeError:
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith("distributed"):  # the cluster's own
+            raise
+        raise CascadeError(
+            f"a partition cannot be computed: {type(error).__name__}: {shown(str(error))}; mend what makes it"
+        ) from error
+
+
+def joined_table(source: Any) -> pd.DataFrame:
+    """The rows of a table, of all files that a source names, or of all partitions of a Dask DataFrame.
+
+    Files are read one after the other, by their paths. Raises `CascadeError` where there are none, where they
+    differ (see `table_of_files`), or where `load_table` refuses what is in them.
+    """
+    if is_partitioned(source):
+        parts = computed(source.to_delayed())
+        _check_alike((f"partition {number}", _table_of_part(part)) for number, part in enumerate(parts))
+        return load_table(pd.concat(parts))
+    if not is_pattern(source):
+        return load_table(source)
+    table = table_of_files(find_files(source))
+    parts = []
+    for path in table.paths:
+        part, named = read_file(path)[0], folder_columns(path)
+        part.attrs = {}  # of all files, below
+        parts.append(part.assign(**{name: named[name] for name in table.hive}))
+    joined = pd.concat(parts, ignore_index=True)
+    if table.kind is not None:
+        joined.attrs[KIND] = table.kind
+    return load_table(joined)
 
 
 def find_files(source: Any) -> list[str]:
@@ -116,21 +171,32 @@ def table_of_files(paths: Iterable[str]) -> Table:
         raise CascadeError(f"{paths[0]} and others are of different formats; keep all files in Parquet, or in CSV")
     read = _read_parquet_head if formats == {PARQUET} else _read_csv_head
     first = read(paths[0])
-    for path in paths[1:]:
-        _check_alike(paths[0], first, path, read(path))
+    holds = _check_alike((path, read(path)) for path in paths)
     hive = _folders(paths, first.columns)
-    columns = first.columns | dict.fromkeys(hive, TEXT)
+    columns = holds | dict.fromkeys(hive, TEXT)
     return Table(columns, paths, None, formats.pop(), first.separator, first.kind, hive)
 
 
 def table_of_frame(frame: pd.DataFrame) -> Table:
     """A data frame as a table."""
+    table = _table_of_part(frame)
+    return replace(table, columns=_known(table.columns))
+
+
+def _table_of_part(frame: pd.DataFrame) -> Table:
     types = pd.api.types
     columns = {}
     for name, dtype in frame.dtypes.items():
         number = types.is_any_real_numeric_dtype(dtype)
         columns[str(name)] = NUMBER if number else TRUTH if types.is_bool_dtype(dtype) else TEXT
+        if columns[str(name)] == TEXT and len(frame) and bool(frame[name].isna().all()):
+            columns[str(name)] = _NOTHING
     return Table(columns, frame=frame, kind=frame.attrs.get(KIND))
+
+
+def _known(columns: dict[str, str]) -> dict[str, str]:
+    """Columns of no value at all hold texts, for those who read them."""
+    return {name: TEXT if holds == _NOTHING else holds for name, holds in columns.items()}
 
 
 def _read_parquet_head(path: str) -> Table:
@@ -155,6 +221,8 @@ def _read_parquet_head(path: str) -> Table:
 def _holds(kind: Any) -> str:
     from pyarrow import types
 
+    if types.is_null(kind):
+        return _NOTHING
     if types.is_boolean(kind):
         return TRUTH
     return NUMBER if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) else TEXT
@@ -193,27 +261,37 @@ def _folders(paths: tuple[str, ...], columns: dict[str, str]) -> tuple[str, ...]
     return tuple(name for name in named[0] if name not in columns and all(name in of for of in named))
 
 
-def _check_alike(first: str, one: Table, path: str, other: Table) -> None:
-    lacks, more = (list(dict.fromkeys(a - b)) for a, b in _both_ways(set(one.columns), set(other.columns)))
-    if lacks or more:
-        parts = [f"lacks {listed(sorted(lacks))}"] * bool(lacks) + [f"has {listed(sorted(more))}"] * bool(more)
-        raise CascadeError(
-            f"{path} has other columns than {first}: it {' and '.join(parts)}; write all files of a log alike, "
-            "or count them apart"
-        )
-    for name, holds in one.columns.items():
-        if other.columns[name] != holds:
+def _check_alike(tables: Iterable[tuple[str, Table]]) -> dict[str, str]:
+    """What each column holds in all tables, which come with what messages call them."""
+    named = iter(tables)
+    first, one = next(named)
+    holds, where = dict(one.columns), dict.fromkeys(one.columns, first)
+    for path, other in named:
+        lacks, more = (list(dict.fromkeys(a - b)) for a, b in _both_ways(set(holds), set(other.columns)))
+        if lacks or more:
+            parts = [f"lacks {listed(sorted(lacks))}"] * bool(lacks) + [f"has {listed(sorted(more))}"] * bool(more)
             raise CascadeError(
-                f"column {name!r} holds {other.columns[name]} in {path} and {holds} in {first}; write all files "
-                "of a log alike"
+                f"{path} has other columns than {first}: it {' and '.join(parts)}; write all files of a log "
+                "alike, or count them apart"
             )
-    if one.kind != other.kind:
-        raise CascadeError(
-            f"confidences are of kind {one.kind!r} in {first} and of kind {other.kind!r} in {path}; a log has one "
-            "kind: count them apart"
-        )
-    if one.separator != other.separator:
-        raise CascadeError(f"{path} separates its columns by {other.separator!r}, {first} by {one.separator!r}")
+        for name, kind in other.columns.items():
+            if holds[name] == _NOTHING:
+                holds[name], where[name] = kind, path
+            elif kind not in (holds[name], _NOTHING):
+                raise CascadeError(
+                    f"column {name!r} holds {kind} in {path} and {holds[name]} in {where[name]}; write all files "
+                    "of a log alike"
+                )
+        if one.kind != other.kind:
+            raise CascadeError(
+                f"confidences are of kind {one.kind!r} in {first} and of kind {other.kind!r} in {path}; a log has "
+                "one kind: count them apart"
+            )
+        if one.separator != other.separator:
+            raise CascadeError(
+                f"{path} separates its columns by {other.separator!r}, {first} by {one.separator!r}"
+            )
+    return _known(holds)
 
 
 def _both_ways(one: set[str], other: set[str]) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
