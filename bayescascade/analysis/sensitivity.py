@@ -25,7 +25,7 @@ from bayescascade.posterior.scenarios import drift, drift_range, reprice
 from bayescascade.posterior.tilt import density_ratios
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.objective import Objective, amounts_of
-from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution, check_same_fit
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune
 
@@ -141,7 +141,7 @@ def sensitivity(
     Raises
     ------
     CascadeError
-        For a solution that is none, or numbers out of range.
+        For a solution that is none, or of another fit, or numbers out of range.
 
     References
     ----------
@@ -157,6 +157,7 @@ def sensitivity(
             check_positive(f"a number in {name}", value)
     if any(amount >= 1.0 for amount in drifts):
         raise bad_value("drifts", list(drifts), "give fractions below 1, such as 0.25", "are not allowed")
+    check_same_fit(fit, solution)
     tuned = _AsTuned(fit, solution)
     rows = [tuned.row(fit, retune=False)]
     index: list[tuple[str, str, float]] = [("as tuned", "", 1.0)]

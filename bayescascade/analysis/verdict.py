@@ -44,7 +44,7 @@ from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.induction.free_positions import split_at_atoms
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel
-from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution, check_same_fit
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.threshold_search import search_thresholds
 from bayescascade.tuning.tune import tune
@@ -211,7 +211,7 @@ def _by_own_goal(fit: xr.DataTree, solution: ThresholdSolution | None) -> Verdic
             fit, error_price=spec.error_price, solution=solution, abstain_price=solution.goal.get("abstain_price")
         )
     draws = get_draws(fit)
-    _check_same_fit(fit, draws, solution)
+    check_same_fit(fit, solution)
     amounts = {name: flat(getattr(solution, name)) for name, _ in spec.weights if name != "abstained"}
     amounts["abstained"] = np.zeros(draws.n) if solution.abstained is None else flat(solution.abstained)
     loss = spec.objective().loss(amounts)
@@ -257,21 +257,9 @@ def _priced(spec: TuningSpec, outcome: Outcome) -> StrategyOutcome:
     return strategy_outcome(spec, outcome.error, outcome.cost, outcome.abstained)
 
 
-def _check_same_fit(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution) -> None:
-    """Raise `CascadeError` for a solution that was not tuned on this fit."""
-    stages = [str(s) for s in solution.thresholds["stage"].values]
-    if not set(stages) <= set(draws.stages):
-        raise CascadeError(f"the solution is for stages {stages}, but the fit has {draws.stages}; tune this fit.")
-    known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
-    if solution.error.size != draws.n or (all(known) and known[0] != known[1]):
-        raise CascadeError(
-            "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
-        )
-
-
 def _of_solution(fit: xr.DataTree, draws: Draws, solution: ThresholdSolution, spec: TuningSpec) -> StrategyOutcome:
     """What a solution comes to, if it was tuned on this fit."""
-    _check_same_fit(fit, draws, solution)
+    check_same_fit(fit, solution)
     if solution.abstained is not None and spec.abstain_price is None:
         raise CascadeError(
             "the solution leaves queries unanswered; give {}, what each of them costs.",

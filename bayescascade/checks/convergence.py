@@ -29,7 +29,7 @@ def check_convergence(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     """R-hat, effective sample sizes, divergences, energy and tree depth: the sampler itself looks at none."""
     fit, found = evidence.fit, convergence(evidence.fit)
     posterior = fit["posterior"]
-    lacking = why_not_computed(fit, "R-hat", several_chains=True)
+    lacking = why_not_computed(fit, "R-hat", several_chains=True, draws=4 * posterior.sizes["chain"])
     if lacking:
         return CheckResult("convergence", None, pd.DataFrame(), lacking)
     with warnings.catch_warnings():

@@ -41,6 +41,7 @@ def draw_frontier(
     singles_kept: np.ndarray | None = None,
     solution: ThresholdSolution | None = None,
     scored: xr.Dataset | None = None,
+    scored_on: str = "the log",
     ci_prob: float,
     n_queries: int = PER,
     currency: str | None = None,
@@ -62,6 +63,8 @@ def draw_frontier(
         The thresholds that were chosen, with their limit and, apart from what is expected, their safety margin.
     scored : Dataset (point,), optional
         Error and cost per query of the frontier's thresholds on a log, as `score` returns them.
+    scored_on : str
+        Which log that is.
     ci_prob : float
         Probability of the intervals; the band is the curve's own.
     n_queries : int
@@ -81,7 +84,7 @@ def draw_frontier(
         sure = f"{curve.attrs['prob']:.0%} sure below, with margin"
         ax.plot(cost, curve["kept"], color=BLUE, lw=1.2, ls="--", label=sure)
     if scored is not None:
-        label = "cascade, scored on the log"
+        label = f"cascade, scored on {scored_on}"
         ax.plot(n_queries * scored["cost"], scored["error"], ".", color=GREEN, ms=5, label=label)
     if singles is not None:
         error, alone = singles[0], n_queries * singles[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -20,12 +21,16 @@ from typing import Any
 import pandas as pd
 
 from bayescascade._common.memory import check_memory, total_memory
-from bayescascade._common.messages import listed
+from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, CascadeWarning
 
 STDIN = "-"
 MAX_COLUMNS = 20_000  # a text of one line would otherwise take minutes and all memory before it is refused
 _BATCH = 1024  # rows of Parquet whose texts are unpacked at a time, to see how large they are
+_MARKS = ",;\t|"  # that separate values, the likeliest first
+_GZIP, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*[\[{]|\{\s*")')  # no names of columns start so
+_SHEETS = {".xlsx", ".xls", ".xlsm", ".ods"}
 JSON_FORMS = "write one object a row (JSON lines), or an array of such objects"
 
 
@@ -58,25 +63,39 @@ def _read_path(path: Path, origin: str) -> pd.DataFrame:
         raise CascadeError(f"{origin} is not a file; give the path of one log {known}")
     if suffix not in readers:
         allowed = ", ".join(readers)
-        raise CascadeError(f"{origin} ends in {path.suffix!r}; a log file should end in one of {allowed}, or .gz")
+        how = ": save the sheet as CSV" if suffix in _SHEETS else ""
+        raise CascadeError(
+            f"{origin} ends in {path.suffix!r}; a log file should end in one of {allowed}, or .gz{how}"
+        )
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CascadeError(f"{origin} cannot be read: {error.strerror or error}") from None
-    content = _unpacked(content, origin) if packed else content
+    content = _unpacked(content, origin) if packed or content.startswith(_GZIP) else content
     if not content:
         raise CascadeError(f"{origin} is empty: it has no bytes; a log needs a row for each query")
+    if _is_otherwise(content, suffix):
+        return _by_content(content, origin)
     return readers[suffix](content, origin)
+
+
+def _is_otherwise(content: bytes, suffix: str) -> bool:
+    """Whether a file that is called CSV is Parquet, JSON or an archive by what it holds."""
+    return suffix in (".csv", ".tsv") and (content.startswith((_PARQUET, _ZIP)) or bool(_JSON.match(content)))
 
 
 def _by_content(content: bytes, origin: str) -> pd.DataFrame:
     """The table in bytes that have no name to go by."""
-    if content.startswith(b"\x1f\x8b"):
+    if content.startswith(_GZIP):
         content = _unpacked(content, origin)
     if not content.strip():
         raise CascadeError(f"{origin} is empty; a log needs a row for each query")
-    if content.startswith(b"PAR1"):
+    if content.startswith(_PARQUET):
         return _read_parquet(content, origin)
+    if content.startswith(_ZIP):
+        raise CascadeError(
+            f"{origin} is a ZIP archive, as spreadsheets are; save the sheet as CSV, or give the log that is in it"
+        )
     return (_read_json if _opening(content) else _read_csv)(content, origin)
 
 
@@ -98,7 +117,7 @@ def _read_csv(content: bytes, origin: str, separator: str | None = None) -> pd.D
     if named:
         content, separator = content[named.end() :], named[1].decode("latin-1")
     header = re.match(rb"\s*([^\r\n]*)", content)[1]  # type: ignore[index]  # it matches anything
-    counts = {mark: header.count(mark.encode()) for mark in ",;\t"}  # of equals the first
+    counts = {mark: header.count(mark.encode()) for mark in _MARKS}  # of equals the first
     separator = separator or max(counts, key=lambda mark: counts[mark])
     if header.count(separator.encode()) >= MAX_COLUMNS:
         raise CascadeError(
@@ -120,20 +139,46 @@ def _read_csv(content: bytes, origin: str, separator: str | None = None) -> pd.D
     except pd.errors.EmptyDataError:
         raise CascadeError(f"{origin} is empty: it has no rows; a log needs a row for each query") from None
     except ValueError as error:  # pandas' ParserError is one
+        _check_first_line(content, origin)
         raise CascadeError(
             f"{origin} cannot be read as CSV: {str(error).strip()}; repair that line: a value that holds "
             f"{separator!r} needs quotes"
         ) from None
     _check_whole(cells, content, separator, origin)
+    again = cells.index[1:][(cells.iloc[1:, 0] == cells.iat[0, 0]).to_numpy()]
+    if len(again) and cells.loc[again[0]].equals(cells.iloc[0]):
+        raise CascadeError(
+            f"row {again[0] - 1} of {origin} (counted from 0) names the columns again, as where files were "
+            "joined; remove that line"
+        )
+    if cells.shape[1] > 2 and (cells.iloc[0, 1:] == "").all():  # a title, as spreadsheets write it
+        _refuse_first_line(cells.iat[0, 0], origin)
     table = cells.iloc[1:].reset_index(drop=True)
     table.columns = [str(name).strip() for name in cells.iloc[0]]
     return table
 
 
+def _check_first_line(content: bytes, origin: str) -> None:
+    """Refuse a first line that is no line of column names: a title, or a comment, stands before these."""
+    lines = [line for line in content.decode().splitlines()[:10] if line.strip()]
+    best = max(_MARKS, key=lambda mark: max(line.count(mark) for line in lines))
+    if all(line.count(best) > lines[0].count(best) for line in lines[1:]):
+        _refuse_first_line(lines[0], origin)
+
+
+def _refuse_first_line(line: str, origin: str) -> None:
+    raise CascadeError(
+        f"the first line of {origin} is {show(line)}, which has fewer values than the lines after it; it should "
+        "name the columns: remove what stands before their names"
+    )
+
+
 def _as_utf8(content: bytes, origin: str) -> bytes:
     """The text in UTF-8 without a mark; Excel writes UTF-16 as "Unicode text" and Windows-1252 as plain CSV."""
     try:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # which starts as UTF-16 does
+            return content.decode("utf-32").encode()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return content.decode("utf-16").encode()
         content = content.removeprefix(b"\xef\xbb\xbf")
         if b"\0" in content:
@@ -261,6 +306,10 @@ def _read_json(content: bytes, origin: str) -> pd.DataFrame:
     return pd.DataFrame(records, dtype=object)
 
 
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
 def _from_document(document: Any, origin: str) -> pd.DataFrame:
     """The table in one JSON text: an array of objects, or a column to each key as pandas' to_json writes it."""
     if isinstance(document, list):
@@ -271,6 +320,9 @@ def _from_document(document: Any, origin: str) -> pd.DataFrame:
                 f"{type(document[wrong]).__name__}; {JSON_FORMS}"
             )
         return pd.DataFrame(document, dtype=object)
+    tables = [value for value in document.values() if _is_rows(value)]
+    if len(tables) == 1 and (len(document) == 1 or set(document) == {"schema", "data"}):  # a wrapper, or pandas'
+        return pd.DataFrame(tables[0], dtype=object)
     columns = document.values()
     if columns and all(isinstance(values, dict) for values in columns):
         rows = dict.fromkeys(key for values in columns for key in values)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,11 @@ Matrix = NDArray[np.float64]  # (query, stage)
 CLEAR = 3.0
 # Half of a model's own tokens would be less likely than 1 in 20: a mean over tokens is not so low, a sum is.
 LOWEST_MEAN = -3.0
+_FEW = 0.1  # share of calls
+_SOME = 3  # of what one or two may be by chance
 LEAST = 10  # queries from which on a median says something
+# What may stand around an id: zeros before a number, a letter or a word, signs, the end of a file's name.
+_AROUND = re.compile(r"^(?:q|query|id)?[^a-z\d]*0*(?=\w)|\.[a-z]+$|[^\w]+$", re.IGNORECASE)
 # Widths of the range that holds 90%: a value that lies so far beyond it was hardly made as the others were.
 FAR = 100.0
 
@@ -33,9 +38,35 @@ def warn_of_oddities(matrices: dict[str, Matrix], names: list[str], kind: str, o
         *_far_off(confidence, names, kind),
     ]
     found += [*_worse_and_dearer(correct, cost, names), *_no_latency(matrices, names)]
+    found += _few_costs(cost, confidence, names)
     if ordered:
         found += _dearest_first(cost, names)
     for message in found:
+        warnings.warn(CascadeWarning(message), stacklevel=3)
+
+
+def warn_of_torn_queries(queries: Iterable[object], confidence: Matrix) -> None:
+    """Warn of ids that are one but for zeros, capitals or signs around them, and that no stage has both of.
+
+    Such ids may well differ ("007" and "7"), so a query is taken for torn only where its parts fit together.
+    """
+    ran = np.isfinite(confidence)
+    found: dict[str, tuple[str, NDArray[np.bool_]]] = {}
+    torn = []
+    for query, stages in (
+        (str(query), stages) for query, stages in zip(queries, ran, strict=True) if not stages.all()
+    ):
+        core = _AROUND.sub("", query).casefold()
+        other, seen = found.setdefault(core, (query, stages))
+        if core and other != query and not (seen & stages).any():
+            torn.append((other, query))
+    if len(torn) >= _SOME:
+        (one, other), n = torn[0], len(torn)
+        message = (
+            f"{n} queries have ids like those of others that ran on other stages only (first: {one!r} and "
+            f"{other!r}), as if one query were written in two ways. If so, write its id alike in all rows: "
+            "nothing is learned from it of how its stages go together"
+        )
         warnings.warn(CascadeWarning(message), stacklevel=3)
 
 
@@ -135,6 +166,18 @@ def _dearest_first(cost: Matrix, names: list[str]) -> Iterator[str]:
             "by asking the cheap stage first; give the order with {} if this is not meant",
             (names[0], means[0], names[-1], means[-1], option("stages", names[::-1])),
         )
+
+
+def _few_costs(cost: Matrix, confidence: Matrix, names: list[str]) -> Iterator[str]:
+    """Stages whose mean cost rests on a few of their calls: those that a cache answered may have none."""
+    for name, paid, called in zip(
+        names, np.isfinite(cost).sum(axis=0), np.isfinite(confidence).sum(axis=0), strict=True
+    ):
+        if called >= LEAST and paid < _FEW * called:
+            yield (
+                f"only {paid} of the {called} calls of stage {name!r} have a cost, and its mean cost is theirs; "
+                "if the others were answered from a cache, that is as it should be, else fill their costs in"
+            )
 
 
 def _no_latency(matrices: dict[str, Matrix], names: list[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, option, shown
 from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, renamed, right_or_wrong
 from bayescascade.logs.layouts import Records, to_records
-from bayescascade.logs.plausible import warn_of_oddities
+from bayescascade.logs.plausible import warn_of_oddities, warn_of_torn_queries
 from bayescascade.logs.sources import joined_table
 from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, SIGNAL, TRUTH, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
@@ -161,7 +161,8 @@ def read_log(
         check_enough_stages(records.names)
     _check_unique(records)
     check_names("stage", records.names)
-    if records.queries.dtype != np.int64:
+    named = records.queries.dtype != np.int64
+    if named:
         check_names("query", records.queries)
     matrices = {name: _matrix(records, name, words if name == "correct" else None) for name in records.cells}
     if mark is not None and "correct" in matrices:
@@ -175,6 +176,8 @@ def read_log(
 
     cleaned = clean_matrices(matrices, records.names, kind, where, labels)
     warn_of_oddities(cleaned, records.names, kind, stage_order == "as given" and len(records.names) > 1)
+    if named:
+        warn_of_torn_queries(records.queries, cleaned["confidence"])
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},

@@ -9,8 +9,10 @@ _PLAIN = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _GROUPS = r"[1-9]\d{0,2}(?:MARK\d{3})+"  # no number with groups of thousands starts with 0
 POINT = re.compile(rf"[-+]?(?:{_PLAIN}|{_GROUPS.replace('MARK', ',')}(?:\.\d*)?)", re.ASCII)
 COMMA = re.compile(rf"[-+]?(?:(?:\d+|{_GROUPS.replace('MARK', '[.]')}),\d*|\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_CURRENCY = re.compile(r"[$€£¥]")
-_SPACE_OF_THOUSANDS = re.compile(r"(?<=\d)[ \u00a0\u202f](?=\d{3})")
+_CURRENCY = re.compile(r"[$€£¥₹]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD)\b")
+_SPACE_OF_THOUSANDS = re.compile(r"(?<=\d)[ \u00a0\u202f'\u2019](?=\d{3})")  # the Swiss write apostrophes
+_UNIT = re.compile(r"(?<=\d)\s*(%|\u2030|\u00a2|[A-Za-z\u00b5\u03bc]{1,7})$")
+_QUOTIENT = re.compile(r"\d+\s*/\s*[1-9]\d*")
 
 MIXED = "; commas in this column stand for the decimal point here, for thousands there: write it one way"
 EITHER = (
@@ -59,4 +61,9 @@ def spelled_out(texts: Sequence[str]) -> tuple[list[float], str]:
         return [float(text.replace(",", "")) for text in bare], ""
     if comma:
         return [float(text.replace(".", "").replace(",", ".")) for text in bare], ""
+    units = [_UNIT.search(text) for text in bare]
+    if all(units):
+        return [], f"; write numbers alone, without the unit {units[0][1]!r}"  # type: ignore[index]  # all are there
+    if all(map(_QUOTIENT.fullmatch, bare)):
+        return [], "; write quotients as numbers, such as 0.8 for 4/5"
     return [], MIXED if all(POINT.fullmatch(text) or COMMA.fullmatch(text) for text in bare) else ""

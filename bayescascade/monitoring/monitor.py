@@ -15,7 +15,7 @@ from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.read import read_log
 from bayescascade.monitoring.betting import log_capital
 from bayescascade.monitoring.blocks import shares_over_time
-from bayescascade.monitoring.parts import NAMES, Part, Served, parts_of, read_promise
+from bayescascade.monitoring.parts import NAMES, NEED_LABELS, Part, Served, parts_of, read_promise
 from bayescascade.monitoring.result import COLUMNS, Watch
 from bayescascade.runtime.policy import Policy
 from bayescascade.signals.confidence import refuse_other_signal
@@ -73,6 +73,9 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iter
     whether the error is above its limit. The last two need labels. All but the promise compare served queries
     with the log of the manifest, whose size counts. Each part has bets against it (see
     `bayescascade.monitoring.betting`); it moved when these have won K / level times their stake, for K parts.
+
+    Where no answer has a label, nothing can tell that a stage is wrong more often if its confidences stay what
+    they were; the text says so then, and ``accuracy_looked_at`` of the result is False.
 
     It asks for queries whose order means nothing. Latency, and queries that come in runs, seldom are so.
     """
@@ -213,6 +216,13 @@ def _text(
         text += " Look into it; label some of these queries, fit with them, and tune again."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."
+    accuracy = [part for part in parts if part.name in NEED_LABELS]
+    blind = [part.remark for part in accuracy] if all(part.remark for part in accuracy) else []
+    if blind:
+        text += (
+            f" Accuracy was not looked at ({joined(blind)}): a stage that is wrong more often, as confident as "
+            "before, goes unseen. Label some of these answers."
+        )
     promise = next((part for part in looked if part.name == "promise"), None)
     if promise is not None and limit is not None and kept is not False:
         rate = f"{promise.n} labels leave an error of {share(promise.low)} to {share(promise.high)} possible"
@@ -224,7 +234,9 @@ def _text(
     elif promise is None and limit is not None:
         why = next(part.remark for part in parts if part.name == "promise")
         text += f" The promise was not looked at: {why}."
-    idle = [f"{part.title} ({part.remark})" for part in parts if part.remark and part.name != "promise"]
+    said = {"promise", *(NEED_LABELS if blind else ())}
+    idle = [f"{part.title} ({part.remark})" for part in parts if part.remark and part.name not in said]
+    idle.sort(key=lambda told: not told.startswith("calibration"))  # of the first few, which are all that is shown
     if idle:
         more = f", and {len(idle) - 4} more" if len(idle) > 4 else ""
         text += f" Not looked at: {', '.join(idle[:4])}{more}."

@@ -27,9 +27,7 @@ def render_page(watch: Watch) -> str:
     from markupsafe import Markup
 
     shown = watch.shown()
-    state = (
-        "Alarm: " + ", ".join(watch.alarms) if watch.alarms else "Quiet" if len(shown) else "Nothing to look at"
-    )
+    state = "Alarm: " + ", ".join(watch.alarms) if watch.alarms else watch.state
     return (
         pages()
         .get_template("monitor.html.j2")

@@ -28,6 +28,7 @@ from bayescascade.monitoring.betting import (
 from bayescascade.runtime.policy import Policy
 
 NAMES = ("confidence", "link", "deferral", "price", "latency", "calibration", "promise")
+NEED_LABELS = ("calibration", "promise")
 _Z = float(norm.ppf(tail_probabilities(CI_PROB)[1]))
 _MOST_QUERIES = 10**12  # that a log may say it has
 _LOTS = 5  # for each query and stage; two parts may share one, as none is judged by another

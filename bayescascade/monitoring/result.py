@@ -14,7 +14,7 @@ import pandas as pd
 from bayescascade._common.arrays import records_of
 from bayescascade._common.files import whole_file, write_json
 from bayescascade._common.html import frame_of, note, wrapped
-from bayescascade.monitoring.parts import title_of
+from bayescascade.monitoring.parts import NEED_LABELS, title_of
 from bayescascade.runtime.policy_file import encode
 
 QUIET, ALARM, NOTHING = 0, 1, 2  # exit codes
@@ -71,13 +71,26 @@ class Watch:
         """0 where nothing moved, 1 with an alarm, 2 where there was nothing to look at."""
         return ALARM if self.alarms else QUIET if (self.table["remark"] == "").any() else NOTHING
 
+    @property
+    def accuracy_looked_at(self) -> bool:
+        """Whether labels said anything of how often answers are right; without any, nothing else can."""
+        return bool((self.table["part"].isin(NEED_LABELS) & (self.table["remark"] == "")).any())
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.exit_code == NOTHING:
+            return "Nothing to look at"
+        if self.exit_code == ALARM:
+            return "Alarm"
+        return "Quiet" if self.accuracy_looked_at else "Quiet, accuracy not looked at"
+
     def __repr__(self) -> str:
         return f"{self.text}\n\n{self.shown().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        lead = {QUIET: "Quiet.", ALARM: "Alarm.", NOTHING: "Nothing to look at."}[self.exit_code]
-        passed = {QUIET: True, ALARM: False, NOTHING: None}[self.exit_code]
-        return wrapped(note(self.text, lead=lead, passed=passed), frame_of(self.shown()))
+        passed = {QUIET: self.accuracy_looked_at or None, ALARM: False, NOTHING: None}[self.exit_code]
+        return wrapped(note(self.text, lead=f"{self.state}.", passed=passed), frame_of(self.shown()))
 
     def shown(self) -> pd.DataFrame:
         """The parts that were looked at, with few digits."""
@@ -103,6 +116,7 @@ class Watch:
             "text": self.text,
             "exit_code": self.exit_code,
             "alarms": self.alarms,
+            "accuracy_looked_at": self.accuracy_looked_at,
             "promise_kept": self.promise,
             "n_queries": self.n_queries,
             "level": self.level,

@@ -22,8 +22,9 @@ from bayescascade.display.model import draw_margin, draw_pair, draw_reliability
 from bayescascade.display.style import interval_prob, new_axes, panels, titled
 from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import get_draws
+from bayescascade.posterior.schema import which_log
 from bayescascade.tuning.frontier import frontier
-from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution, check_same_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,8 @@ def plot_frontier(
     solution : ThresholdSolution, optional
         Mark the thresholds that were chosen.
     log : Dataset, optional
-        Mark what the frontier's thresholds score on this log; it must hold every stage that they call.
+        Mark what the frontier's thresholds score on this log, the fit's own or another; it must hold every stage
+        that they call. The legend says which of the two it is, where a fit came.
     ci_prob : float, optional
         Probability of the intervals. By default 90%, or what ArviZ's ``rcParams["stats.ci_prob"]`` was set to. A
         frontier that is passed in has its own.
@@ -73,12 +75,18 @@ def plot_frontier(
     Raises
     ------
     CascadeError
-        For what is neither a fit nor a frontier, or a log that cannot be scored.
+        For what is neither a fit nor a frontier, a log that cannot be scored or is of another cascade, or a
+        solution of another fit.
     """
     ci_prob = interval_prob(ci_prob)
     singles = every = None
+    whose = "the log"
     if isinstance(fit_or_frontier, xr.DataTree):
         draws = get_draws(fit_or_frontier)
+        if solution is not None:
+            check_same_fit(fit_or_frontier, solution)
+        if log is not None:
+            whose = which_log(fit_or_frontier, log)
         singles = single_stages(draws)
         # the posterior's own band, as the bars of stages and of a solution are the posterior's
         curve = frontier(fit_or_frontier, n_points=50, ci_prob=ci_prob, doubt=0.0)
@@ -92,7 +100,14 @@ def plot_frontier(
     scored = None if log is None else score(log, curve["threshold"])
     ax = titled(new_axes(ax, (7.0, 4.4), figsize), title, "Error against cost")
     return draw_frontier(
-        ax, curve, every_stage=every, singles=singles, solution=solution, scored=scored, ci_prob=ci_prob
+        ax,
+        curve,
+        every_stage=every,
+        singles=singles,
+        solution=solution,
+        scored=scored,
+        scored_on=whose,
+        ci_prob=ci_prob,
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
 from bayescascade.logs.tables import KIND, SIGNAL
+from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import ATOMS, CALIBRATIONS, Scaling
 from bayescascade.model.copulas.family import Family, get_family
 from bayescascade.model.design import Design
@@ -19,8 +21,10 @@ from bayescascade.model.margins.models import MARGIN_MODELS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.options import Options
 from bayescascade.model.population import COVARIANCE, LATENT, MEAN, PARAMETERS
+from bayescascade.posterior.places import disagreement
 
 _SEGMENT = ("low", "high", "leaf", "count")
+OWN_LOG = "the fit's own log"
 _SCALING = ("centre", "scale", "floor", "ceiling")
 
 
@@ -28,8 +32,9 @@ class Variable(NamedTuple):
     """What is known of a variable of a stored fit.
 
     ``dims`` in any order; ``task`` is among them only where the fit is of several. ``dtype`` is what the values
-    can be taken for without loss. An ``optional`` variable depends on the model's options or on the log; a
-    ``finite`` one has neither NaN nor infinite values.
+    can be taken for without loss, and they are of its kind: whole numbers are none where others are wanted. An
+    ``optional`` variable depends on the model's options or on the log; a ``finite`` one has neither NaN nor
+    infinite values.
     """
 
     dims: tuple[str, ...]
@@ -75,7 +80,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
 OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
     "posterior_predictive": {
         "confidence": Variable(("chain", "draw", "query", "stage"), finite=False),
-        "correct": Variable(("chain", "draw", "query", "stage"), finite=True),
+        "correct": Variable(("chain", "draw", "query", "stage"), "int64", finite=True),
     },
     "predictions": {name: Variable(_PER_STAGE, finite=True) for name in ("error", "cost")},
     "population": {
@@ -89,6 +94,8 @@ OPTIONAL_GROUPS: dict[str, dict[str, Variable]] = {
     "update": {name: Variable((*_LEAD, "part")) for name in ("n", "observed", "expected", "z", "p")},
     "prior": {name: known._replace(optional=True) for name, known in GROUPS["posterior"].items()},
 }
+# Groups whose dims have the same places: those that are read. What ArviZ alone reads has draws of its own.
+_SHARING = (*GROUPS, "log_likelihood", "population", "update")
 
 
 def family_table(names: Sequence[str]) -> xr.Dataset:
@@ -169,6 +176,18 @@ def data_hash(log: xr.Dataset) -> str:
     return digest.hexdigest()
 
 
+def which_log(fit: xr.DataTree, log: xr.Dataset) -> str:
+    """Whether a log is a fit's own, in words; `CascadeError` for one that is not of the same cascade."""
+    log = validate_log(log, labels=False)
+    stages, own = ([str(name) for name in of.coords["stage"].values] for of in (log, fit["posterior"]))
+    if set(stages) != set(own):
+        raise CascadeError(f"the log has the stages {listed(stages)}, but the fit has {listed(own)}.")
+    kinds = log.attrs["confidence_kind"], fit.attrs["confidence_kind"]
+    if kinds[0] != kinds[1]:
+        raise CascadeError(f"the log's confidences are of kind {kinds[0]!r}, but the fit's are {kinds[1]!r}.")
+    return OWN_LOG if data_hash(log) == fit.attrs.get("data_hash") else "another log"
+
+
 def require(
     fit: Any,
     *,
@@ -202,6 +221,13 @@ def require(
     if not isinstance(fit, xr.DataTree):
         raise CascadeError(f"a fit is an xarray.DataTree as returned by fit(); {type(fit).__name__} came.")
     missing = [group for group in GROUPS if group not in fit.children]
+    lazy = [name for name, node in fit.children.items() if node.to_dataset().chunks]
+    if lazy:
+        raise CascadeError(
+            f"the group {lazy[0]!r} of {source} is not in memory, but in chunks of Dask's; load it first"
+            + in_python(", with fit.load()")
+            + "."
+        )
     if "bayescascade_fit" not in fit.attrs or missing:
         lacks = f"group {missing[0]!r}" if missing else "the attribute 'bayescascade_fit'"
         raise CascadeError(
@@ -209,6 +235,7 @@ def require(
         )
     _refuse_former(fit, source)
     _check_variables(fit, source)
+    _check_places(fit, source)
     _check_tasks(fit, tasks, apart)
     for name in ("repriced", "drift"):
         if unchanged and name in fit.attrs:
@@ -263,7 +290,7 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                 )
             dims = [dim for dim in known.dims if several or dim != "task"]
             values = found[name]
-            if set(values.dims) != set(dims) or not np.can_cast(values.dtype, known.dtype):
+            if set(values.dims) != set(dims) or not _taken_for(values.dtype, np.dtype(known.dtype)):
                 raise CascadeError(
                     "{} is not a bayescascade fit: {!r} of group {!r} is {} over {}, where {} over {} is needed. "
                     "Make one with {}.",
@@ -275,6 +302,24 @@ def _check_variables(fit: xr.DataTree, source: str) -> None:
                     f"{source} is a damaged fit: {n} of the {values.size} values of {name!r} of group {group!r} "
                     "are NaN or infinite. Fit its log again with " + call("fit", "log") + "."
                 )
+
+
+def _taken_for(found: np.dtype, wanted: np.dtype) -> bool:
+    """Whether values can be taken for another dtype without loss, and are of its kind."""
+    return bool(np.can_cast(found, wanted)) and found.kind in {"i": "iu"}.get(wanted.kind, wanted.kind)
+
+
+def _check_places(fit: xr.DataTree, source: str) -> None:
+    """Raise `CascadeError` unless groups that share a dim have the same places on it, in the same order.
+
+    Arithmetic between groups would else pair one stage with another, or end inside xarray.
+    """
+    trouble = disagreement(fit, _SHARING)
+    if trouble:
+        raise CascadeError(
+            f"{source} is a damaged fit, or was changed in some groups only: {trouble}. Change all groups alike, "
+            "or fit its log again with " + call("fit", "log") + "."
+        )
 
 
 def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:

@@ -1,8 +1,7 @@
-"""Whether a fit from disk can be one: each dim of one size, names that are known, numbers in their range."""
+"""Whether a fit from disk can be one: names that are known, numbers in their range, segments in order."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,7 @@ import xarray as xr
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import CascadeError, call
 from bayescascade.model.calibration import CALIBRATIONS
-from bayescascade.model.copulas.family import FAMILIES
-from bayescascade.model.margins.tree import N_LEAVES
 from bayescascade.model.population import COVARIANCE, PARAMETERS, parameters
-from bayescascade.posterior.schema import GROUPS
 from bayescascade.signals.kinds import check_kind, off_scale
 
 VERSION = 2
@@ -47,9 +43,7 @@ _RANGES: dict[tuple[str, str], tuple[Callable[[np.ndarray], np.ndarray], str]] =
 
 def check_sound(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` unless a fit that has all its variables can have come from a log."""
-    trouble = next(
-        filter(None, (find(fit) for find in (_sizes, _names, _families, _ranges, _segments, _population))), None
-    )
+    trouble = next(filter(None, (find(fit) for find in (_names, _ranges, _segments, _population))), None)
     if trouble:
         raise CascadeError(
             f"{source} is a damaged fit, or not one of bayescascade's: {trouble}. Fit its log again with "
@@ -58,31 +52,8 @@ def check_sound(fit: xr.DataTree, source: str) -> None:
         )
 
 
-def _sizes(fit: xr.DataTree) -> str:
-    """Dims have one size in all groups, and there is a link less than stages."""
-    sizes: dict[str, int] = {}
-    for group in (*GROUPS, "log_likelihood", "population"):
-        for dim, size in fit[group].sizes.items() if group in fit.children else ():
-            if sizes.setdefault(str(dim), size) != size:
-                return f"{dim!r} has {size} places in the group {group!r} and {sizes[str(dim)]} in others"
-    empty = [dim for dim, size in sizes.items() if not size]
-    if empty:
-        return f"{empty[0]!r} has no places"
-    if sizes["link"] != sizes["stage"] - 1:
-        return f"there are {sizes['link']} links for {sizes['stage']} stages"
-    return ""
-
-
 def _names(fit: xr.DataTree) -> str:
-    """The stages are the same everywhere, and what the model is made of is known."""
-    named = fit["posterior"].coords
-    stages = [str(name) for name in named["stage"].values] if "stage" in named else []
-    if not stages or len(set(stages)) < len(stages):
-        return f"its stages are {listed(stages)}, where each needs a name of its own"
-    for group in ("observed_data", "constant_data", "margins"):
-        coords = fit[group].coords
-        if "stage" not in coords or [str(name) for name in coords["stage"].values] != stages:
-            return f"the stages of the group {group!r} are not those of the posterior, {listed(stages)}"
+    """What the model is made of is known."""
     attrs = fit.attrs
     if not np.array_equal(attrs["bayescascade_fit"], VERSION):
         return f"it is of version {show(attrs['bayescascade_fit'])}, where {VERSION} is read"
@@ -95,17 +66,6 @@ def _names(fit: xr.DataTree) -> str:
         return "it does not say what its margins are"
     lacking = [name for name in CALIBRATIONS[attrs["calibration"]].variables if name not in fit["posterior"]]
     return f"its calibration needs the variable {lacking[0]!r}" if lacking else ""
-
-
-def _families(fit: xr.DataTree) -> str:
-    table = fit["copula"].to_dataset()
-    try:
-        names = json.loads(table.attrs["families"])
-        found = [names[number] for number in table["family"].values if number >= 0]
-        known = len(found) == table.sizes["link"] and all(name in FAMILIES for name in found)
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
-        known = False
-    return "" if known else f"the families of its links cannot be read from {show(table.attrs.get('families'))}"
 
 
 def _population(fit: xr.DataTree) -> str:
@@ -146,24 +106,10 @@ def _ranges(fit: xr.DataTree) -> str:
 
 
 def _segments(fit: xr.DataTree) -> str:
-    """Masses sum to 1 over a stage's segments, which stand in order; what is beyond the last is blank."""
-    segments = fit["constant_data"].to_dataset().transpose(..., "segment")
-    low, high, count, leaf = (segments[f"segment_{n}"].values for n in ("low", "high", "count", "leaf"))
-    there = np.isfinite(low)
-    blank = np.isnan(low)
-    both = low[..., 1:][there[..., 1:]] - high[..., :-1][there[..., 1:]]
-    sound = [
-        (there | blank).all(),
-        (there[..., :-1] | ~there[..., 1:]).all(),
-        there[..., 0].all(),
-        all((np.isfinite(values) == there).all() for values in (high, count, leaf)),
-        (low[there] <= high[there]).all(),
-        (both >= 0.0).all(),
-        (leaf[there] < N_LEAVES).all(),
-    ]
-    if not all(sound):
-        return "the segments of its margins do not follow one another"
-    mass: Any = fit["margins"]["segment_mass"].transpose(..., *segments["segment_low"].dims).values
+    """Masses sum to 1 over a stage's segments; what is beyond the last is blank."""
+    low = fit["constant_data"].to_dataset()["segment_low"].transpose(..., "segment")
+    blank = np.isnan(low.values)
+    mass: Any = fit["margins"]["segment_mass"].transpose(..., *low.dims).values
     if (np.abs(mass.sum(axis=-1) - 1.0) > _ROUNDING).any():
         return "the masses of its segments do not sum to 1 at every draw"
     if (mass[..., blank] != 0.0).any():

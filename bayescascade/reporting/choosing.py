@@ -14,7 +14,7 @@ from bayescascade.errors import CascadeError
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.text import Choice
 from bayescascade.runtime.policy import Policy
-from bayescascade.tuning.solution import ThresholdSolution
+from bayescascade.tuning.solution import ThresholdSolution, check_same_fit
 from bayescascade.tuning.tune import solution_at
 
 
@@ -37,11 +37,8 @@ def choose(
     """The thresholds that a page is about, with what the draws say of them; None where there are none."""
     found: Any = solution
     if solution is not None:
+        check_same_fit(fit, solution)
         stages = [str(s) for s in solution.thresholds["stage"].values]
-        if not set(stages) <= set(draws.stages):
-            raise CascadeError(
-                f"the solution is for stages {stages}, but the fit has {draws.stages}; tune this fit."
-            )
         accept, abstained = solution.thresholds.values, solution.abstained
         reject = None if solution.reject is None else solution.reject.values
         goal, feasible, kept, sure = solution.goal, solution.feasible, solution.kept, solution.upper_bounds

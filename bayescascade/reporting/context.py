@@ -26,7 +26,7 @@ from bayescascade.checks.suite import check
 from bayescascade.display.format import priced, share
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
-from bayescascade.posterior.schema import data_hash, observed_log
+from bayescascade.posterior.schema import OWN_LOG, data_hash, observed_log, which_log
 from bayescascade.reporting.answer import stage_rows, tiles, trust
 from bayescascade.reporting.choosing import choose, over_all, tuned_here
 from bayescascade.reporting.explorer import Explorer, bars, make_explorer
@@ -101,7 +101,8 @@ def build_context(
     checks = check(fit, thresholds=chosen)
     evidence = gather(fit)
     curve = explorer.points
-    log, remarks = _scorable(log, draws, curve)
+    whose = "" if log is None else which_log(fit, log)
+    log, remarks = _scorable(log, whose, curve)
     along = check_cascade(evidence, few_points(curve), np.random.default_rng(0))
     idle = [] if choice is None else idle_pairs(checks["dependence"], draws, choice)
     lowest = float(curve["kept"].min())
@@ -126,7 +127,7 @@ def build_context(
         "ci": f"{ci_prob:.0%}",
         "frontier_table": frontier_sheet(explorer, money),
         "remarks": remarks,
-        **_exploring(explorer, choice, price, money, _beside(fit, draws, curve, solution, log, currency)),
+        **_exploring(explorer, choice, price, money, _beside(fit, draws, curve, solution, log, whose, currency)),
         "checks": [check_rows(result) for result in checks],
         "open": {part: bool(failed & of) for part, of in _SPEAKS.items()},
         **panels_of(evidence, draws, lines, ci_prob),
@@ -151,6 +152,7 @@ def _beside(
     curve: xr.Dataset,
     solution: ThresholdSolution | None,
     log: xr.Dataset | None,
+    whose: str,
     currency: str | None,
 ) -> dict[str, Any]:
     """What the frontier's figure shows beside the frontier."""
@@ -160,6 +162,7 @@ def _beside(
         "singles_kept": np.quantile(alone, float(curve.attrs["prob"]), axis=0, method="higher"),
         "solution": solution,
         "scored": None if log is None else score(log, curve["threshold"]),
+        "scored_on": whose,
         "currency": currency,
     }
 
@@ -213,8 +216,8 @@ def idle_pairs(result: CheckResult, draws: Draws, choice: Choice) -> list[str]:
     return failed if all(called.get(names[pair], 0.0) < _IDLE for pair in failed) else []
 
 
-def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:
-    """The log if the whole frontier can be scored on it, else a remark that says why not."""
+def _scorable(log: xr.Dataset | None, whose: str, curve: xr.Dataset) -> tuple[xr.Dataset | None, list[str]]:
+    """The log if the whole frontier can be scored on it, and a remark: which log it is, or why it cannot."""
     if log is None:
         return None, []
     try:
@@ -222,7 +225,9 @@ def _scorable(log: xr.Dataset | None, draws: Draws, curve: xr.Dataset) -> tuple[
         score(log, curve["threshold"])
     except CascadeError as error:
         return None, [f"The log was not scored along the frontier: {error}"]
-    return log, []
+    seen = whose == OWN_LOG
+    what = f"{whose}, which the fit has seen" if seen else f"{whose}, of {log.sizes['query']:,} queries"
+    return log, [f"Each dot is what the thresholds of a point did on {what}."]
 
 
 # ---- is it worth it

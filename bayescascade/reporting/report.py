@@ -52,7 +52,8 @@ def report(
     solution : ThresholdSolution, optional
         What `tune` returned. Without it, and without ``thresholds``, the page shows what can be had.
     log : Dataset, optional
-        Score the frontier's thresholds on this log, and show the points beside the band.
+        Score the frontier's thresholds on this log, the fit's own or another of the same stages, and show the
+        points beside the band. The page says which of the two it is.
     test : Dataset, optional
         A log that the fit has not seen: score the chosen thresholds on it, beside the model's interval.
     thresholds : array-like, DataArray (stage,) or Policy, optional
@@ -76,8 +77,8 @@ def report(
     Raises
     ------
     CascadeError
-        When both a solution and thresholds are given, ``test`` comes without either, is of another cascade or
-        is the log of the fit itself,
+        When both a solution and thresholds are given, the solution is of another fit, ``log`` or ``test`` is of
+        another cascade, ``test`` comes without thresholds or is the log of the fit itself,
         ``labels=True`` without a solution, or the page cannot be written.
 
     Notes

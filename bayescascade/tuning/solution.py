@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,9 @@ from bayescascade.tuning.objective import Amounts
 from bayescascade.tuning.reachable import Reachable
 from bayescascade.tuning.solution_text import describe, remark_on_idle, say_margin
 from bayescascade.tuning.spec import TuningSpec
+
+# What makes another fit of one, beside its log, and how it goes into a file.
+CHANGES: dict[str, Callable[[Any], Any]] = {"task": str, "signal": str, "repriced": str, "drift": float}
 
 
 @dataclass(frozen=True)
@@ -360,3 +363,20 @@ def _text(solved: Solved, spec: TuningSpec, currency: str | None) -> str:
     return (
         text + describe(spec, solved, currency) + remark_on_idle(draws.stages, solved.outcome.reach.mean(axis=0))
     )
+
+
+def check_same_fit(fit: xr.DataTree, solution: ThresholdSolution) -> None:
+    """Raise `CascadeError` for a solution that was not tuned on this fit: its error and cost are of another."""
+    stages = [str(name) for name in solution.thresholds["stage"].values]
+    own = [str(name) for name in fit["posterior"].coords["stage"].values]
+    if not set(stages) <= set(own):
+        raise CascadeError(f"the solution is for stages {stages}, but the fit has {own}; tune this fit.")
+    known = str(fit.attrs.get("data_hash", "")), str(solution.provenance.get("data_hash", ""))
+    sizes = fit["posterior"].sizes
+    other = solution.error.size != sizes["chain"] * sizes["draw"] or (all(known) and known[0] != known[1])
+    if all(known) and not other:
+        other = any(fit.attrs.get(name) != solution.provenance.get(name) for name in CHANGES)
+    if other:
+        raise CascadeError(
+            "the solution was tuned on another fit than the one that came with it; tune this fit and pass that."
+        )

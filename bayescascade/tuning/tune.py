@@ -28,7 +28,7 @@ from bayescascade.tuning.as_good import as_good
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.manifest import seen_by
 from bayescascade.tuning.reachable import reachable
-from bayescascade.tuning.solution import Solved, ThresholdSolution, to_solution
+from bayescascade.tuning.solution import CHANGES, Solved, ThresholdSolution, to_solution
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.stage_search import search_stages
 from bayescascade.tuning.threshold_search import search_thresholds, solved_at
@@ -194,5 +194,5 @@ def _provenance(fit: xr.DataTree) -> dict[str, Any]:
         "data_hash": str(fit.attrs.get("data_hash", "")),
         "copula": str(fit.attrs["copula"]),
         "n_queries": int(fit.attrs.get("n_queries", 0)),
-        **{name: str(fit.attrs[name]) for name in ("task", "signal") if name in fit.attrs},
+        **{name: read(fit.attrs[name]) for name, read in CHANGES.items() if name in fit.attrs},
     }

@@ -74,6 +74,7 @@ def full_disk(ready: Path, commands: Sequence[Command]) -> Found:
             folder = fresh(ready, disk / "trial", command.inputs)
             old = {name: b"older" for name in command.makes}
             for name, content in old.items():
+                (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_bytes(content)
             _fill(disk / "rest")
             ended = complete(command, folder)

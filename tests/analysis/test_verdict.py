@@ -290,6 +290,17 @@ def test_foreign_solutions(example_fit, change, message):
     solution = replace(bc.tune(example_fit, error_price=0.02), **change)
     with pytest.raises(bc.CascadeError, match=message):
         verdict(example_fit, error_price=0.02, solution=solution)
+    with pytest.raises(bc.CascadeError, match=message):
+        bc.sensitivity(example_fit, solution, price_factors=(), powers=())
+
+
+@pytest.mark.parametrize("change", [lambda fit: bc.drift(fit, 0.1), lambda fit: bc.reprice(fit, factor=2.0)])
+def test_a_solution_of_the_fit_before_or_after_a_change_is_foreign(example_fit, change):
+    changed = change(example_fit)
+    for tuned, given in ((example_fit, changed), (changed, example_fit)):
+        with pytest.raises(bc.CascadeError, match="tuned on another fit than the one that came"):
+            verdict(given, solution=bc.tune(tuned, error_price=0.02))
+    assert verdict(changed, solution=bc.tune(changed, error_price=0.02)).decision
 
 
 @pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), "much"])

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,8 @@ CONTENT = {
     "UTF-8 with a mark": lambda t: t.to_csv(index=False).encode("utf-8-sig"),
     "UTF-16": lambda t: t.to_csv(index=False).encode("utf-16"),
     "tabs": lambda t: t.to_csv(index=False, sep="\t").encode(),
+    "bars": lambda t: t.to_csv(index=False, sep="|").encode(),
+    "UTF-32": lambda t: t.to_csv(index=False).encode("utf-32"),
     "semicolons": lambda t: t.to_csv(index=False, sep=";").encode(),
     "semicolons and decimal commas": lambda t: comma(t).to_csv(index=False, sep=";").encode("utf-8-sig"),
     "quoted decimal commas": lambda t: comma(t).to_csv(index=False).encode(),
@@ -88,6 +91,9 @@ JSON = {
     "indented array": lambda t: json.dumps(t.to_dict(orient="records"), indent=2),
     "indented columns": lambda t: json.dumps(t.to_dict(orient="list"), indent=2),
     "lines": lambda t: t.to_json(orient="records", lines=True),
+    "table": lambda t: t.to_json(orient="table", index=False),
+    "wrapped": lambda t: json.dumps({"data": t.to_dict(orient="records")}),
+    "wrapped and indented": lambda t: json.dumps({"rows": t.to_dict(orient="records")}, indent=2),
 }
 
 
@@ -113,6 +119,47 @@ def test_gzip(table, log, tmp_path, name):
     xr.testing.assert_identical(read_log(path, confidence_kind="probability"), log)
     path.write_bytes(PACKED[name](table)[:-20])
     with pytest.raises(CascadeError, match=r"cannot be unpacked by gzip .*cut off, damaged or not packed"):
+        read_log(path, confidence_kind="probability")
+
+
+OTHERWISE = {
+    "gzip": PACKED["log.csv.gz"],
+    "Parquet": lambda t: t.to_parquet(),
+    "Parquet by gzip": PACKED["log.parquet.gz"],
+    "an array of JSON": lambda t: t.to_json(orient="records").encode(),
+    "JSON lines": lambda t: t.to_json(orient="records", lines=True).encode(),
+}
+
+
+@pytest.mark.parametrize("form", OTHERWISE)
+def test_what_is_called_csv_and_is_none_is_read_by_what_it_holds(table, log, tmp_path, form):
+    path = tmp_path / "log.csv"
+    path.write_bytes(OTHERWISE[form](table))
+    xr.testing.assert_identical(read_log(path, confidence_kind="probability"), log)
+
+
+@pytest.mark.parametrize("name", ["log.xlsx", "log.ods", "log.csv"])
+def test_spreadsheets_are_no_logs(tmp_path, name):
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sheet.xml", "<row/>")
+    with pytest.raises(CascadeError, match="save the sheet as CSV"):
+        read_log(path, confidence_kind="probability")
+
+
+@pytest.mark.parametrize("first", ["Log of March", "# made by x, 2026", "Log of March,,,,,", "Log,,,,,\n,,,,,"])
+def test_what_stands_before_the_names_of_columns_is_named(table, tmp_path, first):
+    path = tmp_path / "log.csv"
+    path.write_text(f"{first}\n{table.to_csv(index=False)}")
+    with pytest.raises(CascadeError, match=r"the first line of .* is .*; it should name the columns: remove what"):
+        read_log(path, confidence_kind="probability")
+
+
+@pytest.mark.parametrize("n", [0, 20])
+def test_names_of_columns_that_come_again_are_named(table, tmp_path, n):
+    path = tmp_path / "log.csv"
+    path.write_text(table[:n].to_csv(index=False) + table[n:].to_csv(index=False))
+    with pytest.raises(CascadeError, match=rf"row {n} of .*log.csv .counted from 0. names the columns again, as "):
         read_log(path, confidence_kind="probability")
 
 
@@ -216,6 +263,9 @@ def test_a_name_that_is_too_long():
         (["1,469,000", "12"], [1469000, 12]),
         (["$1", "$ 2.5"], [1, 2.5]),
         (["0,727", "0,815"], [0.727, 0.815]),
+        (["1'469.5", "12"], [1469.5, 12]),
+        (["1\u2019469,5"], [1469.5]),
+        (["12 CHF", "CHF 0.5"], [12, 0.5]),
     ],
 )
 def test_numbers_of_one_reading(texts, numbers):
@@ -229,7 +279,11 @@ def test_numbers_of_one_reading(texts, numbers):
         (["0,73", "0.81"], MIXED),
         (["1,469.5", "0,73"], MIXED),
         (["$1", "€2"], CURRENCIES),
-        (["12%"], ""),
+        (["12%"], "; write numbers alone, without the unit '%'"),
+        (["0.2s", "1.5 s"], "; write numbers alone, without the unit 's'"),
+        (["4/5", "10/10"], "; write quotients as numbers, such as 0.8 for 4/5"),
+        (["$1", "2 EUR"], CURRENCIES),
+        (["1/0"], ""),
         (["1,46", "x"], ""),
         (["1_000"], ""),
         (["١٢"], ""),

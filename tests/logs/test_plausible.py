@@ -191,6 +191,34 @@ def test_ids_that_differ():
     assert said(table) == []
 
 
+@pytest.mark.parametrize("twin", ["{:03d}", "q{}", "Q-{}", "#{}", "{}.json", "id:{}"])
+def test_queries_torn_in_two_are_told(twin):
+    table = table_of()
+    table["query"] = [
+        twin.format(q) if q < 10 and s != "small" else f"{q}"
+        for q, s in zip(table["query"], table["model"], strict=True)
+    ]
+    (message,) = said(table)
+    assert "10 queries have ids like those of others that ran on other stages only (first: '0' and " in message
+
+
+def test_ids_like_one_another_that_ran_on_the_same_stages_are_no_torn_queries():
+    table = table_of()
+    table["query"] = table["query"].map(lambda q: f"{q // 2:03d}" if q % 2 else str(q // 2))
+    assert said(table) == []
+    table = table[
+        (table["model"] == "small") | (table["query"].str.len() < 3)
+    ]  # served: some end at the first stage
+    assert said(table) == []
+
+
+def test_costs_of_a_few_calls_are_told():
+    table = table_of()
+    table["cost"] = table["cost"].where((table["model"] != "large") | (table["query"] < 2))
+    (message,) = said(table)
+    assert "of stage 'large' have a cost, and its mean cost is theirs" in message
+
+
 @pytest.mark.parametrize("bad", ["\x1b]0;pwn\x07", "a\0", "a\x7f", "co\ud800st", "a\nb"])
 @pytest.mark.parametrize("column", ["model", "task"])
 def test_names_that_no_terminal_or_file_holds(column, bad):

@@ -280,7 +280,7 @@ def test_numbered_stage_of_two_models(table):
             b"query,stage\n1,2\n1,2,3\n",
             r"cannot be read as CSV: .*line 3, saw 3; repair that line",
         ),
-        ("log.csv", b"PAR1\xff\xfe\x00", "is not a text file; save the log as CSV in UTF-8"),
+        ("log.csv", b"PAR1\xff\xfe\x00", "cannot be read as Parquet"),
         ("log.csv", b'query,"stage\n1,2\n', "cannot be read as CSV|is empty"),
         (
             "log.parquet",

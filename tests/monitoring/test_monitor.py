@@ -125,6 +125,35 @@ def test_a_trickle_of_labels_is_enough(policy):
 # ---- nothing to look at
 
 
+def test_without_labels_it_says_that_accuracy_was_not_looked_at(policy, tmp_path):
+    """A stage may be right less often, 72% in place of 85, while its confidences are what they were."""
+    log = served(policy, (World(skill=(-1.5, -1.5, -1.5)), 600))
+    blind = monitor(policy, log.assign(correct=log["correct"] * np.nan))
+    assert (blind.exit_code, blind.accuracy_looked_at) == (0, False)
+    said = "Accuracy was not looked at (no label): a stage that is wrong more often, as confident as before, goes"
+    assert said in blind.text
+    assert "calibration" not in blind.text  # which would be the same again, stage by stage
+    assert "Quiet, accuracy not looked at." in blind._repr_html_()
+    page = blind.save(tmp_path / "watch.html").read_text(encoding="utf-8")
+    assert "<h1>Quiet, accuracy not looked at</h1>" in page
+    assert said in page
+    found = json.loads(blind.save(tmp_path / "watch.json").read_text(encoding="utf-8"))
+    assert found["accuracy_looked_at"] is False
+    assert said in found["text"]
+
+
+def test_what_labels_say_of_some_stages_only_is_named_first(policy):
+    log = served(policy, (World(), 600)).drop_vars("latency")
+    log["correct"][:, 0] = np.nan
+    found = monitor(policy, log)
+    assert found.accuracy_looked_at
+    assert "Accuracy was not looked at" not in found.text
+    assert "Not looked at: calibration of small (no label)" in found.text
+    whole = monitor(policy, served(policy, (World(), 600)))
+    assert whole.accuracy_looked_at
+    assert whole.state == "Quiet"
+
+
 def test_a_check_with_nothing_to_look_at_says_so(policy):
     log = served(policy, (World(), 100)).drop_vars("latency")
     log["cost"][:] = np.nan

@@ -37,7 +37,7 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
         "90% interval",
         "cascade, expected error",
         "every stage in the cascade",
-        "cascade, scored on the log",
+        "cascade, scored on the fit's own log",
         "single stage",
         "chosen thresholds",
     ]
@@ -45,6 +45,38 @@ def test_frontier_shows_band_stages_solution_and_scores(example_fit, example_log
     assert ax.get_xscale() == "log"
     assert "cost" in ax.get_xlabel()
     ax.figure.canvas.draw()
+
+
+def test_the_legend_says_whose_log_was_scored(example_fit, example_log, curve):
+    other = example_log.isel(query=slice(150))
+    assert "cascade, scored on another log" in labels(bc.plot_frontier(example_fit, log=other))
+    assert "cascade, scored on the log" in labels(
+        bc.plot_frontier(curve, log=other)
+    )  # which has no log of its own
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda log: log.isel(stage=[0, 2]),
+            "the log has the stages 'small', 'large', but the fit has 'small', 'm",
+        ),
+        (
+            lambda log: log.assign(confidence=100.0 * log["confidence"]).assign_attrs(confidence_kind="percent"),
+            "the log's confidences are of kind 'percent', but the fit's are 'probability'",
+        ),
+    ],
+)
+def test_a_log_of_another_cascade_is_refused(example_fit, example_log, change, message):
+    with pytest.raises(bc.CascadeError, match=message):
+        bc.plot_frontier(example_fit, log=change(example_log))
+
+
+def test_a_solution_of_another_fit_is_refused(example_fit):
+    solution = bc.tune(bc.reprice(example_fit, factor=3.0), max_error=0.33)
+    with pytest.raises(bc.CascadeError, match="the solution was tuned on another fit than the one that came with"):
+        bc.plot_frontier(example_fit, solution=solution)
 
 
 def test_a_frontier_can_be_drawn_without_its_fit(curve):

@@ -47,8 +47,15 @@ ODD = st.one_of(
     st.sampled_from(["", "{", "[]", "null", "[" * 5000, '["gumbel"]', "é\u2028", "a\x1b[2J", "x" * 100_000]),
     st.lists(st.floats(), min_size=1, max_size=3),
 )
+
+
+def n_stages(fit):
+    """Of its posterior, which may be gone or have other dims."""
+    return fit["posterior"].sizes.get("stage", 3) if "posterior" in fit.children else 3
+
+
 OPERATIONS = {
-    "evaluate": lambda fit: bc.evaluate(fit, [*[0.0] * (fit["posterior"].sizes["stage"] - 1), -np.inf]),
+    "evaluate": lambda fit: bc.evaluate(fit, [*[0.0] * (n_stages(fit) - 1), -np.inf]),
     "tune": lambda fit: bc.tune(fit, error_price=0.01),
     "frontier": lambda fit: bc.frontier(fit, n_points=3),
     "drift": lambda fit: bc.drift(fit, 0.1),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.fits import with_stages
 
 import bayescascade as bc
 from bayescascade.errors import CascadeError
@@ -85,11 +86,115 @@ def test_missing_variables_are_named(example_fit, group, name):
         (lambda tau: tau.expand_dims(more=2), "where float64 over .'chain', 'draw', 'link'. is needed"),
         (lambda tau: tau.astype(str), "'tau' of group 'posterior' is <U"),
         (lambda tau: tau.astype(complex), "'tau' of group 'posterior' is complex128"),
+        (lambda tau: tau.astype(int), "'tau' of group 'posterior' is int64 over .*, where float64 over"),
     ],
 )
 def test_variables_over_other_dims_or_of_other_kinds_are_refused(example_fit, change, message):
     with pytest.raises(CascadeError, match=message):
         require(_with(example_fit, "posterior", tau=change(example_fit["posterior"]["tau"])))
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "dtype"),
+    [
+        ("margins", "segment_mass", "int64"),
+        ("observed_data", "confidence", "bool"),
+        ("constant_data", "split_used", "bool"),
+        ("copula", "family", "bool"),
+    ],
+)
+def test_values_of_another_kind_are_refused_though_they_could_be_cast(example_fit, group, name, dtype):
+    values = xr.zeros_like(example_fit[group][name], dtype=dtype)
+    with pytest.raises(CascadeError, match=f"^x.nc is not a bayescascade fit: '{name}' of .* is {dtype} over"):
+        require(_with(example_fit, group, **{name: values}), source="x.nc")
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("group", ["posterior", "margins", "observed_data", "constant_data"])
+def test_stages_in_another_order_in_one_group_are_refused_at_each_door(example_fit, door, group):
+    turned = example_fit.copy()
+    turned[group] = xr.DataTree(turned[group].to_dataset().isel(stage=[2, 0, 1]))
+    with pytest.raises(CascadeError, match=r"changed in some groups only: 'stage' is .* in the group .* in '"):
+        DOORS[door](turned)
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "message"),
+    [
+        ("margins", lambda data: data.isel(draw=slice(None, None, -1)), "'draw' is 199, 198, "),
+        (
+            "sample_stats",
+            lambda data: data.isel(chain=[0]),
+            "'chain' has 1 places in the group 'sample_stats' and 2",
+        ),
+        ("log_likelihood", lambda data: data.isel(query=[*range(299), 0]), "'query' is 0, 1, "),
+        ("posterior", lambda data: data.drop_vars("stage"), "'stage' has no names in the group 'posterior'"),
+        ("copula", lambda data: data.isel(link=[]), "'link' has 0 places"),
+    ],
+)
+def test_groups_share_their_places(example_fit, group, change, message):
+    changed = example_fit.copy()
+    changed[group] = xr.DataTree(change(changed[group].to_dataset()))
+    with pytest.raises(CascadeError, match=message):
+        require(changed)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            ["large", "medium", "small"],
+            "its links are 'small > medium', 'medium > large', where its stages are 'large'",
+        ),
+        ([0, 1, 2], "'stage' is 0, 1, 2, where each needs a name of its own"),
+        ([b"a", b"b", b"c"], "'stage' is b'a', b'b', b'c', where each"),
+        (np.array(["a", None, "c"], dtype=object), "'stage' is 'a', .*, 'c', where each"),
+    ],
+)
+def test_stages_that_are_odd_in_all_groups_alike(example_fit, stages, message):
+    odd = xr.DataTree.from_dict(
+        {
+            name: data.assign_coords(stage=stages) if "stage" in data.dims else data
+            for name, data in ((name, group.to_dataset()) for name, group in example_fit.children.items())
+        }
+    )
+    odd.attrs |= example_fit.attrs
+    with pytest.raises(CascadeError, match=message):
+        require(odd)
+
+
+def test_segments_in_another_order_are_refused_in_memory_too(example_fit):
+    high = example_fit["constant_data"]["segment_high"]
+    turned = _with(example_fit, "constant_data", segment_high=high.copy(data=high.values[:, ::-1]))
+    with pytest.raises(CascadeError, match="the segments of its margins do not follow one another"):
+        bc.tune(turned, error_price=0.01)
+
+
+def test_a_fit_that_is_not_in_memory_is_named(example_fit):
+    pytest.importorskip("dask")
+    lazy = example_fit.copy()
+    lazy["margins"] = xr.DataTree(lazy["margins"].to_dataset().chunk())
+    with pytest.raises(CascadeError, match=r"the group 'margins' of this DataTree is not in memory.*fit.load"):
+        bc.check(lazy)
+
+
+def test_one_draw_is_too_few_for_its_checks_and_enough_for_the_rest(example_fit):
+    few = xr.DataTree.from_dict(
+        {
+            name: group.to_dataset().isel(draw=[0]) if "draw" in group.dims else group.to_dataset()
+            for name, group in example_fit.children.items()
+        }
+    )
+    few.attrs |= example_fit.attrs
+    assert "too few for R-hat" in bc.check(few)["convergence"].text
+    assert bc.tune(few, error_price=0.01).feasible
+
+
+def test_stages_may_be_renamed_in_all_groups_alike(example_fit):
+    renamed = with_stages(example_fit, ["a", "b", "c"])
+    assert require(renamed) is renamed
+    with pytest.raises(CascadeError, match=r"'stage' is 'a', 'a', 'c'.*, where each needs a name of its own"):
+        require(with_stages(example_fit, ["a", "a", "c"]))
 
 
 def test_the_order_of_dims_and_single_precision_do_not_matter(example_fit):

@@ -126,8 +126,8 @@ HOSTILE = {
     "a stage without segments": (put("constant_data", "segment_low", np.nan), "segments .* do not follow"),
     "a scale of 0": (put("constant_data", "signal_scale", 0.0), "'signal_scale' .* is 0.0, .* above 0"),
     "another kind": (attr("confidence_kind", "logits"), "unknown confidence kind 'logits'"),
-    "no kind": (attr("confidence_kind", 3), "unknown confidence kind 3"),
-    "another calibration": (attr("calibration", "spline"), "its calibration is 'spline', where 'logistic'"),
+    "no kind": (attr("confidence_kind", 3), r"unknown confidence kind .*3"),
+    "another calibration": (attr("calibration", "spline"), "calibration='spline', which there is no longer; "),
     "a calibration that needs more": (attr("calibration", "monotone"), "its calibration needs the variable"),
     "a later version": (attr("bayescascade_fit", 99), "it is of version 99, where 2 is read"),
     "a version in words": (attr("bayescascade_fit", "x"), "it is of version 'x'"),
@@ -139,7 +139,14 @@ HOSTILE = {
     "fewer draws of one": (cut("margins", draw=slice(3)), "'draw' has 3 places in the group 'margins' and 20"),
     "no draws": (cut("posterior", draw=slice(0)), "'draw' has .* places"),
     "a stage less": (cut("observed_data", stage=slice(2)), "'stage' has 2 places"),
-    "other stages": (stages(["a", "b", "c"], "observed_data"), "the stages of the group 'observed_data' are not"),
+    "other stages": (
+        stages(["a", "b", "c"], "observed_data"),
+        "'stage' is 'a', 'b', 'c' in the group 'observed_data', and 'small', 'medium', 'large' in 'posterior'",
+    ),
+    "draws in another order": (
+        cut("margins", draw=slice(None, None, -1)),
+        "'draw' is 19, 18, .* and 0, 1, .* in ",
+    ),
     "stages of one name": (stages(["a", "a", "c"], "posterior"), "where each needs a name of its own"),
 }
 
@@ -149,10 +156,8 @@ def test_hostile_fits(small_fit, tmp_path, name):
     change, message = HOSTILE[name]
     fit = small_fit.copy(deep=True)
     change(fit)
-    with pytest.raises(CascadeError, match=message):
-        check_sound(fit, "fit.nc")
     fit.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
-    with pytest.raises(CascadeError, match=r"fit\.nc"):
+    with pytest.raises(CascadeError, match=rf"fit\.nc (is a damaged fit, or|was made with) .*{message}"):
         bc.load_fit(tmp_path / "fit.nc")
 
 

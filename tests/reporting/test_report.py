@@ -238,6 +238,22 @@ def test_a_report_of_a_part_that_abstains(example_fit, unseen, tmp_path):
     assert "answered by" not in text
 
 
+def test_the_page_says_whose_log_the_dots_are(example_fit, example_log, tmp_path):
+    said = {"own": "which the fit has seen", "another": "did on another log, of 100 queries"}
+    for name, log in (("own", example_log), ("another", example_log.isel(query=slice(100)))):
+        text = Page(bc.report(example_fit, tmp_path / "r.html", log=log).read_text(encoding="utf-8")).text
+        assert [key for key, words in said.items() if words in text] == [name]
+
+
+def test_a_log_or_a_solution_of_another_cascade_is_refused(example_fit, example_log, solution, tmp_path):
+    renamed = example_log.assign_coords(stage=["a", "b", "c"])
+    with pytest.raises(bc.CascadeError, match="the log has the stages 'a', 'b', 'c', but the fit has 'small'"):
+        bc.report(example_fit, tmp_path / "r.html", log=renamed)
+    with pytest.raises(bc.CascadeError, match="the solution was tuned on another fit"):
+        bc.report(bc.reprice(example_fit, factor=2.0), tmp_path / "r.html", solution=solution)
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_a_log_that_cannot_be_scored_is_left_out_with_a_word(example_fit, example_log, tmp_path):
     part = example_log.copy(deep=True)
     part["confidence"][:, 2] = np.where(np.arange(300) < 20, part["confidence"][:, 2], np.nan)
