@@ -241,7 +241,7 @@ the way from the last stage's error to the first's on the pooled log, so that th
 deviation about 1 point), so a long-run promise that is exactly right is kept somewhat less often than asked where prob is above one half; the batch
 promise has the number of held-out queries as its m and is the one that the held-out number judges fairly.
 
-{"* **tune**: the function itself." if tuned else ""}
+{"* **tune**: the function itself. It may leave stages out, which the oracle and the other methods may not, so its cost beside theirs holds that, too." if tuned else ""}
 * **pick, doubt x**: the cheapest of {rs.N_POINTS} points of the fit's frontier that keeps the batch promise; quick to compute, so it served to choose the margin.
 * **own errors on the frontier**: the same points, judged by the labelled queries alone: the error is Beta(errors + 1/2, n - errors + 1/2).
 * **plug-in**: cheapest with posterior mean error within the bound; cheapest whose error on the labelled rows is within the bound, by coordinate search.
