@@ -72,7 +72,7 @@ def is_pattern(source: Any) -> bool:
 
 def is_partitioned(source: Any) -> bool:
     """Whether a source is a collection of Dask, such as a Dask DataFrame."""
-    return hasattr(source, "to_delayed") and hasattr(source, "dask")
+    return hasattr(type(source), "to_delayed") and hasattr(type(source), "__dask_graph__")
 
 
 def computed(parts: Iterable[Any]) -> list[Any]:

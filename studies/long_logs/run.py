@@ -20,7 +20,7 @@ from bayescascade._common.parallel import n_cores
 from bayescascade.model.subsample import MAX_QUERIES
 from studies.common.command import parse
 
-QUERIES = (1_000, 3_000, 5_000, 10_000, 100_000, 1_000_000)
+QUERIES = (100, 1_000, 3_000, 5_000, 10_000, 100_000, 1_000_000)
 ALL_LABELLED = (300, 1_000, 3_000, 5_000)
 LABELLED, STAGES, DRAWS = 2_000, 5, 500
 HARD: dict[str, Any] = {

@@ -262,7 +262,7 @@ def test_from_simulated_log_to_report(tmp_path, monkeypatch):
     for step in steps:
         result = run(*step)
         assert result.exit_code == 0, result.output
-    assert "Error  expected" in run(*steps[2]).stdout
+    assert "Expected: " in run(*steps[2]).stdout
     assert "<html" in Path("report.html").read_text().lower()
     assert policy.Policy.load("policy.json").thresholds[-1] == -np.inf
     told = bc.load_fit("fit.nc")["observed_data"]["correct"].values.ravel()
