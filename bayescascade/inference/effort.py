@@ -14,7 +14,8 @@ _logger = logging.getLogger("bayescascade")
 # Processor time of a step of the sampler for each query and stage: 94 s for 10,000 queries of 5 stages and 4 x 700
 # steps, docs/evidence/timing.md.
 _SECONDS_A_STEP = 0.7e-6
-_WITH_DIFFICULTY = 3.0
+# Times as much with a difficulty at fixed nodes; by the closed form it is the same (docs/evidence/long_logs.md).
+_AT_NODES = 3.0
 # Memory beside what is kept of the log-likelihood, docs/evidence/memory.md.
 _BESIDE = 0.5e9
 
@@ -46,8 +47,11 @@ def announce(design: Design, n_queries: int, config: SamplerConfig, more_steps: 
 
 def seconds(design: Design, steps: int, cores: int) -> float:
     """Time that so many steps of all chains take, without compiling."""
-    slower = _WITH_DIFFICULTY if design.options.difficulty else 1.0
-    return _SECONDS_A_STEP * slower * len(design.row_query) * steps / cores
+    rows = float(len(design.row_query))
+    if design.options.difficulty:
+        closed = len(design.arrays.get("complete_score", ()))
+        rows = closed + _AT_NODES * (rows - closed)
+    return _SECONDS_A_STEP * rows * steps / cores
 
 
 def memory(design: Design, n_queries: int, config: SamplerConfig) -> float:

@@ -37,6 +37,9 @@ def test_a_fit_of_minutes_says_so(log, caplog):
     # 4 x 50,200 steps of 3,000 answers, .7 microseconds each, on two cores
     assert text.startswith("This fit takes about 4 minutes: 200,800 steps of the sampler for 1,000 queries.")
     (text,) = said(caplog, design_of(log, True), 1000, long)
+    assert text.startswith("This fit takes about 4 minutes")  # by the closed form
+    atoms = bc.simulate(1000, n_stages=3, top_atom=0.3, random_seed=1)
+    (text,) = said(caplog, design_of(atoms, True), 1000, long)
     assert text.startswith("This fit takes about 11 minutes")
     (text,) = said(caplog, design_of(log), 1000, short, 100_000_000)
     assert text.startswith("This fit takes about 29.2 hours")
