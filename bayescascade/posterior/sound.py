@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.messages import listed, show
+from bayescascade._common.messages import show
 from bayescascade.errors import CascadeError, call
 from bayescascade.model.calibration import CALIBRATIONS
 from bayescascade.model.population import COVARIANCE, PARAMETERS, parameters
@@ -57,11 +57,6 @@ def _names(fit: xr.DataTree) -> str:
     attrs = fit.attrs
     if not np.array_equal(attrs["bayescascade_fit"], VERSION):
         return f"it is of version {show(attrs['bayescascade_fit'])}, where {VERSION} is read"
-    if attrs.get("calibration") not in CALIBRATIONS:
-        return f"its calibration is {show(attrs.get('calibration'))}, where {listed(CALIBRATIONS)} are known"
-    drift = np.asarray(attrs.get("drift", 0.0))
-    if drift.size != 1 or drift.dtype.kind not in "iuf" or not np.isfinite(drift).all():
-        return f"its drift is {show(attrs['drift'])}, where a number is wanted"
     if "margin" not in attrs:
         return "it does not say what its margins are"
     lacking = [name for name in CALIBRATIONS[attrs["calibration"]].variables if name not in fit["posterior"]]
