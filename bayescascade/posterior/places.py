@@ -37,6 +37,9 @@ def _odd_attribute(fit: xr.DataTree) -> str:
         value = np.asarray(fit.attrs.get(name, 0))
         if value.size != 1 or value.dtype.kind not in "biuf" or not np.isfinite(value).all():
             return f"its {name} is {show(fit.attrs[name])}, where a number is wanted"
+    for name in ("copula", "margin"):
+        if not isinstance(fit.attrs.get(name), str):
+            return f"it does not say in words what its {name} is"
     calibration = fit.attrs.get("calibration")
     if not isinstance(calibration, str) or calibration not in CALIBRATIONS:
         return f"its calibration is {show(calibration)}, where {listed(CALIBRATIONS)} are known"

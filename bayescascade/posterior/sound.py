@@ -57,8 +57,6 @@ def _names(fit: xr.DataTree) -> str:
     attrs = fit.attrs
     if not np.array_equal(attrs["bayescascade_fit"], VERSION):
         return f"it is of version {show(attrs['bayescascade_fit'])}, where {VERSION} is read"
-    if "margin" not in attrs:
-        return "it does not say what its margins are"
     lacking = [name for name in CALIBRATIONS[attrs["calibration"]].variables if name not in fit["posterior"]]
     return f"its calibration needs the variable {lacking[0]!r}" if lacking else ""
 

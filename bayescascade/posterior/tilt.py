@@ -6,12 +6,9 @@ exponential tilt, the mix nearest to the old one (in Kullback-Leibler divergence
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
+from bayescascade.errors import bad_value
 
 
 def drift_bounds(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,14 +23,14 @@ def drift_bounds(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def density_ratios(mass: np.ndarray, amount: float) -> np.ndarray:
     """Density ratio in each segment (draw, segment) under which the mean u falls by a fraction ``amount``.
 
-    Within a segment the ratio is constant. Raises ValueError where a draw cannot reach the amount.
+    Within a segment the ratio is constant. Raises `CascadeError` where a draw cannot reach the amount.
     """
     from scipy.optimize import elementwise
 
     mass = mass / mass.sum(axis=1, keepdims=True)
     least, most = drift_bounds(mass)
     if not (np.all(least < amount) and np.all(amount < most)):
-        raise ValueError(f"a drift of {amount} is beyond {least.max()} and {most.min()}")
+        raise bad_value("drift", amount, f"give one above {least.max():.3g} and below {most.min():.3g}")
     middle = _middle(mass)
 
     def excess(delta: np.ndarray, draw: np.ndarray) -> np.ndarray:
