@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.messages import listed
+from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
 from bayescascade.logs.tables import KIND, SIGNAL
 from bayescascade.logs.validate import validate_log
@@ -346,6 +346,12 @@ def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:
 
 def _refuse_former(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` for a fit made with an option that there was once, and is no longer."""
+    for name in ("method", "margin", "calibration"):
+        if not isinstance(fit.attrs.get(name, ""), str):
+            raise CascadeError(
+                f"{source} is a damaged fit: its {name} is {show(fit.attrs[name])}, where a name is wanted. Fit "
+                "its log again with " + call("fit", "log") + "."
+            )
     method = fit.attrs.get("method", "nuts")
     if method != "nuts":
         raise CascadeError(
