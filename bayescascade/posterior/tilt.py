@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescascade.errors import bad_value
+from bayescascade.errors import CascadeError
 
 
 def drift_bounds(mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,9 @@ def density_ratios(mass: np.ndarray, amount: float) -> np.ndarray:
     mass = mass / mass.sum(axis=1, keepdims=True)
     least, most = drift_bounds(mass)
     if not (np.all(least < amount) and np.all(amount < most)):
-        raise bad_value("drift", amount, f"give one above {least.max():.3g} and below {most.min():.3g}")
+        raise CascadeError(
+            f"a drift of {amount:g} is out of reach; give one above {least.max():.3g} and below {most.min():.3g}."
+        )
     middle = _middle(mass)
 
     def excess(delta: np.ndarray, draw: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_an_atom_limits_the_drift():
     least, most = drift_bounds(mass)
     assert (least[0], most[0]) == pytest.approx((-0.7, 0.6))
     assert (mass * density_ratios(mass, 0.59))[0, 0] > 0.95
-    with pytest.raises(CascadeError, match=r"drift=0.6 is not allowed; give one above -0.7 and below 0.6"):
+    with pytest.raises(CascadeError, match=r"a drift of 0.6 is out of reach; give one above -0.7 and below 0.6"):
         density_ratios(mass, 0.6)
 
 
