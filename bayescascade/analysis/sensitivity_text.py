@@ -29,7 +29,8 @@ def told(table: pd.DataFrame, objective: Objective, what: str) -> Iterator[str]:
         when = _WHEN[str(change)]
         if objective.bounds:  # what else moves is in the table
             worst = rows["kept"].idxmin()
-            yield f"{when}, the promise still holds with probability {_least(rows['kept'])} ({label(*worst)})."
+            least = f"{rows['kept'].min():.0%} or more"
+            yield f"{when}, the promise still holds with probability {least} ({label(*worst)})."
             continue
         error = _range(rows["error"], first["error"], share)
         cost = _range(rows["cost"], first["cost"], per_thousand)
@@ -37,10 +38,6 @@ def told(table: pd.DataFrame, objective: Objective, what: str) -> Iterator[str]:
         moves.append(f"The cost is then {cost} per 1,000 queries." if cost else "")
         moved = " ".join(filter(None, moves))
         yield f"{when}, thresholds can be kept. {moved}" if moved else f"{when}, neither error nor cost moves."
-
-
-def _least(kept: pd.Series) -> str:
-    return f"{kept.min():.0%} or more"
 
 
 def _most_lost(table: pd.DataFrame, what: str) -> str:

@@ -24,8 +24,6 @@ from bayescascade.model.rows import Rows
 # docs/evidence/quadrature.md has the measurements.
 _node, _weight = np.polynomial.hermite_e.hermegauss(9)
 LABEL_NODE, LABEL_WEIGHT = _node, _weight / _weight.sum()
-# What the arrays' names begin with.
-COMPLETE = ("complete_", "column_", "task_column")
 
 
 def complete_queries(rows: Rows, shape: tuple[int, int]) -> np.ndarray:
@@ -99,7 +97,7 @@ def complete_logp(
     rho, c = gaussian.parameters(tau, xp)
     link = data["column_link"]  # none is the last
     rho, c = xp.concatenate([rho, zero])[link], xp.concatenate([c, zero + 1.0])[link]
-    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    scale = scale_given_ease(loading)
     pull, before = loading * scale, data["column_before"]
     # own s - past s_before - b theta is standard normal, given theta and s_before
     own, past, b = scale / c, rho * scale[before] / c, (pull - rho * pull[before]) / c
@@ -132,18 +130,31 @@ def complete_logp(
     n = label.shape[1]
     of, mean = task[:n], mean[:n]
     against = -sign * (xp.concatenate([logit, zero])[label] + each(slope, of) * mean)
-    small, wins = xp.exp(-abs(against)), against > 0.0
-    a, other = xp.where(wins, small, 1.0), xp.where(wins, 1.0, small)
+    above, a, other = halves(against, xp)
     right, wrong = other * xp.maximum(sign, 0.0), other * xp.maximum(-sign, 0.0)
     shift, product = slope * spread, 1.0
     for j in range(structure.n_stages):
-        step = shift[j] * data["label_node"] if one else _nodes(shift[j]) * data["label_node"]
+        step = shift[j] * data["label_node"] if one else nodes(shift[j]) * data["label_node"]
         tilt, back = (x if one else x[of] for x in (xp.exp(-step), xp.exp(step)))
-        product = product * (_nodes(a[j]) + _nodes(right[j]) * tilt + _nodes(wrong[j]) * back)
-    labels = xp.log((data["label_weight"] / product).sum(1)) - xp.maximum(against, 0.0).sum(0)
+        product = product * (nodes(a[j]) + nodes(right[j]) * tilt + nodes(wrong[j]) * back)
+    labels = xp.log((data["label_weight"] / product).sum(1)) - above.sum(0)
     return signals, xp.concatenate([signals[:n] + labels, signals[n:]])
 
 
-def _nodes(values: Any) -> Any:
+def nodes(values: Any) -> Any:
     """Add the axis of nodes after that of rows."""
     return values[:, None]
+
+
+def scale_given_ease(loading: Any) -> Any:
+    """One over the standard deviation that the ease leaves of a stage's normal score."""
+    return ((1.0 - loading) * (1.0 + loading)) ** -0.5
+
+
+def halves(against: Any, xp: Any) -> tuple[Any, Any, Any]:
+    """The sum 1 + exp(against) as exp(above) (one + other): above, one and other, of which the larger is 1.
+
+    Products of such sums over the stages of a query neither over- nor underflow.
+    """
+    small, wins = xp.exp(-abs(against)), against > 0.0
+    return xp.maximum(against, 0.0), xp.where(wins, small, 1.0), xp.where(wins, 1.0, small)

@@ -17,14 +17,13 @@ from bayescascade.errors import CascadeError
 from bayescascade.logs.tasks import tasks_of
 from bayescascade.logs.validate import validate_log
 from bayescascade.model.calibration import Scaling, build_scaling, get_calibration
-from bayescascade.model.complete import COMPLETE, complete_arrays, complete_queries
+from bayescascade.model.complete import complete_arrays, complete_queries
 from bayescascade.model.costs import cost_statistics
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.margins.segments import Margin, build_margin
 from bayescascade.model.options import Options, Structure, structure_of
 from bayescascade.model.population import arrays as population_arrays
 from bayescascade.model.query_rows import (
-    AT_NODES,
     Places,
     observed_ranks,
     patterns,
@@ -296,12 +295,14 @@ def _by_query(
     """Arrays of the likelihood of whole queries, where these have a difficulty."""
     shape = len(sampled), len(rows.column_link) // n_tasks
     label_at = label_query, labels["label_column"] % shape[1]
-    arrays, first = complete_arrays(rows, complete, task, shape, places, label_at, labels["label_correct"])
-    more, parts, none = rows_given_ease(rows, complete, n_tasks * (shape[1] - 1), places)
-    arrays |= more | patterns(shape, task, rows, parts, none, labels, label_at, sampled, first)
+    closed, first = complete_arrays(rows, complete, task, shape, places, label_at, labels["label_correct"])
+    fixed, parts, none = rows_given_ease(rows, complete, n_tasks * (shape[1] - 1), places)
+    of_patterns, arrays = patterns(shape, task, rows, parts, none, labels, label_at, sampled, first)
     arrays |= places.margins(sampled)
-    absent = [*(COMPLETE if not complete.any() else ()), *(AT_NODES if complete.all() else ())]
-    arrays = {name: value for name, value in arrays.items() if not name.startswith(tuple(absent))}
+    if complete.any():
+        arrays |= closed
+    if not complete.all():
+        arrays |= fixed | of_patterns
     # mean and standard deviation of the logit of tau's share of its range, see `build._residual_tau`
     prior = [(0.0, 0.53) if family.tau_range[0] < 0.0 else (-1.83, 1.39) for family in rows.families]
     seen = np.bincount(rows.query, minlength=shape[0]) + np.bincount(label_query, minlength=shape[0])

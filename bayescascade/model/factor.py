@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescascade.model.complete import LABEL_NODE, LABEL_WEIGHT, complete_logp
+from bayescascade.model.complete import LABEL_NODE, LABEL_WEIGHT, complete_logp, halves, nodes, scale_given_ease
 from bayescascade.model.copulas import gaussian
 from bayescascade.model.copulas.family import get_family, log_rectangle, log_strip
 from bayescascade.model.copulas.namespace import MASS_MIN, NUMPY
@@ -60,13 +60,13 @@ def conditional_rank(u: Any, ease: Any, loading: Any, xp: Any = NUMPY) -> Any:
 
 def conditional_score(score: Any, ease: Any, loading: Any) -> Any:
     """The normal score of h(u | ease), given that of u; arguments broadcast."""
-    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    scale = scale_given_ease(loading)
     return (score - loading * ease) * scale
 
 
 def conditional_density(u: Any, ease: Any, loading: Any) -> Any:
     """Density of ranks u of queries of that ease, the derivative of `conditional_rank`; NumPy only."""
-    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    scale = scale_given_ease(loading)
     z = gaussian.normal_score(u, NUMPY)
     return scale * NUMPY.exp(0.5 * (z**2 - ((z - loading * ease) * scale) ** 2))
 
@@ -114,7 +114,7 @@ def query_logp(
         failed, n = data["complete_failed"], found.shape[0]
         logps, failures, by_signals, densities = [found], [failed], [signals[failed]], [signals]
     if structure.at_nodes:
-        signals, found = _at_nodes(scores("free", data["point_score"]), *given)
+        signals, found = _atnodes(scores("free", data["point_score"]), *given)
         failed = data["pattern_failed"]
         logps.append(found)
         failures.append(failed + n)
@@ -131,7 +131,7 @@ def query_logp(
     return xp.add_rows(joint, query, -xp.concatenate([logp, *densities])[where])
 
 
-def _at_nodes(
+def _atnodes(
     score: Any,
     logit: Any,
     tau: Any,
@@ -151,15 +151,15 @@ def _at_nodes(
     pattern, term = (data["pattern_terms"][i] for i in (0, 1))
     constant, linear, square = lines
     constant, linear, square = constant[line].sum(1), linear[line].sum(1), square[line].sum(1)
-    signals = _nodes(constant) + _nodes(linear) * ease + _nodes(square) * (ease * ease)
+    signals = nodes(constant) + nodes(linear) * ease + nodes(square) * (ease * ease)
     signals = xp.add_rows(signals + data["log_weight"], pattern, terms[term])
-    logp = signals + _nodes(constants[label].sum(1)) + _nodes(shift[label].sum(1)) * ease
-    tilt = xp.exp(-_nodes(discrimination) * ease)  # (column, node)
+    logp = signals + nodes(constants[label].sum(1)) + nodes(shift[label].sum(1)) * ease
+    tilt = xp.exp(-nodes(discrimination) * ease)  # (column, node)
     product: Any = 1.0
     for j in range(structure.n_stages):
         at = label[:, j]
         of = tilt[j] if structure.n_tasks == 1 else tilt[data["pattern_column"][:, j]]
-        product = product * (_nodes(share[0][at]) + _nodes(share[1][at]) * of)
+        product = product * (nodes(share[0][at]) + nodes(share[1][at]) * of)
     return signals, xp.log_sum_over(logp, product, 1)
 
 
@@ -168,14 +168,12 @@ def _label_parts(
 ) -> tuple[Any, tuple[Any, Any], Any]:
     """P(label | theta) = exp(constant + shift theta) / (a + b exp(-discrimination theta)), (label,) each.
 
-    No exponential is left for the nodes, and a and b are at most 1, one of them 1, so that a product over the
-    stages of a query neither over- nor underflows. The last label is none.
+    No exponential is left for the nodes. The last label is none.
     """
     used, zero = data["used_label"], data["zero"]
     right = data["label_correct"][used]
     against = (1.0 - 2.0 * right) * logit[used]
-    above, small = xp.maximum(against, 0.0), xp.exp(-abs(against))
-    one, other = xp.where(against > 0.0, small, 1.0), xp.where(against > 0.0, 1.0, small)
+    above, one, other = halves(against, xp)
     a = xp.concatenate([right * one + (1.0 - right) * other, zero + 1.0])
     b = xp.concatenate([right * other + (1.0 - right) * one, zero])
     shift = (right - 1.0) * discrimination[data["label_column"][used]]
@@ -191,7 +189,7 @@ def _signal_parts(
     """
     zero = data["zero"]
     # a point's conditional score is level - pull theta
-    scale = ((1.0 - loading) * (1.0 + loading)) ** -0.5
+    scale = scale_given_ease(loading)
     column = data["point_column"]
     level, pull = score * scale[column], (loading * scale)[column]
 
@@ -225,13 +223,13 @@ def _terms(
     def below(point: Any, free: Any, link: Any) -> Any:
         """Probability of less than a point of an atom, given the other side of a Gaussian link (pair, node)."""
         a, b = given(point, free, link)
-        return gaussian.normal_cdf(_nodes(a) - _nodes(b) * ease, xp)
+        return gaussian.normal_cdf(nodes(a) - nodes(b) * ease, xp)
 
     def scores(of: Any) -> Any:
-        return _nodes(level[of]) - _nodes(pull[of]) * ease
+        return nodes(level[of]) - nodes(pull[of]) * ease
 
     low, high = (gaussian.normal_cdf(scores(data["atom_ends"][i]), xp) for i in (0, 1))
-    none = _nodes(data["zero"]) * ease
+    none = nodes(data["zero"]) * ease
     alone = xp.log(xp.maximum(high - low, MASS_MIN))
     parts, marginal = [alone], xp.concatenate([alone, none])
     for name in structure.families:
@@ -240,7 +238,7 @@ def _terms(
         at = _points(name, scores, data, structure.rotated, xp)
 
         def of_link(link: Any, of: tuple[Any, ...] = parameters) -> tuple[Any, ...]:
-            return tuple(_nodes(value[link]) for value in of)
+            return tuple(nodes(value[link]) for value in of)
 
         if name == "gaussian":  # whose pairs of continuous rows are lines
             low, high, free, link, before = (data["strip_gaussian"][i] for i in range(5))
@@ -249,7 +247,7 @@ def _terms(
             point, free, link, before = (data["tail_gaussian"][i] for i in range(4))
             a, b = given(point, free, link)
             sign = data["tail_sign"]
-            mass = gaussian.normal_cdf(_nodes(sign * a) - _nodes(sign * b) * ease, xp)
+            mass = gaussian.normal_cdf(nodes(sign * a) - nodes(sign * b) * ease, xp)
             parts.append(xp.log(xp.maximum(mass, MASS_MIN)) - marginal[before])
         else:
             left, right, link = (data[f"free_{name}"][i] for i in range(3))
@@ -271,11 +269,6 @@ def _points(
     of = data[f"point_{name}"]
     score = scores(of)
     if rotated:
-        score = score * _nodes(1.0 - 2.0 * data[f"turned_{name}"])
+        score = score * nodes(1.0 - 2.0 * data[f"turned_{name}"])
     points = get_family(name).formulas.point(gaussian.normal_cdf(score, xp), xp)
     return lambda index: tuple(value[index] for value in points)
-
-
-def _nodes(values: Any) -> Any:
-    """Add the axis of nodes after that of rows."""
-    return values[:, None]

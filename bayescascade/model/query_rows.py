@@ -12,8 +12,6 @@ Arrays = dict[str, np.ndarray]
 # Share of the queries from which on the observed ranks of a stage's signals are those of all queries: what is
 # missed moves no rank by more than a twentieth.
 RANKED = 0.95
-# What the names of arrays begin with that only queries at fixed nodes have.
-AT_NODES = ("pattern_", "point_", "free_", "line", "atom_", "strip_", "tail_", "corner_", "turned_", "used_label")
 
 
 Ranks = tuple[np.ndarray, np.ndarray]
@@ -200,8 +198,10 @@ def patterns(
     label_at: tuple[np.ndarray, np.ndarray],
     sampled: np.ndarray,
     first: np.ndarray,
-) -> Arrays:
+) -> tuple[Arrays, Arrays]:
     """Which line, term and label each query has at each stage; queries that are alike are kept once.
+
+    Arrays of these patterns, and arrays of all queries.
 
     ``shape`` is (query, stage); ``parts`` and ``none`` are those of `rows_given_ease`; ``label_at`` says which
     query and stage each label belongs to. Queries ``first`` (complete query,) are complete, and stand in front of
@@ -232,13 +232,15 @@ def patterns(
     behind = n_first + len(distinct) + alone
     used, label = np.unique(label, return_inverse=True)
     used = used[used < len(label_at[0])]  # no label is the last
-    return {
+    of_patterns = {
         "pattern_line": line,
         "pattern_terms": np.stack([np.nonzero(has)[0], term[has]]),
         "pattern_label": label.reshape(line.shape),
         "pattern_column": of_task * n_stages + np.arange(n_stages),
         "pattern_failed": np.flatnonzero(labelled & (right <= 0.0).all(axis=1)),
         "used_label": used,
+    }
+    return of_patterns, {
         "all_task": np.concatenate([task[first], of_task[:, 0]]),
         "all_labelled": np.concatenate([np.isin(first, label_at[0]), labelled]).astype(float),
         "query_pattern": pattern,

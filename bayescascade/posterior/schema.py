@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from bayescascade._common.messages import listed, show
+from bayescascade._common.messages import listed
 from bayescascade.errors import TO_FILL_IN, CascadeError, call, in_python, option, said
 from bayescascade.logs.tables import KIND, SIGNAL
 from bayescascade.logs.validate import validate_log
@@ -21,7 +21,7 @@ from bayescascade.model.margins.models import MARGIN_MODELS
 from bayescascade.model.margins.segments import Margin
 from bayescascade.model.options import Options
 from bayescascade.model.population import COVARIANCE, LATENT, MEAN, PARAMETERS
-from bayescascade.posterior.places import disagreement
+from bayescascade.posterior.places import disagreement, odd_attribute
 
 _SEGMENT = ("low", "high", "leaf", "count")
 OWN_LOG = "the fit's own log"
@@ -233,9 +233,10 @@ def require(
         raise CascadeError(
             f"{source} is not a bayescascade fit: it lacks {lacks}. Make one with " + call("fit", "log") + "."
         )
+    _refuse_damaged(odd_attribute(fit), source)
     _refuse_former(fit, source)
     _check_variables(fit, source)
-    _check_places(fit, source)
+    _refuse_damaged(disagreement(fit, _SHARING), source)
     _check_tasks(fit, tasks, apart)
     for name in ("repriced", "drift"):
         if unchanged and name in fit.attrs:
@@ -309,12 +310,8 @@ def _taken_for(found: np.dtype, wanted: np.dtype) -> bool:
     return bool(np.can_cast(found, wanted)) and found.kind in {"i": "iu"}.get(wanted.kind, wanted.kind)
 
 
-def _check_places(fit: xr.DataTree, source: str) -> None:
-    """Raise `CascadeError` unless groups that share a dim have the same places on it, in the same order.
-
-    Arithmetic between groups would else pair one stage with another, or end inside xarray.
-    """
-    trouble = disagreement(fit, _SHARING)
+def _refuse_damaged(trouble: str, source: str) -> None:
+    """Raise `CascadeError` for an `odd_attribute`, or a `disagreement`: arithmetic would end inside xarray."""
     if trouble:
         raise CascadeError(
             f"{source} is a damaged fit, or was changed in some groups only: {trouble}. Change all groups alike, "
@@ -346,14 +343,8 @@ def _check_tasks(fit: xr.DataTree, tasks: str, apart: str) -> None:
 
 def _refuse_former(fit: xr.DataTree, source: str) -> None:
     """Raise `CascadeError` for a fit made with an option that there was once, and is no longer."""
-    for name in ("method", "margin", "calibration"):
-        if not isinstance(fit.attrs.get(name, ""), str):
-            raise CascadeError(
-                f"{source} is a damaged fit: its {name} is {show(fit.attrs[name])}, where a name is wanted. Fit "
-                "its log again with " + call("fit", "log") + "."
-            )
     method = fit.attrs.get("method", "nuts")
-    if method != "nuts":
+    if not np.array_equal(method, "nuts"):
         raise CascadeError(
             "{} is a point estimate, made with {}, which there is no longer: fits are sampled. Fit its log again "
             "with {}.",
