@@ -32,6 +32,7 @@ from bayescascade.model.costs import draw_means, mean_statistics, spread_of
 from bayescascade.model.design import Design, build_design, by_task
 from bayescascade.model.margins.models import get_margin_model
 from bayescascade.model.options import Options, Structure
+from bayescascade.model.packing import pack
 from bayescascade.model.population import standard
 from bayescascade.posterior.schema import constant_data, data_hash, family_table, margins_and_scalings
 
@@ -131,7 +132,8 @@ def compiled_with(design: Design) -> Any:
     """The compiled model of a design's structure, with the design's arrays for its data."""
     compiled = _compiled(design.structure)
     # lengths of dims may be among the shared variables; the structure fixes those
-    used = {v.name: design.arrays[v.name] for v in compiled.shared_var_keys if v.name in design.arrays}
+    arrays = pack(design.arrays)
+    used = {v.name: arrays[v.name] for v in compiled.shared_var_keys if v.name in arrays}
     return compiled.with_data(**used)
 
 
@@ -146,7 +148,7 @@ def _compile(structure: Structure) -> Any:
     """Compile the model of a structure, on a tiny placeholder log: data come later by `with_data`."""
     import nutpie
 
-    model = model_of_design(placeholder(structure))
+    model = model_of_design(placeholder(structure), packed=True)
     names = [v.name for v in (*model.free_RVs, *model.deterministics)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Numba will use object mode")

@@ -29,6 +29,7 @@ from bayescascade.model.likelihood import signal_logp
 from bayescascade.model.margins.models import add_splits, get_margin_model
 from bayescascade.model.margins.tree import N_LEAVES
 from bayescascade.model.options import Copula, check_options
+from bayescascade.model.packing import pack, unpack
 from bayescascade.model.population import normal
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def build_model(
 
 
 @compiling()
-def model_of_design(design: Design) -> pm.Model:
-    """Build the model from the arrays of a `Design`."""
+def model_of_design(design: Design, *, packed: bool = False) -> pm.Model:
+    """Build the model from the arrays of a `Design`, which it has by their names or ``packed``."""
     import pymc as pm
 
     options, structure = design.options, design.structure
@@ -113,7 +114,10 @@ def model_of_design(design: Design) -> pm.Model:
         coords["task"] = design.tasks
     task: tuple[str, ...] = ("task",) if design.tasks else ()
     with pm.Model(coords=coords) as model:
-        data = {name: pm.Data(name, value, dims=design.dims.get(name)) for name, value in design.arrays.items()}
+        arrays = pack(design.arrays) if packed else design.arrays
+        data = {name: pm.Data(name, value, dims=design.dims.get(name)) for name, value in arrays.items()}
+        if packed:
+            data = unpack(data, design.arrays)
         population = data if structure.population else None
         xp = pytensor_namespace()
         split = add_splits(data, (*task, "stage"))
