@@ -25,6 +25,8 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+# Draws times nodes of one block, and memory of its pair masses: docs/evidence/decision_times.md.
+_MOST_STATES, _BLOCK_BYTES = 1024, 2**25
 _LEAST_WIDTH = 1e-14  # of ranks, which are exact to 1e-16
 _BY_DRAW = ("mass", "score", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")
 
@@ -157,8 +159,10 @@ class Draws:
         return np.where(high - low > _LEAST_WIDTH, np.clip((at - low) / whole, 0.0, 1.0), fraction)
 
     def blocks(self) -> Iterator[slice]:
-        """Slices of draws: the pair masses of so many, at every node, stay in a core's cache."""
-        return cut(self.n, max(1, 128 // self.n_nodes))
+        """Slices of draws: enough for a block that arrays and not Python take the time, in bounded memory."""
+        links = max(1, len((self.parent or self).stages) - 1)
+        states = min(_MOST_STATES, _BLOCK_BYTES // (8 * links * self.n_segments**2))
+        return cut(self.n, max(1, states // self.n_nodes))
 
     def take(self, index: np.ndarray | slice) -> Draws:
         """Keep some draws only."""

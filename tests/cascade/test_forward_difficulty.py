@@ -114,7 +114,7 @@ def test_so_it_is_after_a_drift():
 
 @pytest.mark.parametrize("tilted", [False, True])
 def test_blocks_stored_kernels_and_the_mean_agree(tilted):
-    draws = hard_draws(3, "both atoms", n_draws=30)
+    draws = hard_draws(3, "both atoms", n_draws=100)
     if tilted:
         draws = replace(draws, tilt=density_ratios(draws.mass[:, 0], 0.5))
     positions = to_positions(random_thresholds(draws, 3, np.random.default_rng(1)), draws)
