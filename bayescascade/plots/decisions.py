@@ -23,12 +23,12 @@ from bayescascade.display.style import (
     DASHES,
     VERMILION,
     ConfidenceAxis,
+    bare,
     ink,
     interval_prob,
     money_axis,
     new_axes,
     percent_axis,
-    shortened,
     tidy,
     titled,
 )
@@ -118,7 +118,7 @@ def plot_thresholds(
             ax.fill_between(
                 price, lower, upper, color=style["color"], alpha=0.15 if len(stages) < 4 else 0.08, lw=0
             )
-        ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=shortened(name), **style)
+        ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=bare(name, among=stages), **style)
     money_axis(ax, float(price.min()), float(price.max()))
     axis.label(ax, "y")
     ax.set(ylabel=f"threshold: {ax.get_ylabel()}", xlabel="cost of an error (currency of the log)")

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.digits import as_good_range
 from bayescascade._common.messages import sentence
 from bayescascade.cascade.predictive import side_of
 from bayescascade.checks.results import CONSEQUENCES, OTHERWISE, CheckResult
-from bayescascade.display.format import as_good_range, share
+from bayescascade.display.format import share
 from bayescascade.reporting.text import UNIT, Choice, rule_of
 
 

@@ -73,6 +73,7 @@ def choose(
         as_good=None if solution is None or solution.as_good is None else solution.as_good.values,
         latency=None if latency is None or np.isnan(latency.values).any() else np.ravel(latency.values),
         currency=currency,
+        among=draws.stages,
     )
 
 

@@ -24,6 +24,7 @@ from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.checks.suite import check
 from bayescascade.display.format import priced, share
+from bayescascade.display.names import short_name
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import OWN_LOG, data_hash, observed_log, which_log
@@ -361,5 +362,5 @@ def _exploring(
             "value": f"{100.0 * float(explorer.points['kept'][start]):.1f}",
         },
         "explorer_prob": f"{explorer.prob:.0%}",
-        "explorer_stages": explorer.stages,
+        "explorer_stages": [(name, short_name(name, among=explorer.stages)) for name in explorer.stages],
     }

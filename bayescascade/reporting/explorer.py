@@ -14,7 +14,7 @@ from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.display.format import PER, priced, share, show_threshold
+from bayescascade.display.format import PER, priced, share, show_cut
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
 from bayescascade.induction.price_sweep import sweep_subsets
@@ -53,6 +53,11 @@ class Explorer:
     def stages(self) -> list[str]:
         """Names of the stages."""
         return [str(name) for name in self.points["stage"].values]
+
+    @property
+    def kind(self) -> str:
+        """The kind of confidence that the thresholds compare."""
+        return str(self.points.attrs["confidence_kind"])
 
     @property
     def price_range(self) -> tuple[float, float]:
@@ -114,7 +119,7 @@ class Explorer:
         at = self.points.isel(point=point)
         columns = zip(self.stages, at["threshold"].values, at["reach"].values, strict=True)
         return [
-            [name, show_threshold(float(threshold)), share(float(ran)), self.band("answered", point, j)]
+            [name, show_cut(float(threshold), self.kind), share(float(ran)), self.band("answered", point, j)]
             if ran > 0.0
             else [name, "not run", "–", "–"]
             for j, (name, threshold, ran) in enumerate(columns)
@@ -122,7 +127,7 @@ class Explorer:
 
     def sentence(self, point: int) -> str:
         """What a point sets, and what it brings."""
-        rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
+        rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point], self.kind))
         return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
 
     def policy(self, point: int, metadata: dict[str, object]) -> str:
@@ -130,8 +135,7 @@ class Explorer:
         at = self.points["threshold"].isel(point=point)
         run = np.flatnonzero(~np.isnan(at.values))
         stages, thresholds = [self.stages[j] for j in run], [float(at[j]) for j in run]
-        kind = str(self.points.attrs["confidence_kind"])
-        return to_json(vars(Policy(stages, thresholds, kind, metadata=metadata)))
+        return to_json(vars(Policy(stages, thresholds, self.kind, metadata=metadata)))
 
     def sure(self, point: int) -> str:
         """What the error of a point stays below, with which probability."""
