@@ -362,5 +362,5 @@ def _exploring(
             "value": f"{100.0 * float(explorer.points['kept'][start]):.1f}",
         },
         "explorer_prob": f"{explorer.prob:.0%}",
-        "explorer_stages": [(name, short_name(name, among=explorer.stages)) for name in explorer.stages],
+        "explorer_stages": [(name, short_name(name, 16, explorer.stages)) for name in explorer.stages],
     }
