@@ -86,10 +86,15 @@ def _quantities(posterior: xr.Dataset) -> xr.Dataset:
         dim = "link" if name == "tau" else "stage"
         for i, part in enumerate(posterior[dim].values):
             parts = str(part).split(" > ")
-            label = f"{name} {' > '.join(bare(p, _NAME // len(parts), stages) for p in parts)}"
+            label = _variable(f"{name} {' > '.join(bare(p, _NAME // len(parts), stages) for p in parts)}")
             label = label if label not in out else f"{label} ({i})"
             out[label] = posterior[name].isel({dim: i}, drop=True)
     return xr.Dataset(out)
+
+
+def _variable(name: str) -> str:
+    """A name that a variable of a tree may have: a slash would be a path."""
+    return name.replace("/", "\N{DIVISION SLASH}")
 
 
 def _collection(data: xr.Dataset, places: Any, **kwargs: Any) -> Any:
@@ -141,10 +146,11 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
         title = bare(stage, among=stages)
         if len(values) > 1:
             values = np.clip(values, 1e-9, 1.0 - 1e-9)
-            pit = xr.Dataset({title: (("chain", "draw"), values[None])})
+            name = _variable(title)
+            pit = xr.Dataset({name: (("chain", "draw"), values[None])})
             tree = xr.DataTree.from_dict({"prior_sbc": pit})
             az.plot_ecdf_pit(
-                tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {title: ax})
+                tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {name: ax})
             )
         ax.set_title(title)
         ax.set(xlabel="rank by the model" + (f", given {bare(given, 16, stages)}" if given else ""))
@@ -162,14 +168,14 @@ def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
         ax.set_title(f"{title} ({len(observed)} labels)")
         if len(observed) < 2:
             continue
-        new = replicated.astype(int)  # probabilities would make the band too narrow
+        name, new = _variable(title), replicated.astype(int)  # probabilities would make the band too narrow
         tree = xr.DataTree.from_dict(
             {
-                "posterior_predictive": xr.Dataset({title: (("chain", "draw", "label"), new[None])}),
-                "observed_data": xr.Dataset({title: ("label", observed.astype(int))}),
+                "posterior_predictive": xr.Dataset({name: (("chain", "draw", "label"), new[None])}),
+                "observed_data": xr.Dataset({name: ("label", observed.astype(int))}),
             }
         )
-        places = {title: ax}
+        places = {name: ax}
         az.plot_ppc_pava(
             tree, ci_prob=0.99, plot_collection=_collection(tree["observed_data"].to_dataset(), places)
         )
