@@ -100,8 +100,8 @@ def as_probability(threshold: float, kind: str) -> str:
     return f"{_OF_LOG[kind]} ≥ {percent_of_log(threshold)}"
 
 
-def show_cut(threshold: float, kind: str) -> str:
-    """A threshold for a line of its own: as a probability, too, where it is a logarithm.
+def show_cut(threshold: float, kind: str, low: float = np.nan, high: float = np.nan) -> str:
+    """A threshold for a line of its own, as `show_threshold`: as a probability, too, where it is a logarithm.
 
     Examples
     --------
@@ -109,8 +109,8 @@ def show_cut(threshold: float, kind: str) -> str:
     ('94% (-0.066)', '0.80', 'accept all')
     """
     if kind not in _OF_LOG or not np.isfinite(threshold):
-        return show_threshold(threshold)
-    return f"{percent_of_log(threshold)} ({show_threshold(threshold)})"
+        return show_threshold(threshold, low, high)
+    return f"{percent_of_log(threshold)} ({show_threshold(threshold, low, high)})"
 
 
 def band(values: np.ndarray, ci_prob: float, show: Callable[[float], str]) -> str:

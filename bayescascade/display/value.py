@@ -169,7 +169,7 @@ def draw_sensitivity(
     ax.barh(place, share, height=0.6, color=BLUE, alpha=0.75, label="thresholds kept")
     ring: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 7, "mfc": "none", "color": ink()}
     if anew.notna().any():
-        ax.plot(anew, place, **ring, label="tuned anew")
+        ax.plot(anew, place, **ring, label="tuned again")
     broken = (changes["kept"] < goal.get("prob", 0.0)).to_numpy()
     for y, value in zip(place[broken], share[broken], strict=True):
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": "small", "color": ink()}

@@ -63,8 +63,8 @@ def backward_induction(
         What it costs to give no answer; below every ``error_price``. Each stage then has a second threshold, below
         which it abstains. Without it, the last stage answers whatever reaches it.
     by_draw : bool
-        Solve for each posterior draw by itself, in place of the posterior mean of the model: how far the best
-        thresholds, and what is to be had, are uncertain. Takes some milliseconds for each draw.
+        Solve for each posterior draw separately, instead of for the posterior mean of the model. This shows how
+        uncertain the best thresholds and their loss are. It takes a few milliseconds per draw.
 
     Returns
     -------

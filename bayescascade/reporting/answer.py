@@ -155,7 +155,7 @@ def _so(failed: bool, scored: xr.Dataset | None) -> str:
     better = _strange(scored, "lower than expected")
     if better:
         return (
-            f"On the test log {' and '.join(better)}. That is no reason against these thresholds, and one log in "
+            f"On the test log {' and '.join(better)}. This does not speak against them, and one log in "
             "ten differs by chance. Refit with these queries to have closer numbers."
         )
     if failed:

@@ -95,7 +95,8 @@ def build_context(
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
     prob = 0.9 if choice is None else float(choice.goal.get("prob", 0.9))
-    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=over_all(choice, draws), currency=currency)
+    own, as_good = (over_all(choice, draws, what) for what in ("thresholds", "as_good"))
+    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=own, as_good=as_good, currency=currency)
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)

@@ -167,9 +167,12 @@ def frontier_sheet(explorer: Explorer, money: Callable[[float], str]) -> Table:
     rows = []
     for point in map(int, chosen):
         thresholds = explorer.points["threshold"].values[point]
-        run = [(name, t) for name, t in zip(names, thresholds, strict=True) if not np.isnan(t)]
-        last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
-        rule = " → ".join(name if t == -np.inf else f"{name} ≥ {show_cut(t, kind)}" for name, t in run[: last + 1])
+        all_of = zip(names, thresholds, explorer.spans(point), strict=True)
+        run = [(name, t, span) for name, t, span in all_of if not np.isnan(t)]
+        last = next(i for i, (_, t, _) in enumerate(run) if t == -np.inf)
+        rule = " → ".join(
+            name if t == -np.inf else f"{name} ≥ {show_cut(t, kind, *span)}" for name, t, span in run[: last + 1]
+        )
         low, high = prices[point]
         price = lambda value: money(value / PER)  # noqa: E731
         worth = (

@@ -293,15 +293,18 @@ def rule_of(
     return f"confidence ≥ {show_threshold(threshold, *as_good)}{also}", as_probability(threshold, kind)
 
 
-def spelled(stages: list[str], thresholds: np.ndarray, kind: str) -> list[str]:
-    """What each stage does at thresholds (stage,) on confidences of a kind, of those that are run."""
-    run = [(name, t) for name, t in zip(stages, thresholds, strict=True) if not np.isnan(t)]
-    last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
+def spelled(stages: list[str], thresholds: np.ndarray, kind: str, spans: np.ndarray) -> list[str]:
+    """What each stage does at thresholds (stage,) on confidences of a kind, of those that are run.
+
+    Between ``spans`` (stage, end) the thresholds do as well, NaN where that is not known.
+    """
+    run = [(name, t, span) for name, t, span in zip(stages, thresholds, spans, strict=True) if not np.isnan(t)]
+    last = next(i for i, (_, t, _) in enumerate(run) if t == -np.inf)
     rules = [
         f"{name} escalates everything"
         if t == np.inf
-        else f"{name} answers at {as_probability(t, kind) or f'confidence ≥ {show_threshold(t)}'}"
-        for name, t in run[:last]
+        else f"{name} answers at {as_probability(t, kind) or f'confidence ≥ {show_threshold(t, *span)}'}"
+        for name, t, span in run[:last]
     ]
     rules.append(f"{run[last][0]} answers {'the rest' if last else 'everything'}")
     return rules

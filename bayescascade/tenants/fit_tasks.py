@@ -156,8 +156,8 @@ def fit_tasks(
         A log with the coord ``by`` over query (see `combine_tasks`); a log or a path for each tenant; or a table
         with a column ``by``, in Parquet or CSV, best in a folder for each tenant: ``logs/tenant=acme/1.parquet``.
     folder : path
-        Where fits go. One that holds fits of these logs, with these options, is gone on with: tenants that are
-        fitted and whose logs have not changed are skipped.
+        Folder for the fits. If it already has fits of these logs with these options, the run continues from there:
+        tenants that are fitted and whose logs have not changed are skipped.
     by : str
         Coord or column that names the tenants.
     client : distributed.Client or str, optional

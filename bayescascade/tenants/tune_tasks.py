@@ -66,7 +66,8 @@ def tune_tasks(
     fits : TenantFits or path
         As `fit_tasks` returns them, or the folder that it wrote to.
     folder : path
-        Where policies go. One that holds policies of these fits for this goal is gone on with.
+        Folder for the policies. If it already has policies of these fits for this goal, the run continues from
+        there.
     client, workers
         As for `fit_tasks`.
     **goal

@@ -103,7 +103,7 @@ def test_endpoints_of_stages_that_the_policy_does_not_run(model, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
-        ("[small", "endpoints.toml is no TOML file"),
+        ("[small", "endpoints.toml is not a TOML file"),
         ("", "endpoints.toml names no stage"),
         ("small = 3", "'small' is no table"),
         ("[small]\nprice = 1", "stage 'small' has no model"),
