@@ -89,8 +89,8 @@ def diff(old: Policy, new: Policy, *, fit: xr.DataTree | None = None) -> PolicyD
     old, new : Policy
         Of the same stages, or of some of them, and of one kind of confidence.
     fit : xarray.DataTree, optional
-        The posterior to judge both by, best one that has seen the newest queries. Without it only what the
-        policies themselves say is compared.
+        The posterior under which both are compared, ideally one that has seen the newest queries. Without it only
+        the contents of the policies are compared.
 
     Returns
     -------

@@ -109,7 +109,7 @@ def plot_thresholds(
         raise CascadeError(
             f"plot_thresholds wants a fit or what frontier(fit) returns; {type(fit_or_frontier).__name__} came."
         )
-    ax = titled(new_axes(ax, (6.6, 4.0), figsize), title, "Best thresholds: answers are kept from a line up")
+    ax = titled(new_axes(ax, (6.6, 4.0), figsize), title, "Best thresholds: a stage keeps answers above its line")
     axis = _threshold_axis(threshold[:, :-1], kind)
     for j, name in enumerate(stages[:-1]):
         style: dict[str, Any] = {"color": COLOURS[j % len(COLOURS)], "ls": DASHES[j % len(DASHES)]}

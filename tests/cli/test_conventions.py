@@ -324,5 +324,5 @@ def test_files_that_are_not_policies_are_explained_as_such(folder):
 
 
 def test_rates_of_another_kind_are_refused():
-    with pytest.raises(CascadeError, match="no amount per time"):
+    with pytest.raises(CascadeError, match="not an amount per time"):
         parsing.rate_of("--traffic", "nan/day")
