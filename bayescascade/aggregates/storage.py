@@ -94,7 +94,7 @@ def load_aggregate(path: str | os.PathLike[str]) -> Aggregate:
             return _read(content)
     except Exception as error:  # whatever a damaged archive makes of NumPy
         raise CascadeError(
-            f"{os.fspath(path)!r} is no aggregate, or a damaged one ({error}); give a file written by "
+            f"{os.fspath(path)!r} is not an aggregate, or is damaged ({error}); give a file written by "
             + call("save_aggregate")
             + ", or count its log again"
         ) from None

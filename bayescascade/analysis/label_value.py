@@ -129,7 +129,7 @@ def label_value(
     error_price : float, optional
         What one wrong answer costs, in the log's currency.
     max_error, prob, doubt : float, optional
-        In place of a price: a limit of the error and the probability with which it is promised, 0.9 by default,
+        Instead of a price: a limit of the error and the probability with which it is promised, 0.9 by default,
         with the safety margin ``doubt``, as in `tune`.
     n_labels : sequence of int
         Numbers of queries to be labelled.
@@ -137,12 +137,13 @@ def label_value(
         Whose answers are labelled: ``"all"`` stages'; those of some stages by name; or ``"each"``, which compares
         all stages with every stage alone.
     queries : str
-        ``"new"``: queries that the log does not hold yet; every stage is run on them, so their confidences and
-        costs teach, too. ``"logged"``: queries that the log holds without labels.
+        ``"new"``: queries that are not in the log yet. Every stage is run on them, so their confidences and costs
+        are informative as well. ``"logged"``: queries in the log that have no labels.
     label_price : float
         What it costs to label one answer of one stage, in the log's currency.
     horizon : int, optional
-        Queries that will be served with the thresholds. The worth of labels grows with it, their cost does not.
+        Number of queries that will be served with the thresholds. The value of labels grows with it, while their
+        cost does not.
     n_simulations : int
         Refits for each choice of stages, at least 8; more make the Monte Carlo error smaller.
     random_seed : int, optional
@@ -161,16 +162,18 @@ def label_value(
     -----
     The worth of a decision is minus the expected loss, error_price * error + cost. The decisions compared are the
     thresholds that `tune` finds, those that single draws prefer, points between the two, and every stage used
-    alone. What labels are worth is EVSI = E max E[worth | old and new queries] - max E[worth | old queries]. What
-    it costs to run the stages on new queries is not counted.
+    alone. The value of labels is EVSI = E max E[worth | old and new queries] - max E[worth | old queries]. The
+    cost of running the stages on new queries is not included.
 
-    New queries are simulated from ``n_simulations`` draws, and the model is fitted again to old and new ones,
-    shortly (2 chains of 250 draws); so time grows with the log, with ``queries="logged"`` only with its labels.
+    New queries are simulated from ``n_simulations`` draws. For each, the model is fitted again to old and new
+    queries in a short run (2 chains of 250 draws). So time grows with the log, or with ``queries="logged"`` only
+    with its labels.
 
     For a limit, the thresholds are points of the frontier, as in `tune`. The mean of each point's error after the
     labels is that of the draws, drawn together, and its posterior variance what the refits leave. The safety
-    margin's discrepancy is learned by conjugate updates as if the labels were all of it, and it may show itself to
-    be worse than the model. Labels at some stages only leave it as it is. What labels teach of costs is left out.
+    margin's discrepancy is learned by conjugate updates, as if the labels were all that informs it, and the labels
+    may show that the model misses more than it seemed. Labels at some stages only do not change it. What labels
+    teach about costs is ignored.
 
     References
     ----------

@@ -10,9 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from bayescascade._common.arrays import none_if_nan, records_of, tail_probabilities
+from bayescascade._common.digits import show_apart, show_threshold
 from bayescascade._common.html import frame_of, note, wrapped
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.display.format import chance, per_thousand, share, show_threshold
+from bayescascade.display.format import chance, per_thousand, share
 from bayescascade.errors import CascadeError, shown
 from bayescascade.runtime.policy import Policy
 from bayescascade.runtime.policy_file import encode
@@ -88,8 +89,8 @@ def diff(old: Policy, new: Policy, *, fit: xr.DataTree | None = None) -> PolicyD
     old, new : Policy
         Of the same stages, or of some of them, and of one kind of confidence.
     fit : xarray.DataTree, optional
-        The posterior to judge both by, best one that has seen the newest queries. Without it only what the
-        policies themselves say is compared.
+        The posterior under which both are compared, ideally one that has seen the newest queries. Without it only
+        the contents of the policies are compared.
 
     Returns
     -------
@@ -193,7 +194,7 @@ def _told(thresholds: pd.DataFrame, change: pd.DataFrame, p_better: float, kept:
         elif row["old"] == row["new"]:
             words.append(f"Stage {stage} abstains below another threshold.")
         else:
-            words.append(f"Stage {stage}: threshold {show_threshold(row['old'])} to {show_threshold(row['new'])}.")
+            words.append(f"Stage {stage}: threshold {' to '.join(show_apart(row['old'], row['new']))}.")
     error, cost = change.loc["error"], change.loc["cost"]
     if np.isfinite(error["change"]):
         words.append(f"Expected error: {share(error['old'])} to {share(error['new'])}.")

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.digits import show_threshold
 from bayescascade.cascade.forward import split_positions
 from bayescascade.cascade.positions import to_thresholds
-from bayescascade.display.format import CI_PROB, chance, money, show_threshold
+from bayescascade.display.format import CI_PROB, chance, money
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution import ThresholdSolution
 

@@ -50,7 +50,7 @@ class Sensitivity:
         One row for each change, by (``change``, ``of``, ``by``); the first row is the solution as tuned.
         Posterior means ``error`` and ``cost``, ``kept`` (probability that the promise holds, safety margin
         included) and ``loss`` (what is minimised) with
-        the thresholds kept; ``new_error`` and so on with thresholds tuned anew; ``lost``: by how much the loss is
+        the thresholds kept; ``new_error`` and so on with thresholds tuned again; ``lost``: by how much the loss is
         higher with the thresholds kept, NaN where they break the promise; ``moved``: the largest move of a
         threshold, as a share of the stage's queries.
     thresholds : pandas.DataFrame
@@ -125,14 +125,14 @@ def sensitivity(
     solution : ThresholdSolution
         As `tune` returned it for this fit.
     price_factors : sequence of float
-        What each stage's cost in turn is multiplied by.
+        Factors by which the cost of each stage in turn is multiplied.
     powers : sequence of float
         Powers to which the prior, and then the likelihood, is raised (power scaling); below 1 is weaker. Draws are
         reweighted by PSIS and resampled.
     drifts : sequence of float
         Fractions, in (0, 1), by which the mean rank of the first stage's confidence falls, see `drift`.
     retune : bool
-        Tune anew under each change. Without it, the columns on new thresholds are NaN.
+        Tune again under each change. Without it, the columns on new thresholds are NaN.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def sensitivity(
     Raises
     ------
     CascadeError
-        For a solution that is none, or of another fit, or numbers out of range.
+        If the solution is not one, or belongs to another fit, or if numbers are out of range.
 
     References
     ----------

@@ -70,7 +70,8 @@ def aggregate(
         counted by DuckDB, which spills to disk what does not fit; all of one layout, and a query may have rows in
         several. A Dask DataFrame, by its partitions: there all rows of a query are in one.
     thresholds, reject
-        As for `score`: what is to be scored. Several points are counted at once; patterns grow with their number.
+        The thresholds to score, as for `score`. Several points are counted at once; the number of patterns grows
+        with theirs.
     confidence_kind, cost, task, grades, pass_mark
         As for `read_log`. The kind is by default that of a policy or solution, else what the files say.
     stages : iterable of str, optional
@@ -81,7 +82,7 @@ def aggregate(
         Count files, or partitions, on this Dask cluster, or on that of a scheduler, by its address; all rows of a
         query are then in one file.
     memory_limit : str
-        What DuckDB may take of memory before it spills, in each process.
+        Memory that DuckDB may use in each process before it writes to disk.
 
     Returns
     -------

@@ -48,15 +48,15 @@ def check(fit: xr.DataTree, *, thresholds: object = None, random_seed: int = 0) 
     thresholds : array-like or DataArray, optional
         (stage,) or (point, stage) on the raw confidence scale: compare their error and cost, too.
     random_seed : int
-        Replicates and randomised atoms are the same for the same seed.
+        The same seed gives the same replicates and randomised atoms.
 
     Returns
     -------
     CheckResults
         In this order: convergence, margins, calibration, dependence, own signal, sensitivity, loo, cascade, and
         update where the fit is one.
-        ``passed`` of each is True, False, or None where it could not be computed; limits are at the 1% level,
-        shared among the stages or pairs of a check. Each draws what it looked at with ``plot()``.
+        ``passed`` of each is True, False, or None if it was skipped. Limits are at the 1% level, shared among the
+        stages or pairs of a check. ``plot()`` draws what a check compared.
 
     Raises
     ------

@@ -173,7 +173,7 @@ _add(MAIN)(reading_command)
 def fit(
     ctx: typer.Context,
     log: LogFiles,
-    output: Annotated[Path, file_out("Where the fit goes (netCDF), e.g. fit.nc.")],
+    output: Annotated[Path, file_out("Output file for the fit (netCDF), e.g. fit.nc.")],
     reading: LogOptions,
     kind: Kind = None,
     stages: Stages = None,
@@ -182,7 +182,7 @@ def fit(
     calibration: CalibrationName = "logistic",
     difficulty: Difficulty = True,
     previous: Annotated[
-        Path | None, file_in("Update this fit; LOG then holds new queries only.", metavar="FIT")
+        Path | None, file_in("Update this fit; LOG then contains only new queries.", metavar="FIT")
     ] = None,
     draws: NumberOfDraws = 1000,
     tune: TuningSteps = 200,
@@ -253,19 +253,17 @@ _add(CLOSER)(comparing.compare)
 @reads_a_log
 def report(
     fit_file: FitFile,
-    output: Annotated[Path, file_out("Where the page goes (HTML), e.g. report.html.", page)],
+    output: Annotated[Path, file_out("Output file for the page (HTML), e.g. report.html.", page)],
     reading: LogOptions,
-    policy: Annotated[
-        Path | None, file_in("Policy file: put its thresholds at the head of the page.", metavar="POLICY")
-    ] = None,
-    test: Annotated[Path | None, file_in("Log that the fit has not seen, to measure on.", metavar="LOG")] = None,
+    policy: Annotated[Path | None, file_in("Policy file: report on its thresholds.", metavar="POLICY")] = None,
+    test: Annotated[Path | None, file_in("Test log: queries that the fit has not seen.", metavar="LOG")] = None,
     label_value: Annotated[
-        bool, typer.Option("--label-value", help="Say what more labels are worth, too (takes some minutes).")
+        bool, typer.Option("--label-value", help="Also say what more labels are worth (takes some minutes).")
     ] = False,
     task: Task = None,
     as_json: Json = False,
 ) -> None:
-    """Write a page with the answer, the frontier to explore, the checks and the calibration of a fit."""
+    """Write a report: one page with the recommendation, the frontier to explore, and the checks of a fit."""
     if label_value and policy is None:
         raise CascadeError("--label-value goes with --policy: its goal says what an error is worth.")
     if test is not None and policy is None:
@@ -305,7 +303,7 @@ _add(AT_WORK)(watching.monitor)
 
 @_add(TRY)
 def simulate(
-    output: Annotated[Path, file_out("Where the log goes: .parquet or .csv.", a_log)],
+    output: Annotated[Path, file_out("Output file for the log: .parquet or .csv.", a_log)],
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 300,
     n_stages: Annotated[int, typer.Option(min=2, help="Number of stages.")] = 3,
     labelled: Annotated[
@@ -314,7 +312,7 @@ def simulate(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a log from the model with known parameters, to try things on."""
+    """Draw a log from the model with known parameters, to try things out."""
     import bayescascade as bc
 
     log = bc.simulate(queries, n_stages=n_stages, n_labelled=labelled, random_seed=seed)
@@ -334,7 +332,7 @@ def demo(
     ] = Path("bayescascade-demo"),
     as_json: Json = False,
 ) -> None:
-    """Run the whole job on the bundled example, and say what to look at."""
+    """Run everything on the bundled example, and say what to look at."""
     output.mkdir(parents=True, exist_ok=True)
     import bayescascade as bc
 

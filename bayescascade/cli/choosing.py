@@ -37,7 +37,7 @@ NO_GOAL = "No goal given: use --max-error, --max-cost, {}--error-price, or sever
 def tune(
     ctx: typer.Context,
     fit_file: FitFile,
-    output: Annotated[Path | None, file_out("Where the policy goes (JSON), e.g. policy.json.")] = None,
+    output: Annotated[Path | None, file_out("Output file for the policy (JSON), e.g. policy.json.")] = None,
     max_error: MaxError = None,
     max_cost: MaxCost = None,
     max_latency: Annotated[
@@ -45,10 +45,10 @@ def tune(
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="AMOUNT/TIME", help="In place of --max-cost: what may be spent, e.g. 20/day."),
+        typer.Option(metavar="AMOUNT/TIME", help="Instead of --max-cost: what may be spent, e.g. 20/day."),
     ] = None,
     traffic: Annotated[
-        str | None, typer.Option(metavar="QUERIES/TIME", help="How many queries come, e.g. 50000/day.")
+        str | None, typer.Option(metavar="QUERIES/TIME", help="Number of queries to expect, e.g. 50000/day.")
     ] = None,
     error_price: Annotated[float | None, ERROR_PRICE] = None,
     abstain_price: AbstainPrice = None,
@@ -56,13 +56,16 @@ def tune(
     prob: Prob = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Keep the limits for the next so many queries.", show_default="the long run"),
+        typer.Option(
+            help="Keep the limits for a batch of this many queries, not for the long run.",
+            show_default="the long run",
+        ),
     ] = None,
     risk: Annotated[
         str | None,
         typer.Option(
-            help="Average the loss over all draws (mean), the worst --alpha (cvar), or what the worst lose to "
-            "their own optimum (regret).",
+            help="Average over all draws (mean), over the worst --alpha (cvar), or over the "
+            "regret of the worst --alpha (regret).",
             show_default="mean",
         ),
     ] = None,
@@ -99,7 +102,7 @@ def tune(
 ) -> None:
     """Choose thresholds for a cost per error, for limits, or both.
 
-    Shorter cascades and single stages are tried, too, unless you name the --stages.
+    Shorter cascades and single stages are also tried, unless you name the --stages.
     """
     bounds = ("max_error", "max_cost", "max_latency")
     goal = given(

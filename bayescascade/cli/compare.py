@@ -41,7 +41,7 @@ def compare(
     test: Annotated[
         Path | None,
         file_in(
-            "Log that the fit has not seen, to measure on.", metavar="LOG", show_default="five folds of the first"
+            "Test log: queries that the fit has not seen.", metavar="LOG", show_default="five folds of the first"
         ),
     ] = None,
     methods: Annotated[
@@ -51,14 +51,18 @@ def compare(
         ),
     ] = None,
     n: Annotated[
-        str, typer.Option("--n", metavar="N,...", help="Queries to learn from: numbers, or all.")
+        str, typer.Option("--n", metavar="N,...", help="Numbers of queries to learn from, or all.")
     ] = "all",
     seeds: Annotated[
         int | None, typer.Option(help="How many subsets of --n queries, or folds.", show_default="5")
     ] = None,
     cascades: Annotated[
         str | None,
-        typer.Option(metavar="A,B;A,C;...", help="Parts of the stages, or all.", show_default="all stages as one"),
+        typer.Option(
+            metavar="A,B;A,C;...",
+            help="Subsets of the stages to compare, or all.",
+            show_default="all stages as one",
+        ),
     ] = None,
     reference: Annotated[
         str | None, typer.Option(help="The method that others are compared with.", show_default="the first")
@@ -67,11 +71,11 @@ def compare(
     prompts: Annotated[Path | None, file_in("Table of query and prompt, for methods that read text.")] = None,
     test_prompts: Annotated[Path | None, file_in("The same for --test.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Folder to keep finished cells in, which are not run again.")
+        Path | None, typer.Option(help="Folder for finished results, which are not run again.")
     ] = None,
-    output: Annotated[Path | None, file_out("Where the table goes (CSV).")] = None,
+    output: Annotated[Path | None, file_out("Output file for the table (CSV).")] = None,
     plot: Annotated[
-        Path | None, typer.Option(callback=_picture, help="Where the picture goes, e.g. comparison.svg.")
+        Path | None, typer.Option(callback=_picture, help="Output file for the picture, e.g. comparison.svg.")
     ] = None,
     as_json: Json = False,
 ) -> None:

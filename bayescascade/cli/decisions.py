@@ -50,7 +50,7 @@ def score(
     task: TaskOfLog = None,
     as_json: Json = False,
 ) -> None:
-    """Run a policy on the queries of a log, or of many files: error and cost, and whether it kept its promise."""
+    """Run a policy on logged queries: error, cost, and whether it kept its promise."""
     import bayescascade as bc
     from bayescascade.posterior.schema import data_hash
 
@@ -115,13 +115,14 @@ def check(
     ctx: typer.Context,
     fit_file: FitFile,
     policy: Annotated[
-        Path | None, file_in("Policy file: compare what is expected of it with the log, too.", metavar="POLICY")
+        Path | None,
+        file_in("Policy file: also compare its expected error and cost with the log.", metavar="POLICY"),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 where a check fails.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a check fails.")] = False,
     task: Task = None,
     as_json: Json = False,
 ) -> None:
-    """Check a fit against its own log: what the model misses, what that does to the answer, and what to do."""
+    """Check a fit against its own log: what the model misses, how this affects the answer, and what to do."""
     import bayescascade as bc
 
     posterior = fit_of(fit_file, task)
@@ -154,9 +155,9 @@ def verdict(
     task: Task = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a cascade is worth it, beside single stages, pairs and random mixes of two stages.
+    """Say whether a cascade is worth it, compared with single stages, pairs and random mixes of two stages.
 
-    With a limit, only what keeps the limit is compared.
+    With a limit, only alternatives that keep the limit are compared.
     """
     goal = given(ctx, "max_error", "max_cost", "error_price", "prob", "abstain_price")
     if not {"error_price", "max_error", "max_cost"} & set(goal):
@@ -184,18 +185,19 @@ def labels(
     max_error: MaxError = None,
     prob: Prob = None,
     n_labels: Annotated[
-        str, typer.Option("--n-labels", metavar="N,...", help="Numbers of queries to be labelled.")
+        str, typer.Option("--n-labels", metavar="N,...", help="Numbers of further queries to label.")
     ] = "25,50,100,200,400",
     stages: Annotated[
         str, typer.Option(metavar="A,B,...", help="Stages whose answers are labelled, all, or each in turn.")
     ] = "all",
     label_price: Annotated[float, typer.Option(help=f"What labelling one answer costs, {CURRENCY}.")] = 0.0,
     horizon: Annotated[
-        int | None, typer.Option(help="Queries that will be served with the thresholds.", show_default="unknown")
+        int | None,
+        typer.Option(help="Number of queries that will be served with the thresholds.", show_default="unknown"),
     ] = None,
     output: Annotated[
         Path | None,
-        file_out("Where the ids of logged queries go that you should label, drawn at random (CSV)."),
+        file_out("Output file for the ids of logged queries to label, drawn at random (CSV)."),
     ] = None,
     task: Task = None,
     seed: Seed = None,
@@ -203,7 +205,7 @@ def labels(
 ) -> None:
     """Say what more labelled queries are worth: in money, or what you could promise with them.
 
-    Give --error-price, or --max-error with --prob. With -o the labels are those of queries that the log holds.
+    Give --error-price, or --max-error with --prob. With -o, draw queries of the log to label.
     """
     goal = given(ctx, "error_price", "max_error", "prob")
     keep_inputs((fit_file,), output)
@@ -257,7 +259,7 @@ def _whole_numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in names_of(text) or []]
     except ValueError:
-        raise CascadeError(f"--n-labels {text} is no list of whole numbers; write e.g. 50,100,200.") from None
+        raise CascadeError(f"--n-labels {text} is not a list of whole numbers; write e.g. 50,100,200.") from None
 
 
 def sensitivity(
@@ -270,7 +272,7 @@ def sensitivity(
     task: Task = None,
     as_json: Json = False,
 ) -> None:
-    """Tune, and say how error, cost and thresholds move with prices, with the prior and with harder queries."""
+    """Tune, and say how error, cost and thresholds change with prices, with the prior and with harder queries."""
     goal = given(ctx, "max_error", "max_cost", "error_price", "prob")
     if not set(goal) - {"prob"}:
         raise CascadeError(NO_GOAL.format(""))

@@ -13,7 +13,7 @@ import typer
 from bayescascade.cli.parsing import cost_of, grades_of
 
 PANEL = "How the log is read"
-PASS_MARK_HELP = "Least score of a right answer, for scores other than 0 and 1."
+PASS_MARK_HELP = "Lowest score of a right answer, for scores other than 0 and 1."
 
 
 def _option(name: str, metavar: str, text: str, default: str | None = None) -> Any:
@@ -63,7 +63,8 @@ Grades = Annotated[
     _option(
         "--grades",
         "C=1,I=0,N=,...",
-        "What texts in the column correct stand for: 1, 0, or nothing: not labelled; with --pass-mark also P=0.5.",
+        "What words in the column correct stand for: 1, 0, or nothing for no label; "
+        "with --pass-mark also grades, such as P=0.5.",
     ),
 ]
 PassMark = Annotated[float | None, _option("--pass-mark", "SCORE", PASS_MARK_HELP)]
@@ -97,7 +98,8 @@ _ANNOTATIONS: dict[str, Any] = {
         _option(
             "--correct-if",
             "CONDITION",
-            "When an answer is right, in place of a column: 'score >= 0.5', 'grade = A', 'outcome in pass,ok'.",
+            "Condition for a right answer, instead of a column: "
+            "'score >= 0.5', 'grade = A', 'outcome in pass,ok'.",
         ),
     ],
     "pass_mark": PassMark,

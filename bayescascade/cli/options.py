@@ -224,7 +224,7 @@ LogFiles = Annotated[
     typer.Argument(
         metavar="LOG",
         callback=_are_there,
-        help="CSV, Parquet or JSON, long or wide; also as .gz, or - for standard input. Or a folder of Parquet or "
+        help="CSV, Parquet or JSON, long or wide, also as .gz; - for standard input. Or a folder of Parquet or "
         "CSV files, or a quoted pattern such as 'logs/*.parquet'.",
     ),
 ]
@@ -234,7 +234,7 @@ LogFile = Annotated[
         metavar="LOG",
         callback=_is_there,
         dir_okay=False,
-        help="CSV, Parquet or JSON, long or wide; also as .gz, or - for standard input.",
+        help="CSV, Parquet or JSON, long or wide, also as .gz; - for standard input.",
     ),
 ]
 # whether it is there is left to `Policy.load`, which says how to write one
@@ -248,7 +248,7 @@ STAGES_HELP = "Stages to keep, cheapest first."
 Stages = Annotated[
     str | None, typer.Option(callback=_at_least_two, metavar="A,B,...", help=STAGES_HELP, show_default="all")
 ]
-TASK_HELP = "Which task, where the fit has several."
+TASK_HELP = "The task to use, if the fit has several."
 Task = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help=TASK_HELP, show_default="the only one there is")
 ]
@@ -257,7 +257,7 @@ TaskOfLog = Annotated[
     typer.Option(
         "--task",
         metavar="NAME",
-        help="Score queries of this task only, where the log has several.",
+        help="Use only the queries of this task, if the log has several.",
         show_default="the policy's, or all",
     ),
 ]
@@ -290,8 +290,8 @@ CopulaNames = Annotated[
         "--copula",
         metavar="FAMILY[,...]",
         rich_help_panel=MODEL,
-        help="Family of the links between stages, or one for each: {families}; auto takes the best of each "
-        "link. Default: gaussian, or gumbel with --no-difficulty.",
+        help="Family of the links between stages, or one for each: {families}; "
+        "auto picks the best for each link. Default: gaussian, or gumbel with --no-difficulty.",
     ),
 ]
 Difficulty = Annotated[
@@ -304,7 +304,9 @@ Difficulty = Annotated[
 ]
 NumberOfDraws = Annotated[
     int,
-    typer.Option("--draws", min=4, max=MOST_DRAWS, help="Draws kept from each chain.", rich_help_panel=SAMPLING),
+    typer.Option(
+        "--draws", min=4, max=MOST_DRAWS, help="Draws to keep from each chain.", rich_help_panel=SAMPLING
+    ),
 ]
 NumberOfChains = Annotated[
     int, typer.Option("--chains", min=1, max=1000, help="Chains.", rich_help_panel=SAMPLING)
@@ -317,27 +319,27 @@ CalibrationName = Annotated[
     typer.Option(help="From confidence to the probability of being right: {calibrations}.", rich_help_panel=MODEL),
 ]
 TuningSteps = Annotated[
-    int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, thrown away.", rich_help_panel=SAMPLING)
+    int, typer.Option(min=10, max=MOST_DRAWS, help="Tuning steps, which are discarded.", rich_help_panel=SAMPLING)
 ]
 MaxQueries = Annotated[
     int,
     typer.Option(
         min=100,
-        help="Of a longer log, fit so many queries drawn at random, and so many labelled ones. Margins and "
-        "costs are always those of the whole log.",
+        help="Of a longer log, fit this many queries drawn at random, and this many labelled ones. "
+        "Margins and costs always use the whole log.",
         rich_help_panel=SAMPLING,
     ),
 ]
 TargetAccept = Annotated[
     float | None,
     typer.Option(
-        help="Acceptance rate the sampler aims at; raise towards 1 if there are divergences.",
+        help="Acceptance rate that the sampler aims at; raise it towards 1 if there are divergences.",
         show_default="0.95, or 0.8 with --no-difficulty",
         rich_help_panel=SAMPLING,
     ),
 ]
 AbstainPrice = Annotated[
-    float | None, typer.Option(help=f"What leaving a query unanswered costs, {CURRENCY}: stages may then abstain.")
+    float | None, typer.Option(help=f"What leaving a query unanswered costs, {CURRENCY}; stages may then abstain.")
 ]
 PROB_HELP = "Probability with which the limits hold."
 Prob = Annotated[float | None, typer.Option(help=PROB_HELP, show_default="0.9")]

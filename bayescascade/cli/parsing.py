@@ -33,7 +33,9 @@ def cost_of(text: str) -> str | dict[str, float]:
 
 def prices_by_stage(text: str) -> dict[str, float]:
     """New prices of a call, as ``small=1e-4,large=1e-3``."""
-    return _prices(text, "--prices {} is no list of prices by stage: {!r} has no number; write e.g. ", "--prices")
+    return _prices(
+        text, "--prices {} is not a list of prices by stage: {!r} has no number; write e.g. ", "--prices"
+    )
 
 
 def _prices(text: str, wrong: str, name: str) -> dict[str, float]:
@@ -51,14 +53,14 @@ def models_of(text: str | None) -> dict[str, str] | None:
     """Models by stage, as ``small=small-1b 2026-10-01,large=large-2``."""
     return _by_stage(
         text,
-        "--models {text} is no list of models by stage: {part!r} is not such as small=small-1b; write "
+        "--models {text} is not a list of models by stage: {part!r} does not look like small=small-1b; write "
         "e.g. --models small=small-1b,large=large-2.",
     )
 
 
 def columns_of(text: str | None) -> dict[str, str] | None:
     """Columns by stage, as ``small=confidence_small,large=confidence_large``."""
-    return _by_stage(text, "--columns {text}: {part!r} is not such as small=confidence_small.")
+    return _by_stage(text, "--columns {text}: {part!r} does not look like small=confidence_small.")
 
 
 def _by_stage(text: str | None, wrong: str) -> dict[str, str] | None:
@@ -87,8 +89,8 @@ def grades_of(text: str | None) -> dict[str, float | None] | None:
             equals = ""
         if not equals or not word.strip():
             raise CascadeError(
-                f"--grades {text} is no list of texts and what they stand for: {part!r} is not such as C=1; write "
-                "e.g. --grades C=1,I=0,N= (nothing for not scored)."
+                f"--grades {text} is not a list of texts and what they stand for: {part!r} does not look "
+                "like C=1; write e.g. --grades C=1,I=0,N= (nothing for not scored)."
             )
     return grades
 
@@ -116,7 +118,7 @@ def rate_of(name: str, text: str) -> float:
         amount = float("nan")
     if unit not in _SECONDS or not 0.0 < amount < float("inf"):
         raise CascadeError(
-            f"{name} {text} is no amount per time; write an amount above 0, a slash and one of "
+            f"{name} {text} is not an amount per time; write an amount above 0, a slash and one of "
             f"{', '.join(_SECONDS)}, e.g. {name} 20/day."
         )
     return amount / _SECONDS[unit]

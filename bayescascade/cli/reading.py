@@ -22,11 +22,11 @@ def read(
         typer.Argument(
             metavar="[STAGE=]FILE...",
             help="Files for each stage by its name, cheapest first; or files whose responses name their model. "
-            "Folders and quoted patterns, too: 'small=runs/small-*.jsonl'.",
+            "May be folders or quoted patterns: 'small=runs/small-*.jsonl'.",
         ),
     ],
     output: Annotated[
-        Path | None, file_out("Where the log goes: .parquet (says what its confidences are) or .csv.", a_log)
+        Path | None, file_out("Output file for the log: .parquet (keeps the kind of confidence) or .csv.", a_log)
     ] = None,
     format_: Annotated[
         str | None,
@@ -34,7 +34,7 @@ def read(
     ] = None,
     labels: Annotated[
         Path | None,
-        file_in("Table of a query's true answer, or of 0 and 1 by query and stage.", metavar="TABLE"),
+        file_in("Table of true answers by query, or of 0 and 1 by query and stage.", metavar="TABLE"),
     ] = None,
     grade: Annotated[
         str, typer.Option(metavar="NAME", help="How an answer is compared with the true one: {graders}.")
@@ -43,7 +43,7 @@ def read(
         str | None,
         typer.Option(
             metavar="A=PRICE,...",
-            help="Price of one call by stage or model, or IN/OUT of a million tokens; or a table.",
+            help="Price per call by stage or model, or IN/OUT per million tokens; or a table.",
             show_default="the costs in the file",
         ),
     ] = None,
@@ -52,10 +52,14 @@ def read(
         typer.Option(metavar="NAME", help="How a confidence is made: {signals}.", show_default="by the file"),
     ] = None,
     answers: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Answers that a signal of the answer's token compares.")
+        str | None,
+        typer.Option(
+            metavar="A,B,...", help="The possible answers, for signals that compare the answer's token with them."
+        ),
     ] = None,
     question: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which question of a decision model.", show_default="all")
+        str | None,
+        typer.Option(metavar="NAME", help="The question to use, from a decision model.", show_default="all"),
     ] = None,
     query: Annotated[
         str | None,
@@ -63,25 +67,29 @@ def read(
     ] = None,
     scores: Annotated[Path | None, file_in("Table of the scores of traces.", metavar="TABLE")] = None,
     score: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which score tells right from wrong, of several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The score that tells right from wrong, if there are several."),
     ] = None,
     pass_mark: Annotated[
         float | None,
         typer.Option(metavar="SCORE", help=PASS_MARK_HELP),
     ] = None,
     filter: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which filter of lm-evaluation-harness, of several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The filter of lm-evaluation-harness to use, if there are several."),
     ] = None,
     confidence: Annotated[
-        Path | None, file_in("Table of the confidences that a table of RouterBench lacks.", metavar="TABLE")
+        Path | None, file_in("Table of confidences, for RouterBench, which has none.", metavar="TABLE")
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the confidences of --confidence are.")
+        str | None, typer.Option(metavar="NAME", help="Kind of the confidences in --confidence.")
     ] = None,
     batch_discount: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the price that calls of a batch cost.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of the full price that a call in a batch costs.")
     ] = 0.5,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is there, and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the files contain; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Turn files of responses, of evaluations or of traces into a log."""

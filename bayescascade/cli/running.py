@@ -36,17 +36,23 @@ def run(
         Path, typer.Argument(metavar="PROMPTS", help="JSON lines with query and prompt, or query and messages.")
     ],
     endpoints: Annotated[Path, file_in("TOML file with a table for each stage: model, base_url, price.")],
-    output: Annotated[Path, file_out("The log (.jsonl). One that is there is added to.", a_decision_log)],
+    output: Annotated[Path, file_out("The log (.jsonl). An existing one is continued.", a_decision_log)],
     explore: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of accepted queries that run the later stages, too.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of accepted queries for which the later stages are also called."
+        ),
     ] = 0.0,
     max_total_cost: Annotated[
-        float | None, typer.Option(metavar="COST", help="Most that all queries may cost, those in the log too.")
+        float | None,
+        typer.Option(
+            metavar="COST", help="Highest total cost of all queries, including those already in the log."
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 8,
     as_json: Json = False,
 ) -> None:
-    """Run prompts through a cascade, and log each call. A run that was stopped goes on where it was."""
+    """Run prompts through a cascade, and log each call. An interrupted run continues where it stopped."""
     keep_inputs((policy, prompts, endpoints), output)
     if max_total_cost is not None and not max_total_cost > 0.0:
         raise CascadeError(f"--max-total-cost should be above 0 but is {max_total_cost:g}.")
@@ -90,7 +96,9 @@ def queries_of(path: Path) -> dict[str, Any]:
         query = line.get("query")
         query = str(query) if isinstance(query, int) and not isinstance(query, bool) else query
         if not isinstance(query, str) or not query.strip():
-            raise CascadeError(f'{where}: there is no query; write such as {{"query": "q1", "prompt": "..."}}.')
+            raise CascadeError(
+                f'{where}: there is no query; write, for example, {{"query": "q1", "prompt": "..."}}.'
+            )
         if query in found:
             raise CascadeError(f"{where}: the query {query!r} is there twice; give each its own.")
         if ("prompt" in line) == ("messages" in line):

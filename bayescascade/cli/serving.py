@@ -22,35 +22,41 @@ DAY = 86_400.0
 def serve(
     policy: PolicyFile,
     endpoints: Annotated[Path, file_in("TOML file with a table for each stage: model, base_url, price.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all that this machine has.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all addresses of this machine.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
     log: Annotated[
         Path | None,
         typer.Option(
             metavar="LOG",
             callback=a_decision_log,
-            help="Log of each call (.jsonl); one that is there is added to.",
+            help="Log of each call (.jsonl); an existing one is continued.",
         ),
     ] = None,
     token_env: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Environment variable with the token that clients send as their key."),
     ] = None,
-    name: Annotated[str, typer.Option(help="The model's name, as clients ask for it.")] = "bayescascade",
-    max_queue: Annotated[int, typer.Option(min=1, help="Most requests at a time; others get status 429.")] = 512,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Longest request; others get status 413.")] = 4 * 2**20,
+    name: Annotated[str, typer.Option(help="The model's name, as clients request it.")] = "bayescascade",
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Highest number of requests at a time; others get status 429.")
+    ] = 512,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request in bytes; others get status 413.")] = 4
+    * 2**20,
     max_daily_cost: Annotated[
-        float | None, typer.Option(metavar="COST", help="Most that the calls of any 24 hours may cost.")
+        float | None, typer.Option(metavar="COST", help="Highest cost of all calls within 24 hours.")
     ] = None,
     explore: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of accepted queries that run the later stages, too.")
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Share of accepted queries for which the later stages are also called."
+        ),
     ] = 0.0,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Calls at a time.")] = 64,
     as_json: Json = False,
 ) -> None:
-    """Serve a cascade as one model that speaks like OpenAI's. Ctrl-C lets the requests under way end."""
+    """Serve a cascade as one model with an API like OpenAI's. Ctrl-C finishes the running requests first."""
     if max_daily_cost is not None and not max_daily_cost > 0.0:
         raise CascadeError(f"--max-daily-cost should be above 0 but is {max_daily_cost:g}.")
     keep_inputs((policy, endpoints), log)
@@ -72,7 +78,7 @@ def serve(
         served = app(cascade, model=name, token_env=token_env, max_queue=max_queue, max_bytes=max_bytes)
         if token_env is None and not is_loopback(host):
             warnings.warn(
-                f"whoever reaches {host} can ask, and you pay; set a token by --token-env",
+                f"anyone who can reach {host} can send requests, and you pay; set a token by --token-env",
                 CascadeWarning,
                 stacklevel=2,
             )
@@ -101,20 +107,23 @@ class Target(StrEnum):
 
 def export(
     policy: PolicyFile,
-    to: Annotated[Target, typer.Option(help="CASE expressions, or a route of vLLM's semantic router.")],
+    to: Annotated[
+        Target, typer.Option(help="sql: CASE expressions; vllm-router: a route of vLLM's semantic router.")
+    ],
     table: Annotated[
         str | None, typer.Option(metavar="NAME", help="With sql: a whole query of this table.")
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGE=COLUMN,...", help="With sql: columns of the confidences, where not the stages'."
+            metavar="STAGE=COLUMN,...",
+            help="With sql: columns of the confidences, if they are not named like the stages.",
         ),
     ] = None,
-    output: Annotated[Path | None, file_out("Where the text goes; to the terminal by default.")] = None,
+    output: Annotated[Path | None, file_out("Output file; the terminal by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a policy as another system's rule that decides the same, or say why there is none."""
+    """Write a policy as a rule for another system that decides the same, or say why there is none."""
     if to is Target.vllm_router and (table is not None or columns is not None):
         raise CascadeError("--table and --columns go with --to sql.")
     keep_inputs((policy,), output)

@@ -98,12 +98,13 @@ def tenants_table(found: pd.DataFrame, numbers: tuple[str, ...]) -> Table:
 
 def diff_tables(found: Any) -> list[Table]:
     """Thresholds and amounts of two policies side by side."""
-    from bayescascade.display.format import chance, show_threshold
+    from bayescascade._common.digits import show_apart, show_reject, show_threshold
+    from bayescascade.display.format import chance
 
     rejects = "old_reject" in found.thresholds
-    names = ("old", "new", *(("old_reject", "new_reject") if rejects else ()))
+    pairs = [("old", "new", show_threshold), *([("old_reject", "new_reject", show_reject)] if rejects else [])]
     rows = [
-        (str(stage), *("not run" if row[name] != row[name] else show_threshold(row[name]) for name in names))
+        (str(stage), *(text for old, new, show in pairs for text in show_apart(row[old], row[new], show)))
         for stage, row in found.thresholds.iterrows()
     ]
     columns = ("Accept from", "Old", "New", *(("Old, abstain\nbelow", "New, abstain\nbelow") if rejects else ()))

@@ -39,7 +39,7 @@ SCHEDULER = typer.Option(
     help="Scheduler of a Dask cluster, e.g. tcp://10.0.0.1:8786.",
     show_default="workers on this machine",
 )
-WORKERS = typer.Option(min=1, help="Worker processes on this machine, where no scheduler is named.")
+WORKERS = typer.Option(min=1, help="Worker processes on this machine, if no scheduler is given.")
 
 
 def _folder_out(text: str) -> Any:
@@ -48,7 +48,9 @@ def _folder_out(text: str) -> Any:
 
 def fit_tasks(
     logs: LogFiles,
-    output: Annotated[Path, _folder_out("Folder for the fits. If it holds some, the run goes on from there.")],
+    output: Annotated[
+        Path, _folder_out("Folder for the fits. If it already has some, the run continues from there.")
+    ],
     by: Annotated[str, typer.Option("--by", metavar="COLUMN", help="Column that names the tenants.")] = "task",
     kind: Kind = None,
     cost: Cost = "cost",
@@ -64,7 +66,7 @@ def fit_tasks(
         typer.Option(
             min=2,
             metavar="N",
-            help="Fit N tenants together first; what they say of a tenant is then the prior of each.",
+            help="Fit N tenants together first, and use what they have in common as the prior of each tenant.",
             show_default="fits are independent",
         ),
     ] = None,
@@ -112,7 +114,9 @@ def tune_tasks(
     fits: Annotated[
         Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
     ],
-    output: Annotated[Path, _folder_out("Folder for the policies. If it holds some, the run goes on from there.")],
+    output: Annotated[
+        Path, _folder_out("Folder for the policies. If it already has some, the run continues from there.")
+    ],
     max_error: MaxError = None,
     max_cost: MaxCost = None,
     error_price: Annotated[float | None, ERROR_PRICE] = None,
@@ -146,13 +150,13 @@ def report_tasks(
     fits: Annotated[
         Path, typer.Argument(metavar="FITS", exists=True, file_okay=False, help="Folder that `fit-tasks` wrote.")
     ],
-    output: Annotated[Path, file_out("Where the page goes (HTML), e.g. tenants.html.", page)],
+    output: Annotated[Path, file_out("Output file for the page (HTML), e.g. tenants.html.", page)],
     policies: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder that `tune-tasks` wrote.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one page about many tenants, those that need a look first."""
+    """Write one page about many tenants. Those that need attention come first."""
     import bayescascade as bc
 
     done = terminal.written(output)

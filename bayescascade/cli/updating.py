@@ -24,13 +24,16 @@ def update(
     policy: Annotated[Path, _policy("The policy in use, written by `bayescascade tune`.")],
     log: LogFiles,
     fit_file: Annotated[
-        Path, typer.Option("--fit", exists=True, dir_okay=False, help="Fit to judge policies by.", metavar="FIT")
+        Path,
+        typer.Option(
+            "--fit", exists=True, dir_okay=False, help="Fit under which the policies are compared.", metavar="FIT"
+        ),
     ],
     reading: LogOptions,
-    output: Annotated[Path | None, file_out("Where the proposed policy goes, e.g. proposed.json.")] = None,
+    output: Annotated[Path | None, file_out("Output file for the proposed policy, e.g. proposed.json.")] = None,
     fit_output: Annotated[
         Path | None,
-        typer.Option("--fit-output", metavar="FILE", callback=writable, help="Where the updated fit goes."),
+        typer.Option("--fit-output", metavar="FILE", callback=writable, help="Output file for the updated fit."),
     ] = None,
     old_share: Annotated[
         float, typer.Option(help="Share of the earlier queries to keep; below 1 they count for less.")
@@ -38,7 +41,10 @@ def update(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Add new queries to a fit, and propose thresholds beside those of the policy in use. Nothing is applied."""
+    """Add new queries to a fit, and compare the policy in use with newly tuned thresholds.
+
+    The policy in use is not changed.
+    """
     keep_inputs((policy, log, fit_file), output, fit_output)
     import bayescascade as bc
 
@@ -82,12 +88,14 @@ def diff(
     new: Annotated[Path, _policy("The policy to compare it with.")],
     fit_file: Annotated[
         Path | None,
-        typer.Option("--fit", exists=True, dir_okay=False, help="Fit to judge policies by.", metavar="FIT"),
+        typer.Option(
+            "--fit", exists=True, dir_okay=False, help="Fit under which the policies are compared.", metavar="FIT"
+        ),
     ] = None,
     task: Task = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two policies: thresholds, and with a fit how error and cost change and how sure that is."""
+    """Compare two policies: their thresholds and, with a fit, the change in error and cost and how sure it is."""
     import bayescascade as bc
 
     if task is not None and fit_file is None:

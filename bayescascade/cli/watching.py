@@ -18,7 +18,7 @@ PolicyFile = Annotated[
     Path,
     typer.Argument(metavar="POLICY", exists=True, dir_okay=False, help="Policy file, as `tune -o` writes it."),
 ]
-Output = Annotated[Path | None, file_out("Where what was found goes, too: .json, or a page as .html.")]
+Output = Annotated[Path | None, file_out("Output file for the results: .json, or a page as .html.")]
 
 
 @reads_a_log
@@ -27,11 +27,11 @@ def verify(
     policy: PolicyFile,
     labelled: LogFiles,
     reading: LogOptions,
-    output: Annotated[Path | None, file_out("Where what was found goes, too (.json).")] = None,
+    output: Annotated[Path | None, file_out("Output file for the results (.json).")] = None,
     by: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Column that says which slice a query is of.", show_default="its task"
+            metavar="COLUMN", help="Column that says which slice a query belongs to.", show_default="its task"
         ),
     ] = None,
     max_error: Annotated[
@@ -65,16 +65,17 @@ def monitor(
     reading: LogOptions,
     output: Output = None,
     level: Annotated[
-        float, typer.Option(help="Most probability of a false alarm, over all parts and however often you look.")
+        float,
+        typer.Option(help="Highest probability of a false alarm, over all parts and however often you look."),
     ] = 0.05,
     leave_out: Annotated[
         str | None,
-        typer.Option(metavar="PART,...", help="Parts not to watch, e.g. latency,price.", show_default="none"),
+        typer.Option(metavar="PART,...", help="Parts to leave out, e.g. latency,price.", show_default="none"),
     ] = None,
     task: TaskOfLog = None,
     as_json: Json = False,
 ) -> None:
-    """Watch served queries. Exit code: 0 nothing moved, 1 alarm, 2 nothing to look at."""
+    """Watch served queries. Exit code: 0 no change found, 1 alarm, 2 nothing to look at."""
     keep_inputs((policy, served), output)
     if output is not None and output.suffix.lower() not in (".json", ".html", ".htm"):
         raise CascadeError(

@@ -81,15 +81,20 @@ def _rank_band(ax: Any, draws: xr.DataArray, n: int) -> None:
 
 def _quantities(posterior: xr.Dataset) -> xr.Dataset:
     """Tau, intercept and slope as variables of their own (chain, draw), with names that fit on a plot."""
-    out = {}
+    out, stages = {}, [str(stage) for stage in posterior["stage"].values]
     for name in ("tau", "intercept", "slope"):
         dim = "link" if name == "tau" else "stage"
         for i, part in enumerate(posterior[dim].values):
             parts = str(part).split(" > ")
-            label = f"{name} {' > '.join(bare(p, _NAME // len(parts)) for p in parts)}"
+            label = _variable(f"{name} {' > '.join(bare(p, _NAME // len(parts), stages) for p in parts)}")
             label = label if label not in out else f"{label} ({i})"
             out[label] = posterior[name].isel({dim: i}, drop=True)
     return xr.Dataset(out)
+
+
+def _variable(name: str) -> str:
+    """A name that a variable of a tree may have: a slash would be a path."""
+    return name.replace("/", "\N{DIVISION SLASH}")
 
 
 def _collection(data: xr.Dataset, places: Any, **kwargs: Any) -> Any:
@@ -135,18 +140,20 @@ def _small(grid: np.ndarray) -> None:
 
 def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
     """ArviZ's PIT-ECDF of each stage's signals, less the diagonal."""
-    grid = panels(axes, [pit.stage for pit in pits])
+    stages = [pit.stage for pit in pits]
+    grid = panels(axes, stages)
     for ax, (stage, values, given) in zip(grid, pits, strict=True):
-        title = bare(stage, 28)
+        title = bare(stage, among=stages)
         if len(values) > 1:
             values = np.clip(values, 1e-9, 1.0 - 1e-9)
-            pit = xr.Dataset({title: (("chain", "draw"), values[None])})
+            name = _variable(title)
+            pit = xr.Dataset({name: (("chain", "draw"), values[None])})
             tree = xr.DataTree.from_dict({"prior_sbc": pit})
             az.plot_ecdf_pit(
-                tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {title: ax})
+                tree, envelope_prob=1.0 - LEVEL / len(pits), plot_collection=_collection(pit, {name: ax})
             )
         ax.set_title(title)
-        ax.set(xlabel="rank by the model" + (f", given {bare(given, 16)}" if given else ""))
+        ax.set(xlabel="rank by the model" + (f", given {bare(given, 16, stages)}" if given else ""))
         ax.set_ylabel("observed − fitted share")
     _small(grid)
     return grid
@@ -154,20 +161,21 @@ def margins(pits: list[StagePit], axes: Any) -> np.ndarray:
 
 def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
     """ArviZ's reliability curve by isotonic regression (PAVA), from predictive draws of the labels."""
-    grid = panels(axes, [label.stage for label in labels])
+    stages = [label.stage for label in labels]
+    grid = panels(axes, stages)
     for ax, (stage, observed, replicated) in zip(grid, labels, strict=True):
-        title = bare(stage, 28)
+        title = bare(stage, among=stages)
         ax.set_title(f"{title} ({len(observed)} labels)")
         if len(observed) < 2:
             continue
-        new = replicated.astype(int)  # probabilities would make the band too narrow
+        name, new = _variable(title), replicated.astype(int)  # probabilities would make the band too narrow
         tree = xr.DataTree.from_dict(
             {
-                "posterior_predictive": xr.Dataset({title: (("chain", "draw", "label"), new[None])}),
-                "observed_data": xr.Dataset({title: ("label", observed.astype(int))}),
+                "posterior_predictive": xr.Dataset({name: (("chain", "draw", "label"), new[None])}),
+                "observed_data": xr.Dataset({name: ("label", observed.astype(int))}),
             }
         )
-        places = {title: ax}
+        places = {name: ax}
         az.plot_ppc_pava(
             tree, ci_prob=0.99, plot_collection=_collection(tree["observed_data"].to_dataset(), places)
         )
@@ -182,9 +190,10 @@ def calibration(labels: list[LabelReplicates], axes: Any) -> np.ndarray:
 def dependence(shown: list[PairView], table: pd.DataFrame, axes: Any) -> np.ndarray:
     """Each pair of stages, F of one against F of the other, with the tenths at the corners."""
     names = [" > ".join(pair.stages) for pair in shown]
+    stages = list(dict.fromkeys(stage for pair in shown for stage in pair.stages))
     grid = panels(axes, names, size=(3.3, 3.5))
     for ax, pair, name in zip(grid, shown, names, strict=True):
-        draw_pair(ax, pair, 0.9)
+        draw_pair(ax, pair, 0.9, stages)
         for tail, corner in (("lower", 0.0), ("upper", 0.9)):
             ax.add_patch(_box(corner))
             if (name, f"{tail} tail") in table.index:
@@ -216,7 +225,9 @@ def own_signal(table: pd.DataFrame, axes: Any) -> np.ndarray:
     (ax,) = panels(axes, ["score"], size=(6.0, 1.3 + 0.42 * len(table)))
     place = np.arange(len(table))[::-1]
     letters = _NAME // 2 if is_narrow(ax) else _NAME
-    names = [f"{bare(stage, letters)}\nbeyond {bare(what, letters)}" for stage, what in table.index]
+    stages = list(dict.fromkeys(name for pair in table.index for name in pair))
+    short = {stage: bare(stage, letters, stages) for stage in stages}
+    names = [f"{short[stage]}\nbeyond {short[what]}" for stage, what in table.index]
     _ranges(ax, place, table["replicated_low"], table["replicated_high"], "simulations, 99%")
     ax.plot(table["observed"], place, "D", color=VERMILION, ms=6, label="observed")
     ax.axvline(0.0, color=GREY, lw=0.8)
@@ -249,11 +260,14 @@ def sensitivity(table: pd.DataFrame, limit: float, axes: Any) -> np.ndarray:
     for name, colour, marker in (("prior", VERMILION, "D"), ("likelihood", BLUE, "o")):
         ax.plot(table[name], place, marker, color=colour, ms=6, label=name)
     ax.axvline(limit, color=GREY, lw=1.0, ls="--", label=f"{limit:g}")
-    names = []
-    for quantity in table.index.astype(str):
-        name, _, part = quantity.removesuffix("]").partition("[")  # one of the whole log has no part
-        parts = part.split(" > ")
-        names.append(f"{name} {' > '.join(bare(p, 30 // len(parts)) for p in parts)}".rstrip())
+    # one of the whole log has no part
+    split = [quantity.removesuffix("]").partition("[")[::2] for quantity in table.index.astype(str)]
+    of = [part.split(" > ") for _, part in split]
+    stages = list(dict.fromkeys(stage for parts in of for stage in parts if stage))
+    names = [
+        f"{name} {' > '.join(bare(stage, 30 // len(parts), stages) for stage in parts if stage)}".rstrip()
+        for (name, _), parts in zip(split, of, strict=True)
+    ]
     ax.set_yticks(place, names, fontsize="small")
     for y, (_, row) in zip(place, table.iterrows(), strict=True):
         if row["diagnosis"]:

@@ -116,11 +116,12 @@ def draw_frontier(
         busy += [np.column_stack([x, low + at * (high - low)]) for at in np.linspace(0.0, 1.0, _N_BUSY)]
         if solution is not None:
             busy += _cross_of(solution, n_queries, ci_prob)
+        names = [str(name) for name in curve["stage"].values]
         name_points(
             ax,
             x,
             y,
-            [bare(str(name), 14 if narrow else 24) for name in curve["stage"].values],
+            [bare(name, 14 if narrow or len(names) > 3 else 20, names) for name in names],
             np.concatenate(busy),
         )
     return ax
@@ -195,7 +196,7 @@ def draw_flow(ax: Axes, stages: list[str], reach: np.ndarray, abstaining: bool, 
     ax.errorbar(joint[shown], place[:-1][shown], xerr=spread[:, shown], label=label, **style)
     for y, r, d in zip(place, ran, done, strict=True):
         ax.annotate(f"{d:.1%} of {r:.1%}", (1.07, y), va="center", fontsize="small")
-    ax.set_yticks(place, [bare(name) for name in stages])
+    ax.set_yticks(place, [bare(name, 24, stages) for name in stages])
     ax.set(ylim=(-0.5, len(stages) - 0.5), xlim=(0.0, 1.35))
     ax.spines["bottom"].set_bounds(0.0, 1.0)
     ax.set_xticks(np.linspace(0.0, 1.0, 6), [f"{x:.0%}" for x in np.linspace(0.0, 1.0, 6)])

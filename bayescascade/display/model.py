@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 _REGIONS = (0.25, 0.5, 0.75)
 
 
-def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float, threshold: float | None = None) -> None:
+def draw_reliability(
+    ax: Axes, shown: Reliability, ci_prob: float, threshold: float | None = None, among: Sequence[str] = ()
+) -> None:
     """Draw the reliability of one stage: P(correct) of the model, and shares right in bins of the signal.
 
-    A finite ``threshold``, on the scale of the confidences, is a line.
+    A finite ``threshold``, on the scale of the confidences, is a line. The stage is named ``among`` others.
     """
     axis = confidence_axis(shown.margin, shown.kind)
     tails = tail_probabilities(ci_prob)
@@ -61,21 +64,21 @@ def draw_reliability(ax: Axes, shown: Reliability, ci_prob: float, threshold: fl
     axis.label(ax)
     percent_axis(ax.yaxis)
     ax.set(ylim=(-0.03, 1.03), ylabel="share right")
-    ax.set_title(f"{bare(shown.stage, 20)} ({len(shown.labelled)} labels)", fontsize="small")
+    ax.set_title(f"{bare(shown.stage, 20, among)} ({len(shown.labelled)} labels)", fontsize="small")
     ax.legend(frameon=False, fontsize="x-small", loc="best")
     tidy(ax)
 
 
-def draw_margin(ax: Axes, shown: PitEcdf) -> None:
+def draw_margin(ax: Axes, shown: PitEcdf, among: Sequence[str] = ()) -> None:
     """Draw the PIT-ECDF of one stage less the diagonal, with its band."""
     level = shown.level
     if len(level):
         ax.fill_between(level, shown.low - level, shown.high - level, color=GREY, alpha=0.25, lw=0, step="mid")
         ax.plot(level, shown.ecdf - level, color=BLUE, lw=1.5, drawstyle="steps-mid")
     ax.axhline(0.0, color=GREY, lw=0.8)
-    ax.set_title(bare(shown.stage, 24), fontsize="small")
+    ax.set_title(bare(shown.stage, 24, among), fontsize="small")
     ax.set(
-        xlabel="rank by the model" + (f", given {bare(shown.given, 16)}" if shown.given else ""),
+        xlabel="rank by the model" + (f", given {bare(shown.given, 16, among)}" if shown.given else ""),
         ylabel="observed − fitted share",
     )
     tidy(ax)
@@ -88,7 +91,7 @@ def region_levels(density: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     return np.unique(falling[np.searchsorted(mass, np.asarray(shares))])
 
 
-def draw_pair(ax: Axes, shown: PairView, ci_prob: float) -> None:
+def draw_pair(ax: Axes, shown: PairView, ci_prob: float, among: Sequence[str] = ()) -> None:
     """Draw the pseudo-observations of two stages and their copula's contours, with their link's tau above."""
     ax.plot(*shown.points, ".", color=BLUE, ms=4, alpha=0.6, mew=0)
     if shown.density is None:
@@ -101,7 +104,8 @@ def draw_pair(ax: Axes, shown: PairView, ci_prob: float) -> None:
         given = " given the difficulty" if shown.given_ease else ""
         text = f"τ{given} = {shown.tau.mean():.2f} ({low:.2f} to {high:.2f})"
     ax.set_title(text, fontsize="medium")
-    ax.set(xlabel=f"rank of {bare(shown.stages[0], 15)}", ylabel=f"rank of {bare(shown.stages[1], 15)}")
+    x, y = (f"rank of {bare(stage, 15, among or shown.stages)}" for stage in shown.stages)
+    ax.set(xlabel=x, ylabel=y)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)

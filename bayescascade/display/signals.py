@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescascade.display.style import BLUE, GREY, panels, plain, shortened, tidy
+from bayescascade.display.style import BLUE, GREY, bare, panels, plain, tidy
 
 LABELS = {
     "auroc": "AUROC: how often a right answer\nis surer than a wrong one",
@@ -31,7 +31,7 @@ def draw_signals(
         ax.axvline(nothing, color=GREY, lw=1.0, ls="--")
         ax.set_yticks(y, [plain(name) for name in part.index.get_level_values("signal")])
         ax.set_ylim(len(part) - 0.5, -0.5)
-        ax.set_title(shortened(stage))
+        ax.set_title(bare(stage, among=stages))
         ax.set_xlabel(LABELS[measure])
         tidy(ax)
     return grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from bayescascade._common.validation import check_prob
 from bayescascade.display.format import CI_PROB
+from bayescascade.display.names import LETTERS, short_name
 from bayescascade.errors import CascadeError
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import EPS, KINDS, to_confidence, to_signal
@@ -225,14 +227,14 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def shortened(text: str, length: int = 28) -> str:
+def shortened(text: str, length: int = LETTERS) -> str:
     """A name that fits above a panel."""
     return plain(text if len(text) <= length else text[: length - 1] + "…")
 
 
-def bare(name: str, length: int = 28) -> str:
-    """A stage's name where space is short: without the provider before a slash."""
-    return shortened(name.rstrip("/").rsplit("/", 1)[-1], length)
+def bare(name: str, length: int = LETTERS, among: Sequence[str] = ()) -> str:
+    """A stage's name where space is short, told from those it stands ``among``."""
+    return plain(short_name(name, length, among))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescascade.display.names import short_name
 from bayescascade.display.style import (
     BLUE,
     COLOURS,
@@ -106,13 +107,15 @@ def draw_verdict(
     rows = table[table["kind"] != "cascade"]
     ax = new_axes(ax, (6.4, 1.1 + 0.5 * len(rows)), figsize)
     letters = int(8.5 * figure_of(ax).get_size_inches()[0])  # of a name that fits
+    alone = rows.loc[rows["kind"] == "single stage", "rival"].astype(str)
+    stages = [name.removesuffix(" alone") for name in alone]
     place = np.arange(len(rows))[::-1]
     for y, row in zip(place, rows.itertuples(), strict=True):
         colour = BLUE if row.chosen else GREY
         ax.plot([row.saving_low, row.saving_high], [y - 0.15, y - 0.15], color=colour, lw=2)
         ax.plot([row.saving], [y - 0.15], "o" if row.chosen else "s", color=colour, ms=6)
         told = f" ({row.kind})"
-        name = _rival(str(row.rival), row.kind, letters - len(told)) + told
+        name = _rival(str(row.rival), row.kind, letters - len(told), stages) + told
         at: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": "small"}
         ax.text(0.0, y + 0.12, name, va="bottom", weight="bold" if row.chosen else "normal", **at)
     ax.axvline(0.0, color=VERMILION, lw=1, ls="--")
@@ -121,14 +124,16 @@ def draw_verdict(
     return titled(tidy(ax), title, "What the cascade saves, with 90% intervals")
 
 
-def _rival(name: str, kind: str, letters: int) -> str:
+def _rival(name: str, kind: str, letters: int, among: list[str]) -> str:
     """A rival in so many letters: its stages without their providers, each as long as there is room."""
     if kind == "single stage":
-        return f"{bare(name.removesuffix(' alone'), letters - 6)} alone"
+        return f"{bare(name.removesuffix(' alone'), letters - 6, among)} alone"
     if kind == "pair":
-        stages, _, threshold = name.rpartition(" at ")
+        pair, _, threshold = name.rpartition(" at ")
         each = max(6, (letters - len(threshold) - 6) // 2)
-        return f"{' > '.join(bare(stage, each) for stage in stages.split(' > '))} at {threshold}"
+        return f"{' > '.join(bare(stage, each, among) for stage in pair.split(' > '))} at {threshold}"
+    for stage in sorted(among, key=len, reverse=True):
+        name = name.replace(stage, short_name(stage, letters // 3, among))
     return shortened(name, letters)
 
 
@@ -164,7 +169,7 @@ def draw_sensitivity(
     ax.barh(place, share, height=0.6, color=BLUE, alpha=0.75, label="thresholds kept")
     ring: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 7, "mfc": "none", "color": ink()}
     if anew.notna().any():
-        ax.plot(anew, place, **ring, label="tuned anew")
+        ax.plot(anew, place, **ring, label="tuned again")
     broken = (changes["kept"] < goal.get("prob", 0.0)).to_numpy()
     for y, value in zip(place[broken], share[broken], strict=True):
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": "small", "color": ink()}

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import concatenated
+from bayescascade._common.digits import show_apart
 from bayescascade._common.parallel import map_blocks
 from bayescascade._common.validation import check_positive, check_worth_abstaining
 from bayescascade.cascade.forward import forward
@@ -62,8 +63,8 @@ def backward_induction(
         What it costs to give no answer; below every ``error_price``. Each stage then has a second threshold, below
         which it abstains. Without it, the last stage answers whatever reaches it.
     by_draw : bool
-        Solve for each posterior draw by itself, in place of the posterior mean of the model: how far the best
-        thresholds, and what is to be had, are uncertain. Takes some milliseconds for each draw.
+        Solve for each posterior draw separately, instead of for the posterior mean of the model. This shows how
+        uncertain the best thresholds and their loss are. It takes a few milliseconds per draw.
 
     Returns
     -------
@@ -226,9 +227,7 @@ def _difference(draws: Draws, solved: Induced, draw: int, point: int, stage: int
     if not runs:
         return "be cut more finely"
     first, end = max(runs, key=lambda run: mass[run[0] : run[1]].sum())
-    low, high = (
-        f"{x:.4g}" for x in to_confidence(np.array([margin.low[first], margin.high[end - 1]]), draws.kind)
-    )
+    low, high = show_apart(*to_confidence(np.array([margin.low[first], margin.high[end - 1]]), draws.kind))
     span = f"at {low}" if low == high else f"from {low} to {high}"
     verb = {DEFER: "defer", ACCEPT: "accept", ABSTAIN: "abstain"}[int(other[first])]
     return f"{verb} {span} ({mass[first:end].sum():.1%} of all queries)"

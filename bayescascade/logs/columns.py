@@ -126,7 +126,8 @@ def _right(cells: pd.Series, sign: str, value: str, condition: str) -> pd.Series
                 "correct_if",
                 condition,
                 "use = or in for texts",
-                f"meets {texts[odd].iloc[0]!r}, which is no number, at row {int(np.argmax(odd))} (counted from 0)",
+                f"meets {texts[odd].iloc[0]!r}, which is not a number, at row {int(np.argmax(odd))} "
+                "(counted from 0)",
             )
         right = _ORDERS[sign](numbers, limit)
     else:

@@ -13,7 +13,7 @@ _FILES = {"simulated": "example.csv", "digits": "example_digits.csv"}
 
 
 def load_example(name: str = "simulated") -> xr.Dataset:
-    """Load an embedded example log.
+    """Load a bundled example log.
 
     Examples
     --------
@@ -35,8 +35,7 @@ def load_example(name: str = "simulated") -> xr.Dataset:
         * ``"simulated"``: 300 queries through three stages, made by `simulate`. Costs are in dollars.
         * ``"digits"``: 1,597 images of handwritten digits, read by three classifiers of rising cost. Labels,
           confidences and times were measured. The costs are milliseconds of processor time, and ``latency``
-          holds the same times in seconds. Queries stand in random order, so that any part of the log is like any
-          other.
+          holds the same times in seconds. Queries are in random order, so any part of the log is like any other.
 
     Returns
     -------

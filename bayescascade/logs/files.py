@@ -121,7 +121,7 @@ def _read_csv(content: bytes, origin: str, separator: str | None = None) -> pd.D
     separator = separator or max(counts, key=lambda mark: counts[mark])
     if header.count(separator.encode()) >= MAX_COLUMNS:
         raise CascadeError(
-            f"the first line of {origin} has more than {MAX_COLUMNS} columns, so it is no log; "
+            f"the first line of {origin} has more than {MAX_COLUMNS} columns, so it is not a log; "
             "put each query on a line of its own"
         )
     try:

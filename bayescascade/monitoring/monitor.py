@@ -47,10 +47,10 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iter
         With a manifest, as `ThresholdSolution.to_policy` makes it.
     served : path, DataFrame or Dataset
         What `Cascade` logs, or any log that `read_log` takes, with the queries in the order in which they were
-        served. Labels, where there are any, are in ``correct``; whose answers get one must not depend on the
+        served. Labels, if there are any, are in ``correct``. Which answers are labelled must not depend on the
         answers.
     level : float
-        Most probability of a false alarm, over all parts and however often you look, in (0, 1).
+        Highest probability of a false alarm, over all parts and however often you look, in (0, 1).
     leave_out : iterable of str
         Parts that are not watched, by name: ``confidence``, ``link``, ``deferral``, ``price``, ``latency``,
         ``calibration`` or ``promise``. The others share the level.
@@ -62,14 +62,14 @@ def monitor(policy: Policy, served: Any, *, level: float = 0.05, leave_out: Iter
     Raises
     ------
     CascadeError
-        If the policy has no manifest, the log is of other stages or another kind or holds nothing, or a part to
-        leave out is none, or all are left out.
+        If the policy has no manifest, if the log is empty or has other stages or another kind, if a part to leave
+        out does not exist, or if all are left out.
 
     Notes
     -----
     The parts: the *confidence* of each stage, given that of the stage before; the *link*, whether the two move
-    together as before; *deferral*, the share that a stage passes on; *price* and *latency* of its calls; its
-    *calibration*, whether its answers are right as often as those of a like confidence were; and the *promise*,
+    together as before; *deferral*, the share that a stage defers; *price* and *latency* of its calls; its
+    *calibration*, whether its answers are right as often as before at the same confidence; and the *promise*,
     whether the error is above its limit. The last two need labels. All but the promise compare served queries
     with the log of the manifest, whose size counts. Each part has bets against it (see
     `bayescascade.monitoring.betting`); it moved when these have won K / level times their stake, for K parts.

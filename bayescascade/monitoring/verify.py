@@ -140,12 +140,12 @@ def verify(
 
     Notes
     -----
-    The bounds are exact (Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404): whatever the rate is, the lower
-    one is above it with probability 1 - ``prob`` at most, and so the upper one below it. The promise is *kept*
-    where the upper bound is at most the limit, *not kept* where the lower one is above it, else it *cannot be
-    told*. Bounds of slices are as much wider as makes that hold for all of them together. Nothing of the fit is
-    used, as the question is whether it still holds; the text says what the manifest expects so many queries to
-    show.
+    The bounds are exact (Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404). Whatever the rate, the lower bound
+    is above it with a probability of at most 1 - ``prob``, and so is the upper bound below it. The promise is
+    *kept* if the upper bound is at most the limit, and *not kept* if the lower bound is above it. Otherwise it
+    *cannot be told*. The bounds of slices are wider, so that this holds for all of them together. The fit is not
+    used, because the question is whether it still holds. For comparison, the text says what the manifest expects
+    this many queries to show.
     """
     check_policy(policy)
     limit, prob = _limit(policy, max_error, prob)
@@ -188,7 +188,7 @@ def _read(policy: Policy, labelled: Any, by: str | None) -> xr.Dataset:
     """The log, whose column ``by`` is its tasks if it comes from a table."""
     if isinstance(labelled, xr.Dataset) and by is not None and by not in labelled.coords:
         raise bad_value(
-            "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is no coord of the log"
+            "by", by, f"choose one of {', '.join(map(str, labelled.coords))}", "is not a coordinate of the log"
         )
     return log_of(policy, labelled, by)
 

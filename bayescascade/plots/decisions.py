@@ -23,12 +23,12 @@ from bayescascade.display.style import (
     DASHES,
     VERMILION,
     ConfidenceAxis,
+    bare,
     ink,
     interval_prob,
     money_axis,
     new_axes,
     percent_axis,
-    shortened,
     tidy,
     titled,
 )
@@ -109,7 +109,7 @@ def plot_thresholds(
         raise CascadeError(
             f"plot_thresholds wants a fit or what frontier(fit) returns; {type(fit_or_frontier).__name__} came."
         )
-    ax = titled(new_axes(ax, (6.6, 4.0), figsize), title, "Best thresholds: answers are kept from a line up")
+    ax = titled(new_axes(ax, (6.6, 4.0), figsize), title, "Best thresholds: a stage keeps answers above its line")
     axis = _threshold_axis(threshold[:, :-1], kind)
     for j, name in enumerate(stages[:-1]):
         style: dict[str, Any] = {"color": COLOURS[j % len(COLOURS)], "ls": DASHES[j % len(DASHES)]}
@@ -118,7 +118,7 @@ def plot_thresholds(
             ax.fill_between(
                 price, lower, upper, color=style["color"], alpha=0.15 if len(stages) < 4 else 0.08, lw=0
             )
-        ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=shortened(name), **style)
+        ax.plot(price, _placed(axis, threshold[:, j]), lw=2, label=bare(name, among=stages), **style)
     money_axis(ax, float(price.min()), float(price.max()))
     axis.label(ax, "y")
     ax.set(ylabel=f"threshold: {ax.get_ylabel()}", xlabel="cost of an error (currency of the log)")

@@ -155,7 +155,7 @@ def plot_reliability(
     wanted = _wanted(stage, evidence.stages)
     grid = panels(ax, [evidence.stages[j] for j in wanted], figsize=figsize)
     for panel, j in zip(grid, wanted, strict=True):
-        draw_reliability(panel, reliability(evidence, j), ci_prob)
+        draw_reliability(panel, reliability(evidence, j), ci_prob, among=evidence.stages)
     return grid
 
 
@@ -220,7 +220,7 @@ def plot_margins(
     wanted = _wanted(stage, evidence.stages)
     grid = panels(ax, [evidence.stages[j] for j in wanted], figsize=figsize)
     for panel, j in zip(grid, wanted, strict=True):
-        draw_margin(panel, pit_ecdf(evidence, j, ci_prob))
+        draw_margin(panel, pit_ecdf(evidence, j, ci_prob), evidence.stages)
     return grid
 
 
@@ -272,5 +272,5 @@ def plot_links(
     grid = panels(ax, [evidence.links[i] for i in wanted], figsize=figsize)
     tau = get_draws(fit).tau
     for panel, i in zip(grid, wanted, strict=True):
-        draw_pair(panel, pair_view(evidence, i, i + 1, tau[:, i]), ci_prob)
+        draw_pair(panel, pair_view(evidence, i, i + 1, tau[:, i]), ci_prob, evidence.stages)
     return grid

@@ -141,8 +141,8 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
     Raises
     ------
     CascadeError
-        For an amount that is no number in (-1, 1), or one that the first stage's confidences do not allow: where a
-        third of them is the lowest there is, no mix has a mean u below 1/6. For a fit that has drifted already.
+        For an amount that is not a number in (-1, 1), or one that the first stage's confidences do not allow: if a
+        third of them equal the lowest value, no mix has a mean u below 1/6. For a fit that has already drifted.
 
     Notes
     -----

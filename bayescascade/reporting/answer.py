@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.digits import as_good_range
 from bayescascade._common.messages import sentence
 from bayescascade.cascade.predictive import side_of
 from bayescascade.checks.results import CONSEQUENCES, OTHERWISE, CheckResult
-from bayescascade.display.format import as_good_range, share
+from bayescascade.display.format import share
 from bayescascade.reporting.text import UNIT, Choice, rule_of
 
 
@@ -154,7 +155,7 @@ def _so(failed: bool, scored: xr.Dataset | None) -> str:
     better = _strange(scored, "lower than expected")
     if better:
         return (
-            f"On the test log {' and '.join(better)}. That is no reason against these thresholds, and one log in "
+            f"On the test log {' and '.join(better)}. This does not speak against them, and one log in "
             "ten differs by chance. Refit with these queries to have closer numbers."
         )
     if failed:

@@ -18,12 +18,16 @@ from bayescascade.tuning.solution import ThresholdSolution, check_same_fit
 from bayescascade.tuning.tune import solution_at
 
 
-def over_all(choice: Choice | None, draws: Draws) -> np.ndarray | None:
-    """Chosen thresholds over all of the fit's stages, NaN at those not run (stage,); None where they abstain."""
-    if choice is None or choice.reject is not None:
+def over_all(choice: Choice | None, draws: Draws, what: str = "thresholds") -> np.ndarray | None:
+    """Chosen thresholds, or what else there is of each, over all of the fit's stages (stage, ...).
+
+    NaN at those not run; None where they abstain.
+    """
+    values = None if choice is None or choice.reject is not None else getattr(choice, what)
+    if choice is None or values is None:
         return None
-    out = np.full(len(draws.stages), np.nan)
-    out[[draws.stages.index(name) for name in choice.stages]] = choice.thresholds
+    out = np.full((len(draws.stages), *values.shape[1:]), np.nan)
+    out[[draws.stages.index(name) for name in choice.stages]] = values
     return out
 
 
@@ -73,6 +77,7 @@ def choose(
         as_good=None if solution is None or solution.as_good is None else solution.as_good.values,
         latency=None if latency is None or np.isnan(latency.values).any() else np.ravel(latency.values),
         currency=currency,
+        among=draws.stages,
     )
 
 

@@ -24,6 +24,7 @@ from bayescascade.checks.predictive import check_cascade
 from bayescascade.checks.results import CheckResult, rejected
 from bayescascade.checks.suite import check
 from bayescascade.display.format import priced, share
+from bayescascade.display.names import short_name
 from bayescascade.errors import CascadeError, in_python, option
 from bayescascade.posterior.draws import Draws, get_draws
 from bayescascade.posterior.schema import OWN_LOG, data_hash, observed_log, which_log
@@ -94,7 +95,8 @@ def build_context(
     chosen = solution if solution is not None else thresholds
     scored = None if test is None or choice is None else _score(test, fit, draws, choice, chosen)
     prob = 0.9 if choice is None else float(choice.goal.get("prob", 0.9))
-    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=over_all(choice, draws), currency=currency)
+    own, as_good = (over_all(choice, draws, what) for what in ("thresholds", "as_good"))
+    explorer = make_explorer(fit, ci_prob=ci_prob, prob=prob, own=own, as_good=as_good, currency=currency)
     worth = None if solution is None or not solution.goal else verdict(fit, solution=solution)
     price, stated = _price(choice, explorer)
     seen = None if choice is None else _score_seen(fit, choice, chosen)
@@ -361,5 +363,5 @@ def _exploring(
             "value": f"{100.0 * float(explorer.points['kept'][start]):.1f}",
         },
         "explorer_prob": f"{explorer.prob:.0%}",
-        "explorer_stages": explorer.stages,
+        "explorer_stages": [(name, short_name(name, 16, explorer.stages)) for name in explorer.stages],
     }

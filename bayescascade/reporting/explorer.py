@@ -14,7 +14,7 @@ from bayescascade._common.pareto import efficient, lower_hull
 from bayescascade._common.validation import check_prob
 from bayescascade.cascade.discrepancy import evaluate_with_discrepancy, promise_spread
 from bayescascade.cascade.evaluate import evaluate
-from bayescascade.display.format import PER, priced, share, show_threshold
+from bayescascade.display.format import PER, priced, share, show_cut
 from bayescascade.display.frontier import draw_frontier
 from bayescascade.display.svg import svg_with_marker
 from bayescascade.induction.price_sweep import sweep_subsets
@@ -43,16 +43,24 @@ class Explorer:
         Probability of the promise that an error target is.
     currency : str, optional
         Of the costs.
+    as_good : ndarray (stage, end), optional
+        Between which values the user's own thresholds do as well.
     """
 
     points: xr.Dataset
     prob: float
     currency: str | None = None
+    as_good: np.ndarray | None = None
 
     @property
     def stages(self) -> list[str]:
         """Names of the stages."""
         return [str(name) for name in self.points["stage"].values]
+
+    @property
+    def kind(self) -> str:
+        """The kind of confidence that the thresholds compare."""
+        return str(self.points.attrs["confidence_kind"])
 
     @property
     def price_range(self) -> tuple[float, float]:
@@ -109,20 +117,32 @@ class Explorer:
         mean, low, high = (float(at[f"{name}{end}"]) for end in ("", "_low", "_high"))
         return f"{show(mean)} ({show(low)} to {show(high)})"
 
+    def spans(self, point: int) -> np.ndarray:
+        """Between which values the thresholds of a point do as well (stage, end); NaN where that is not known."""
+        if self.as_good is None or point != self.points.attrs["own"]:
+            return np.full((len(self.stages), 2), np.nan)
+        return self.as_good
+
     def rows(self, point: int) -> list[list[str]]:
         """Stage, threshold, share that runs it and share that it answers, as text."""
         at = self.points.isel(point=point)
-        columns = zip(self.stages, at["threshold"].values, at["reach"].values, strict=True)
+        columns = zip(self.stages, at["threshold"].values, at["reach"].values, self.spans(point), strict=True)
         return [
-            [name, show_threshold(float(threshold)), share(float(ran)), self.band("answered", point, j)]
+            [
+                name,
+                show_cut(float(threshold), self.kind, *span),
+                share(float(ran)),
+                self.band("answered", point, j),
+            ]
             if ran > 0.0
             else [name, "not run", "–", "–"]
-            for j, (name, threshold, ran) in enumerate(columns)
+            for j, (name, threshold, ran, span) in enumerate(columns)
         ]
 
     def sentence(self, point: int) -> str:
         """What a point sets, and what it brings."""
-        rules = "; ".join(spelled(self.stages, self.points["threshold"].values[point]))
+        at = self.points["threshold"].values[point]
+        rules = "; ".join(spelled(self.stages, at, self.kind, self.spans(point)))
         return f"{rules}. Error {self.band('error', point)}, cost {self.band('cost', point)} per 1,000 queries."
 
     def policy(self, point: int, metadata: dict[str, object]) -> str:
@@ -130,8 +150,7 @@ class Explorer:
         at = self.points["threshold"].isel(point=point)
         run = np.flatnonzero(~np.isnan(at.values))
         stages, thresholds = [self.stages[j] for j in run], [float(at[j]) for j in run]
-        kind = str(self.points.attrs["confidence_kind"])
-        return to_json(vars(Policy(stages, thresholds, kind, metadata=metadata)))
+        return to_json(vars(Policy(stages, thresholds, self.kind, metadata=metadata)))
 
     def sure(self, point: int) -> str:
         """What the error of a point stays below, with which probability."""
@@ -176,13 +195,14 @@ def make_explorer(
     ci_prob: float = 0.9,
     prob: float = 0.9,
     own: np.ndarray | None = None,
+    as_good: np.ndarray | None = None,
     currency: str | None = None,
 ) -> Explorer:
     """Work the frontier of a fit out, once, so that a slider only has to look things up.
 
     Error and cost are the posterior's; error targets have the same safety margin as the promises of `tune`.
     Thresholds of one's own (stage,) join the points, unless one of these is better; their number is the attribute
-    ``own`` of the points, -1 without.
+    ``own`` of the points, -1 without. Between ``as_good`` (stage, end) each of them does as well.
     """
     check_prob("ci_prob", ci_prob)
     check_prob("prob", prob)
@@ -221,4 +241,4 @@ def make_explorer(
         "margin": promise_spread(fit),
     }
     attrs["data_hash"] = str(fit.attrs.get("data_hash", ""))
-    return Explorer(points.assign_attrs(attrs), prob, currency)
+    return Explorer(points.assign_attrs(attrs), prob, currency, as_good)

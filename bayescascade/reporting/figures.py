@@ -110,20 +110,20 @@ def panels_of(
             evidence.stages,
             "Reliability",
             lambda j, ax: draw_reliability(
-                ax, reliability(evidence, j), ci_prob, thresholds.get(evidence.stages[j])
+                ax, reliability(evidence, j), ci_prob, thresholds.get(evidence.stages[j]), evidence.stages
             ),
         ),
         "margins": each(
             "margin",
             evidence.stages,
             "Difference between observed and fitted distribution of the confidence",
-            lambda j, ax: draw_margin(ax, pit_ecdf(evidence, j, 0.99)),
+            lambda j, ax: draw_margin(ax, pit_ecdf(evidence, j, 0.99), evidence.stages),
         ),
         "links": each(
             "link",
             evidence.links,
             "Scatter of the ranks of confidences, with contours of the fitted copula,",
-            lambda j, ax: draw_pair(ax, pair_view(evidence, j, j + 1, draws.tau[:, j]), ci_prob),
+            lambda j, ax: draw_pair(ax, pair_view(evidence, j, j + 1, draws.tau[:, j]), ci_prob, evidence.stages),
         ),
     }
 

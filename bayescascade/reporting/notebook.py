@@ -129,7 +129,7 @@ def explore(fit: xr.DataTree, *, prob: float = 0.9, ci_prob: float = 0.9) -> Fro
     Returns
     -------
     FrontierExplorer
-        Its ``thresholds`` are those that the sliders stand at.
+        Its ``thresholds`` are those that the sliders currently show.
 
     Raises
     ------
@@ -138,7 +138,8 @@ def explore(fit: xr.DataTree, *, prob: float = 0.9, ci_prob: float = 0.9) -> Fro
 
     Notes
     -----
-    The points are those of `frontier`, worked out once. `tune` may do a little better between two of them.
+    The points are those of `frontier`, computed once. `tune` may find slightly better thresholds between two of
+    them.
     """
     try:
         import ipywidgets  # noqa: F401

@@ -16,12 +16,13 @@ from bayescascade._common.html import texts
 from bayescascade.cascade.predictive import beta_binomial_ends
 from bayescascade.cascade.single_stages import beats_mixtures, single_stages
 from bayescascade.checks.results import CheckResult
-from bayescascade.display.format import LEVEL, PER, band, chance, money, share, show_threshold
+from bayescascade.display.format import LEVEL, PER, band, chance, money, share, show_cut
+from bayescascade.display.names import short_name
 from bayescascade.model.subsample import fair
 from bayescascade.posterior.draws import Draws
 from bayescascade.reporting.answer import judged
 from bayescascade.reporting.explorer import Explorer
-from bayescascade.reporting.text import UNIT, Choice, brief
+from bayescascade.reporting.text import UNIT, Choice
 from bayescascade.tuning.solution_text import goal_in_words
 
 _TABLE_POINTS = 6
@@ -71,7 +72,10 @@ def evidence_sheet(choice: Choice, scored: xr.Dataset | None, seen: xr.Dataset |
         row += [] if seen is None else [_shown(seen, name, show)]
         rows.append(row)
     for j, name in enumerate(choice.stages):
-        row = [f"{ENDS[choice.abstained is not None]} {brief(name)}", band(choice.answered[:, j], ci_prob, share)]
+        row = [
+            f"{ENDS[choice.abstained is not None]} {choice.short(name)}",
+            band(choice.answered[:, j], ci_prob, share),
+        ]
         row += [] if scored is None else _tested_share(scored, choice, j, ci_prob)
         rows.append([*row, *([] if seen is None else [share(_ended(seen, choice, j))])])
     return Table(columns, rows)
@@ -159,13 +163,16 @@ def frontier_sheet(explorer: Explorer, money: Callable[[float], str]) -> Table:
     error = explorer.points["error"].values[best]
     wanted = np.linspace(error[0], error[-1], _TABLE_POINTS)
     chosen = best[np.unique(np.abs(error - wanted[:, None]).argmin(axis=1))]
-    names = [brief(name) for name in explorer.stages]
+    names, kind = [short_name(name, among=explorer.stages) for name in explorer.stages], explorer.kind
     rows = []
     for point in map(int, chosen):
         thresholds = explorer.points["threshold"].values[point]
-        run = [(name, t) for name, t in zip(names, thresholds, strict=True) if not np.isnan(t)]
-        last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
-        rule = " → ".join(name if t == -np.inf else f"{name} ≥ {show_threshold(t)}" for name, t in run[: last + 1])
+        all_of = zip(names, thresholds, explorer.spans(point), strict=True)
+        run = [(name, t, span) for name, t, span in all_of if not np.isnan(t)]
+        last = next(i for i, (_, t, _) in enumerate(run) if t == -np.inf)
+        rule = " → ".join(
+            name if t == -np.inf else f"{name} ≥ {show_cut(t, kind, *span)}" for name, t, span in run[: last + 1]
+        )
         low, high = prices[point]
         price = lambda value: money(value / PER)  # noqa: E731
         worth = (

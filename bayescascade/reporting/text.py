@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from bayescascade._common.arrays import safe_divide
+from bayescascade._common.digits import show_reject, show_threshold
 from bayescascade.analysis.rival_table import SURE
 from bayescascade.analysis.verdict import Verdict
 from bayescascade.cascade.single_stages import beats_singles, rivals, single_stages
-from bayescascade.display.format import as_probability, chance, in_range, priced, share, short, show_threshold
+from bayescascade.display.format import as_probability, chance, priced, share
+from bayescascade.display.names import LETTERS, short_name
 from bayescascade.posterior.draws import Draws
 from bayescascade.tuning.solution_text import promised
 from bayescascade.tuning.spec import TuningSpec
 
-_NAME = 28  # letters of a stage's name in a headline
+_TITLE, _LEAST = 60, 14  # letters of all names in a title, and of one name at least
 _LIKELY = 0.7  # probability from which on something is called probable
 UNIT = "per 1,000 queries"
 
@@ -47,6 +50,8 @@ class Choice:
         Between which values each threshold does as well.
     currency : str, optional
         Of the costs.
+    among : list of str
+        All stages of the log, from which short names tell one.
     """
 
     stages: list[str]
@@ -64,6 +69,11 @@ class Choice:
     latency: np.ndarray | None = None
     as_good: np.ndarray | None = None
     currency: str | None = None
+    among: Sequence[str] = ()
+
+    def short(self, name: str, length: int = LETTERS) -> str:
+        """A stage's name where space is short."""
+        return short_name(name, length, self.among)
 
     @property
     def answered(self) -> np.ndarray:
@@ -92,18 +102,13 @@ class Choice:
         return priced(cost, self.currency)
 
 
-def brief(name: str) -> str:
-    """A stage's name where space is short: without the provider before a slash, and not too long."""
-    tail = name.rstrip("/").rsplit("/", 1)[-1]
-    return tail if len(tail) <= _NAME else tail[: _NAME - 1] + "…"
-
-
 def headline(choice: Choice | None) -> str:
     """The answer in one line."""
     if choice is None:
         return "No thresholds chosen yet"
     cost = f"{choice.money(float(choice.cost.mean()))} {UNIT}"
-    called = [brief(name) for name in choice.called]
+    letters = max(_LEAST, min(LETTERS, _TITLE // max(len(choice.called), 1)))
+    called = [choice.short(name, letters) for name in choice.called]
     if not choice.feasible:
         return f"These models cannot keep {limits(choice)}"
     if len(called) == 1:
@@ -182,14 +187,16 @@ def judgement(worth: Verdict, choice: Choice) -> str:
     single = best[best["kind"] == "single stage"].iloc[0]
     # where the pair is the cascade but for its idle stages, what counts is what both save against a stage alone
     row = single if worth.shorter else best.loc[best["loss"].idxmin()]
-    name, kind = _named(row)
+    name, kind = _named(row, choice)
     saved = _saved(row, choice)
     sure = f" (that it is the cheaper one: {chance(float(row['p_beats']))})"
     if worth.decision.startswith("do not"):
-        return f"But {_named(single)[0]} alone does better: it saves {_saved(single, choice)} in all."
+        return f"But {_named(single, choice)[0]} alone does better: it saves {_saved(single, choice)} in all."
     if worth.shorter:
         pair = best[best["kind"] == "pair"].iloc[0]
-        return f"You could run less: {_named(pair)[0]} does as well. It saves {saved} against {name}{sure}."
+        return (
+            f"You could run less: {_named(pair, choice)[0]} does as well. It saves {saved} against {name}{sure}."
+        )
     if row["saving"] < 0.0:
         return f"The best {kind}, {name}, is expected to cost {saved} less{sure}."
     if row["p_beats"] < _LIKELY:
@@ -205,7 +212,7 @@ def _beside_limit(worth: Verdict, choice: Choice, best: pd.DataFrame) -> str:
         if best.empty:
             return "No single model keeps the limit, and no pair of models does."
         row = best.loc[best["loss"].idxmin()]
-        return f"But {_named(row)[0]} keeps it, with probability {promised(float(row['kept']))}."
+        return f"But {_named(row, choice)[0]} keeps it, with probability {promised(float(row['kept']))}."
     singles = best[best["kind"] == "single stage"]
     if len(choice.called) == 1:
         return "No cascade of these models keeps the same limit for less." if not errors else ""
@@ -220,7 +227,7 @@ def _beside_limit(worth: Verdict, choice: Choice, best: pd.DataFrame) -> str:
 
 def _costs(row: pd.Series, worth: Verdict, choice: Choice, errors: bool) -> str:
     """What one simpler way that keeps the limit brings, against the cascade."""
-    name, kind = _named(row)
+    name, kind = _named(row, choice)
     own, other = float(worth.table["loss"].iloc[0]), float(row["loss"])
     which = f"The best {kind} that keeps the limit, {name},"
     if errors:
@@ -238,12 +245,12 @@ def _costs(row: pd.Series, worth: Verdict, choice: Choice, errors: bool) -> str:
     return f"{which} costs {much if other > own else f'{change:.0%} less'} ({beside})."
 
 
-def _named(row: Any) -> tuple[str, str]:
+def _named(row: Any, choice: Choice) -> tuple[str, str]:
     """A rival as a reader wants it, and its kind."""
     name = str(row["rival"]).removesuffix(" alone")
     if row["kind"] == "pair":
-        return " → ".join(map(brief, name.rpartition(" at ")[0].split(" > "))), "pair of models"
-    return brief(name), "single model"
+        return " → ".join(map(choice.short, name.rpartition(" at ")[0].split(" > "))), "pair of models"
+    return choice.short(name), "single model"
 
 
 def _saved(row: Any, choice: Choice) -> str:
@@ -260,7 +267,7 @@ def compared(choice: Choice, draws: Draws) -> str:
     rival = int(np.argmax(rivals(choice.error, choice.cost, singles).mean(axis=0)))
     wrong, spent = (float(values[:, rival].mean()) for values in singles)
     return (
-        f"Look at {brief(draws.stages[rival])} alone first: it errs on {share(wrong)} of queries and costs "
+        f"Look at {choice.short(draws.stages[rival])} alone first: it errs on {share(wrong)} of queries and costs "
         f"{choice.money(spent)} {UNIT}. {text}"
     )
 
@@ -276,24 +283,28 @@ def rule_of(
 
     In two digits where it is known between which values it does ``as_good``, or as many as keep it there.
     """
-    also = "" if reject == -np.inf else f"; gives no answer below {short(reject)}"
+    also = "" if reject == -np.inf else f"; gives no answer below {show_reject(reject)}"
     if np.isnan(threshold):
         return "not run", ""
     if threshold == -np.inf:
         return f"answers {'everything' if first else 'the rest'}{also}", ""
     if threshold == np.inf:
         return f"escalates everything{also}", ""
-    shown = show_threshold(threshold) if np.isnan(as_good).any() else in_range(threshold, *as_good)
-    return f"confidence ≥ {shown}{also}", as_probability(threshold, kind)
+    return f"confidence ≥ {show_threshold(threshold, *as_good)}{also}", as_probability(threshold, kind)
 
 
-def spelled(stages: list[str], thresholds: np.ndarray) -> list[str]:
-    """What each stage does at thresholds (stage,), of those that are run."""
-    run = [(name, t) for name, t in zip(stages, thresholds, strict=True) if not np.isnan(t)]
-    last = next(i for i, (_, t) in enumerate(run) if t == -np.inf)
+def spelled(stages: list[str], thresholds: np.ndarray, kind: str, spans: np.ndarray) -> list[str]:
+    """What each stage does at thresholds (stage,) on confidences of a kind, of those that are run.
+
+    Between ``spans`` (stage, end) the thresholds do as well, NaN where that is not known.
+    """
+    run = [(name, t, span) for name, t, span in zip(stages, thresholds, spans, strict=True) if not np.isnan(t)]
+    last = next(i for i, (_, t, _) in enumerate(run) if t == -np.inf)
     rules = [
-        f"{name} escalates everything" if t == np.inf else f"{name} answers at confidence ≥ {show_threshold(t)}"
-        for name, t in run[:last]
+        f"{name} escalates everything"
+        if t == np.inf
+        else f"{name} answers at {as_probability(t, kind) or f'confidence ≥ {show_threshold(t, *span)}'}"
+        for name, t, span in run[:last]
     ]
     rules.append(f"{run[last][0]} answers {'the rest' if last else 'everything'}")
     return rules

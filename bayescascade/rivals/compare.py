@@ -51,18 +51,18 @@ def compare(
     Parameters
     ----------
     train : xarray.Dataset
-        As `read_log` returns it. Queries that miss an answer or a label at some stage count for ours only: rivals
-        have no use for them. Methods that read what was asked need a variable ``prompt`` over query.
+        As `read_log` returns it. Only our own methods use queries that miss an answer or a label at some stage.
+        Methods that read the query's text need a variable ``prompt`` over query.
     test : xarray.Dataset, optional
-        What methods are measured on, every stage run and labelled; they never see its labels (the oracle alone
-        does). Without it the whole queries of ``train`` are cross-validated in five folds.
+        The log on which methods are measured, with every stage run and labelled. Only the oracle sees its labels.
+        Without it the complete queries of ``train`` are cross-validated in five folds.
     methods : sequence of str or objects, optional
         Names among `bayescascade.rivals.registry.METHODS`, or objects with ``name`` and
-        ``fit(train, random_seed=...)`` that return decisions, see `bayescascade.rivals.base`. By default
-        all that the log has what they need for; those that choose between two stages only where every cascade
-        has two.
+        ``fit(train, random_seed=...)`` that return decisions, see `bayescascade.rivals.base`. By default all
+        methods for which the log has the data. Methods for two stages run by default only if every cascade has
+        two.
     n : int or None, or a sequence of these
-        Whole queries to learn from, drawn without replacement; ``None`` for all.
+        Number of complete queries to learn from, drawn without replacement; ``None`` for all.
     seeds : int or iterable of int, optional
         Seeds, or how many: of the subset, and of methods that draw. By default one where a test log is given and
         all queries are used, five otherwise. In cross-validation seed s is fold s modulo 5 of split s // 5.
@@ -71,8 +71,8 @@ def compare(
     n_replicates : int
         Bootstrap samples of the test queries, the same for all methods, behind the intervals.
     resume : path, optional
-        Finished cells are kept in this folder (a Parquet file each), and not run again. A cell is known by its
-        data, the method with its options, and the seed.
+        Folder in which finished cells are kept (a Parquet file each), so that they are not run again. A cell is
+        identified by its data, the method with its options, and the seed.
     progressbar : bool
         Show progress on standard error.
 

@@ -85,7 +85,7 @@ def choose(wanted: Sequence[str | Method] | None, has_text: bool, two_stages: bo
     for method in methods:
         if not (hasattr(method, "name") and callable(getattr(method, "fit", None))):
             raise CascadeError(
-                f"{method!r} is no method: it needs a name and " + call("fit", "train, random_seed=...") + "."
+                f"{method!r} is not a method: it needs a name and " + call("fit", "train, random_seed=...") + "."
             )
         if getattr(method, "needs_text", False) and not has_text:
             raise CascadeError(

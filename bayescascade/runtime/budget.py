@@ -45,16 +45,16 @@ class Budget:
     per_period : float, optional
         Most that all calls of any ``period`` may cost.
     period : float
-        Its length in seconds, a day by default; infinite for all calls in the log. It slides: counted are the
-        calls of the last ``period``.
+        Its length in seconds, a day by default; infinite for all calls in the log. The period slides: the calls of
+        the last ``period`` count.
     when_spent : {"abstain", "accept"}
-        What becomes of a query that should be deferred when the next call is not affordable: no answer, or the
-        answer that there is, if its confidence is known.
+        What happens if a query should be deferred but the next call is not affordable: no answer, or the answer so
+        far, if its confidence is known.
 
     Notes
     -----
-    What a call costs is known after it, so a call counts with its expected cost until then. A budget is overspent
-    by no more than the calls under way cost above that.
+    The cost of a call is known only afterwards. Until then its expected cost counts. So a budget is overspent by
+    no more than the running calls cost above their expected cost.
     """
 
     per_query: float | None = None
@@ -99,12 +99,12 @@ class StreamBudget:
 
     Notes
     -----
-    In place of the policy's accepting thresholds stands a dynamic one: a stage defers the share of the queries it
-    has seen that is least sure. With two stages this is the rule of Ramirez, Birch & Titov (2024),
+    A dynamic threshold replaces the policy's accepting ones: a stage defers the least sure share of the queries
+    that it has seen. With two stages this is the rule of Ramirez, Birch & Titov (2024),
     arXiv:2405.02134. With more, each stage defers the same share p of what it sees, where the expected costs
-    c1 + p c2 + p² c3 + ... are the money for a query. Rejecting thresholds stay as they are. Two guards: a query
-    is deferred only if the rest of the money pays the first stage for those to come; if it pays the last stage
-    for all to come, they go there straight away.
+    c1 + p c2 + p² c3 + ... are the money for a query. Rejecting thresholds stay as they are. There are two guards.
+    A query is deferred only if the remaining money pays for the first stage of all future queries. If it pays for
+    the last stage of all of them, they go there directly.
     """
 
     per_query: float

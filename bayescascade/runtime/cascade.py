@@ -60,9 +60,10 @@ class Cascade:
         person, a queue, a model of your own. It returns a text, or a `Reply` with a
         confidence and a cost. A text alone is enough at the last stage only.
     log : path, optional
-        Where each call is noted, as JSON lines that `read_log` reads. A query that is in it is not run again.
+        File in which each call is logged, as JSON lines that `read_log` reads. A query that is in it is not run
+        again.
     explore : float
-        Share of the accepted queries for which the later endpoints are called, too, so that the log says how they
+        Share of the accepted queries for which the later endpoints are also called, so that the log shows how they
         do. Which ones depends on the query's id alone.
     budget : Budget or StreamBudget, optional
     concurrency : int
@@ -76,9 +77,9 @@ class Cascade:
 
     Notes
     -----
-    An answer is accepted only if its confidence has been seen. A call that failed, or whose response holds no
-    confidence, is dealt with as the endpoint's ``on_failure`` says; at the last stage it is an error. A last stage
-    without confidences, an ``Endpoint(signal=None)`` or a function, is accepted where it answers.
+    No answer is accepted without a confidence. If a call fails, or its response has no confidence, the endpoint's
+    ``on_failure`` says what to do. At the last stage this is an error. A last stage without confidences, which is
+    an ``Endpoint(signal=None)`` or a function, is always accepted.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ class DecisionLog:
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
-            raise self._fault(place, "it is no JSON object") from None
+            raise self._fault(place, "it is not a JSON object") from None
         missing = [name for name in NEEDED if not isinstance(line, dict) or name not in line]
         if missing:
             raise self._fault(place, f"it has no {missing[0]!r}, so it is not one of a cascade's log")

@@ -224,7 +224,8 @@ def _check_names(endpoint: Endpoint) -> None:
     if env is not None and not (isinstance(env, str) and _VARIABLE.fullmatch(env)):
         # the value is not shown: it may be the key itself
         raise CascadeError(
-            "api_key_env is no name of an environment variable; write such as OPENAI_API_KEY, in capitals, and "
+            "api_key_env is not the name of an environment variable; write one such as OPENAI_API_KEY, in "
+            "capitals, and "
             "never the key",
             parameter="api_key_env",
         )
@@ -233,7 +234,7 @@ def _check_names(endpoint: Endpoint) -> None:
 
 
 def _check_url(url: Any) -> None:
-    hint = "write such as http://127.0.0.1:8000/v1"
+    hint = "write one such as http://127.0.0.1:8000/v1"
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

@@ -48,9 +48,9 @@ def load_endpoints(path: str | os.PathLike[str], stages: Sequence[str] | None = 
     except OSError as error:
         raise CascadeError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):  # the line at fault is not shown: it may hold what is secret
-        raise CascadeError(f"{path} is no TOML file; write one such as\n{EXAMPLE}") from None
+        raise CascadeError(f"{path} is not a TOML file; write one such as\n{EXAMPLE}") from None
     if not content:
-        raise CascadeError(f"{path} names no stage; write such as\n{EXAMPLE}")
+        raise CascadeError(f"{path} names no stage; write, for example,\n{EXAMPLE}")
     found = {stage: _endpoint(path, stage, table) for stage, table in content.items()}
     if stages is None or not set(stages) <= set(found):  # whoever uses them says what is missing
         return found
@@ -60,7 +60,7 @@ def load_endpoints(path: str | os.PathLike[str], stages: Sequence[str] | None = 
 def _endpoint(path: Any, stage: str, table: Any) -> Endpoint:
     known = [field.name for field in fields(Endpoint)]
     if not isinstance(table, Mapping):
-        raise CascadeError(f"{path}: {show(stage)} is no table; write such as\n{EXAMPLE}")
+        raise CascadeError(f"{path}: {show(stage)} is not a table; write, for example,\n{EXAMPLE}")
     unknown = [name for name in table if name not in known]
     if unknown:
         keys = " A key stands in an environment variable, whose name is api_key_env." if _is_key(unknown) else ""
@@ -68,7 +68,7 @@ def _endpoint(path: Any, stage: str, table: Any) -> Endpoint:
             f"{path}: stage {show(stage)} has {listed(unknown)}, where only {', '.join(known)} are known.{keys}"
         )
     if "model" not in table:
-        raise CascadeError(f"{path}: stage {show(stage)} has no model; write such as\n{EXAMPLE}")
+        raise CascadeError(f"{path}: stage {show(stage)} has no model; write, for example,\n{EXAMPLE}")
     options: dict[str, Any] = dict(table)
     options |= {name: None for name in ("api_key_env", "signal") if table.get(name) == ""}
     try:

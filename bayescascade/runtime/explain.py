@@ -9,10 +9,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bayescascade._common.digits import as_good_range, percent_of_log, show_threshold
 from bayescascade.signals.kinds import LOGARITHMS
 
 if TYPE_CHECKING:
     from bayescascade.runtime.policy import Policy
+
+
+UNKNOWN = (math.nan, math.nan)  # the ends of what does as well, where nobody worked them out
 
 
 class Rule(NamedTuple):
@@ -55,7 +59,7 @@ def explain(policy: Policy) -> Explanation:
     >>> from bayescascade.runtime.policy import Policy
     >>> print(explain(Policy(["small", "large"], [0.8, float("-inf")], "probability")))
     Call small first, and large where it is not sure enough.
-      small: accepts an answer whose probability is 0.8 or more; else it defers to large
+      small: accepts an answer whose probability is at least 0.80; else it defers to large
       large: answers every query that reaches it
 
     Parameters
@@ -82,20 +86,56 @@ def explain(policy: Policy) -> Explanation:
 def _rule(policy: Policy, j: int, accept: float, low: float) -> str:
     last, kind = j == len(policy.stages) - 1, policy.confidence_kind
     abstains = f" below {_threshold(low, kind)} it abstains" if low > -math.inf else ""
+    if low == math.inf:
+        return "answers no query: it abstains on every one that reaches it"
     if last:
         return f"answers every query that reaches it{';' + abstains if abstains else ''}"
     after = policy.stages[j + 1]
+    if accept == math.inf and abstains:
+        return f"never answers:{abstains}, else it defers to {after}"
     if accept == math.inf:
         return f"never answers: every query is deferred to {after}"
     if accept == -math.inf:
         return f"accepts every answer, so that no query reaches {after}"
-    text = f"accepts an answer whose {kind} is {_threshold(accept, kind)} or more;"
-    return f"{text}{abstains + ', and' if abstains else ''} else it defers to {after}".replace("and else", "else")
+    text = f"accepts an answer whose {kind} is at least {_threshold(accept, kind, ranges(policy)[j])};"
+    return f"{text}{abstains}{',' if abstains else ''} else it defers to {after}"
 
 
-def _threshold(value: float, kind: str) -> str:
-    text = f"{value:.4g}"
-    return f"{text} (a probability of {math.exp(value):.1%})" if kind in LOGARITHMS and value <= 0.0 else text
+def _threshold(value: float, kind: str, span: tuple[float, float] = UNKNOWN) -> str:
+    """A threshold in as few digits as do as well, as a probability, and what else does as well."""
+    log = kind in LOGARITHMS and value <= 0.0
+    also = [f"a probability of {percent_of_log(value)}"] if log else []
+    also += [f"{good} does as well"] if (good := as_good_range(*span)) else []
+    return f"{show_threshold(value, *span)}{f' ({"; ".join(also)})' if also else ''}"
+
+
+def ranges(policy: Policy) -> list[tuple[float, float]]:
+    """Between which values each threshold does as well, where the policy's file says so; else NaN.
+
+    Examples
+    --------
+    >>> from bayescascade.runtime.explain import ranges
+    >>> from bayescascade.runtime.policy import Policy
+    >>> known = {"as_good": [[0.7, 0.85], ["-inf", "-inf"]]}
+    >>> ranges(Policy(["small", "large"], [0.8, float("-inf")], "probability", metadata=known))
+    [(0.7, 0.85), (-inf, -inf)]
+    """
+    found = policy.metadata.get("as_good")
+    if not isinstance(found, list) or len(found) != len(policy.stages):
+        return [UNKNOWN] * len(policy.stages)
+    return [_span(ends, at) for ends, at in zip(found, policy.thresholds, strict=True)]
+
+
+def _span(ends: Any, threshold: float) -> tuple[float, float]:
+    """Two ends on either side of a threshold; a file of another hand may hold anything."""
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        return UNKNOWN
+    infinite: dict[Any, Any] = {"-inf": -math.inf, "inf": math.inf}
+    low, high = (infinite.get(end, "") if isinstance(end, str) else end for end in ends)
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
+        return UNKNOWN
+    found = float(low), float(high)
+    return found if found[0] <= threshold <= found[1] else UNKNOWN
 
 
 def _promise(metadata: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ def _columns(policy: Policy, columns: Any) -> list[str]:
         )
     wrong = [name for name in columns.values() if not isinstance(name, str) or not name.strip()]
     if wrong:
-        raise bad_value("columns", wrong[0], "give names of columns", "is no name of a column")
+        raise bad_value("columns", wrong[0], "give names of columns", "is not the name of a column")
     return [columns.get(name, name) for name in policy.stages]
 
 

@@ -13,12 +13,14 @@ from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 
+from bayescascade._common.digits import show_threshold
 from bayescascade._common.files import check_path, whole_file
 from bayescascade._common.fixed import FixedList
 from bayescascade._common.html import table_of, wrapped
 from bayescascade._common.messages import show
 from bayescascade._common.validation import check_text
 from bayescascade.errors import CascadeError, shown
+from bayescascade.runtime.explain import UNKNOWN, ranges
 from bayescascade.runtime.export import case_of, router_of
 from bayescascade.runtime.policy_file import read_parts, to_json
 from bayescascade.runtime.thresholds import check_accept, check_reject
@@ -355,18 +357,20 @@ class Policy:
 
     def _repr_html_(self) -> str:
         rows = []
-        for position, (stage, threshold) in enumerate(zip(self.stages, self.thresholds, strict=True)):
-            rows.append([str(position), stage, _rule(threshold, "confidence ≥", "always", "never")])
+        for position, (stage, threshold, span) in enumerate(
+            zip(self.stages, self.thresholds, ranges(self), strict=True)
+        ):
+            rows.append([str(position), stage, _rule(threshold, "confidence ≥", "always", "never", span)])
             if self.reject is not None:
                 rows[-1].append(_rule(self.reject[position], "confidence <", "never", "always"))
         columns = ["position", "stage", "accepts"] + (["abstains"] if self.reject is not None else [])
         return wrapped(table_of(columns, rows, caption=f"Policy on {self.confidence_kind}"))
 
 
-def _rule(threshold: float, compared: str, low: str, high: str) -> str:
+def _rule(threshold: float, compared: str, low: str, high: str, span: tuple[float, float] = UNKNOWN) -> str:
     if math.isinf(threshold):
         return low if threshold < 0 else high
-    return f"{compared} {threshold:.6g}"
+    return f"{compared} {show_threshold(threshold, *span)}"
 
 
 def _check_stages(stages: Sequence[str]) -> list[str]:

@@ -205,7 +205,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Refused(400, "the request is no JSON; send an object with model and messages") from None
+        raise Refused(400, "the request is not JSON; send an object with model and messages") from None
     if not isinstance(found, dict):
         raise Refused(400, f"the request should be a JSON object but is {show(found)}")
     return found

@@ -119,5 +119,5 @@ def _probability(value: Any) -> float:
     if math.isnan(found):
         raise NoConfidence(absent.UNREADABLE)
     if not 0.0 <= found <= 1.0:
-        raise NoConfidence(absent.OFF_SCALE, f": {found:.6g} is no probability, which lies in [0, 1]")
+        raise NoConfidence(absent.OFF_SCALE, f": {found:.6g} is not a probability, which lies in [0, 1]")
     return found

@@ -94,7 +94,7 @@ def logprob_of(value: Any) -> float:
     if not found > SENTINEL:
         raise NoConfidence(absent.ABSENT)
     if found > ROUNDING:
-        raise NoConfidence(absent.OFF_SCALE, f": {found:.6g} is no log-probability, which is at most 0")
+        raise NoConfidence(absent.OFF_SCALE, f": {found:.6g} is not a log-probability, which is at most 0")
     return min(found, 0.0)
 
 

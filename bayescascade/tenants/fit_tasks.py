@@ -156,18 +156,18 @@ def fit_tasks(
         A log with the coord ``by`` over query (see `combine_tasks`); a log or a path for each tenant; or a table
         with a column ``by``, in Parquet or CSV, best in a folder for each tenant: ``logs/tenant=acme/1.parquet``.
     folder : path
-        Where fits go. One that holds fits of these logs, with these options, is gone on with: tenants that are
-        fitted and whose logs have not changed are skipped.
+        Folder for the fits. If it already has fits of these logs with these options, the run continues from there:
+        tenants that are fitted and whose logs have not changed are skipped.
     by : str
         Coord or column that names the tenants.
     client : distributed.Client or str, optional
         A client, or the address of a scheduler, such as ``"tcp://10.0.0.1:8786"``. By default a cluster of worker
         processes on this machine, of one thread each.
     workers : int
-        So many processes on this machine, where there is no ``client``.
+        Number of processes on this machine, without a ``client``.
     pool : int, optional
-        Fit so many tenants together first, drawn at random by the seed. What they say of a further tenant is then
-        the prior of every tenant, each fitted alone (empirical Bayes). By default fits are independent.
+        Fit this many tenants together first, drawn at random by the seed. This gives a prior for a further tenant,
+        and every tenant is then fitted alone under it (empirical Bayes). By default fits are independent.
     checks : bool
         Run `check` on each fit.
     confidence_kind, cost, stages, grades, pass_mark
@@ -181,7 +181,7 @@ def fit_tasks(
     Returns
     -------
     TenantFits
-        Where a tenant could not be fitted, its table says why, and so does a warning.
+        If a tenant could not be fitted, the table says why, and so does a warning.
 
     Raises
     ------
@@ -192,13 +192,13 @@ def fit_tasks(
     Notes
     -----
     The first pass of a pooled run is done in this process, and kept in the folder as ``pool=8.nc``. A run that
-    goes on takes its priors from there, also where logs have changed and tenants have come; one that asks for
-    another first pass is refused. Tenants of the first pass are fitted alone, too, under priors that have seen
-    their logs, as is usual in empirical Bayes: their own data count a little more than once.
+    continues takes its priors from there, even if logs have changed or tenants were added. A run that asks for
+    another first pass is refused. Tenants of the first pass are also fitted alone, under priors that have seen
+    their logs, as is usual in empirical Bayes. So their own data count a little more than once.
 
-    Each worker compiles the model once for all tenants with as many stages, or finds it in the disk cache. The job
-    of a worker that is lost goes to another. Fits come back to this process and are written here, so that workers
-    need no common disk for them; where ``logs`` are files, they have to see these.
+    Each worker compiles the model once for all tenants with the same number of stages, or finds it in the disk
+    cache. If a worker is lost, another one does its job. Fits come back to this process and are written here, so
+    workers need no shared disk for them. If ``logs`` are files, all workers have to see them.
     """
     check_path(folder, "the fits")
     folder = Path(folder)

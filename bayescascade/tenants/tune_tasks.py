@@ -18,13 +18,14 @@ from bayescascade._common.arrays import tail_probabilities
 from bayescascade._common.cluster import connected
 from bayescascade._common.files import check_path, read_whole
 from bayescascade._common.messages import listed
-from bayescascade.display.format import CI_PROB, show_threshold
+from bayescascade.display.format import CI_PROB
 from bayescascade.errors import PACKAGE, CascadeError, CascadeWarning
 from bayescascade.posterior.storage import load_fit
 from bayescascade.runtime.policy import Policy
 from bayescascade.tenants.cluster import run_jobs
 from bayescascade.tenants.fit_tasks import ALONE, TenantFits
 from bayescascade.tenants.record import FAILED, Record, digest, file_name
+from bayescascade.tuning.answer import threshold_rows
 from bayescascade.tuning.spec import TuningSpec
 from bayescascade.tuning.tune import tune
 
@@ -65,7 +66,8 @@ def tune_tasks(
     fits : TenantFits or path
         As `fit_tasks` returns them, or the folder that it wrote to.
     folder : path
-        Where policies go. One that holds policies of these fits for this goal is gone on with.
+        Folder for the policies. If it already has policies of these fits for this goal, the run continues from
+        there.
     client, workers
         As for `fit_tasks`.
     **goal
@@ -177,12 +179,10 @@ def _tune_one(job: TuneJob) -> tuple[dict[str, Any], Policy | None]:
         draws = getattr(solution, name).values
         low, high = np.quantile(draws, tails)
         row |= {name: float(draws.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
-    stages = [str(s) for s in solution.thresholds["stage"].values]
-    told = [show_threshold(float(t)) for t in solution.thresholds.values]
     row |= {
         "status": PROMISED if solution.feasible else OUT_OF_REACH,
         "kept": float(solution.kept),
-        "thresholds": ", ".join(f"{stage}: {t}" for stage, t in zip(stages, told, strict=True)),
+        "thresholds": ", ".join(f"{stage}: {t}" for stage, t, *_ in threshold_rows(solution)),
     }
     notes = [] if solution.feasible else [solution.text]
     notes += [str(w.message) for w in caught if issubclass(w.category, CascadeWarning)]

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bayescascade._common.arrays import tail_probabilities
-from bayescascade.display.format import (
-    CI_PROB,
-    as_good_range,
-    in_digits,
-    in_range,
-    per_thousand,
-    share,
-    show_reject,
-    with_currency,
-)
+from bayescascade._common.digits import as_good_range, percent_of_log, show_reject, show_threshold
+from bayescascade.display.format import CI_PROB, per_thousand, share, with_currency
 from bayescascade.signals.kinds import LOGARITHMS
 from bayescascade.tuning.solution_text import goal_in_words, promised, remark_on_idle, say_margin, sure_of
 from bayescascade.tuning.spec import TuningSpec
@@ -163,21 +155,12 @@ def threshold_rows(solution: ThresholdSolution) -> list[tuple[str, ...]]:
     rows = []
     for j, name in enumerate(solution.thresholds["stage"].values):
         threshold = float(solution.thresholds[j])
-        low, high = (np.nan, np.nan) if solution.as_good is None else solution.as_good.values[j]
-        cells = [str(name), accept_from(threshold, float(low), float(high))]
+        low, high = (np.nan, np.nan) if solution.as_good is None else map(float, solution.as_good.values[j])
+        cells = [str(name), show_threshold(threshold, low, high)]
         if solution.confidence_kind in LOGARITHMS:
-            cells.append(share(float(np.exp(threshold))) if np.isfinite(threshold) else "")
-        cells.append(as_good_range(float(low), float(high)) if np.isfinite(threshold) else "")
+            cells.append(percent_of_log(threshold) if np.isfinite(threshold) else "")
+        cells.append(as_good_range(low, high) if np.isfinite(threshold) else "")
         if solution.reject is not None:
             cells.append(show_reject(float(solution.reject[j])))
         rows.append((*cells, share(float(reach[j])), share(float(answered[j]))))
     return rows
-
-
-def accept_from(threshold: float, low: float = float("nan"), high: float = float("nan")) -> str:
-    """A threshold in two digits, or as many as keep it within what does as well."""
-    if threshold == -np.inf:
-        return "accept all"
-    if threshold == np.inf:
-        return "defer all"
-    return in_digits(threshold, 2) if np.isnan(low) or np.isnan(high) else in_range(threshold, low, high)

@@ -48,21 +48,21 @@ def frontier(
     ----------
     fit : xarray.DataTree
     n_points : int
-        At most so many points, about evenly spaced in cost.
+        Highest number of points, about evenly spaced in cost.
     ci_prob : float
         Probability of the equal-tailed bands, in (0, 1).
     abstain_price : float, optional
         What leaving a query unanswered costs, in the log's currency: stages may then abstain.
     batch : int, optional
-        Bands for what the next ``batch`` queries will show, in place of the long-run rate: binomial errors, normal
-        mean costs, given the rate.
+        Bands for the next ``batch`` queries instead of the long-run rate. Given the rate, errors are binomial and
+        mean costs normal.
     stages : list of str, optional
         Run these stages, named in the log's order. By default every point runs the stages that are best for it.
     doubt : float, optional
-        Widens the bands by what the model may miss of error and cost: a discrepancy of this prior standard
-        deviation, as a share of them, updated by what the labelled queries did. By default 0.05, and 0.1 for a fit
-        without a difficulty: with these 90% bands covered on resplit real logs (see the page on bands). 0 gives
-        the posterior's own bands.
+        Widens the bands for what the model may miss: a discrepancy of this prior standard deviation, as a share of
+        error and cost, which the labelled queries update. The default is 0.05, or 0.1 for a fit without a
+        difficulty. With these, 90% bands covered on resplit real logs as they should (see the page on bands). 0
+        gives the posterior's own bands.
 
     Returns
     -------

@@ -86,32 +86,32 @@ class ThresholdSolution:
     reject : DataArray (stage,), optional
         Rejecting thresholds: below them a stage abstains. -inf where it never does.
     abstained, latency : DataArray (chain, draw), optional
-        Share of queries left unanswered; latency per query, where the log has one.
+        Share of queries left unanswered; latency per query, if the log has latencies.
     feasible : bool
-        Whether the stated goal is met. If not, the thresholds are those that come nearest.
+        Whether the goal is met. If not, the thresholds come as near to it as possible.
     goal : dict
         What `tune` was asked for.
     kept : float
-        Probability that all limits hold, by which ``feasible`` is judged: with the safety margin where there is
-        one. NaN without limits.
+        Probability that all limits hold, which decides ``feasible``; with the safety margin if there is one. NaN
+        without limits.
     kept_without_margin : float
         The same by the model alone.
     upper_bounds : dict
         For each amount that has a limit, the value that it stays below with the goal's probability, in the long
         run or over the goal's batch; that of the error includes the safety margin.
     lowest_limits : dict
-        Where the goal is not met, the lowest limits that could be: of each amount whose limit stands in the way.
+        If the goal is not met, the lowest limits that could be promised, for each amount whose limit is too low.
     margin : SafetyMargin, optional
-        The error with the safety margin, see ``doubt`` of `tune`; None where the model is believed.
+        The error with the safety margin, see ``doubt`` of `tune`; None without a margin.
     text : str
         The answer in words.
     seen : dict
         What the fit's log shows at these thresholds, for the manifest of a policy.
     as_good : DataArray (stage, end), optional
-        Between which values each threshold does as well, all others held: the loss is at most 0.5% more, and the
-        promise is kept.
+        The range in which each threshold does as well, with all others unchanged: the loss is at most 0.5% higher,
+        and the promise is kept.
     alternatives : list of Alternative
-        Each stage alone and, where some were left out, all stages, for the same goal.
+        Each stage alone and, if some were left out, all stages, for the same goal.
     currency : str, optional
         Of the log's costs.
     """

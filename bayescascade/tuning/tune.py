@@ -67,14 +67,14 @@ def tune(
     error_price : float
         What one wrong answer costs, in the log's currency: minimise E[error] * error_price + E[cost].
     max_error, max_cost, max_latency : float
-        Bounds on the share of wrong answers, on cost per query (the log's currency) and on latency per query (the
-        log's unit): P(all given bounds hold) >= prob. Without ``error_price``, what is minimised is the expected
-        cost where ``max_error`` is given, else the expected error.
+        Limits on the share of wrong answers, on cost per query (the log's currency) and on latency per query (the
+        log's unit): P(all given limits hold) >= prob. Without ``error_price``, the expected cost is minimised if
+        ``max_error`` is given, else the expected error.
     prob : float
-        Posterior probability with which the bounds must hold, in (0, 1).
+        Posterior probability with which the limits must hold, in (0, 1).
     batch : int, optional
-        The bounds are promised for the next ``batch`` queries rather than for the long-run rate: their errors are
-        binomial, their costs and latencies normal, given the rate.
+        The limits are promised for the next ``batch`` queries instead of the long run. Given the long-run rates,
+        the errors of a batch are binomial, and its costs and latencies are normal.
     risk : str
         ``"mean"``: the loss is averaged over draws. ``"cvar"``: over the worst share ``alpha`` of draws.
         ``"regret"``: the same for the loss beyond each draw's own optimum; needs ``error_price``.
@@ -87,14 +87,14 @@ def tune(
     stages : list of str, optional
         Run these stages, named in the log's order. By default those that reach the goal best.
     doubt : float, optional
-        Safety margin for what the model misses: a limit of the error is judged with a discrepancy of this prior
-        standard deviation, as a share of the error, updated by what the labelled queries did under these
-        thresholds, yet never to below the model's error. The thresholds are then a point of the frontier of the
-        posterior mean, because a search that sees the labelled queries ends where these were lucky. 0 believes
-        the model. By default 0.2 where ``max_error`` is given, and 1 for a fit without a difficulty: on
-        resplit real logs promises were then kept as often as asked (see the page on promises). 0 where there
-        is no such promise, and for ``risk="regret"``, which doubt does not go with. Where queries miss a stage or
-        a label, those that do not stand for them; ``text`` begins by saying so where there are none like them.
+        Safety margin for what the model misses, as a share of the error; 0 trusts the model. A limit of the error
+        is judged with a discrepancy of this prior standard deviation. The labelled queries' errors under these
+        thresholds update it, but never to below the model's error. The thresholds are then a point of the frontier
+        of the posterior mean, because a search that sees the labelled queries would end where these were lucky.
+        The default is 0.2 with ``max_error``, or 1 for a fit without a difficulty. On resplit real logs promises
+        were then kept as often as asked (see the page on promises). The default is 0 if there is no such promise,
+        and for ``risk="regret"``, which allows no margin. If queries miss a stage or a label, similar queries
+        represent them. If there are none, ``text`` begins by saying so.
     currency : str, optional
         Of the log's costs: a name such as ``"USD"``, or a sign.
 

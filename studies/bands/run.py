@@ -122,17 +122,17 @@ def page(table: pd.DataFrame) -> str:
 90% bands of `frontier(fit)` as they come, for so many held-out queries: the held-out error is inside {share(default, "error")} of the time at n = 50 / 100 / 200 labelled queries, and the held-out cost {share(default, "cost")}. At least,
 over numbers of stages, the error is inside {least(default, "k")}; over logs, {least(default, "log")}.
 
-These bands have a little room for what the model misses: a discrepancy with a prior sd of {SPREAD:.0%} of the expected error and cost (`doubt={SPREAD:g}`, the default of a fit with a difficulty). The posterior alone (`doubt=0`) holds the error {share(plain, "error")} and the cost {share(plain, "cost")}
+These bands are slightly widened for what the model misses, by a discrepancy with a prior sd of {SPREAD:.0%} of the expected error and cost (`doubt={SPREAD:g}`, the default of a fit with a difficulty). The posterior alone (`doubt=0`) holds the error {share(plain, "error")} and the cost {share(plain, "cost")}
 of the time. Of {", ".join(f"{s:.0%}" for s in SPREADS)}, {SPREAD:.0%} is the least with which both are covered about as often as they should be. It was chosen on these logs; chosen on four of them for the fifth, it is {left_out(table)}.
 
 The published Markov copula (`difficulty=False`), measured in the same way at commit 934fb39, held the error 87 / 86 / 80% and the cost 84 / 83 / 81% of the time, with four stages 85 / 82 / 70%: the more labels, the worse. With 10%,
-its default, it held 91 / 89 / 87% and 91 / 90 / 92%. A discrepancy mends bands at given thresholds. A promise takes the thresholds that look best, and needs more ({{doc}}`promises`).
+its default, it held 91 / 89 / 87% and 91 / 90 / 92%. A discrepancy corrects bands at given thresholds. A promise uses the thresholds that look best, so it needs a larger one ({{doc}}`promises`).
 
 Costs are harder than errors on triviaqa.qwen_oai, where cost depends on how many confidences are exactly 1. By chance the labelled rows of twenty seeds hold more of these than the held-out ones, at the first stage by 0.3 standard deviations on average.
 
 ## Coverage by k and n, by default
 
-Frontiers of {rs.N_POINTS} points, {len(POINTS)} of them looked at, the ends left out; seeds {seeds.min()} to {seeds.max()}; ± is one standard error over log-seed pairs, whose k and points share their rows. *Held out above*: the share of held-out values above the band, 5% if all were well.
+Frontiers of {rs.N_POINTS} points, {len(POINTS)} of them looked at, the ends left out; seeds {seeds.min()} to {seeds.max()}; ± is one standard error over log-seed pairs, whose k and points share their rows. *Held out above* is the share of held-out values above the band, which should be 5%.
 
 {grouped(default, ["k", "n"])}
 

@@ -223,9 +223,9 @@ def page(done: pd.DataFrame) -> str:
     lines = [
         "# Two stages under a budget",
         "",
-        f"`python -m studies.budget.run`: {n} pairs of stages of five logs, learnt on `train` (285 or 300 queries), played on "
-        "`test` in its order as a stream, for 21 budgets from all-small to all-large. Area under accuracy against what was spent, over the "
-        "cost range: higher is better. Pairs whose second stage costs less than 1.05 times the first are left out: there is no budget "
+        f"`python -m studies.budget.run`: {n} pairs of stages of five logs, learnt on `train` (285 or 300 queries), run on `test` "
+        "as a stream in its order, for 21 budgets from all-small to all-large. Area under accuracy against what was spent, over the "
+        "cost range: higher is better. Pairs whose second stage costs less than 1.05 times the first are left out, because there is no budget "
         "between the two. In brackets: less margin sampling's, with a standard error over "
         f"{N_RESAMPLES} resamples of the test queries as they were answered, the same ones for all pairs of a log: they hold what was learnt, and the one draw of `random_routing`, as it is.",
         "",

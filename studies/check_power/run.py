@@ -38,21 +38,21 @@ ATOM = 0.2  # share of queries with a confidence of exactly 1, where there are a
 INTRODUCTION = """# Power of the checks
 
 How often each check fails on logs of {queries} labelled queries and three stages, fitted with the default options
-(2 chains of 250 draws after 250), {n} logs in each row. Each check rejects at the 1% level over all its rows together; on
-logs from the model it should fail on about 1% of them or fewer, which in {n} logs is none, one or two. Bold is the
-check that is there to find what is wrong; an entry p has a standard error of sqrt(p (1 - p) / {n}).
+(2 chains of 250 draws after 250), {n} logs in each row. Each check rejects at the 1% level over all its rows together. On
+logs from the model it should fail in about 1% of them or fewer. That means none, one or two of {n} logs. The
+check that should find the fault is in bold. An entry p has a standard error of sqrt(p (1 - p) / {n}).
 """
 REMARKS = """
 What the rows mean:
 
-- *Second order*: both links are Gumbel as the model has them; only stages 1 and 3, given stage 2, depend.
-- *Clayton* and *Joe* at the same tau as the Gumbel that is fitted to them. Clayton's tail is the other one. Joe's is the
-  same one, and 300 queries tell the two apart in a third of the logs only.
-- *Just below the top atom*: the default calibration gives the top atom an offset of its own, so an atom that is merely
-  far from the curve is no violation: the last row shows that the model follows and that no check complains. What it
-  cannot follow is a curve that falls before the atom. An atom whose accuracy drifts along the log looks like its mean:
-  no check here sees time.
-- Where the links are of the wrong family the other checks are judged with a wrong model of the signals.
+- *Second order*: both links are Gumbel, as in the model. In addition, stages 1 and 3 depend on each other given stage 2.
+- *Clayton* and *Joe* have the same tau as the Gumbel that is fitted to them. Clayton has the opposite tail. Joe has the
+  same tail as Gumbel, and 300 queries distinguish the two in only a third of the logs.
+- *Just below the top atom*: the default calibration gives the top atom an offset of its own. So an atom that is merely
+  far from the curve is no violation: the last row shows that the model follows and that no check fails. The model
+  cannot follow a curve that falls before the atom. If an atom's accuracy drifts along the log, it looks like its mean,
+  because no check here looks at time.
+- If the links have the wrong family, the other checks are based on a wrong model of the confidences.
 - Convergence is left out: 2 chains of 250 draws are too few for its limits, on purpose.
 
 Made by `python -m studies.check_power.run --replications {n}` in {minutes:.0f} minutes.

@@ -88,15 +88,15 @@ def page(table: pd.DataFrame) -> str:
         for (n, model), r in found.iterrows()
     ]
     n_seeds = split["seed"].nunique()
-    return f"""# What a query's difficulty does
+    return f"""# The effect of a query's difficulty
 
-`fit(log, difficulty=True)` has one latent number a query; `difficulty=False` is a Markov copula as in Zellinger & Thomson (2025). Both have the same
-calibration and the same segments of the margins; beside a difficulty, ranks are the observed ones. With all labels the mean absolute bias of the error is {mean["Markov"]:.2f} points for the Markov copula and {mean["difficulty"]:.2f} with a difficulty.
+`fit(log, difficulty=True)` has one latent number for each query; `difficulty=False` is a Markov copula as in Zellinger & Thomson (2025). Both have the same
+calibration and the same segments of the margins. With a difficulty, the ranks are the observed ones. With all labels the mean absolute bias of the error is {mean["Markov"]:.2f} points for the Markov copula and {mean["difficulty"]:.2f} with a difficulty.
 
 ## With all labels
 
-Fits on whole logs, train and test pooled, held against the same logs along the frontier of the fit: what the model says less what the log shows.
-Error in points, cost in per cent. A model that is right has 0 but for the log's own noise, which is in both columns.
+Fits on whole logs, train and test pooled, compared with the same logs along the frontier of the fit. The table shows what the model expects less what the log shows,
+for the error in points and for the cost in per cent. For a right model this is 0, except for the log's own noise, which is in both columns.
 
 | log | k | error, Markov | error, difficulty | cost, Markov | cost, difficulty |
 |---|---|---|---|---|---|
@@ -105,7 +105,7 @@ Error in points, cost in per cent. A model that is right has 0 but for the log's
 ## With few labels
 
 {n_seeds} seeds: train and test pooled and shuffled, n labelled queries, the rest after the first 200 held out; five logs, two to four stages, 60 points of each
-frontier. Splits of one seed share their queries, so that the seeds count, not the points. The bands are 90% predictive intervals of the error of so many
+frontier. Splits of one seed share their queries, so precision depends on the number of seeds, not of points. The bands are 90% predictive intervals of the error of this number of
 held-out queries, and 90% posterior intervals of the cost. *Worst log* is the lowest coverage of the error over logs.
 
 | n | model | bias, points | root mean square, points | error covered | worst log | cost covered | width of the error's band, points |
@@ -114,13 +114,13 @@ held-out queries, and 90% posterior intervals of the cost. *Worst log* is the lo
 
 ## What it still misses
 
-Two causes of a bias were found on mmlu.qwen_oai with three stages, and both are part of the model now ({{doc}}`../model`). Without queries that no stage gets
+Two causes of a bias were found on mmlu.qwen_oai with three stages, and the model now includes both ({{doc}}`../model`). Without queries that no stage gets
 right, all three stages were wrong for 5% of replicated queries and for 9% of the log's, and the bias was -1.1 points. With them it was -0.8. The rest came from margins
-that were estimated together with the dependence: 22.7% of the first stage's confidences were below -0.01 under the fit, and 25.0% in the log. With
-observed ranks it is the figure in the table.
+that were estimated together with the dependence. Under the fit, 22.7% of the first stage's confidences were below -0.01, compared with 25.0% in the log. With
+observed ranks the bias is the figure in the table.
 
-A second factor of the answers alone, wider priors, a monotone calibration, Frank links, and an ease measured from what the own confidence
-makes one expect do not make the bias smaller.
+Several other changes do not reduce the bias: a second factor for the answers alone, wider priors, a monotone calibration, Frank links, and an ease measured relative to what a stage's own
+confidence predicts.
 
 Made by `python -m studies.difficulty.run`. The logs are those of "Rational Tuning of LLM Cascades via Probabilistic Modeling" (arXiv:2501.09345).
 """

@@ -28,9 +28,9 @@ from studies.faults.workers import NAME, command_with_workers
 SIGNALS = {"SIGKILL": 9, "SIGTERM": 15}
 INTRODUCTION = """# Faults
 
-What the commands leave behind when something goes wrong. Each trial is a process of its own, in a folder of its own,
-every other time with an older file in the place of the new one. After it, each file has to be the older one to the byte, or the
-whole new one as its reader takes it.
+This page tests what the commands leave behind when something goes wrong. Each trial is a separate process in a folder of its own. In every
+other trial, there is an older file in the place of the new one. Afterwards each file must be either the older one, byte for byte, or a
+complete new one that its reader accepts.
 
 ## Killed at a random moment
 
@@ -41,15 +41,15 @@ tenants for real, with few draws, on two worker processes that stay from trial t
 `check`, `verdict`, `labels`, `sensitivity`, `diff`, `explain` and `score` write no file.
 """
 REMARKS = """
-- *Half-written*: files that are neither the older one nor a whole new one.
-- *Stuck*: not at its end after 400 s, and killed.
-- *Parts left*: trials after which a part file was there, under its hidden name. Nothing cleans up after `kill -9`, so there may be one; the
-  command run again takes it over. After SIGTERM there is none.
-- *Parts after the next run*: trials after which the command, run again, did not end well or left a part. Every tenth trial
+- *Half-written*: files that are neither the older one nor a complete new one.
+- *Stuck*: not finished after 400 s, and killed.
+- *Parts left*: trials that left a part file, under its hidden name. Nothing cleans up after `kill -9`, so there may be one. When you run the
+  command again, it takes the part over. After SIGTERM there is none.
+- *Parts after the next run*: trials in which the command, run again, failed or left a part. Every tenth trial
   is followed by such a run.
 - SIGTERM once left a part, in 25 trials of `simulate`: it could come between making the file and noting it. Now both are one step, and a
   test terminates the writing at each of its steps in turn.
-- *Kept*: what the next run found finished and did not do again, of what there was: cells of `compare --resume`, fits and policies of
+- *Kept*: finished work that the next run found and did not repeat: cells of `compare --resume`, and fits and policies of
   tenants.
 """
 

@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = io.StringIO()
     out.write(
         "# How reading and scoring grow\n\n`python -m studies.growth.run`: simulated logs in the long layout; processor "
-        "seconds.\nDesign is the layout of the model's arrays. The last column is the highest memory of the process up to there, the last row says with which\n"
-        "power of the size times grow from the last size but one to the last. More rows than a million are counted by {doc}`scale`, fitted by {doc}`long_logs`.\n"
+        "seconds.\nDesign is the layout of the model's arrays. The last column is the peak memory of the process so far. The last row is the power of the size with which\n"
+        "times grow between the last two sizes. More rows than a million are counted by {doc}`scale`, fitted by {doc}`long_logs`.\n"
     )
     few = 1 if run.quick else None
     rows = 600 if run.quick else 60_000

@@ -115,11 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     worth = label_value(fit, error_price=PRICE, n_labels=SIZES, stages="each", random_seed=1)
     seconds = time.process_time() - start
     lines = [
-        "# What labels are worth: few refits against many",
+        "# The value of labels: few refits compared with many",
         "",
         f"`python -m studies.labels.run --replications {n}`: three stages, 60 labelled queries, {PRICE:g} for an error; money per",
         f"1,000 queries served, ± one Monte Carlo error. Knowing everything would be worth {worth.evpi:.3f}. *Nested* is a lower and",
-        f"an upper estimate from {n} refits at one number of labels, with the segments cut anew each time: decisions picked and",
+        f"an upper estimate from {n} refits at one number of labels, with the segments cut again each time: decisions picked and",
         "judged by different halves of the draws, or by the same. *Few refits* is `label_value`: all its rows come from 28 refits",
         f"as a whole and 84 of the calibration alone ({seconds:.0f} s of processor time).",
         "",

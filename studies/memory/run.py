@@ -63,8 +63,8 @@ The draws come from the prior, since memory does not depend on what they are. Ea
 |---|---|---|---|---|
 {chr(10).join(lines)}
 
-The log-likelihood of each query under each draw is worked out in blocks of draws and kept whole: once with a difficulty, and three times without
-(signals, labels, and both together). What is kept grows with the draws; the blocks do not. `log_likelihood=False` leaves it out.
+The log-likelihood of each query under each draw is computed in blocks of draws and kept as a whole: once with a difficulty, and three times without
+(confidences, labels, and both together). What is kept grows with the draws, while the blocks do not. `log_likelihood=False` leaves it out.
 """)
 
 

@@ -223,12 +223,12 @@ def page(run: Run) -> str:
 Promised to a batch of queries, with the default safety margin and the cheapest of the frontier's {rs.N_POINTS} points that keeps the promise, at n = 50 / 100 / 200 labelled queries, {len(seeds)} seeds, of the promises made: {words(default)}.
 {"That is at least as often as asked at every n and level" if met else "**That is not as often as asked everywhere**"}, over all logs and cascades together. By log it is uneven (below). {of_tune} Broken promises as a share of all splits, which is what learn-then-test bounds by 1 - prob: {broken(default)}.
 
-The cost is a share of that of the best form of learn-then-test, chosen in hindsight, where both promise: {"; ".join(f"at {prob:.0%}, {costs(default, prob)}" for prob in PROBS)}. Beside the oracle's, prob 0.9: {oracle(default, 0.9)}. The published Markov copula, measured in the same way on twenty seeds at commit 934fb39 with
+The cost relative to the best variant of learn-then-test, chosen in hindsight, if both make the promise: {"; ".join(f"at {prob:.0%}, {costs(default, prob)}" for prob in PROBS)}. Beside the oracle's, prob 0.9: {oracle(default, 0.9)}. The published Markov copula, measured in the same way on twenty seeds at commit 934fb39 with
 the margin that it needs, a prior sd of 100% of the error, took 1.66 / 1.52 / 1.42 times the oracle's.
 
-**The safety margin.** The model alone keeps {words(by_model)}. Parameters are not all that is unknown, and a search finds thresholds that look better than they are. So `tune` leaves room for what the model misses (`discrepancy.py`): a normal
-discrepancy with a prior sd of {DEFAULT:.0%} of the expected error (`doubt={DEFAULT:g}`), updated by what the labelled queries did under the thresholds where that is worse. It takes the thresholds from the frontier of the posterior mean, where the promise must hold
-with the labelled queries' errors smoothed along the frontier, too.
+**The safety margin.** The model alone keeps {words(by_model)}. The parameters are not the only unknown, and a search finds thresholds that look better than they are. So `tune` adds a safety margin for what the model misses (`discrepancy.py`): a normal
+discrepancy with a prior sd of {DEFAULT:.0%} of the expected error (`doubt={DEFAULT:g}`), updated by the labelled queries' errors under the thresholds if these are worse than expected. The thresholds come from the frontier of the posterior mean. The promise must also hold
+with the labelled queries' errors smoothed along the frontier.
 
 The margin was chosen on these logs. With the least of {", ".join(f"{s:g}" for s in SPREADS)} that keeps as asked at every n on the four *other* logs ({"; ".join(f"{prob:g}: " + ", ".join(f"{s:g}" for s in sorted(x[~np.isnan(x)])) for prob, x in spreads.items())}): {words(ELSEWHERE)}.
 
@@ -236,13 +236,13 @@ The margin was chosen on these logs. With the least of {", ".join(f"{s:g}" for s
 
 `mmlu` and `triviaqa` (chains llama and qwen_oai) and `medmcqa` (llama), train and test pooled and reshuffled by {len(seeds)} seeds ({seeds[0]} to {seeds[-1]});
 n labelled queries, the same {min(held_out)} to {max(held_out)} held out for every n. Stages {rs.CASCADES}. Four bounds on the error, at {", ".join(f"{t:.0%}" for t in TARGETS)} of
-the way from the last stage's error to the first's on the pooled log, so that they do not depend on the split. Fits with the default options,
-2 x 250 draws. *Kept*: the error on the held-out queries is at most the bound. That number has binomial noise of its own (standard
-deviation about 1 point), so a long-run promise that is exactly right is kept somewhat less often than asked where prob is above one half; the batch
-promise has the number of held-out queries as its m and is the one that the held-out number judges fairly.
+the way from the last stage's error to the first's on the pooled log, so they do not depend on the split. Fits have the default options,
+2 x 250 draws. *Kept* means that the error on the held-out queries is at most the bound. That error has binomial noise of its own (standard
+deviation about 1 point). So even an exactly right long-run promise is kept a little less often than stated if prob is above one half. The batch
+promise has the number of held-out queries as its m, so the held-out error judges it fairly.
 
-{"* **tune**: the function itself. It may leave stages out, which the oracle and the other methods may not, so its cost beside theirs holds that, too." if tuned else ""}
-* **pick, doubt x**: the cheapest of {rs.N_POINTS} points of the fit's frontier that keeps the batch promise; quick to compute, so it served to choose the margin.
+{"* **tune**: the function itself. It may leave stages out, which the oracle and the other methods may not. The comparison of costs includes this advantage." if tuned else ""}
+* **pick, doubt x**: the cheapest of {rs.N_POINTS} points of the fit's frontier that keeps the batch promise. It is quick to compute, so it was used to choose the margin.
 * **own errors on the frontier**: the same points, judged by the labelled queries alone: the error is Beta(errors + 1/2, n - errors + 1/2).
 * **plug-in**: cheapest with posterior mean error within the bound; cheapest whose error on the labelled rows is within the bound, by coordinate search.
 * **LTT**: learn-then-test at the same level (`certifying.py`), exact binomial p-values. *Common threshold*: one threshold for all stages, tested on all n queries
@@ -250,10 +250,10 @@ promise has the number of held-out queries as its m and is the one that the held
   with Bonferroni. Where "cost / best LTT's" is given, the best is the form of least mean cost at this n and level in hindsight ({"; ".join(f"{prob:g}: " + ", ".join(f"n = {n} {m.removeprefix('LTT, ')}" for n, m in of.items()) for prob, of in best.items())}), which favours LTT.
 * **oracle**: cheapest thresholds whose error on the held-out queries is within the bound, by coordinate search on these queries.
 
-*Promises made*: share of the split-and-bound pairs where the method says that it can (otherwise it says infeasible). *Kept* is of these, with a 90% Wilson
-interval that takes splits as independent, which those of one log and seed are not: the three n and the three k share rows, so the real interval is about twice as wide.
-The worst and best log say more. *Broken* is of all splits, which is what LTT guarantees to be at most 1 - prob. Costs are geometric means of ratios: to the oracle's over the
-promises made, to the best LTT's over the splits where both promise.
+*Promises made* is the share of split-and-bound pairs for which the method makes a promise (otherwise it says that none is possible). *Kept* is the share of these that were kept, with a 90% Wilson
+interval. The interval treats splits as independent. But the three n and the three k of one log and seed share rows, so the real interval is about twice as wide.
+The worst and best log are more informative. *Broken* is a share of all splits. LTT guarantees that it is at most 1 - prob. Costs are geometric means of ratios: to the oracle's cost over the
+promises made, and to the best LTT's cost over the splits where both make a promise.
 
 {tables}
 

@@ -110,14 +110,14 @@ def page(found: Comparison) -> str:
     ]
     lacking += [log for log in LOGS if log.startswith("gsm8k") and not ran[log]]
     lines = [
-        "# Everyone on the same logs",
+        "# All methods on the same logs",
         "",
         f"`python -m studies.rivals.run`: {found.data.sizes['cascade']} cascades of two to five stages of "
         f"{len(logs)} logs ({', '.join(logs)}), learnt on n queries of `train` ({_subsets(found)}; slow methods {SLOW_SEEDS} or fewer), measured "
         "on `test` by `answer_cost` (gsm8k, which has none, in five folds, under n = all). Area under error against cost, lower is better. In brackets: the difference to "
         "`bayes` on the same runs in percent, with a 95% interval over resampled test queries and over seeds. "
-        "`regret` is against thresholds chosen on the test log for the whole cascade; methods that leave stages out "
-        "can go below."
+        "`regret` is relative to thresholds chosen on the test log for the whole cascade, so it can be negative for "
+        "methods that leave stages out."
         + (
             f" Not run yet: {', '.join(lacking)}; differences are on runs that both methods have, areas in different columns are of different logs."
             if lacking
@@ -304,25 +304,25 @@ def _found(found: Comparison) -> list[str]:
     return [
         "## What was found",
         "",
-        "**With all stages run, few labels are where the posterior wins.** Three to five stages, n = 30, area beside that of `bayes`: "
+        "**With all stages run, the posterior wins if labels are few.** Three to five stages, n = 30, area beside that of `bayes`: "
         + ", ".join(f"{m} {gap(few.loc[m])}" for m in WHOLE if few.loc[m]["runs"])
         + ". With all labels: "
         + ", ".join(f"{m} {gap(all_of.loc[m])}" for m in WHOLE if all_of.loc[m]["runs"])
-        + ". Rivals of this kind that are better on a benchmark, by an interval that leaves out zero: "
+        + ". Rivals of this kind that are significantly better on a benchmark (the interval excludes zero): "
         + (", ".join(better) or "none")
         + ".",
         "",
-        "**Leaving stages out wins more than any thresholds do.** The best two stages, or one, for each price have a lower area than the best thresholds on "
-        "all stages, even than those chosen on the test log (`oracle`). Beside `best_pair`, which picks by calibrated training confidences, the posterior's pick "
+        "**Leaving stages out helps more than any choice of thresholds.** The best two stages, or one, for each price have a lower area than the best thresholds on "
+        "all stages, even if those are chosen on the test log (`oracle`). Beside `best_pair`, which picks by calibrated training confidences, the posterior's pick "
         "`bayes_pair`: "
         + ", ".join(f"n = {n} {gap(pair.loc[str(n), 'bayes_pair'])}" for n in found.data["n"].values)
-        + ". So with many labels the simple rival is as good or better. Of the difference at n = all only a part is there with two stages, where both choose between the "
-        "same three policies; the rest comes with pairs that are no neighbours, whose joint confidences the Markov chain composes from the links between them, while the rival "
-        "looks at the pair itself.",
+        + ". So with many labels the simple rival is as good or better. With two stages, both choose between the same three policies, and only a part of the "
+        "difference at n = all is seen. The rest comes from pairs of stages that are not neighbours. For these the Markov chain composes the joint confidences from the links in "
+        "between, while the rival looks at the pair itself.",
         "",
-        "**Decisions by history**, with a calibration that reads the previous signal, gain 0.2 to 0.3% where labels are many, nothing at n = 30; the calibration alone is "
+        "**Decisions by history**, with a calibration that reads the previous confidence, gain 0.2 to 0.3% if labels are many, and nothing at n = 30. The calibration alone is "
         "within 0.1% of that on every log, so `bayes_history`, run at 7b4d4e7, was [not kept](history.md). **A point estimate** (the posterior's mean) "
-        "is as good as the posterior for the frontier: what the posterior adds is not a better curve but knowing how sure it is, which is what promises need. **One fit of all stages** "
+        "is as good as the posterior for the frontier. The posterior does not give a better curve. It says how sure the curve is, which promises need. **One fit of all stages** "
         "is as good as a fit for each cascade.",
         "",
         "**Goals.** Asked: 0.7% below the published copula's stored frontiers at n = all, three stages or more, and 1% with decisions by history. Not reached with all stages run "

@@ -189,12 +189,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     load = os.getloadavg()[1]
     run.write(f"""# Many rows, many tenants
 
-`python -m studies.scale.run`: simulated logs. Times are of the clock. At the end of the run {load:.0f} processes wanted the {n_cores()} cores of the machine, so
-times are upper bounds, and of several workers each had less than a core.
+`python -m studies.scale.run`: simulated logs. Times are wall-clock times. At the end of the run {load:.0f} processes competed for the {n_cores()} cores of the machine. So
+times are upper bounds, and with several workers each had less than a core.
 
 ## Rows
 
-A policy of three stages, scored on files of a million rows each in the long layout. Seconds of the clock, and MB of memory beyond those of a process that has
+A policy of three stages, scored on files of a million rows each in the long layout. The table shows wall-clock seconds, and MB of memory beyond those of a process that has
 scored a small log. DuckDB may take 1 GB before it writes to disk; `memory_limit` sets it.
 
 | rows | Parquet, s | MB | CSV, s | MB | `read_log` and `score`, s | MB |

@@ -94,7 +94,7 @@ def curve_latency(fit: xr.DataTree, curve: xr.Dataset) -> np.ndarray | None:
 
 
 def risk_of(fit: xr.DataTree, solution: Any, goal: dict[str, Any]) -> float:
-    """What the goal asks to be least, on all draws."""
+    """What the goal minimises, on all draws."""
     if "error_price" not in goal and "max_error" not in goal:
         return float(solution.error.mean())
     parts = [("error_price", "error"), ("latency_price", "latency"), ("abstain_price", "abstained")]
@@ -152,12 +152,12 @@ def page(table: pd.DataFrame) -> str:
         "# The search for thresholds",
         "",
         f"`python -m studies.search.run`: thresholds of `tune` with `doubt=0` on {table['log'].nunique()} real "
-        f"logs of 300 queries, on all stages and on three of them, {len(table)} cases. Each fit has 1000 draws. Two methods, each valued on "
-        "all draws by what the goal asks to be least: SLSQP on 300 draws with analytic gradients, measured at commit "
+        f"logs of 300 queries, on all stages and on three of them, {len(table)} cases. Each fit has 1000 draws. Two methods are compared, each evaluated on "
+        "all draws by what the goal minimises: SLSQP on 300 draws with analytic gradients, measured at commit "
         "7b4d4e7, the last one that had it, and the frontier's best point, refined by steps.",
         "",
-        "The gap is what the steps lose to SLSQP, as a share of the loss (of the cost or the error, where only that is "
-        "minimised; for regret, of the whole loss): negative where they do better. Promises kept by only one of the two are counted "
+        "The gap is what the steps lose to SLSQP, as a share of the loss (of the cost or the error, if only that is "
+        "minimised; for regret, of the whole loss): negative if they do better. Promises kept by only one of the two are counted "
         "and left out of the gap.",
         "",
         "| goal | cases | mean gap (%) | worst (%) | best (%) | kept by steps only / SLSQP only | SLSQP, median s | steps, median s |",

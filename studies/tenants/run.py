@@ -180,7 +180,7 @@ and alone under the population of the joint fit, as `fit_tasks(..., pool=8)` doe
 
 ## Beside the joint fit
 
-How far a way's posterior means and standard deviations are from the joint fit's, in standard deviations of the joint fit: averages over tenants, and how many are within the tolerance.
+How far the posterior means and standard deviations are from those of the joint fit, in standard deviations of the joint fit: averages over tenants, and how many are within the tolerance.
 
 The tolerance was set before the run: {TOLERANCE:.2f} standard deviations and {ERRORS:.0f} Monte Carlo standard errors of the difference. A tenant of the first pass is in its own prior, which moves
 that by one of eight parts of what its log says. Twice this is allowed, because the prior is a normal distribution, too, where the joint fit averages over what it does not know of the population.

@@ -160,7 +160,7 @@ def report(table: pd.DataFrame, n: int) -> list[str]:
         "",
         "*Disagreement* is how often two of 64 posterior draws send a query to different stages, each by its own best thresholds. So it is",
         "high near the thresholds that are best. One rule draws queries with a probability in proportion to it, mixed with one fifth of a",
-        "random sample. The other takes the queries of most disagreement.",
+        "random sample. The other takes the queries with the most disagreement.",
         "",
         "| rule | loss per 1,000 queries | beside random | width of the error's 90% interval | beside random | error expected, less the true one | interval holds it |",
         "|---|---|---|---|---|---|---|",
@@ -179,7 +179,7 @@ def report(table: pd.DataFrame, n: int) -> list[str]:
         + (
             "Drawing by disagreement saves more."
             if better
-            else "That drawing by disagreement saves more cannot be told from this many worlds."
+            else "This many worlds do not show that drawing by disagreement saves more."
         )
         + " `bayescascade labels -o` draws a random sample, for which the safety margin needs no further weights",
         "({doc}`../deciding`).",

@@ -155,16 +155,16 @@ def test_what_is_no_aggregate_is_refused(tmp_path):
     with pytest.raises(CascadeError, match="there is no file"):
         bc.load_aggregate(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(CascadeError, match="is no aggregate, or a damaged one"):
+    with pytest.raises(CascadeError, match="is not an aggregate, or is damaged"):
         bc.load_aggregate(path)
     np.savez(path, stages=np.array([{}], dtype=object))  # a pickle
-    with pytest.raises(CascadeError, match="is no aggregate, or a damaged one"):
+    with pytest.raises(CascadeError, match="is not an aggregate, or is damaged"):
         bc.load_aggregate(path)
     bc.save_aggregate(found, path)
     whole = path.read_bytes()
     for cut in range(0, len(whole), 97):
         path.write_bytes(whole[:cut])
-        with pytest.raises(CascadeError, match="is no aggregate, or a damaged one"):
+        with pytest.raises(CascadeError, match="is not an aggregate, or is damaged"):
             bc.load_aggregate(path)
 
 
@@ -194,5 +194,5 @@ def test_each_part_is_checked(tmp_path, changed, value):
     np.savez(path, **arrays)
     assert bc.load_aggregate(path).n_queries == 2.0
     np.savez(path, **(arrays | {changed: value}))
-    with pytest.raises(CascadeError, match="is no aggregate, or a damaged one"):
+    with pytest.raises(CascadeError, match="is not an aggregate, or is damaged"):
         bc.load_aggregate(path)

@@ -286,7 +286,7 @@ def _(monkeypatch):
 def _():
     Path("log.csv").write_text("x," * 3_000_000 + "\n1\n")
     with bounded(seconds=20.0, megabytes=1500.0):
-        refused("more than 20000 columns, so it is no log", "log.csv")
+        refused("more than 20000 columns, so it is not a log", "log.csv")
     parts = {"confidence": 0.5, "cost": 0.1, "correct": 1.0}
     wide = pd.DataFrame({f"s{i}.{name}": [value] * 2 for i in range(3_000) for name, value in parts.items()})
     with bounded(seconds=20.0, megabytes=1500.0):

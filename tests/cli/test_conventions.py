@@ -197,10 +197,10 @@ def test_a_budget_and_a_traffic_are_a_cost_of_a_query(calls, folder, budget, tra
     ("typed", "said"),
     [
         (("--budget", "20/day"), "--budget and --traffic go together"),
-        (("--budget", "20", "--traffic", "5/day"), "--budget 20 is no amount per time"),
-        (("--budget", "20/fortnight", "--traffic", "5/day"), "is no amount per time"),
-        (("--budget", "-20/day", "--traffic", "5/day"), "is no amount per time"),
-        (("--budget", "1.2.3/day", "--traffic", "5/day"), "is no amount per time"),
+        (("--budget", "20", "--traffic", "5/day"), "--budget 20 is not an amount per time"),
+        (("--budget", "20/fortnight", "--traffic", "5/day"), "is not an amount per time"),
+        (("--budget", "-20/day", "--traffic", "5/day"), "is not an amount per time"),
+        (("--budget", "1.2.3/day", "--traffic", "5/day"), "is not an amount per time"),
         (("--budget", "20/day", "--traffic", "5/day", "--max-cost", "1"), "give one of the two"),
     ],
 )
@@ -213,7 +213,7 @@ def test_new_prices_reach_the_fit_before_it_is_tuned(calls, folder, monkeypatch)
     assert run("tune", "fit.nc", "--max-error", 0.2, "--prices", "small=1e-4,large=2e-3").exit_code == 0
     assert calls["tune"][0][0] == ("repriced", {"small": 1e-4, "large": 2e-3})
     assert_one_sentence(
-        run("tune", "fit.nc", "--max-error", 0.2, "--prices", "small"), "--prices small is no list of prices"
+        run("tune", "fit.nc", "--max-error", 0.2, "--prices", "small"), "--prices small is not a list of prices"
     )
 
 
@@ -324,5 +324,5 @@ def test_files_that_are_not_policies_are_explained_as_such(folder):
 
 
 def test_rates_of_another_kind_are_refused():
-    with pytest.raises(CascadeError, match="no amount per time"):
+    with pytest.raises(CascadeError, match="not an amount per time"):
         parsing.rate_of("--traffic", "nan/day")

@@ -527,7 +527,7 @@ def test_labels_takes_numbers_and_stages(calls, folder, monkeypatch):
     assert (seen["stages"], seen["random_seed"], seen["horizon"]) == (["large"], 4, None)
     assert "50 labels pay." in result.stdout
     assert (seen["error_price"], "max_error" in seen) == (3.0, False)
-    assert_one_sentence(run(*typed[:5], "many"), "is no list of whole numbers")
+    assert_one_sentence(run(*typed[:5], "many"), "is not a list of whole numbers")
     table = table.assign(limit=0.3, limit_mcse=0.001, lowest=0.28, cost=1.25, cost_mcse=0.01, p_kept=0.75)
     seen.clear()
     result = run("labels", "fit.nc", "--max-error", 0.3, "--prob", 0.8, "--n-labels", 50)
@@ -675,7 +675,7 @@ def test_tune_says_what_the_policy_file_should_know(calls, folder):
 @pytest.mark.parametrize(
     ("more", "fragment"),
     [
-        (("--models", "small", "-o", "new.json"), "--models small is no list of models by stage"),
+        (("--models", "small", "-o", "new.json"), "--models small is not a list of models by stage"),
         (("--models", "small=a"), "go into the policy file; name one with -o"),
         (("--template", "fit.nc", "-o", "fit.nc"), "the output fit.nc is the input itself"),
     ],

@@ -103,9 +103,9 @@ def test_endpoints_of_stages_that_the_policy_does_not_run(model, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
-        ("[small", "endpoints.toml is no TOML file"),
+        ("[small", "endpoints.toml is not a TOML file"),
         ("", "endpoints.toml names no stage"),
-        ("small = 3", "'small' is no table"),
+        ("small = 3", "'small' is not a table"),
         ("[small]\nprice = 1", "stage 'small' has no model"),
         (f'[small]\nmodel = "m"\napi_key = "{KEY}"', "A key stands in an environment variable"),
         (f'[small]\nmodel = "m"\napi_key_env = "{KEY}"', "never the key"),

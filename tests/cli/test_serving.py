@@ -136,7 +136,7 @@ def test_a_port_that_is_taken(model):
 
 def test_others_than_this_machine_are_told_of(model, monkeypatch):
     monkeypatch.setattr("bayescascade.serving.server.serve", lambda *arguments: None)
-    assert "whoever reaches 0.0.0.0 can ask" in run(*ARGUMENTS, "--host", "0.0.0.0").stderr
+    assert "anyone who can reach 0.0.0.0 can send requests" in run(*ARGUMENTS, "--host", "0.0.0.0").stderr
     assert run(*ARGUMENTS, "--host", "::1").stderr == ""
     assert run(*ARGUMENTS, "--host", "0.0.0.0", "--token-env", "SERVER_TOKEN").stderr == ""
 
@@ -157,7 +157,7 @@ def test_export(model):
 @pytest.mark.parametrize(
     ("more", "fragment"),
     [
-        (("--to", "sql", "--columns", "small"), "'small' is not such as small=confidence_small"),
+        (("--to", "sql", "--columns", "small"), "'small' does not look like small=confidence_small"),
         (("--to", "sql", "--columns", "x=y"), "there is no stage 'x'"),
         (("--to", "sql", "-o", "policy.json"), "is the input itself"),
         (("--to", "vllm-router", "--table", "t"), "--table and --columns go with --to sql"),

@@ -76,7 +76,7 @@ def test_the_column_that_is_named_wins_over_one_that_has_the_name():
         ({"columns": NAMES, "correct_if": "score"}, "write a column, one of >=, <=, >, <, =, !=, in, and a value"),
         ({"columns": NAMES, "correct_if": "points > 3"}, "there is no column 'points'"),
         ({"columns": NAMES, "correct_if": "score > high"}, "compare with a number"),
-        ({"columns": NAMES, "correct_if": "grade > 3"}, "meets 'no', which is no number, at row 0"),
+        ({"columns": NAMES, "correct_if": "grade > 3"}, "meets 'no', which is not a number, at row 0"),
         ({"columns": NAMES, "correct_if": 3}, "write a column"),
     ],
 )

@@ -245,7 +245,7 @@ def test_last_line_without_an_end(table, tmp_path):
 def test_a_line_of_many_columns(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("x," * 200_000 + "\n1\n")
-    with pytest.raises(CascadeError, match=r"has more than 20000 columns, so it is no log"):
+    with pytest.raises(CascadeError, match=r"has more than 20000 columns, so it is not a log"):
         read_log(path, confidence_kind="probability")
 
 

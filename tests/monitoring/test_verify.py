@@ -137,7 +137,7 @@ def test_other_limits_and_probabilities():
         ({"max_error": 1.5}, "max_error=1.5 is not allowed"),
         ({"max_error": True}, "max_error=True is not allowed"),
         ({"prob": 90}, "prob"),
-        ({"by": "lang"}, "by='lang' is no coord of the log"),
+        ({"by": "lang"}, "by='lang' is not a coordinate of the log"),
     ],
 )
 def test_options_are_checked(options, message):

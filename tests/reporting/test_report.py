@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -493,3 +494,25 @@ def test_importing_the_report_is_light():
     code = f"import sys, bayescascade.reporting; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_explorer_shows_a_threshold_as_the_top_of_the_page_does(example_fit, tmp_path):
+    """In two digits the chosen one may not do as well; other points of the frontier have no such range."""
+    solution = bc.tune(example_fit, max_error=0.35, prob=0.9)
+    chosen = solution.thresholds.values
+    ends = np.stack([chosen - 3e-5, chosen + 3e-5], axis=1)
+    narrow = replace(solution, as_good=solution.as_good.copy(data=ends))
+    page = Page(bc.report(example_fit, tmp_path / "report.html", solution=narrow).read_text(encoding="utf-8"))
+    data = data_of(page)
+    own = data["points"][data["own"]]
+    stages = [str(name) for name in solution.thresholds["stage"].values]
+    shown = {
+        str(name): cells[0]
+        for name, cells in zip(example_fit["posterior"]["stage"].values, own["rows"], strict=True)
+    }
+    for name, threshold in zip(stages[:-1], chosen[:-1], strict=True):
+        assert abs(float(shown[name]) - threshold) <= 3e-5
+        assert f"confidence ≥ {shown[name]}" in page.text
+        assert f"{name} answers at confidence ≥ {shown[name]}" in own["sentence"]
+    others = [cells[0] for i, point in enumerate(data["points"]) if i != data["own"] for cells in point["rows"]]
+    assert all(len(text) <= len("0.951") for text in others if text[:2] == "0.")

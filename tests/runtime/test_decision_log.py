@@ -73,7 +73,7 @@ def test_two_writers_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("query,stage\na,small\n", "line 1: it is no JSON object"),
+        ("query,stage\na,small\n", "line 1: it is not a JSON object"),
         ("a poem without an end of line", "line 1: it is not one of a cascade's log"),
         ('{"a": 1}\n', "line 1: it has no 'query'"),
         ("[1]\n", "line 1: it has no 'query'"),

@@ -123,7 +123,7 @@ def test_names_that_sql_would_trip_over():
         ({"table": ""}, "give the name of a table"),
         ({"columns": ["a"]}, "give the column of each stage"),
         ({"columns": {"b": "x"}}, "there is no stage 'b'; the policy has 'a'"),
-        ({"columns": {"a": 1}}, "is no name of a column"),
+        ({"columns": {"a": 1}}, "is not the name of a column"),
     ],
 )
 def test_names_that_are_wrong(options, fragment):
