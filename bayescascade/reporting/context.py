@@ -161,7 +161,7 @@ def _beside(
     alone = default_discrepancy(fit).stages_alone(draws)
     return {
         "singles": single_stages(draws),
-        "singles_kept": np.quantile(alone, float(curve.attrs["prob"]), axis=0, method="higher"),
+        "singles_kept": np.quantile(alone, float(curve.attrs["prob"]), axis=0, method="inverted_cdf"),
         "solution": solution,
         "scored": None if log is None else score(log, curve["threshold"]),
         "scored_on": whose,

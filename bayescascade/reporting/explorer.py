@@ -228,7 +228,7 @@ def make_explorer(
         ends = values.quantile(tails, over)
         points[name] = values.mean(over)
         points[f"{name}_low"], points[f"{name}_high"] = (ends.isel(quantile=i, drop=True) for i in (0, 1))
-    points["kept"] = promised["error"].quantile(prob, over, method="higher").drop_vars("quantile")
+    points["kept"] = promised["error"].quantile(prob, over, method="inverted_cdf").drop_vars("quantile")
     # without what costs more and errs no less; points that many prices share come more than once
     keep = efficient(points["error"].values, points["cost"].values)
     points = points.isel(point=keep).transpose("point", "stage")
