@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bayescascade._common.messages import counted
 from bayescascade.signals.kinds import LOGARITHMS
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _origin(metadata: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tu
     out = []
     n, data = metadata.get("n_queries"), metadata.get("data_hash")
     if _known(n) and n:
-        out.append(("Made from", f"a log of {n:g} queries" + (f", {str(data)[:12]}" if data else "")))
+        out.append(("Made from", f"a log of {counted(n)}" + (f", {str(data)[:12]}" if data else "")))
     for name, key in (("Task", "task"), ("Copula", "copula")):
         if isinstance(metadata.get(key), str):
             out.append((name, metadata[key]))
