@@ -29,7 +29,7 @@ def what_is_meant(confidence: Matrix, names: list[str], kind: str) -> str:
     they look like counts or ratings: divide counts of agreeing samples by the number of samples and give \
 confidence_kind='votes', and give ratings as confidence_kind='score'
     >>> print(what_is_meant(np.array([[47.5, 81.0]]), ["small", "large"], "probability"))
-    did you mean confidence_kind='percent'?
+    did you mean confidence_kind='percent', or should they be divided by 100?
     """
     off = off_scale(confidence, kind)
     there = [stage for stage in range(len(names)) if off[:, stage].any()]
@@ -43,7 +43,8 @@ confidence_kind='votes', and give ratings as confidence_kind='score'
         return f"those of stage {whose} alone look like percentages; divide them by 100"
     fitting = [name for name in KINDS if name != "score" and not off_scale(confidence, name).any()]
     if fitting and (fitting[0] != "percent" or high > _PERCENT):
-        return said("did you mean {}?", (option(KIND, fitting[0]),))
+        scale = ", or should they be divided by 100" if fitting[0] == "percent" else ""
+        return said("did you mean {}{}?", (option(KIND, fitting[0]), scale))
     if kind in LOGARITHMS and low >= 0.0:
         of = f" of stage {whose}" if alone else ""
         return f"if those{of} are logarithms with their sign turned, as losses are, give -x"

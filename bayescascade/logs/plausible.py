@@ -41,10 +41,13 @@ def warn_of_oddities(matrices: dict[str, Matrix], names: list[str], kind: str, o
         *looks_like_another(confidence, names, kind),
     ]
     found += [*_worse_and_dearer(correct, cost, names), *_no_latency(matrices, names)]
-    found += _few_costs(cost, confidence, names)
     found += _one_label(correct, confidence)
     for what in ("cost", "latency"):
-        found += _far_above(matrices.get(what, cost[:0]), names, what)
+        if what in matrices:
+            found += [
+                *_few_amounts(matrices[what], confidence, names, what),
+                *_far_above(matrices[what], names, what),
+            ]
     if ordered:
         found += _dearest_first(cost, names)
     for message in found:
@@ -199,15 +202,16 @@ def _dearest_first(cost: Matrix, names: list[str]) -> Iterator[str]:
         )
 
 
-def _few_costs(cost: Matrix, confidence: Matrix, names: list[str]) -> Iterator[str]:
-    """Stages whose mean cost rests on a few of their calls: those that a cache answered may have none."""
-    for name, paid, called in zip(
-        names, np.isfinite(cost).sum(axis=0), np.isfinite(confidence).sum(axis=0), strict=True
+def _few_amounts(amounts: Matrix, confidence: Matrix, names: list[str], what: str) -> Iterator[str]:
+    """Stages whose mean cost or latency rests on a few of their calls: those that a cache answered have none."""
+    for name, known, called in zip(
+        names, np.isfinite(amounts).sum(axis=0), np.isfinite(confidence).sum(axis=0), strict=True
     ):
-        if called >= LEAST and paid < _FEW * called:
+        if called >= LEAST and 0 < known < _FEW * called:
             yield (
-                f"only {paid} of the {called} calls of stage {name!r} have a cost, and its mean cost is theirs; "
-                "if the others were answered from a cache, that is as it should be, else fill their costs in"
+                f"only {known} of the {called} calls of stage {name!r} have a {what}, and its mean {what} is "
+                f"theirs; if the others were answered from a cache, that is as it should be, else fill in their "
+                f"{what}"
             )
 
 

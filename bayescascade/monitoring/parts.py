@@ -256,7 +256,7 @@ def _confidence(
     if not pair:
         return parts
     if n == 0 or len(table) < 2:
-        few = f"the log has {counted(n_log)} here, too few to see what moves together"
+        few = f"the policy's log has {counted(n_log)} here, too few to see what moves together"
         return [*parts, _nothing("link", pair, here.total, _why(n, n_log) if n == 0 else few)]
     spread = float((score**2).mean())
     half = _Z * np.sqrt((1.0 / n + 1.0 / n_log) / 3.0 * spread)
@@ -266,7 +266,9 @@ def _confidence(
 
 
 def _why(n: int, n_log: int) -> str:
-    return "no query came here" if n == 0 else f"the log has {counted(n_log)} here, too few to compare with"
+    return (
+        "no query came here" if n == 0 else f"the policy's log has {counted(n_log)} here, too few to compare with"
+    )
 
 
 def _deferral(here: _Here, stage: str, known: Mapping[str, Any], defers: np.ndarray, lot: np.ndarray) -> Part:
@@ -308,7 +310,7 @@ def _calibration(
     which, table = np.isfinite(correct), known["graded"]
     n, n_log = int(which.sum()), int(table["labels"].sum())
     if n == 0 or n_log < LEAST:
-        why = "no label" if n == 0 else f"the log has {n_log} labels here, too few to compare with"
+        why = "no label" if n == 0 else f"the policy's log has {n_log} labels here, too few to compare with"
         return _nothing("calibration", stage, here.total, why, n)
     right, lot = correct[which] > 0.5, lot[which]
     of_class = classes_of(own[which], table["ends"])

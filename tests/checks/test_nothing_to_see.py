@@ -53,7 +53,13 @@ def constant_confidence(log):
     log["confidence"].values[:] = 0.7
 
 
+def all_wrong_of_forty(log):
+    log["correct"].values[40:] = np.nan
+    log["correct"].values[:40] = 0.0
+
+
 CASES = {
+    "labels that the curve follows": (all_wrong_of_forty, ["calibration", "own signal"]),
     "confidences that never vary": (constant_confidence, ["margins", "dependence", "own signal"]),
     "one label": (few_labels, ["calibration", "own signal", "cascade"]),
     "all answers right": (all_right, ["own signal"]),

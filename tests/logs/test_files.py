@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.logs.importers.responses import read_responses
 from bayescascade.logs.read import read_log
 from bayescascade.logs.spelling import CURRENCIES, DATES, EITHER, MIXED, spelled_out
 from bayescascade.logs.texts import with_prompts
@@ -324,3 +325,12 @@ def test_reading_never_waits_for_a_pipe(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "log.csv")], capture_output=True, text=True, timeout=60
     )
     assert "is not a file" in done.stdout
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("query,stage")])
+def test_no_standard_input(stdin, monkeypatch):
+    """It is closed under some schedulers, and notebooks have one of their own."""
+    monkeypatch.setattr("sys.stdin", stdin)
+    for read in (read_log, lambda source, **_: read_responses({"small": source})):
+        with pytest.raises(CascadeError, match="'-' is standard input, of which there is none here; name a file"):
+            read("-", confidence_kind="probability")

@@ -29,7 +29,7 @@ def test_counts_of_samples_and_ratings_are_no_percentages(values, kind):
 @pytest.mark.parametrize("values", [100 * P, (100 * P).round(), 25 * (4 * P).round()])
 @pytest.mark.parametrize("kind", ["votes", "probability"])
 def test_percentages_are_no_counts(values, kind):
-    refused("did you mean confidence_kind='percent'", given(values), kind)
+    refused("did you mean confidence_kind='percent', or should they be divided by 100", given(values), kind)
 
 
 def test_one_stage_in_percent():

@@ -212,11 +212,12 @@ def test_ids_like_one_another_that_ran_on_the_same_stages_are_no_torn_queries():
     assert said(table) == []
 
 
-def test_costs_of_a_few_calls_are_told():
-    table = table_of()
-    table["cost"] = table["cost"].where((table["model"] != "large") | (table["query"] < 2))
+@pytest.mark.parametrize("what", ["cost", "latency"])
+def test_what_a_few_calls_cost_or_take_is_told(what):
+    table = table_of(latency=1.5)
+    table[what] = table[what].where((table["model"] != "large") | (table["query"] < 2))
     (message,) = said(table)
-    assert "of stage 'large' have a cost, and its mean cost is theirs" in message
+    assert f"of stage 'large' have a {what}, and its mean {what} is theirs" in message
 
 
 @pytest.mark.parametrize("what", ["cost", "latency"])

@@ -37,6 +37,13 @@ def test_the_answer_comes_in_one_unit_with_its_currency(limited):
     assert str(limited.to_policy().manifest["currency"]) == "USD"
 
 
+def test_a_latency_is_no_cost(limited):
+    goal = {"max_cost": 0.01, "max_latency": 3.0, "prob": 0.9}
+    both = replace(limited, goal=goal, upper_bounds={"cost": 0.002, "latency": 1.5})
+    assert "the cost is at most $2 per 1,000 queries" in lines(both)["Limit"]
+    assert lines(both)["Limit"].endswith("that the latency is at most 1.5 per query.")
+
+
 @pytest.mark.parametrize("rounding", [0.0, 1e-16])
 def test_where_nothing_is_answered_it_is_said(limited, rounding):
     none = replace(limited, abstained=limited.error * 0.0 + (1.0 - rounding), error=limited.error * rounding)
