@@ -107,7 +107,8 @@ def read_log(
         be missing, if all stages of the log are among ``stages``; and one stage is enough.
     columns : mapping of str to str, optional
         The log's own names of ``query``, ``stage``, ``confidence``, ``correct`` and ``latency``, e.g.
-        ``{"query": "id"}``; of a wide table, of the part that comes with each stage.
+        ``{"query": "id"}``; of a wide table, of the part that comes with each stage. In a long log a name may
+        also be written in capitals, as in ``Confidence``.
     correct_if : str, optional
         When an answer is right, in place of a column ``correct``: ``"score >= 0.5"``, ``"grade = A"``,
         ``"outcome in pass,ok"``. An empty cell is not labelled.
@@ -133,8 +134,10 @@ def read_log(
     -----
     CascadeWarning
         If rows carry a label but no confidence; if a stage is right less often where its confidence is higher,
-        log-probabilities look like sums, a dearer stage is right less often, the stages stand dearest first, part
-        of a stage's calls cost 0, or a stage has no known latency; if a file may be cut off or is not in UTF-8.
+        log-probabilities look like sums, percentages like probabilities or counts, a dearer stage is right less
+        often, the stages stand dearest first, part of a stage's calls cost 0 or far more than the others, or a
+        stage has no known latency; if all labels are the same and many answers have none; if a query may be torn
+        in two by its id or its task; if a file may be cut off or is not in UTF-8.
     """
     if confidence_kind is not None:
         check_kind(confidence_kind)
