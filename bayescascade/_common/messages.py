@@ -38,6 +38,17 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def counted(n: float, one: str = "query", more: str = "queries") -> str:
+    """How many there are of something.
+
+    Examples
+    --------
+    >>> counted(1), counted(2500), counted(1, "label", "labels")
+    ('1 query', '2,500 queries', '1 label')
+    """
+    return f"{n:,.12g} {one if n == 1 else more}"
+
+
 def span(seconds: float) -> str:
     """A time as people say it.
 

@@ -21,7 +21,7 @@ from bayescascade.errors import CascadeError, bad_value, call
 from bayescascade.inference.power_scaling import powered, thinned, why_not
 from bayescascade.posterior.draws import get_draws
 from bayescascade.posterior.kernel import Kernel, build_kernel, restrict_kernel, tilted
-from bayescascade.posterior.scenarios import drift, drift_range, reprice
+from bayescascade.posterior.scenarios import drift, drift_range, no_drift, reprice
 from bayescascade.posterior.tilt import density_ratios
 from bayescascade.tuning.evaluator import Evaluator
 from bayescascade.tuning.objective import Objective, amounts_of
@@ -203,8 +203,13 @@ def _changes(
             changed, k = powered(fit, tree, group, power)
             why = f"Draws cannot be reweighted to a {group} of power {power:g} (Pareto k-hat {k:.2f})."
             yield group, "", power, changed if k <= _MAX_K else None, why
-    _, most = drift_range(get_draws(fit).mass)
+    draws = get_draws(fit)
+    _, most = drift_range(draws.mass)
     for amount in drifts:
+        if most <= 0.0:
+            why = f"No drift was looked at: {no_drift(draws.stages[0])}"
+            yield "drift", "queries", amount, None, why
+            continue
         why = f"A drift of {amount:g} is out of reach: the mix of queries can drift by less than {most:.2g}."
         yield "drift", "queries", amount, drift(fit, amount) if amount < most else None, why
 
@@ -274,6 +279,8 @@ class _AsTuned:
         # the labelled queries were not drifted: their residual is taken on their own mix
         expected = None if self.discrepancy is None else self.discrepancy.expected(rows, self.draws)
         _, most = drift_range(some.mass)
+        if most <= 0.0:  # of a first stage whose confidence is constant
+            return np.nan, np.nan
 
         def kept(amount: float) -> float:
             evaluator = Evaluator(

@@ -195,8 +195,8 @@ def _check_whole(found: Counted, table: Table | None) -> None:
             check_stage(stage, np.array([True]), None, np.array([0.0 if paid else np.nan]))
     if found.lost:
         warnings.warn(
-            f"{found.lost} labels of {name} have no confidence beside them, so those stages count as not run and "
-            "the labels are left out; fill in the confidences to use them",
+            f"{found.lost} labels of {name} stand without a confidence; there the stage "
+            "counts as not run, and no label is read; fill in the confidence to use them",
             CascadeWarning,
             stacklevel=3,
         )

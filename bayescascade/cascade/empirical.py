@@ -76,7 +76,8 @@ def score(
         ``error`` (wrong answers per query), ``cost`` and ``abstained`` (share of queries left without an answer)
         over ([point]); ``reach`` and ``answered`` (share answered by each stage) over ([point,] stage); where the
         log has it, ``latency`` (per query, in the log's units, NaN where a stage's is not known) over ([point]);
-        the attribute ``n_queries`` (of an aggregate that decayed, how many queries of equal weight tell as much).
+        the attributes ``n_queries`` (of an aggregate that decayed, how many queries of equal weight tell as much)
+        and ``n_labelled``, of how many of them the answer has a label.
         Where it is known what to expect, also ``error_expected``, ``error_low``, ``error_high`` and the same of
         ``cost``: the posterior mean of the long-run rate, and the predictive interval of ``ci_prob`` for a log of
         so many queries, within which it should show them, unless the model is wrong or the queries are of another
@@ -98,22 +99,22 @@ def score(
         raise bad_value("cost", cost, "choose 'mean' or 'queries'", "is not known")
     if isinstance(log, Aggregate):
         rule = DecisionRule.from_any(thresholds, list(log.stages), log.kind, reject)
-        found, units, n_queries = _score_aggregate(log, rule, cost)
+        found, units, counts = _score_aggregate(log, rule, cost)
     else:
         log = validate_log(log, labels=False)
         stages = [str(name) for name in log["stage"].values]
         rule = DecisionRule.from_any(thresholds, stages, str(log.attrs["confidence_kind"]), reject)
         refuse_other_signal(log.attrs.get("signal"), getattr(thresholds, "signal", None), "the log")
-        found, units, n_queries = _score_log(log.sel(stage=rule.stages), rule, cost)
+        found, units, counts = _score_log(log.sel(stage=rule.stages), rule, cost)
     out = xr.Dataset(
         {name: (("point", "stage")[: values.ndim], values) for name, values in found.items() if name != "latency"},
         coords={"stage": rule.stages},
-        attrs={"n_queries": n_queries},
+        attrs=counts._asdict(),
     )
     if "latency" in found:
         out["latency"] = ("point", found["latency"], units)
     source = fit if fit is not None else None if reject is not None else thresholds
-    for name, of in predict(source, rule, n_queries).items():
+    for name, of in predict(source, rule, *counts).items():
         out = out.assign({f"{name}_{part}": ("point", values) for part, values in of._asdict().items()})
         out.attrs["ci_prob"] = CI_PROB
     if not rule.single:
@@ -125,7 +126,14 @@ def score(
     return out.assign_attrs(text=in_words(out)) if "error_expected" in out else out
 
 
-_Found = tuple[dict[str, np.ndarray], dict[Any, Any], int]  # amounts, attributes of latency, queries
+class _Counts(NamedTuple):
+    """Queries that could be followed, and those of them whose answer has a label."""
+
+    n_queries: int
+    n_labelled: int
+
+
+_Found = tuple[dict[str, np.ndarray], dict[Any, Any], _Counts]  # amounts, attributes of latency, queries
 
 
 def _score_log(log: xr.Dataset, rule: DecisionRule, cost: str) -> _Found:
@@ -162,7 +170,9 @@ def _score_aggregate(counted: Aggregate, rule: DecisionRule, cost: str) -> _Foun
     _say_left_out(left, whole, f"first at stage {stage!r}", stacklevel=4)
     labelled = bool((counted.label > 0).any())
     _say_unlabelled(lost, asked, f"first at stage {where!r}", labelled, stacklevel=4)
-    return scored.found, {"units": counted.unit} if counted.unit else {}, round(scored.n)
+    units = {"units": counted.unit} if counted.unit else {}
+    known = (asked - lost) / asked if asked else 0.0
+    return scored.found, units, _Counts(round(scored.n), round(scored.n * known))
 
 
 def _goal_of(thresholds: Any) -> Any:
@@ -183,8 +193,8 @@ def _what_lacks(route: Route, confidence: np.ndarray, correct: np.ndarray) -> _L
     return _Lack(unrun, route.accepted & ~np.isfinite(correct.T) & ~unrun)
 
 
-def _remark(log: xr.Dataset, lacks: list[_Lack]) -> int:
-    """Warn of what was left out, at the point that lacks most; how many queries count there.
+def _remark(log: xr.Dataset, lacks: list[_Lack]) -> _Counts:
+    """Warn of what was left out, at the point that lacks most; how many queries and labels count there.
 
     Raises `CascadeError` where that is all of them.
     """
@@ -192,9 +202,9 @@ def _remark(log: xr.Dataset, lacks: list[_Lack]) -> int:
     unrun = _most(lack.unrun for lack in lacks)
     _say_left_out(int(unrun.sum()), n, _first(log, unrun))
     unlabelled = _most(lack.unlabelled for lack in lacks)
-    asked, labelled = n - int(unrun.sum()), bool(log["correct"].notnull().any())
-    _say_unlabelled(int(unlabelled.sum()), asked, _first(log, unlabelled), labelled)
-    return asked
+    asked, lost, labelled = n - int(unrun.sum()), int(unlabelled.sum()), bool(log["correct"].notnull().any())
+    _say_unlabelled(lost, asked, _first(log, unlabelled), labelled)
+    return _Counts(asked, asked - lost)
 
 
 def _say_left_out(left: float, n: float, first: str, stacklevel: int = 5) -> None:

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from scipy.stats import betabinom, binom
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.messages import counted
 from bayescascade.cascade.evaluate import outcome_of
 from bayescascade.cascade.forward import Outcome
 from bayescascade.cascade.rules import DecisionRule
@@ -66,7 +67,9 @@ class Prediction(NamedTuple):
     high: np.ndarray
 
 
-def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -> dict[str, Prediction]:
+def predict(
+    source: Any, rule: DecisionRule, n: int, n_labelled: int | None = None, ci_prob: float = CI_PROB
+) -> dict[str, Prediction]:
     """Error and cost of a rule on ``n`` queries that its source has not seen; empty where the source cannot tell.
 
     Parameters
@@ -77,7 +80,10 @@ def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -
         The thresholds; those of a solution or a policy are its own.
     n : int
         Queries of the log.
+    n_labelled : int, optional
+        Those whose answer has a label, of which alone the error is known; by default all.
     """
+    counts = {"error": n_labelled or n, "cost": n}
     if isinstance(source, xr.DataTree):
         draws = get_draws(source)
         if not set(rule.stages) <= set(draws.stages) or rule.kind != draws.kind:
@@ -87,26 +93,28 @@ def predict(source: Any, rule: DecisionRule, n: int, ci_prob: float = CI_PROB) -
             )
         draws = rule.restrict(draws)
         outcome = outcome_of(draws, rule)
-        seen, tails = batch_predictive(outcome, draws, n), tail_probabilities(ci_prob)
-        return {
-            name: Prediction(getattr(outcome, name).mean(axis=0), *np.quantile(getattr(seen, name), tails, axis=0))
-            for name in ("error", "cost")
+        seen = {of: batch_predictive(outcome, draws, of) for of in set(counts.values())}
+        ends = {
+            name: np.quantile(getattr(seen[of], name), tail_probabilities(ci_prob), axis=0)
+            for name, of in counts.items()
         }
+        return {name: Prediction(getattr(outcome, name).mean(axis=0), *of) for name, of in ends.items()}
     moments = getattr(source, "expected", getattr(source, "metadata", None))
     try:
         error, error_sd, cost, cost_sd, of_query = (float(moments[name]) for name in MOMENTS)  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
         return {}
-    ends = beta_binomial_ends(error, error_sd, n, ci_prob)
+    low_high = beta_binomial_ends(error, error_sd, counts["error"], ci_prob)
     half = float(ndtri(tail_probabilities(ci_prob)[1])) * np.hypot(cost_sd, of_query / np.sqrt(n))
-    found = {"error": (error, *ends), "cost": (cost, cost - half, cost + half)}
+    found = {"error": (error, *low_high), "cost": (cost, cost - half, cost + half)}
     return {name: Prediction(*(np.array([x]) for x in values)) for name, values in found.items()}
 
 
 def beta_binomial_ends(mean: float, sd: float, n: int, ci_prob: float) -> tuple[float, float]:
     """Ends of the interval of a share of ``n`` queries whose rate has a posterior of this mean and sd."""
     mean = min(max(mean, 1e-9), 1.0 - 1e-9)
-    total = max(mean * (1.0 - mean) / max(sd, 1e-9) ** 2 - 1.0, 1e-3)  # of the beta distribution of these moments
+    # of the beta distribution of these moments; beyond the largest it is a point
+    total = np.clip(mean * (1.0 - mean) / max(sd, 1e-9) ** 2 - 1.0, 1e-3, 1e9)
     low, high = betabinom.ppf(tail_probabilities(ci_prob), n, mean * total, (1.0 - mean) * total) / n
     return float(low), float(high)
 
@@ -119,18 +127,30 @@ def side_of(value: float, low: float, high: float) -> int:
 
 def compared(found: xr.Dataset) -> list[tuple[str, str]]:
     """Error and cost by name: what so many queries show, what was expected, and between what they should lie."""
-    n, ci = found.attrs["n_queries"], f"{found.attrs['ci_prob']:.0%}"
-    lines = []
+    ci, lines = f"{found.attrs['ci_prob']:.0%}", []
     for name, show, unit in (("error", share, ""), ("cost", per_thousand, " per 1,000 queries")):
         value, low, high = (float(found[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        n = _count(found, name)
         expected = show(float(found[f"{name}_expected"]))
         if np.isnan(value):  # of the error, where no answer has a label
             lines.append((name.capitalize(), f"not known, since no answer has a label. Expected: {expected}."))
             continue
-        judged = ("as expected", "more than expected", "less than expected")[side_of(value, low, high)]
-        said = f"Expected: {expected}. {n:,} queries should show {show(low)} to {show(high)} ({ci} interval)."
+        few = n == 1 or (name == "error" and low <= 0.0 and high >= 1.0)  # anything would be as expected
+        if not np.isfinite([low, high]).all():
+            lines.append((name.capitalize(), f"{show(value)}{unit}. Expected: {expected}."))
+            continue
+        judged = ("too few queries to tell" if few else "as expected", "more than expected", "less than expected")[
+            side_of(value, low, high)
+        ]
+        said = f"Expected: {expected}. {counted(n)} should show {show(low)} to {show(high)} ({ci} interval)."
         lines.append((name.capitalize(), f"{show(value)}{unit}, {judged}. {said}"))
     return lines
+
+
+def _count(found: xr.Dataset, name: str) -> int:
+    """Of how many queries a log shows an amount: the error of those alone whose answer has a label."""
+    n = int(found.attrs["n_queries"])
+    return int(found.attrs.get("n_labelled", n)) if name == "error" else n
 
 
 def in_words(found: xr.Dataset) -> str:
@@ -141,6 +161,8 @@ def in_words(found: xr.Dataset) -> str:
 def promise_in_words(found: xr.Dataset, goal: Any) -> str | None:
     """Whether a log showed what was promised, and whether luck explains it where not; None without a promise.
 
+    So few queries that even nothing but wrong answers would be luck say neither.
+
     Examples
     --------
     >>> found = xr.Dataset({"error": 0.26, "cost": 0.001}, attrs={"n_queries": 1000})
@@ -149,19 +171,21 @@ def promise_in_words(found: xr.Dataset, goal: Any) -> str | None:
     """
     if not isinstance(goal, Mapping):
         return None
-    said, n = [], int(found.attrs["n_queries"])
+    said = []
     for name, show in (("error", share), ("cost", lambda cost: f"{per_thousand(cost)} per 1,000 queries")):
         limit = goal.get(f"max_{name}")
         value = float(found[name])
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             continue
-        lead = f"{name.capitalize()} at most {show(limit)}:"
+        n, lead = _count(found, name), f"{name.capitalize()} at most {show(limit)}:"
+        most = float(binom.ppf(tail_probabilities(CI_PROB)[1], n, limit)) / n if 0.0 < limit < 1.0 else 0.0
         if np.isnan(value):
             said.append(f"{lead} cannot be told without labels.")
+        elif n == 1 or (name == "error" and most >= 1.0):
+            said.append(f"{lead} {counted(n)} cannot tell ({show(value)} here).")
         elif value <= limit * (1.0 + 1e-9):
             said.append(f"{lead} kept here, with {show(value)}.")
         elif name == "error" and 0.0 < limit < 1.0:
-            most = float(binom.ppf(tail_probabilities(CI_PROB)[1], n, limit)) / n
             of = f"a true rate of {show(limit)} shows up to {show(most)} in {n:,} queries"
             missed = f"{lead} missed here with {show(value)}"
             said.append(

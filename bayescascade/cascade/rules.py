@@ -140,7 +140,8 @@ class DecisionRule:
         ------
         CascadeError
             For thresholds of the wrong length, off their scale or with NaN, a last one other than -inf, or
-            rejecting thresholds above the accepting ones.
+            rejecting thresholds above the accepting ones; for a solution or a policy of other stages, or another
+            kind of confidence.
         """
         if isinstance(thresholds, DecisionRule) and reject is None:
             if not set(thresholds.stages) <= set(stages):
@@ -149,7 +150,16 @@ class DecisionRule:
         given = getattr(thresholds, "thresholds", thresholds)
         reject = getattr(thresholds, "reject", None) if reject is None else reject
         coord = _names_of(given)
-        names = [str(name) for name in getattr(thresholds, "stages", None) or coord]
+        own = [str(name) for name in getattr(thresholds, "stages", None) or []]
+        if not set(own) <= set(stages):
+            _refuse_names(own, stages)
+        of = getattr(thresholds, "confidence_kind", kind)
+        if of != kind:
+            raise CascadeError(
+                f"the thresholds are for confidences of kind {of!r}, but the log or fit has those of kind "
+                f"{kind!r}; bring them to one kind, or tune on confidences of this one."
+            )
+        names = own or coord
         chosen = names if names and set(names) <= set(stages) else [str(name) for name in stages]
         if coord and coord != chosen:
             _refuse_names(coord, chosen)

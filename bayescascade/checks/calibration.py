@@ -113,7 +113,10 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
     columns = ["stage", "part", "labels", "bins", "share_inside", "observed", "expected", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["stage", "part"])
     if table["p"].isna().all():
-        text = f"No stage has {LEAST} labelled answers, too few to judge calibration. Label more queries."
+        few = f"No stage has {LEAST} labelled answers, too few to judge calibration."
+        if (table["labels"] >= LEAST).any():
+            few = "No stage has labels enough to see more than the fitted curve can follow."
+        text = f"{few} Label more queries."
         return CheckResult("calibration", None, table, text)
     # the level is shared by the stages' curves, tops and atoms, where each p is for all atoms of its stage
     tested, part = table["p"].notna(), table.index.get_level_values("part")
@@ -140,7 +143,7 @@ def check_calibration(evidence: Evidence, rng: np.random.Generator) -> CheckResu
         text = f"Observed accuracy agrees with predicted P(correct) in {which}."
     unseen = [name for name, lacks in table["p"].isna().groupby("stage", sort=False).all().items() if lacks]
     if unseen:
-        text += f" Not tested: {joined(unseen)}; label at least {LEAST} answers there."
+        text += f" Not tested: {joined(unseen)}; label more answers there, at least {LEAST}."
     return CheckResult("calibration", verdict(failed, unseen), table, text, picture)
 
 

@@ -81,7 +81,7 @@ def check_dependence(evidence: Evidence, rng: np.random.Generator) -> CheckResul
         for first, found in _pairs_with(evidence, second, rng).items():
             name = f"{evidence.stages[first]} > {evidence.stages[second]}"
             rows += [(name, *row) for row in found]
-            unseen += [] if found else [name]
+            unseen += [] if found or _constant(evidence, first, second) else [name]
     columns = ["pair", "statistic", "queries", "rival", "observed", "replicated_low", "replicated_high", "p"]
     table = pd.DataFrame(rows, columns=columns).set_index(["pair", "statistic"])
     if table["p"].isna().all():
@@ -135,7 +135,7 @@ def _pairs_with(evidence: Evidence, second: int, rng: np.random.Generator) -> di
     for first in out:
         both = np.isfinite(evidence.signal[queries, first])
         n, x = int(both.sum()), evidence.signal[queries[both], first]
-        if n < LEAST:
+        if n < LEAST or np.ptp(x) == 0.0 or np.ptp(y[both]) == 0.0:
             continue
         observed, taus = kendall(x, y[None, both])[0], kendall(x, new[:, both])
         found: list[tuple[object, ...]] = []
@@ -149,6 +149,12 @@ def _pairs_with(evidence: Evidence, second: int, rng: np.random.Generator) -> di
             found.append(("family", n, rival, *rest))
         out[first] = found
     return out
+
+
+def _constant(evidence: Evidence, *stages: int) -> bool:
+    """Whether one of the stages gives all of its queries one confidence, so that there is nothing to see."""
+    signals = [evidence.signal[np.isfinite(evidence.signal[:, j]), j] for j in stages]
+    return any(len(signal) >= LEAST and np.ptp(signal) == 0.0 for signal in signals)
 
 
 def _tail_of(signal: np.ndarray, tail: str) -> tuple[np.ndarray, float]:

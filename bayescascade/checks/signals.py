@@ -100,8 +100,9 @@ def check_margins(evidence: Evidence, rng: np.random.Generator) -> CheckResult:
     failed, seen, unseen = (
         [name for name, inside in table["inside"].items() if inside == word] for word in ("no", "yes", "")
     )
-    if not table["inside"].any():
-        text = f"No stage has {LEAST} queries, too few to judge a distribution. Log more queries."
+    varies = np.array([len(np.unique(signal[np.isfinite(signal)])) > 1 for signal in evidence.signal.T])
+    if not (table["inside"].ne("").to_numpy() & varies).any():
+        text = f"No stage has {LEAST} queries and a confidence that varies: there is no distribution to judge."
         return CheckResult("margins", None, table, text)
     if failed:
         text = said(

@@ -100,7 +100,8 @@ class _Commands(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head` is no mistake; Typer knows what to do
                 raise
-            message = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+            where = f"{error.filename}: " if error.filename else ""
+            message = f"{where}{error.strerror or error}."
         except ImportError as error:
             if isinstance(error, ModuleNotFoundError):  # a fault of ours
                 raise

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bayescascade._common.messages import counted
 from bayescascade.cli import terminal
 from bayescascade.cli.choosing import NO_GOAL, checks_content
 from bayescascade.cli.log_options import LogOptions, reads_a_log
@@ -81,7 +82,7 @@ def show_score(scored: Any, title: str) -> None:
     from bayescascade.display.format import per_thousand, share
 
     n = scored.attrs["n_queries"]
-    terminal.tell(f"{title}: {n:,} queries")
+    terminal.tell(f"{title}: {counted(n)}")
     print()
     lines = []
     if "promise" in scored.attrs:

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayescascade._common.messages import counted
 from bayescascade.errors import CascadeWarning, Face
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def describe(log: xr.Dataset) -> str:
     stages, order = ", ".join(map(str, log["stage"].values)), log.attrs.get("stage_order", "as given")
     tasks = tasks_of(log)
     told = f"; tasks: {', '.join(f'{name} ({count})' for name, count in tasks.items())}" if len(tasks) > 1 else ""
-    return f"{log.sizes['query']} queries; stages {order}: {stages}{told}"
+    return f"{counted(log.sizes['query'])}; stages {order}: {stages}{told}"
 
 
 def log_words(log: xr.Dataset, path: Path) -> str:

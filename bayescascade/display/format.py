@@ -15,8 +15,15 @@ PER = 1000  # queries whose cost a report shows
 
 
 def share(value: float) -> str:
-    """A share of queries."""
-    return f"{value:.1%}"
+    """A share of queries.
+
+    Examples
+    --------
+    >>> share(0.123), share(-1e-17)
+    ('12.3%', '0.0%')
+    """
+    text = f"{value:.1%}"
+    return "0.0%" if text == "-0.0%" else text
 
 
 def chance(p: float) -> str:

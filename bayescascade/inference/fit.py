@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
+from bayescascade._common.messages import counted
 from bayescascade.errors import PACKAGE, CascadeWarning, Code, bad_value
 from bayescascade.inference.deferral_weights import fit_log
 from bayescascade.inference.effort import announce
@@ -161,7 +162,7 @@ def _remark(design: Design, log: xr.Dataset) -> None:
     n = int(log.sizes["query"])
     if n < 10:
         warnings.warn(
-            f"the log has {n} queries; below 10 the prior dominates the posterior. Label more queries.",
+            f"the log has {counted(n)}; below 10 the prior dominates the posterior. Label more queries.",
             CascadeWarning,
             skip_file_prefixes=PACKAGE,
         )
@@ -176,8 +177,9 @@ def _remark(design: Design, log: xr.Dataset) -> None:
                 skip_file_prefixes=PACKAGE,
             )
         elif here.min() == here.max():
+            every = f"all {len(here)} labelled answers are" if len(here) > 1 else "its one labelled answer is"
             warnings.warn(
-                f"stage {name!r}: all {len(here)} labelled answers are {'right' if here[0] else 'wrong'}; "
+                f"stage {name!r}: {every} {'right' if here[0] else 'wrong'}; "
                 "its slope is decided by the prior and the other stages. Label more queries of this stage.",
                 CascadeWarning,
                 skip_file_prefixes=PACKAGE,

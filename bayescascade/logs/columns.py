@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from bayescascade._common.messages import listed
 from bayescascade.errors import CascadeError, bad_value, option, shown
 from bayescascade.logs.layouts import STYLES, column_of
+from bayescascade.logs.spelling import plain_number
 from bayescascade.logs.tables import MISSING
 
 FIELDS = ("query", "stage", "confidence", "correct", "latency")
+_NAMES = (*FIELDS, "latency_ms", "model", "task")
 _ORDERS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -27,7 +30,7 @@ _ORDERS: dict[str, Callable[[Any, Any], Any]] = {
 _CONDITION = re.compile(r"\s*(\S.*?)\s*(>=|<=|!=|==|=|>|<|\sin\s)\s*(.*?\S)\s*")
 
 
-def renamed(table: pd.DataFrame, columns: Any, correct_if: Any) -> pd.DataFrame:
+def renamed(table: pd.DataFrame, columns: Any, correct_if: Any, kept: str | None = None) -> pd.DataFrame:
     """A table whose columns have the names that a log's have.
 
     Examples
@@ -46,6 +49,8 @@ def renamed(table: pd.DataFrame, columns: Any, correct_if: Any) -> pd.DataFrame:
         The table's own name for ``query``, ``stage``, ``confidence``, ``correct`` and ``latency``.
     correct_if : str, optional
         When an answer is right: a column, one of ``>= <= > < = != in``, and a value, or several with commas.
+    kept : str, optional
+        A column that keeps its name, capitals and all, because something else asks for it.
 
     Raises
     ------
@@ -62,7 +67,15 @@ def renamed(table: pd.DataFrame, columns: Any, correct_if: Any) -> pd.DataFrame:
             )
         for name, own in columns.items():
             table = _rename(table, str(name), own)
-    return table if correct_if is None else _judged(table, correct_if)
+    table = table if correct_if is None else _judged(table, correct_if)
+    return table.rename(columns=_in_small_letters(table, kept))
+
+
+def _in_small_letters(table: pd.DataFrame, kept: str | None) -> dict[str, str]:
+    """Columns of a long log whose names differ from a log's by capitals alone, as in ``Confidence``."""
+    plain = {name: name.lower() for name in table.columns if name != kept and name.lower() in _NAMES}
+    once = [name for name, count in Counter(plain.values()).items() if count == 1 and name not in table.columns]
+    return {own: name for own, name in plain.items() if name in once}
 
 
 def _places(table: pd.DataFrame, own: str, top_level: bool = False) -> dict[str, str | None]:
@@ -178,7 +191,29 @@ def check_grades(grades: Any, pass_mark: float | None = None) -> dict[str, float
                 + option("pass_mark", 0.5)
                 + ", or let it stand for 1 or 0",
             )
-    return {word.strip().lower(): np.nan if value is None else float(value) for word, value in grades.items()}
+    found: dict[str, float] = {}
+    for word, value in grades.items():
+        plain, meant = word.strip().lower(), np.nan if value is None else float(value)
+        if _is_number(plain):
+            raise bad_value(
+                "grades",
+                grades,
+                "texts alone need one; of numbers say which are right: "
+                + option("correct_if", f"correct = {plain}"),
+                f"holds the number {word!r}",
+            )
+        if not np.array_equal(found.setdefault(plain, meant), meant, equal_nan=True):
+            raise bad_value(
+                "grades", grades, "capitals and spaces make no difference here", f"gives {word!r} two meanings"
+            )
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(plain_number(text)))
+    except ValueError:
+        return False
 
 
 def check_pass_mark(pass_mark: Any, correct_if: Any = None) -> float | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -37,9 +37,16 @@ JSON_FORMS = "write one object a row (JSON lines), or an array of such objects"
 def read_file(source: str | os.PathLike[str]) -> tuple[pd.DataFrame, str]:
     """The table in a file, or on standard input for ``"-"``, and what messages call it."""
     if os.fspath(source) == STDIN:
-        return _by_content(sys.stdin.buffer.read(), "standard input"), "standard input"
+        return _by_content(standard_input().read(), "standard input"), "standard input"
     path = Path(source)
     return _read_path(path, str(path)), str(path)
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes; raises `CascadeError` where it is closed, or is none of files or pipes."""
+    if not hasattr(sys.stdin, "buffer"):  # None where it is closed; notebooks have one of their own
+        raise CascadeError(f"{STDIN!r} is standard input, of which there is none here; name a file")
+    return sys.stdin.buffer
 
 
 def _read_path(path: Path, origin: str) -> pd.DataFrame:

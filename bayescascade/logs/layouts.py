@@ -297,6 +297,20 @@ def no_confidence(columns: Iterable[str], where: str = "") -> CascadeError:
     )
 
 
+def no_labels(stage: str, columns: Iterable[str]) -> CascadeError:
+    """The error of a log to be fitted in which no column says which answers are right."""
+    return CascadeError(
+        "stage {!r} has no labelled row: there is no column 'correct', nor one for each stage; the columns are "
+        "{}. Say which of them it is{}, or when an answer is right: {}",
+        (
+            stage,
+            listed(columns),
+            in_python(" with columns={'correct': ...}", " with --correct-column COLUMN"),
+            option("correct_if", "score >= 0.5"),
+        ),
+    )
+
+
 def no_cost(cost: str, lacking: str, where: str) -> CascadeError:
     """The error of a table without the columns ``lacking``; ``where`` says which table, or what it has."""
     return CascadeError(

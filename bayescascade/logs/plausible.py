@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayescascade.errors import CascadeWarning, option, said
-from bayescascade.signals.kinds import KINDS, off_scale
+from bayescascade.errors import CascadeWarning, in_python, option, said
+from bayescascade.logs.meant import looks_like_another
+from bayescascade.signals.kinds import KINDS
 
 Matrix = NDArray[np.float64]  # (query, stage)
 
@@ -25,6 +26,7 @@ _SOME = 3  # of what one or two may be by chance
 LEAST = 10  # queries from which on a median says something
 # What may stand around an id: zeros before a number, a letter or a word, signs, the end of a file's name.
 _AROUND = re.compile(r"^(?:q|query|id)?[^a-z\d]*0*(?=\w)|\.[a-z]+$|[^\w]+$", re.IGNORECASE)
+_LATENCY = re.compile(r"latency\w*", re.IGNORECASE)
 # Widths of the range that holds 90%: a value that lies so far beyond it was hardly made as the others were.
 FAR = 100.0
 
@@ -36,27 +38,36 @@ def warn_of_oddities(matrices: dict[str, Matrix], names: list[str], kind: str, o
         *_falling(confidence, correct, names, kind),
         *_sums(confidence, names, kind),
         *_far_off(confidence, names, kind),
+        *looks_like_another(confidence, names, kind),
     ]
     found += [*_worse_and_dearer(correct, cost, names), *_no_latency(matrices, names)]
-    found += _few_costs(cost, confidence, names)
+    found += _one_label(correct, confidence)
+    for what in ("cost", "latency"):
+        if what in matrices:
+            found += [
+                *_few_amounts(matrices[what], confidence, names, what),
+                *_far_above(matrices[what], names, what),
+            ]
     if ordered:
         found += _dearest_first(cost, names)
     for message in found:
         warnings.warn(CascadeWarning(message), stacklevel=3)
 
 
-def warn_of_torn_queries(queries: Iterable[object], confidence: Matrix) -> None:
+def warn_of_torn_queries(queries: Iterable[object], confidence: Matrix, tasks: Iterable[str] | None) -> None:
     """Warn of ids that are one but for zeros, capitals or signs around them, and that no stage has both of.
 
-    Such ids may well differ ("007" and "7"), so a query is taken for torn only where its parts fit together.
+    Such ids may well differ ("007" and "7"), so a query is taken for torn only where its parts fit together. So
+    may those of two tasks, "<task>/<query>".
     """
     ran = np.isfinite(confidence)
     found: dict[str, tuple[str, NDArray[np.bool_]]] = {}
     torn = []
-    for query, stages in (
-        (str(query), stages) for query, stages in zip(queries, ran, strict=True) if not stages.all()
-    ):
-        core = _AROUND.sub("", query).casefold()
+    prefixes = repeat("") if tasks is None else (f"{task}/" for task in tasks)
+    for query, prefix, stages in zip(map(str, queries), prefixes, ran, strict=False):
+        if stages.all():
+            continue
+        core = _AROUND.sub("", query.removeprefix(prefix)).casefold()
         other, seen = found.setdefault(core, (query, stages))
         if core and other != query and not (seen & stages).any():
             torn.append((other, query))
@@ -64,15 +75,10 @@ def warn_of_torn_queries(queries: Iterable[object], confidence: Matrix) -> None:
         (one, other), n = torn[0], len(torn)
         message = (
             f"{n} queries have ids like those of others that ran on other stages only (first: {one!r} and "
-            f"{other!r}), as if one query were written in two ways. If so, write its id alike in all rows: "
-            "nothing is learned from it of how its stages go together"
+            f"{other!r}), as if one query were written in two ways. If so, write its id, and its task if it has "
+            "one, alike in all rows: nothing is learned from it of how its stages go together"
         )
         warnings.warn(CascadeWarning(message), stacklevel=3)
-
-
-def kinds_of_all(confidence: Matrix) -> list[str]:
-    """Kinds other than any number on whose scale all confidences are."""
-    return [name for name in KINDS if name != "score" and not off_scale(confidence, name).any()]
 
 
 def rank_gap(confidence: Matrix, correct: Matrix) -> tuple[float, float]:
@@ -142,6 +148,34 @@ def _far_off(confidence: Matrix, names: list[str], kind: str) -> Iterator[str]:
             )
 
 
+def _one_label(correct: Matrix, confidence: Matrix) -> Iterator[str]:
+    """Labels that are all the same beside many answers without one, as where empty cells stand for the other."""
+    labels, answers = correct[np.isfinite(correct)], int(np.isfinite(confidence).sum())
+    if len(labels) < LEAST or len(labels) > (1.0 - _FEW) * answers or np.ptp(labels) > 0.0:
+        return
+    one, other = ("right", "wrong") if labels[0] else ("wrong", "right")
+    yield (
+        f"all {len(labels)} labels say {one}, and {answers - len(labels)} answers have none. If an empty cell "
+        f"means {other}, write {1.0 - labels[0]:g} there: as it is, nothing says how often answers are {other}"
+    )
+
+
+def _far_above(amounts: Matrix, names: list[str], what: str) -> Iterator[str]:
+    """Stages of which a few calls cost or take far more than all others, as those in another unit would."""
+    for stage, name in enumerate(names):
+        values = amounts[np.isfinite(amounts[:, stage]), stage]
+        if len(values) < 2 * LEAST:
+            continue
+        most = np.quantile(values, 0.95)
+        far = values[values > FAR * most]
+        if most > 0.0 and len(far):
+            yield (
+                f"{len(far)} of the {len(values)} calls of stage {name!r} have a {what} of {far.min():.3g} or "
+                f"more, where most have {most:.3g} or less, and its mean {what} rests on them. If they are in "
+                "another unit, or stand for calls that failed, mend them or leave the cell empty"
+            )
+
+
 def _worse_and_dearer(correct: Matrix, cost: Matrix, names: list[str]) -> Iterator[str]:
     """Stages that cost more than the one before and are right less often on the same queries."""
     means = np.nanmean(cost, axis=0)
@@ -168,16 +202,28 @@ def _dearest_first(cost: Matrix, names: list[str]) -> Iterator[str]:
         )
 
 
-def _few_costs(cost: Matrix, confidence: Matrix, names: list[str]) -> Iterator[str]:
-    """Stages whose mean cost rests on a few of their calls: those that a cache answered may have none."""
-    for name, paid, called in zip(
-        names, np.isfinite(cost).sum(axis=0), np.isfinite(confidence).sum(axis=0), strict=True
+def _few_amounts(amounts: Matrix, confidence: Matrix, names: list[str], what: str) -> Iterator[str]:
+    """Stages whose mean cost or latency rests on a few of their calls: those that a cache answered have none."""
+    for name, known, called in zip(
+        names, np.isfinite(amounts).sum(axis=0), np.isfinite(confidence).sum(axis=0), strict=True
     ):
-        if called >= LEAST and paid < _FEW * called:
+        if called >= LEAST and 0 < known < _FEW * called:
             yield (
-                f"only {paid} of the {called} calls of stage {name!r} have a cost, and its mean cost is theirs; "
-                "if the others were answered from a cache, that is as it should be, else fill their costs in"
+                f"only {known} of the {called} calls of stage {name!r} have a {what}, and its mean {what} is "
+                f"theirs; if the others were answered from a cache, that is as it should be, else fill in their "
+                f"{what}"
             )
+
+
+def warn_of_unread_latency(read: Iterable[str], columns: Iterable[str]) -> None:
+    """Warn of a column that may be the latency where none was read."""
+    named = [found[0] for name in columns if (found := _LATENCY.search(name))]
+    if named and "latency" not in read:
+        message = said(
+            "the log is read without a latency, though {!r} may be one; name it if it is: {}",
+            (named[0], in_python(f"columns={{'latency': {named[0]!r}}}", f"--latency-column {named[0]}")),
+        )
+        warnings.warn(CascadeWarning(message), stacklevel=3)
 
 
 def _no_latency(matrices: dict[str, Matrix], names: list[str]) -> Iterator[str]:

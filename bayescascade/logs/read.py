@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, option, shown
 from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, renamed, right_or_wrong
-from bayescascade.logs.layouts import Records, to_records
-from bayescascade.logs.plausible import warn_of_oddities, warn_of_torn_queries
+from bayescascade.logs.layouts import Records, no_labels, to_records
+from bayescascade.logs.plausible import warn_of_oddities, warn_of_torn_queries, warn_of_unread_latency
 from bayescascade.logs.sources import joined_table
 from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, SIGNAL, TRUTH, to_numbers
 from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
@@ -107,7 +107,8 @@ def read_log(
         be missing, if all stages of the log are among ``stages``; and one stage is enough.
     columns : mapping of str to str, optional
         The log's own names of ``query``, ``stage``, ``confidence``, ``correct`` and ``latency``, e.g.
-        ``{"query": "id"}``; of a wide table, of the part that comes with each stage.
+        ``{"query": "id"}``; of a wide table, of the part that comes with each stage. In a long log a name may
+        also be written in capitals, as in ``Confidence``.
     correct_if : str, optional
         When an answer is right, in place of a column ``correct``: ``"score >= 0.5"``, ``"grade = A"``,
         ``"outcome in pass,ok"``. An empty cell is not labelled.
@@ -133,8 +134,10 @@ def read_log(
     -----
     CascadeWarning
         If rows carry a label but no confidence; if a stage is right less often where its confidence is higher,
-        log-probabilities look like sums, a dearer stage is right less often, the stages stand dearest first, part
-        of a stage's calls cost 0, or a stage has no known latency; if a file may be cut off or is not in UTF-8.
+        log-probabilities look like sums, percentages like probabilities or counts, a dearer stage is right less
+        often, the stages stand dearest first, part of a stage's calls cost 0 or far more than the others, or a
+        stage has no known latency; if all labels are the same and many answers have none; if a query may be torn
+        in two by its id or its task; if a file may be cut off or is not in UTF-8.
     """
     if confidence_kind is not None:
         check_kind(confidence_kind)
@@ -146,7 +149,7 @@ def read_log(
         raise CascadeError(
             option("task") + f" should name a column but is {shown(task)}", parameter="task", value=task
         )
-    table = renamed(joined_table(source), columns, correct_if)
+    table = renamed(joined_table(source), columns, correct_if, task)
     kind, signal = _kind_of(table, confidence_kind), table.attrs.get(SIGNAL)
     records = to_records(table, cost if isinstance(cost, str) else None, set(prices or ()), task)
     all_stages = None if labels else _with_those_not_reached(records, wanted)
@@ -159,6 +162,8 @@ def read_log(
     records = records.keep(positions)
     if labels:
         check_enough_stages(records.names)
+        if "correct" not in records.cells:
+            raise no_labels(records.names[0], table.columns)
     _check_unique(records)
     check_names("stage", records.names)
     named = records.queries.dtype != np.int64
@@ -177,7 +182,8 @@ def read_log(
     cleaned = clean_matrices(matrices, records.names, kind, where, labels)
     warn_of_oddities(cleaned, records.names, kind, stage_order == "as given" and len(records.names) > 1)
     if named:
-        warn_of_torn_queries(records.queries, cleaned["confidence"])
+        warn_of_torn_queries(records.queries, cleaned["confidence"], records.tasks)
+    warn_of_unread_latency(records.cells, table.columns)
     log = xr.Dataset(
         {name: (("query", "stage"), matrix) for name, matrix in cleaned.items()},
         coords={"query": records.queries, "stage": np.array(records.names)},

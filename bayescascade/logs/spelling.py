@@ -12,11 +12,19 @@ COMMA = re.compile(rf"[-+]?(?:(?:\d+|{_GROUPS.replace('MARK', '[.]')}),\d*|\d+)(
 _CURRENCY = re.compile(r"[$€£¥₹]|\b(?:USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD)\b")
 _SPACE_OF_THOUSANDS = re.compile(r"(?<=\d)[ \u00a0\u202f'\u2019](?=\d{3})")  # the Swiss write apostrophes
 _UNIT = re.compile(r"(?<=\d)\s*(%|\u2030|\u00a2|[A-Za-z\u00b5\u03bc]{1,7})$")
+_DATE = re.compile(
+    r"\d{1,4}(?P<mark>[-/.])(?:\d{1,2}(?P=mark)\d{2,4}|[^\W\d_]{3,4}\.?(?:(?P=mark)\d{2,4})?)(?:[ T].*)?"
+    r"|\d{1,2}\. ?[^\W\d_]{3,4}\.?|[^\W\d_]{3,4}[-. ]\d{2,4}"
+)
 _QUOTIENT = re.compile(r"\d+\s*/\s*[1-9]\d*")
 
 MIXED = "; commas in this column stand for the decimal point here, for thousands there: write it one way"
 EITHER = (
     "; it is not clear whether commas stand for the decimal point or for thousands: write it without thousands"
+)
+DATES = (
+    " looks like a date, which spreadsheets make of numbers such as 3/5 or 1.2: format the column as text there "
+    "before it is filled"
 )
 CURRENCIES = "; more than one currency stands in this column: bring it to one"
 
@@ -52,6 +60,7 @@ def spelled_out(texts: Sequence[str]) -> tuple[list[float], str]:
     """
     if len({sign for text in texts for sign in _CURRENCY.findall(text)}) > 1:
         return [], CURRENCIES
+    texts = [text.replace("\u2212", "-") for text in texts]  # the minus sign of typesetters
     bare = [_SPACE_OF_THOUSANDS.sub("", _CURRENCY.sub("", text, count=1)).strip() for text in texts]
     point, comma = (all(map(form.fullmatch, bare)) for form in (POINT, COMMA))
     commas = any("," in text for text in bare)
@@ -61,6 +70,9 @@ def spelled_out(texts: Sequence[str]) -> tuple[list[float], str]:
         return [float(text.replace(",", "")) for text in bare], ""
     if comma:
         return [float(text.replace(".", "").replace(",", ".")) for text in bare], ""
+    date = next(filter(_DATE.fullmatch, bare), None)
+    if date is not None:
+        return [], f"; {date!r}{DATES}"
     units = [_UNIT.search(text) for text in bare]
     if all(units):
         return [], f"; write numbers alone, without the unit {units[0][1]!r}"  # type: ignore[index]  # all are there

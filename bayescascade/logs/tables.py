@@ -86,7 +86,7 @@ def _flat_columns(table: pd.DataFrame) -> pd.DataFrame:
     if table.columns.nlevels > 1:
         flat = [":".join(str(part) for part in parts if str(part)) for parts in table.columns]
         table = table.set_axis(flat, axis=1)
-    return table.set_axis([text_of(name, "the name of a column") for name in table.columns], axis=1)
+    return table.set_axis([text_of(name, "the name of a column").strip() for name in table.columns], axis=1)
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:

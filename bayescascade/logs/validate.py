@@ -14,10 +14,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayescascade._common.memory import check_memory
-from bayescascade._common.messages import listed, show
+from bayescascade._common.messages import counted, listed, show
 from bayescascade._common.validation import TURNS, check_text
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option, shown
-from bayescascade.logs.plausible import kinds_of_all
+from bayescascade.logs.meant import what_is_meant
 from bayescascade.logs.tables import EXAMPLE_PRICES, text_of
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
@@ -54,7 +54,7 @@ def clean_matrices(
     `where(query, stage)` describes a cell for messages. Returns new matrices: confidence, correct, cost and,
     if given, latency.
     """
-    confidence = _clean_confidence(matrices["confidence"], kind, where)
+    confidence = _clean_confidence(matrices["confidence"], names, kind, where)
     too_large = np.isfinite(confidence) & (np.abs(confidence) > MOST_AMOUNT)
     _first_bad(too_large, confidence, where, "confidence", _too_large("confidence"))
     _check_votes(confidence, names, kind)
@@ -93,13 +93,13 @@ def clean_matrices(
     return {"confidence": confidence, **cleaned}
 
 
-def _clean_confidence(confidence: Matrix, kind: str, where: Where) -> Matrix:
+def _clean_confidence(confidence: Matrix, names: list[str], kind: str, where: Where) -> Matrix:
     clipped = clip_rounding(confidence, kind)
     allowed = f"of kind {kind!r} it should be {check_kind(kind).description}, or NaN if the stage was not run"
     bad = off_scale(clipped, kind)
-    meant = kinds_of_all(clipped) if bad.any() else []
+    meant = what_is_meant(clipped, names, kind) if bad.any() else ""
     if meant:
-        allowed += "; did you mean " + option("confidence_kind", meant[0]) + "?"
+        allowed = allowed + "; " + meant
     _first_bad(bad, clipped, where, "confidence", allowed)
     return clipped
 
@@ -134,8 +134,9 @@ def _warn_lost_labels(lost: NDArray[np.bool_], where: Where) -> None:
     if lost.any():
         query, stage = (int(place) for place in np.argwhere(lost)[0])
         warnings.warn(
-            f"{int(lost.sum())} labels have no confidence beside them, so those stages count as not run and "
-            f"the labels are left out (first: {where(query, stage)}); fill in the confidences to use them",
+            f"{counted(int(lost.sum()), 'label stands', 'labels stand')} without a confidence; there the stage "
+            f"counts as not run, and no label is read (first: {where(query, stage)}); fill in the confidence to "
+            "use them",
             CascadeWarning,
             stacklevel=4,
         )
@@ -169,8 +170,8 @@ def _check_pairs(run: NDArray[np.bool_], names: list[str]) -> None:
         raise CascadeError(
             f"no query ran both {show(first)} ({int(run[:, link].sum())} queries) and {show(second)} "
             f"({int(run[:, link + 1].sum())}), so nothing says how they go together: does one query have the same "
-            "id in the rows of both, or was a stage renamed half way? Repair that, run both stages on some "
-            "queries, or leave one out with " + option("stages", [TO_FILL_IN])
+            "id, and the same task if there are tasks, in the rows of both, or was a stage renamed half way? "
+            "Repair that, run both stages on some queries, or leave one out with " + option("stages", [TO_FILL_IN])
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescascade._common.messages import joined
+from bayescascade._common.messages import counted, joined
 from bayescascade.display.format import per_thousand, share
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.logs.read import read_log
@@ -210,9 +210,9 @@ def _text(
 ) -> str:
     looked = [part for part in parts if not part.remark]
     if not looked:
-        return f"Nothing to look at in {n} queries: {parts[0].remark}."
+        return f"Nothing to look at in {counted(n)}: {parts[0].remark}."
     if moved:
-        text = f"Alarm after {n} queries (level {level:.0%}): {'; '.join(map(_moved, moved))}."
+        text = f"Alarm after {counted(n)} (level {level:.0%}): {'; '.join(map(_moved, moved))}."
         text += " Look into it; label some of these queries, fit with them, and tune again."
     else:
         text = f"Quiet after {n} queries: no part moved (level {level:.0%})."
@@ -225,7 +225,8 @@ def _text(
         )
     promise = next((part for part in looked if part.name == "promise"), None)
     if promise is not None and limit is not None and kept is not False:
-        rate = f"{promise.n} labels leave an error of {share(promise.low)} to {share(promise.high)} possible"
+        labels = counted(promise.n, "label leaves", "labels leave")
+        rate = f"{labels} an error of {share(promise.low)} to {share(promise.high)} possible"
         text += (
             f" The promise, an error of at most {share(limit)}, is kept: {rate}."
             if kept

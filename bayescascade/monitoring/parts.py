@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import betabinom, norm
 
 from bayescascade._common.arrays import tail_probabilities
+from bayescascade._common.messages import counted
 from bayescascade.cascade.reference import LEAST, Quantiles, classes_of, deferred, to_finite
 from bayescascade.cascade.rules import DecisionRule
 from bayescascade.display.format import CI_PROB
@@ -255,8 +256,8 @@ def _confidence(
     if not pair:
         return parts
     if n == 0 or len(table) < 2:
-        why = _why(n, n_log) if n == 0 else f"the log has {n_log} queries here, too few to see what moves together"
-        return [*parts, _nothing("link", pair, here.total, why)]
+        few = f"the policy's log has {counted(n_log)} here, too few to see what moves together"
+        return [*parts, _nothing("link", pair, here.total, _why(n, n_log) if n == 0 else few)]
     spread = float((score**2).mean())
     half = _Z * np.sqrt((1.0 / n + 1.0 / n_log) / 3.0 * spread)
     payoff = bets_on_dependence(here.spread(rank), np.nan_to_num(here.spread(score)))
@@ -265,7 +266,9 @@ def _confidence(
 
 
 def _why(n: int, n_log: int) -> str:
-    return "no query came here" if n == 0 else f"the log has {n_log} queries here, too few to compare with"
+    return (
+        "no query came here" if n == 0 else f"the policy's log has {counted(n_log)} here, too few to compare with"
+    )
 
 
 def _deferral(here: _Here, stage: str, known: Mapping[str, Any], defers: np.ndarray, lot: np.ndarray) -> Part:
@@ -307,7 +310,7 @@ def _calibration(
     which, table = np.isfinite(correct), known["graded"]
     n, n_log = int(which.sum()), int(table["labels"].sum())
     if n == 0 or n_log < LEAST:
-        why = "no label" if n == 0 else f"the log has {n_log} labels here, too few to compare with"
+        why = "no label" if n == 0 else f"the policy's log has {n_log} labels here, too few to compare with"
         return _nothing("calibration", stage, here.total, why, n)
     right, lot = correct[which] > 0.5, lot[which]
     of_class = classes_of(own[which], table["ends"])

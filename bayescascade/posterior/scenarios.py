@@ -162,14 +162,21 @@ def drift(fit: xr.DataTree, amount: float) -> xr.DataTree:
         )
     draws = get_draws(fit)
     least, most = drift_range(draws.mass)
+    stage = draws.stages[0]
+    if most <= 0.0:
+        raise CascadeError(f"a drift of {amount:g} is out of reach: {no_drift(stage)}")
     if not least < amount < most:
-        stage = draws.stages[0]
         raise CascadeError(
             f"a drift of {amount:g} is out of reach: with the confidences of stage {stage!r} as they are, a mix "
             f"of queries can drift by {least:.2g} to {most:.2g}, both exclusive."
         )
     stale = dict.fromkeys(("posterior_predictive", "predictions"))  # of the mix before the drift
     return replaced(fit, stale, {"drift": amount})
+
+
+def no_drift(stage: str) -> str:
+    """Why queries cannot drift where the range of drifts is empty."""
+    return f"the confidence of stage {stage!r} is constant, so it tells no mix of queries from another."
 
 
 def drift_range(mass: np.ndarray) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def density_figure(choice: Choice, scored: xr.Dataset | None, ci_prob: float) ->
 
 def _test(scored: xr.Dataset, name: str, ci_prob: float) -> tuple[float, float, float] | None:
     """What the test log shows, and the ends of its interval: Jeffreys' of the error."""
-    value, n = float(scored[name]), int(scored.attrs["n_queries"])
+    value, n = float(scored[name]), int(scored.attrs["n_labelled"])
     if np.isnan(value):
         return None
     if name == "cost":

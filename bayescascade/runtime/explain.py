@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bayescascade._common.digits import as_good_range, percent_of_log, show_threshold
+from bayescascade._common.messages import counted
 from bayescascade.signals.kinds import LOGARITHMS
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _origin(metadata: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tu
     out = []
     n, data = metadata.get("n_queries"), metadata.get("data_hash")
     if _known(n) and n:
-        out.append(("Made from", f"a log of {n:g} queries" + (f", {str(data)[:12]}" if data else "")))
+        out.append(("Made from", f"a log of {counted(n)}" + (f", {str(data)[:12]}" if data else "")))
     for name, key in (("Task", "task"), ("Copula", "copula")):
         if isinstance(metadata.get(key), str):
             out.append((name, metadata[key]))

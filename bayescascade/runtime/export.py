@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bayescascade._common.messages import listed, show
+from bayescascade._common.messages import counted, listed, show
 from bayescascade.errors import CascadeError, bad_value
 from bayescascade.signals.kinds import ROUNDING, SignalKind, check_kind
 
@@ -145,7 +145,8 @@ def _scaled(logprob: float) -> float:
 def _check_router(policy: Policy) -> None:
     threshold = policy.thresholds[0]
     if len(policy.stages) != 2:
-        why = f"it has one threshold for all stages, and the policy has {len(policy.stages)} stages, not 2"
+        stages = counted(len(policy.stages), "stage", "stages")
+        why = f"it has one threshold for all stages, and the policy has {stages}, not 2"
     elif policy.confidence_kind != "logprob":
         why = (
             "its confidence is a mean log-probability, and the policy's is of the kind "

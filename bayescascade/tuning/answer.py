@@ -49,9 +49,14 @@ class Alternative:
     cost: float
 
 
+_ALL = 1.0 - 1e-9  # of the queries, but for rounding
+
+
 def headline(solution: ThresholdSolution) -> str:
     """What to run."""
     stages = [str(name) for name in solution.thresholds["stage"].values]
+    if solution.abstained is not None and float(solution.abstained.min()) > _ALL:
+        return "Recommended: leave every query unanswered"
     return f"Recommended: {f'send every query to {stages[0]}' if len(stages) == 1 else ' > '.join(stages)}"
 
 
@@ -74,8 +79,9 @@ def facts(solution: ThresholdSolution) -> list[Line]:
         Line("Error", _with_interval(solution.error, share)),
     ]
     if solution.abstained is not None:
-        given = solution.error / (1.0 - solution.abstained)
-        lines.append(Line("Of answers", f"{_with_interval(given, share)} are wrong"))
+        answered = (1.0 - solution.abstained).where(solution.abstained <= _ALL)
+        if answered.notnull().any():
+            lines.append(Line("Of answers", f"{_with_interval(solution.error / answered, share)} are wrong"))
         lines.append(Line("Unanswered", _with_interval(solution.abstained, share)))
     if solution.latency is not None:
         lines.append(Line("Latency", _with_interval(solution.latency, "{:.4g}".format) + ", per query"))

@@ -124,13 +124,13 @@ def promised(kept: float, prob: float = 0.9) -> str:
 def sure_of(
     bounds: Mapping[str, float], goal: Mapping[str, Any], show: Callable[[float], str] | None = None
 ) -> str:
-    """The one-sided bounds of a promise: what each limited amount stays below; ``show`` says a cost or latency."""
+    """The one-sided bounds of a promise: what each limited amount stays below; ``show`` says a cost."""
     of = f" of the next {goal['batch']} queries" if "batch" in goal else ""
 
     def shown(name: str, value: float) -> str:
         if name == "error":
             return f"{value:.1%}"
-        return limit_of(name, value) if show is None else show(value)
+        return show(value) if show is not None and name == "cost" else limit_of(name, value)
 
     below = [f"the {name}{of} is at most {shown(name, value)}" for name, value in bounds.items()]
     margin = ", safety margin included" if goal.get("doubt") and "error" in bounds else ""

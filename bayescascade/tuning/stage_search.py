@@ -24,6 +24,7 @@ _FEW_LATENT = 100  # where queries have a difficulty, each draw is a sum over no
 _N_SWEEP = 40
 _ALL_BY_FEW = 6.0  # time on all draws by that on few: 4 to 8 for 4,000 draws of 3 and 5 stages
 AS_GOOD = 0.005  # share of the risk that nobody would move a threshold for, or run a longer cascade
+_EQUAL = 1e-6  # where every bit of the risk is money: of equal ways the fewest calls, as of free ones
 # Subsets tuned for each price, how many of them on all draws, and prices about the one at which a bound binds.
 _N_SUBSETS, _N_FINAL = 3, 2
 _PRICE_FACTORS = (1 / 3, 1.0, 3.0)
@@ -51,13 +52,13 @@ def search_stages(draws: Draws, spec: TuningSpec, discrepancy: ModelDiscrepancy 
     ranked = sorted(((keep, solve(few, keep)) for keep in tried), key=lambda one: one[1].place)
     each = (time.monotonic() - start) / len(tried)
     final = dict.fromkeys([keep for keep, _ in ranked[:_N_FINAL]])
-    if spec.bounds:
-        final |= dict.fromkeys(_shorter(ranked, 2.0 * AS_GOOD)[:1])
+    within = AS_GOOD if spec.bounds else _EQUAL
+    final |= dict.fromkeys(_shorter(ranked, 2.0 * within)[:1])
     say_if_long("Tuning", _ALL_BY_FEW * each * len(final), "Name the stages to run, or fit with fewer draws.")
     # where queries have a difficulty, those draws that search choose, and all draws judge what they chose
     given = draws if draws.n_nodes == 1 else draws.thin(SEARCH_LATENT)
     solved = sorted(((keep, solve(given, keep)) for keep in final), key=lambda one: one[1].place)
-    found, simpler = dict(solved), _shorter(solved, AS_GOOD) if spec.bounds else []
+    found, simpler = dict(solved), _shorter(solved, within)
     in_order = {keep: found[keep] for keep in [*simpler[:1], *found]}
     best = _first_kept(in_order, draws, spec, discrepancy)
     return replace(best, whole=dict(ranked)[tuple(range(len(draws.stages)))])

@@ -114,6 +114,7 @@ def test_words_prices_and_tasks(log, table, tmp_path):
     same(count(folder, **options, of_task="y"), bc.aggregate(only, THRESHOLDS))
 
 
+@pytest.mark.filterwarnings("ignore:all .* labels say right")
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_grades_and_their_pass_mark(log, table, tmp_path, ending):
     """Numbers and words, of which neither is right or wrong before a mark is set."""
@@ -266,7 +267,7 @@ def test_a_stage_that_nobody_reached_is_no_mistake(log, table):
 def test_labels_without_a_confidence_are_told(table):
     lost = table.assign(confidence=table["confidence"].where(table["query"] != 3))
     n = int(table.loc[table["query"] == 3, "correct"].notna().sum())
-    with pytest.warns(CascadeWarning, match=f"{n} labels of the DataFrame have no confidence beside them"):
+    with pytest.warns(CascadeWarning, match=f"{n} labels of the DataFrame stand without a confidence"):
         count(lost)
 
 

@@ -244,3 +244,23 @@ def test_routes_in_blocks_are_the_route_of_all(log, monkeypatch):
     np.testing.assert_array_equal(
         whole.accepted.argmax(axis=1), np.where(whole.abstained, 0, whole.reach.sum(axis=1) - 1)
     )
+
+
+@pytest.mark.parametrize(
+    ("stages", "threshold", "kind", "message"),
+    [
+        (["a", "b", "c"], 0.8, "probability", r"for stages \['a', 'b', 'c'\], but this cascade has \['small', "),
+        (["small", "mid", "large"], 0.8, "probability", r"for stages \['small', 'mid', 'large'\]"),
+        (
+            ["small", "medium", "large"],
+            0.8,
+            "percent",
+            "of kind 'percent', but the log or fit has .* 'probability'",
+        ),
+        (["small", "medium", "large"], 0.8, "votes", "of kind 'votes', but the log or fit has .* 'probability'"),
+    ],
+)
+def test_a_policy_of_another_log_is_not_read_by_position(example_log, stages, threshold, kind, message):
+    policy = Policy(stages, [threshold, threshold, -np.inf], kind)
+    with pytest.raises(CascadeError, match=message):
+        score(example_log, policy)

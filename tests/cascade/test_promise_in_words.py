@@ -1,11 +1,13 @@
 """Whether a log showed what was promised, and whether luck explains it where not."""
 
+import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import binom
 
 import bayescascade as bc
 from bayescascade.cascade.predictive import promise_in_words
+from bayescascade.errors import CascadeWarning
 
 
 def shown(error, cost=0.001, n=1000):
@@ -21,6 +23,14 @@ def shown(error, cost=0.001, n=1000):
         (shown(0.35), {"max_error": 0.25}, "missed here with 35.0%, and luck does not explain it: "),
         (shown(0.35, n=10), {"max_error": 0.25}, "missed here with 35.0%, but a true rate of 25.0%"),
         (shown(float("nan")), {"max_error": 0.25}, "Error at most 25.0%: cannot be told without labels."),
+        (shown(0.0, n=1), {"max_error": 0.02}, "Error at most 2.0%: 1 query cannot tell (0.0% here)."),
+        (shown(1.0, n=2), {"max_error": 0.25}, "Error at most 25.0%: 2 queries cannot tell (100.0% here)."),
+        (shown(0.0, n=3), {"max_error": 0.25}, "Error at most 25.0%: kept here, with 0.0%."),
+        (
+            shown(0.0, n=1),
+            {"max_cost": 0.002},
+            "Cost at most 2 per 1,000 queries: 1 query cannot tell (1 per 1,000",
+        ),
         (shown(0.2, 0.003), {"max_cost": 0.002}, "Cost at most 2 per 1,000 queries: missed here with 3 per 1,000"),
         (shown(0.2), {"max_error": 0.25, "max_cost": 0.002}, "kept here, with 20.0%. Cost at most 2 per 1,000"),
     ],
@@ -48,3 +58,26 @@ def test_score_says_it_of_a_policy_and_of_no_other_thresholds(example_log):
     )
     assert "kept here" in bc.score(example_log, policy).attrs["promise"]
     assert "promise" not in bc.score(example_log, policy.thresholds).attrs
+
+
+def test_the_error_is_that_of_the_labelled_queries(example_log):
+    policy = bc.Policy(
+        ["small", "medium", "large"],
+        [float("-inf")] * 3,
+        "probability",
+        metadata={
+            **dict.fromkeys(("error_mean", "cost_mean", "cost_of_query_sd"), 0.4),
+            **dict.fromkeys(("error_sd", "cost_sd"), 0.01),
+            "goal": {"max_error": 0.9, "prob": 0.9},
+        },
+    )
+    few = example_log.assign(correct=example_log["correct"].where(np.arange(300)[:, None] < 1))
+    with pytest.warns(CascadeWarning, match="299 of 300 answers"):
+        found = bc.score(few, policy)
+    assert (found.attrs["n_queries"], found.attrs["n_labelled"]) == (300, 1)
+    assert "1 query cannot tell" in found.attrs["promise"]
+    assert "too few queries to tell. Expected: 40.0%. 1 query should show 0.0% to 100.0%" in found.attrs["text"]
+    assert "300 queries should show" in found.attrs["text"]
+    every = bc.score(example_log, policy)
+    assert every.attrs["n_labelled"] == 300
+    assert "kept here" in every.attrs["promise"]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import json
 import tracemalloc
 import warnings
 
@@ -115,6 +116,27 @@ def _():
             done = run(command[0], "fit.nc", *command[1:])
             assert done.exit_code == 0, done.output
             assert "nan" not in done.stdout
+
+
+@row("constant", "confidences, of the first stage or of all", pytest.mark.slow)
+def _():
+    table = table_of()
+    first = table["confidence"].where(table["stage"] > 0, 0.7)
+    for values, blind in ((first, []), (0.7, ["margins", "dependence"])):
+        written(table.assign(confidence=values))
+        assert run("fit", "log.csv", "--kind", "probability", "-o", "fit.nc", *FIT).exit_code == 0
+        told = json.loads(run("check", "fit.nc", "--json").stdout)["checks"]
+        assert {one["check"] for one in told if one["passed"] is None} >= set(blind)
+        for goal in (("--error-price", "0.01"), ("--max-error", "0.9")):
+            done = run("sensitivity", "fit.nc", *goal)
+            assert done.exit_code == 0, done.output
+            assert "the confidence of stage 'small' is constant, so it tells no mix" in done.output
+        assert run("tune", "fit.nc", "--error-price", "0.01", "-o", "policy.json").exit_code == 0
+        scored = run("score", "log.csv", "--policy", "policy.json")
+        assert scored.exit_code == 0, scored.output
+        assert "nan" not in scored.stdout
+    with pytest.raises(bc.CascadeError, match=r"drift of 0.2 is out of reach: the confidence of stage 'small'"):
+        bc.drift(bc.load_fit("fit.nc"), 0.2)
 
 
 @row("excel", "as spreadsheets write")

@@ -102,4 +102,4 @@ def test_a_part_that_nobody_looked_at_passes_nothing(example_log):
         in found["dependence"].text
     )
     assert found["calibration"].passed is None
-    assert "Not tested: large; label at least 10 answers there." in found["calibration"].text
+    assert "Not tested: large; label more answers there, at least 10." in found["calibration"].text

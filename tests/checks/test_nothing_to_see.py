@@ -49,7 +49,18 @@ def one_pair_alone(log):
         log[name].values[1:, 0] = np.nan
 
 
+def constant_confidence(log):
+    log["confidence"].values[:] = 0.7
+
+
+def all_wrong_of_forty(log):
+    log["correct"].values[40:] = np.nan
+    log["correct"].values[:40] = 0.0
+
+
 CASES = {
+    "labels that the curve follows": (all_wrong_of_forty, ["calibration", "own signal"]),
+    "confidences that never vary": (constant_confidence, ["margins", "dependence", "own signal"]),
     "one label": (few_labels, ["calibration", "own signal", "cascade"]),
     "all answers right": (all_right, ["own signal"]),
     "a last stage that hardly ran": (last_hardly_ran, ["margins", "calibration", "dependence", "own signal"]),

@@ -98,6 +98,12 @@ def test_a_full_disk_is_one_sentence(calls, folder, monkeypatch):
     monkeypatch.setitem(vars(bc), "save_fit", full)
     assert_one_sentence(run("fit", "log.csv", *FIT), "new.nc: No space left on device.")
 
+    def full_terminal(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(vars(bc), "save_fit", full_terminal)
+    assert assert_one_sentence(run("fit", "log.csv", *FIT), "No space left").endswith(" No space left on device.")
+
 
 def test_a_fault_of_ours_is_not_dressed_up_as_a_mistake(calls, folder, monkeypatch):
     def broken(*_, **__):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayescascade._common.digits import show_apart, show_reject, show_threshold
-from bayescascade.display.format import chance
+from bayescascade.display.format import chance, share
 from bayescascade.tuning.solution_text import promised
 
 
@@ -64,3 +64,10 @@ def test_a_broken_promise_does_not_look_kept():
     assert promised(0.9) == "90.0%"
     assert promised(0.996) == "over 99%"
     assert promised(0.996, 0.999) == "99.6%"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-1e-17, "0.0%"), (-0.0004, "0.0%"), (-0.01, "-1.0%"), (0.5, "50.0%")]
+)
+def test_nothing_has_no_sign(value, shown):
+    assert share(value) == shown

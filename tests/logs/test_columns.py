@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from bayescascade.errors import CascadeError
 from bayescascade.logs.read import read_log
@@ -131,3 +132,41 @@ def test_a_condition_needs_no_pass_mark():
 def test_words_stand_for_grades_from_0_to_1(grade):
     with pytest.raises(CascadeError, match=r"'A' should stand for 1, for 0, for None .* between 0 and 1"):
         labels_of("A", 0, grades={"A": grade}, pass_mark=0.5)
+
+
+def test_one_word_has_one_meaning():
+    with pytest.raises(CascadeError, match="gives 'c' two meanings; capitals and spaces make no difference"):
+        labels_of("C", "c", grades={"C": 1, "c": 0})
+    assert labels_of("C", "c ", "I", grades={"C": 1, "c ": 1, "I": 0}) == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("number", ["1", "0.5", " 0 ", "1e3"])
+def test_numbers_are_no_words(number):
+    with pytest.raises(
+        CascadeError, match=r"holds the number .*; of numbers say which are right: correct_if='correct = "
+    ):
+        labels_of(1, 0, grades={number: 0})
+
+
+def long_log(**names):
+    n = 4
+    table = pd.DataFrame({"query": np.repeat(range(n), 2), "stage": [0, 1] * n, "model": ["small", "large"] * n})
+    table = table.assign(confidence=0.5, correct=[0, 1] * n, latency=1.0, cost=[1, 2] * n, task="law")
+    return table.rename(columns=names)
+
+
+@pytest.mark.parametrize("write", [str.title, str.upper, " {} ".format])
+def test_names_of_columns_differ_by_capitals_and_spaces_around_them(write):
+    plain = read_log(long_log(), confidence_kind="probability")
+    names = {name: write(name) for name in long_log().columns}
+    found = read_log(long_log(**names), confidence_kind="probability", cost=names["cost"].strip())
+    xr.testing.assert_identical(found, plain)
+
+
+def test_a_column_that_is_asked_for_keeps_its_capitals():
+    found = read_log(long_log(task="Task"), confidence_kind="probability", task="Task")
+    assert set(found["task"].values.tolist()) == {"law"}
+    both = long_log().assign(Correct=0, Latency=9.0)
+    xr.testing.assert_identical(
+        read_log(both, confidence_kind="probability"), read_log(long_log(), confidence_kind="probability")
+    )

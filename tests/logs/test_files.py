@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 
 from bayescascade.errors import CascadeError, CascadeWarning
+from bayescascade.logs.importers.responses import read_responses
 from bayescascade.logs.read import read_log
-from bayescascade.logs.spelling import CURRENCIES, EITHER, MIXED, spelled_out
+from bayescascade.logs.spelling import CURRENCIES, DATES, EITHER, MIXED, spelled_out
 from bayescascade.logs.texts import with_prompts
 
 
@@ -266,6 +267,7 @@ def test_a_name_that_is_too_long():
         (["1'469.5", "12"], [1469.5, 12]),
         (["1\u2019469,5"], [1469.5]),
         (["12 CHF", "CHF 0.5"], [12, 0.5]),
+        (["\u22120.5", "\u22121"], [-0.5, -1]),
     ],
 )
 def test_numbers_of_one_reading(texts, numbers):
@@ -283,6 +285,10 @@ def test_numbers_of_one_reading(texts, numbers):
         (["0.2s", "1.5 s"], "; write numbers alone, without the unit 's'"),
         (["4/5", "10/10"], "; write quotients as numbers, such as 0.8 for 4/5"),
         (["$1", "2 EUR"], CURRENCIES),
+        (["0.4", "3-May"], f"; '3-May'{DATES}"),
+        (["01. Feb", "0,5"], f"; '01. Feb'{DATES}"),
+        (["2024-05-03 00:00:00"], f"; '2024-05-03 00:00:00'{DATES}"),
+        (["1.2.2024"], f"; '1.2.2024'{DATES}"),
         (["1/0"], ""),
         (["1,46", "x"], ""),
         (["1_000"], ""),
@@ -319,3 +325,12 @@ def test_reading_never_waits_for_a_pipe(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "log.csv")], capture_output=True, text=True, timeout=60
     )
     assert "is not a file" in done.stdout
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("query,stage")])
+def test_no_standard_input(stdin, monkeypatch):
+    """It is closed under some schedulers, and notebooks have one of their own."""
+    monkeypatch.setattr("sys.stdin", stdin)
+    for read in (read_log, lambda source, **_: read_responses({"small": source})):
+        with pytest.raises(CascadeError, match="'-' is standard input, of which there is none here; name a file"):
+            read("-", confidence_kind="probability")

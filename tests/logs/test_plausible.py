@@ -212,11 +212,69 @@ def test_ids_like_one_another_that_ran_on_the_same_stages_are_no_torn_queries():
     assert said(table) == []
 
 
-def test_costs_of_a_few_calls_are_told():
-    table = table_of()
-    table["cost"] = table["cost"].where((table["model"] != "large") | (table["query"] < 2))
+@pytest.mark.parametrize("what", ["cost", "latency"])
+def test_what_a_few_calls_cost_or_take_is_told(what):
+    table = table_of(latency=1.5)
+    table[what] = table[what].where((table["model"] != "large") | (table["query"] < 2))
     (message,) = said(table)
-    assert "of stage 'large' have a cost, and its mean cost is theirs" in message
+    assert f"of stage 'large' have a {what}, and its mean {what} is theirs" in message
+
+
+@pytest.mark.parametrize("what", ["cost", "latency"])
+def test_calls_in_another_unit_are_told(what):
+    table = table_of(latency=np.random.default_rng(1).lognormal(0.0, 1.0, 240))
+    assert said(table) == []
+    table.loc[table.index[:4:2], what] *= 1e5
+    messages = [text for text in said(table) if "in another unit" in text]
+    assert len(messages) == 1
+    assert f"2 of the 120 calls of stage 'small' have a {what} of " in messages[0]
+    assert f"its mean {what} rests on them" in messages[0]
+
+
+def test_a_query_torn_by_its_task_is_told():
+    table = table_of()
+    late = (table["model"] == "large") & (table["query"] < 8)
+    assert said(table.assign(task=np.where(table["query"] < 8, "law", "chat"))) == []
+    (message,) = said(table.assign(task=np.where(late, "law", "chat")))
+    assert (
+        "8 queries have ids like those of others that ran on other stages only (first: 'chat/0' and 'law/0')"
+        in message
+    )
+    assert "and its task if it has one" in message
+    with pytest.raises(
+        CascadeError, match=r"no query ran both .*the same id, and the same task if there are tasks"
+    ):
+        said(table.assign(task=np.where(table["model"] == "large", "law", "chat")))
+
+
+def test_ids_that_repeat_between_tasks_are_no_torn_queries():
+    table = table_of()
+    both = pd.concat([table.assign(task="law"), table.assign(task="chat")])
+    served = both[(both["model"] == "small") | ((both["query"] + (both["task"] == "law")) % 2 == 0)]
+    assert said(served) == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "one", "other", "write"), [(1.0, "right", "wrong", 0), (0.0, "wrong", "right", 1)]
+)
+def test_an_empty_cell_that_may_stand_for_a_label_is_told(kept, one, other, write):
+    table = table_of()
+    table["correct"] = table["correct"].where(table["correct"] == kept)
+    (message,) = said(table)
+    assert f"labels say {one}, and " in message
+    assert f"If an empty cell means {other}, write {write} there" in message
+    assert said(table_of(correct=kept)) == []  # all right, and all labelled
+
+
+@pytest.mark.parametrize("name", ["latency_s", "Latency_Seconds", "p50_latency"])
+def test_a_column_that_may_be_the_latency_is_named(name):
+    table = table_of().assign(**{name: 1.5})
+    (message,) = said(table)
+    assert "read without a latency, though " in message
+    asked = message.split("columns={'latency': ")[1].split("}")[0].strip("'")
+    assert asked in name
+    if asked == name:
+        assert said(table, columns={"latency": asked}) == []
 
 
 @pytest.mark.parametrize("bad", ["\x1b]0;pwn\x07", "a\0", "a\x7f", "co\ud800st", "a\nb"])

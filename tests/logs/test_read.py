@@ -346,7 +346,7 @@ def test_labels_without_confidence_are_left_out_aloud(truth):
     lost = int(table["large.confidence"].isna().sum())
     table["large.correct"] = table["large.correct"].where(table["large.confidence"].notna(), 0.0)
     with pytest.warns(
-        CascadeWarning, match=rf"{lost} labels have no confidence.*query \d+, stage 'large'.*fill in"
+        CascadeWarning, match=rf"{lost} labels stand without a confidence.*query \d+, stage 'large'.*fill in"
     ):
         log = read_log(table, confidence_kind="logprob", stages=STAGES)
     xr.testing.assert_identical(log, truth)

@@ -56,7 +56,7 @@ def put(table, column, row, value):
             ["cost"],
             r"missing cost column 'cost'; the numeric columns are 'tokens'. Name the column with cost=",
         ),
-        (["correct"], "stage 'small' has no labelled row: 'correct' is absent or empty"),
+        (["correct"], r"stage 'small' has no labelled row: there is no column 'correct'.*columns=\{'correct'"),
     ],
 )
 def test_missing_column(table, columns, message):

@@ -110,6 +110,6 @@ def test_numbers_written_as_text_are_numbers(log):
 
 
 def test_padding_of_stages_not_run_is_blanked(log):
-    with pytest.warns(CascadeWarning, match="20 labels have no confidence beside them.*query 120, stage 'large'"):
+    with pytest.warns(CascadeWarning, match="20 labels stand without a confidence.*query 120, stage 'large'"):
         padded = validate_log(log.fillna({"correct": 0.0, "cost": 0.0}))
     xr.testing.assert_identical(padded, log)

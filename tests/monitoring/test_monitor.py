@@ -175,7 +175,9 @@ def test_a_check_with_nothing_to_look_at_says_so(policy):
 def test_a_small_log_is_no_reference(policy):
     small = policy_of(World().log(8, np.random.default_rng(1)))
     found = monitor(small, served(policy, (World(), 100)))
-    assert dict(found.idle())["confidence of small"] == "the log has 8 queries here, too few to compare with"
+    assert (
+        dict(found.idle())["confidence of small"] == "the policy's log has 8 queries here, too few to compare with"
+    )
 
 
 def test_prices_of_calls_beside_one_price_for_all(policy):

@@ -157,7 +157,7 @@ def test_the_router_decides_as_the_policy(threshold):
     ("policy", "fragment"),
     [
         (Policy(["a", "b", "c"], [-0.1, -0.1, -INF], "logprob"), "the policy has 3 stages, not 2"),
-        (Policy(["a"], [-INF], "logprob"), "the policy has 1 stages, not 2"),
+        (Policy(["a"], [-INF], "logprob"), "the policy has 1 stage, not 2"),
         (Policy(["a", "b"], [0.8, -INF], "probability"), "is of the kind 'probability', not 'logprob'"),
         (Policy(["a", "b"], [-0.1, -INF], "logprob", reject=[-1.0, -INF]), "it never abstains"),
         (Policy(["a", "b"], [INF, -INF], "logprob"), "first stage never accepts"),

@@ -1,5 +1,7 @@
 """The answer in words: what to run, between which thresholds, what else there was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.draws import make_draws
@@ -33,6 +35,25 @@ def test_the_answer_comes_in_one_unit_with_its_currency(limited):
     assert said["Limit"].startswith("You can be 90% sure that the error is at most ")
     assert "safety margin included" in said["Limit"]
     assert str(limited.to_policy().manifest["currency"]) == "USD"
+
+
+def test_a_latency_is_no_cost(limited):
+    goal = {"max_cost": 0.01, "max_latency": 3.0, "prob": 0.9}
+    both = replace(limited, goal=goal, upper_bounds={"cost": 0.002, "latency": 1.5})
+    assert "the cost is at most $2 per 1,000 queries" in lines(both)["Limit"]
+    assert lines(both)["Limit"].endswith("that the latency is at most 1.5 per query.")
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-16])
+def test_where_nothing_is_answered_it_is_said(limited, rounding):
+    none = replace(limited, abstained=limited.error * 0.0 + (1.0 - rounding), error=limited.error * rounding)
+    assert headline(none) == "Recommended: leave every query unanswered"
+    said = lines(none)
+    assert said["Unanswered"].startswith("100.0%")
+    assert "Of answers" not in said
+    some = replace(none, abstained=none.abstained.where(none.abstained["draw"] > 0, 0.5))
+    assert headline(some) == headline(limited)
+    assert lines(some)["Of answers"].startswith("0.0%")
 
 
 def test_single_stages_are_what_else_there_was(limited, example_fit):

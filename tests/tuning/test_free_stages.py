@@ -58,6 +58,16 @@ def test_a_cascade_of_the_free_stages_alone_has_their_least_error():
     assert float(found.error.mean()) == pytest.approx(least, abs=1e-3)
 
 
+@pytest.mark.parametrize("price", [0.01, 0.1, 1.0])
+def test_a_free_call_that_answers_nothing_is_not_made(price):
+    draws = draws_costing(0, 0.0004, 0.002)
+    intercept = draws.curve["intercept"] - np.array([30.0, 0.0, 0.0])
+    found = tune_by_hand(
+        replace(draws, curve={**draws.curve, "intercept": intercept}), stages=None, error_price=price
+    )
+    assert list(found.thresholds["stage"].values) == ["s1", "s2"]
+
+
 def test_a_free_call_counts_for_little_where_others_cost():
     for costs, counted in (((0, 0, 0), [1.0, 1.0, 1.0]), ((0, 2, 5), [0.002, 2.0, 5.0])):
         kernel = with_free_calls(mean_kernel(draws_costing(*costs)))

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from bayescascade._common.files import check_path
 from bayescascade.errors import CascadeError
-from bayescascade.logs.files import STDIN
+from bayescascade.logs.files import STDIN, standard_input
 from bayescascade.logs.importers.calls import check_object, fault
 
 MAX_LINE = 1 << 26  # bytes; a response of a model is far shorter, and a line without end would take all memory
@@ -65,7 +65,7 @@ def opened(source: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], IO[bytes
     name = name_of(source)
     if os.fspath(source) == STDIN:
         with _readable(name):
-            yield _unpacked(sys.stdin.buffer), sys.stdin.buffer
+            yield _unpacked(standard_input()), standard_input()
         return
     refuse_pickle(source)
     check_path(source, "the file")
@@ -121,7 +121,7 @@ def json_lines(source: str | os.PathLike[str], advance: Advance = nothing) -> It
     with opened(source) as (stream, below):
         last = 0
         for number, line in enumerate(_lines(stream, name), start=1):
-            if not number % 100 and below is not sys.stdin.buffer:
+            if not number % 100 and below is not getattr(sys.stdin, "buffer", None):
                 done = below.tell()
                 advance(done - last)
                 last = done
