@@ -80,7 +80,8 @@ def fit(
         cache of compiled code, a density's last digit may differ, and with it the draws: what is computed from
         them then agrees within its Monte Carlo error.
     target_accept : float, optional
-        Target acceptance rate of NUTS, in (0, 1). By default 0.95, and 0.8 without ``difficulty``.
+        Target acceptance rate of NUTS, in (0, 1). By default 0.9, 0.95 for several tasks, and 0.8 without
+        ``difficulty``.
     log_likelihood : bool, optional
         Keep log-likelihood values per query, for `arviz.loo`. By default they are kept up to 50 million queries
         times draws: 400 MB, and three times as much without ``difficulty``.

@@ -80,10 +80,12 @@ class SamplerConfig:
             raise bad_value("target_accept", self.target_accept, "give a number between 0 and 1")
 
     def acceptance(self, design: Design) -> float:
-        """The acceptance rate to aim at; with a difficulty, whose loadings meet a steep wall, smaller steps."""
+        """The acceptance rate to aim at: docs/evidence/acceptance.md has the measurements."""
         if self.target_accept is not None:
             return float(self.target_accept)
-        return 0.95 if design.options.difficulty else 0.8
+        if not design.options.difficulty:
+            return 0.8
+        return 0.95 if design.tasks else 0.9
 
 
 def fit_design(design: Design, log: xr.Dataset, config: SamplerConfig) -> xr.DataTree:
