@@ -145,7 +145,7 @@ def test_the_explorer_keeps_what_evaluate_says_with_the_room_that_promises_have(
     doubted = evaluate_with_discrepancy(fit, at["threshold"], spread=promise_spread(fit), one_sided=True)
     error = doubted["error"].transpose("point", "chain", "draw").values.reshape(3, -1)
     # the smallest error that at least 90% of the draws do not exceed
-    np.testing.assert_allclose(at["kept"], np.sort(error, axis=1)[:, int(np.ceil(0.9 * (error.shape[1] - 1)))])
+    np.testing.assert_allclose(at["kept"], np.sort(error, axis=1)[:, int(np.ceil(0.9 * error.shape[1])) - 1])
     np.testing.assert_allclose(at["answered"].sum("stage"), 1.0)
     believed = bc.evaluate(fit, at["threshold"])["error"].mean(("chain", "draw"))
     np.testing.assert_allclose(at["error"], believed)  # as the error of thresholds tuned for a price

@@ -342,7 +342,7 @@ def test_methods_that_read_prompts_are_left_out_where_there_are_none() -> None:
         ({"methods": ["nobody"]}, "'nobody' is not known"),
         ({"methods": []}, "methods is empty"),
         ({"methods": [Fixed((0.1,)), Fixed((0.2,))]}, "two methods are called 'fixed'"),
-        ({"methods": [object()]}, "is no method"),
+        ({"methods": [object()]}, "is not a method"),
         ({"n": 10_000}, "more than the"),
         ({"n": 0}, "n=0 is not allowed"),
         ({"n": [30, 1.5]}, "n=1.5 is not allowed"),

@@ -286,10 +286,10 @@ def test_a_fault_of_ours_says_nothing_of_itself(stages, monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("body", "status", "param", "fragment"),
     [
-        (b"{", 400, None, "is no JSON"),
-        (b"\xff", 400, None, "is no JSON"),
-        (b"[" * 100_000, 400, None, "is no JSON"),
-        (b'{"model": NaN}', 400, None, "is no JSON"),
+        (b"{", 400, None, "is not JSON"),
+        (b"\xff", 400, None, "is not JSON"),
+        (b"[" * 100_000, 400, None, "is not JSON"),
+        (b'{"model": NaN}', 400, None, "is not JSON"),
         (b"[]", 400, None, "should be a JSON object"),
         ({"messages": []}, 400, "model", "there is no model; this server has 'bayescascade'"),
         (body_of(model="gpt"), 404, "model", "there is no model 'gpt'"),
