@@ -125,8 +125,9 @@ process that is new: with nothing compiled before, and with what PyTensor keeps 
 |{"---|" * (1 + len(found))}
 {chr(10).join(rows)}
 
-PyTensor keeps single operations. The two functions around them, which the sampler calls, it compiles in each process anew. Keeping their machine code on disk, too, was tried:
-a new process loaded it in 1 s of a processor in place of 82. Numba writes such code as a pickle, and nothing here reads pickles, so it is left.
+PyTensor keeps single operations. The two functions around them, which the sampler calls, it compiles in each process anew. Code is written for each variable that
+a model shares with its data, too: with forty arrays that took as long as the rest, so a compiled model has them in two vectors. Keeping the machine code on disk was tried:
+a new process loaded it in 1 s of a processor. Numba writes such code as a pickle, and nothing here reads pickles, so it is left.
 
 Opening a fit and tuning it loads neither PyMC nor PyTensor, which a test holds.
 """
