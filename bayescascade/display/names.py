@@ -30,11 +30,11 @@ def short_name(name: str, length: int = LETTERS, among: Sequence[str] = ()) -> s
     tails = names if len(set(tails)) < len(names) else tails
     words = _without_shared(tails)
     ways = [tails, words, [_first_words(each, length) for each in words]]
-    ways += [[_cut(each, length, kept) for each in words] for kept in (0, length // 2)]
+    ways += [[cut_name(each, length, kept) for each in words] for kept in (0, length // 2)]
     for found in ways:
         if max(map(len, found)) <= length and len(set(found)) == len(names):
             return found[place]
-    return _cut(f"{place + 1}: {words[place]}", length)
+    return cut_name(f"{place + 1}: {words[place]}", length)
 
 
 def _without_shared(names: list[str]) -> list[str]:
@@ -56,9 +56,9 @@ def _first_words(name: str, length: int) -> str:
     if len(name) <= length:
         return name
     end = max(name.rfind(joint, 0, length) for joint in _JOINTS)
-    return f"{name[:end]}…" if end > 0 else _cut(name, length)
+    return f"{name[:end]}…" if end > 0 else cut_name(name, length)
 
 
-def _cut(name: str, length: int, kept: int = 0) -> str:
+def cut_name(name: str, length: int, kept: int = 0) -> str:
     """A name in so many letters, of which the last few are ``kept``."""
     return name if len(name) <= length else f"{name[: length - 1 - kept]}…{name[len(name) - kept :]}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayescascade._common.validation import check_prob
 from bayescascade.display.format import CI_PROB
-from bayescascade.display.names import LETTERS, short_name
+from bayescascade.display.names import LETTERS, cut_name, short_name
 from bayescascade.errors import CascadeError
 from bayescascade.model.margins.segments import Margin
 from bayescascade.signals.kinds import EPS, KINDS, to_confidence, to_signal
@@ -229,7 +229,7 @@ def plain(text: str) -> str:
 
 def shortened(text: str, length: int = LETTERS) -> str:
     """A name that fits above a panel."""
-    return plain(text if len(text) <= length else text[: length - 1] + "…")
+    return plain(cut_name(text, length))
 
 
 def bare(name: str, length: int = LETTERS, among: Sequence[str] = ()) -> str:

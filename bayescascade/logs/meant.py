@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from bayescascade._common.messages import listed
 from bayescascade.errors import option, said
+from bayescascade.logs.tables import KIND
 from bayescascade.signals.kinds import KINDS, LOGARITHMS, off_scale
 
 Matrix = NDArray[np.float64]  # (query, stage)
 
-KIND = "confidence_kind"
 _MOST_COUNT = 50.0  # whole numbers up to here are seldom percentages: no model is so unsure of all it says
 _PERCENT = 20.0  # nor does one give percentages all of which are below this
 _SOME = 0.1  # share from which on values off the scale are no slip

@@ -12,10 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayescascade.errors import CascadeWarning, in_python, option, said
-from bayescascade.logs.meant import looks_like_another
+from bayescascade.logs.meant import Matrix, looks_like_another
 from bayescascade.signals.kinds import KINDS
-
-Matrix = NDArray[np.float64]  # (query, stage)
 
 # Standard errors below zero from which on a difference is told: one sound stage in 700 falls below by chance.
 CLEAR = 3.0

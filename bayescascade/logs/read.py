@@ -18,10 +18,11 @@ from bayescascade._common.messages import listed, show
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, option, shown
 from bayescascade.logs.columns import check_grades, check_pass_mark, is_real, renamed, right_or_wrong
 from bayescascade.logs.layouts import Records, no_labels, to_records
+from bayescascade.logs.meant import Matrix
 from bayescascade.logs.plausible import warn_of_oddities, warn_of_torn_queries, warn_of_unread_latency
 from bayescascade.logs.sources import joined_table
 from bayescascade.logs.tables import EXAMPLE_PRICES, KIND, SIGNAL, TRUTH, to_numbers
-from bayescascade.logs.validate import Matrix, check_enough_stages, check_names, check_size, clean_matrices
+from bayescascade.logs.validate import check_enough_stages, check_names, check_size, clean_matrices
 from bayescascade.signals.kinds import KINDS, check_kind
 
 _logger = logging.getLogger("bayescascade")

@@ -17,11 +17,10 @@ from bayescascade._common.memory import check_memory
 from bayescascade._common.messages import counted, listed, show
 from bayescascade._common.validation import TURNS, check_text
 from bayescascade.errors import TO_FILL_IN, CascadeError, CascadeWarning, call, in_python, option, shown
-from bayescascade.logs.meant import what_is_meant
+from bayescascade.logs.meant import Matrix, what_is_meant
 from bayescascade.logs.tables import EXAMPLE_PRICES, text_of
 from bayescascade.signals.kinds import check_kind, clip_rounding, off_scale
 
-Matrix = NDArray[np.float64]  # (query, stage)
 Where = Callable[[int, int], str]
 _PLURAL = {"query": "the queries", "stage": "the stages", "task": "the tasks"}
 _CELL = 100.0  # bytes of all arrays of a log at once, for each query and stage

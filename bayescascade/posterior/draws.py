@@ -25,7 +25,7 @@ from bayescascade.posterior.tilt import density_ratios
 # Three-point Gauss-Legendre on [0, 1]: exact for the quintic that a logistic curve is across one segment.
 _NODES = np.array([0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15)])
 _WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
-# Draws times nodes of one block, and memory of its pair masses: docs/evidence/decision_times.md.
+# Most draws times nodes of one block, and memory of its pair masses.
 _MOST_STATES, _BLOCK_BYTES = 1024, 2**25
 _LEAST_WIDTH = 1e-14  # of ranks, which are exact to 1e-16
 _BY_DRAW = ("mass", "score", "tau", "cost", "loading", "discrimination", "unanswerable", "latency", "tilt")

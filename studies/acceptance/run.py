@@ -14,7 +14,7 @@ import xarray as xr
 from arviz_stats import ess, rhat
 
 import bayescascade as bc
-from bayescascade.inference.sampling import SamplerConfig, sample
+from bayescascade.inference.sampling import SamplerConfig, compiled_with, sample
 from bayescascade.model.design import build_design
 from bayescascade.model.options import check_options
 from studies.common.command import parse
@@ -50,7 +50,7 @@ def measure(case: str, target: float, seed: int) -> dict[str, float]:
     log = simulated(case, seed)
     options = check_options(None, "polya_tree", "logistic", log.sizes["stage"] - 1, difficulty=True)
     design = build_design(log, options)
-    sample(design, SamplerConfig(draws=4, tune=10, chains=1))  # compiles
+    compiled_with(design)
     start = time.process_time()
     drawn = sample(design, SamplerConfig(random_seed=seed, target_accept=target))
     seconds = time.process_time() - start
